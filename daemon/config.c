@@ -1,0 +1,282 @@
+#include "config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define SECRET_MIN 16
+#define SECRET_MAX 256
+
+enum kind { KIND_TEXT, KIND_NUMBER };
+
+struct option {
+    const char *name;
+    enum kind kind;
+    size_t at;
+    const char *fallback;
+    int64_t min, max;
+    bool reload; /* a SIGHUP may change it */
+    const char *help;
+};
+
+#define TEXT(name, fallback, reload, help) {#name, KIND_TEXT, offsetof(struct config, name), fallback, 0, 0, reload, help}
+#define NUMBER(name, fallback, min, max, help)                                                                         \
+    {#name, KIND_NUMBER, offsetof(struct config, name), #fallback, min, max, true, help}
+
+static const struct option options[] = {
+    TEXT(kamailio, "127.0.0.1:8448", false, "address of Kamailio's evapi: numeric, on this host"),
+    TEXT(store, "memory://", false, "redis://host[:port][/db] for a cluster, memory:// for a single node without Redis"),
+    TEXT(name, "", true, "what people call this node; empty: the host's name"),
+    TEXT(secret_file, "", true, "file with the cluster's secret, 16 to 256 characters: proves handovers; needed with Redis"),
+    TEXT(old_secret_file, "", true, "file with the secret before, also believed while it is being changed"),
+    TEXT(log_level, "info", true, "error, warn, info or debug"),
+    TEXT(redis_user, "", false, "Redis ACL user; empty: the default user"),
+    TEXT(redis_password_file, "", false, "file with the Redis password"),
+    {"redis_timeout_ms", KIND_NUMBER, offsetof(struct config, redis_timeout_ms), "1000", 100, 60000, false,
+     "no answer from Redis for so long: connect again"},
+    NUMBER(heartbeat_ms, 1000, 100, 60000, "how often this node tells the others that it lives"),
+    NUMBER(node_ttl_ms, 3000, 300, 300000, "a node whose beats stay away for so long is lost; at least twice heartbeat_ms"),
+    NUMBER(lookup_ms, 120, 0, 250, "how long a CANCEL that nobody is known to own waits for its record"),
+    NUMBER(ack_lookup_ms, 40, 0, 250, "the same for an ACK, which may be one for a 2xx that has no record"),
+    NUMBER(store_wait_ms, 250, 10, 290, "a stray about which the store says nothing in this time takes the fallback"),
+    NUMBER(tx_ttl_s, 300, 10, 86400, "life of a pending transaction's record; its owner renews it"),
+    NUMBER(done_ttl_s, 32, 5, 3600, "life of the record of a transaction that is over"),
+    NUMBER(tx_max_s, 900, 60, 86400, "a transaction that gets no final reply is given up after this"),
+};
+
+#define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
+
+struct reading {
+    struct config *c;
+    const char *path;
+    char *why;
+    size_t why_size;
+    bool failed;
+};
+
+static int fail(struct reading *r, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (!r->failed)
+        vsnprintf(r->why, r->why_size, fmt, ap);
+    va_end(ap);
+    r->failed = true;
+    return 0; /* inih: stop here */
+}
+
+static char **text_at(const struct config *c, const struct option *o)
+{
+    return (char **)((char *)(uintptr_t)c + o->at);
+}
+
+static int64_t *number_at(const struct config *c, const struct option *o)
+{
+    return (int64_t *)((char *)(uintptr_t)c + o->at);
+}
+
+static bool set(struct config *c, const struct option *o, const char *value)
+{
+    char *end;
+
+    if (o->kind == KIND_TEXT) {
+        free(*text_at(c, o));
+        *text_at(c, o) = strdup(value);
+        return *text_at(c, o) != NULL;
+    }
+    errno = 0;
+    *number_at(c, o) = strtoll(value, &end, 10);
+    return !errno && *value && !*end && *number_at(c, o) >= o->min && *number_at(c, o) <= o->max;
+}
+
+static const struct option *find(const char *name)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        if (strcmp(options[i].name, name) == 0)
+            return &options[i];
+    return NULL;
+}
+
+static int on_pair(void *user, const char *section, const char *name, const char *value)
+{
+    struct reading *r = user;
+    const struct option *o = find(name);
+
+    if (*section && strcmp(section, "kamsync") != 0)
+        return fail(r, "%s: unknown section [%s]: use [kamsync] or none", r->path, section);
+    if (!o)
+        return fail(r, "%s: unknown option '%s' (kamsyncd --help lists all)", r->path, name);
+    if (set(r->c, o, value))
+        return 1;
+    if (o->kind == KIND_NUMBER)
+        return fail(r, "%s: %s must be a whole number from %lld to %lld, not '%s'", r->path, name, (long long)o->min,
+                    (long long)o->max, value);
+    return fail(r, "%s: %s: memory is short", r->path, name);
+}
+
+/* The first line of a file without its end; "" when no file is named; NULL with why. */
+static char *read_secret(struct reading *r, const char *option, const char *path)
+{
+    char line[SECRET_MAX + 3] = "";
+    FILE *f = *path ? fopen(path, "re") : NULL;
+    size_t n;
+
+    if (*path && !f) {
+        fail(r, "%s: cannot read '%s': %s", option, path, strerror(errno));
+        return NULL;
+    }
+    if (f && !fgets(line, sizeof(line), f))
+        line[0] = '\0';
+    if (f)
+        fclose(f);
+    n = strcspn(line, "\r\n");
+    line[n] = '\0';
+    if (*path && (n == 0 || n > SECRET_MAX)) {
+        fail(r, "%s: '%s' must hold one line of 1 to %d characters", option, path, SECRET_MAX);
+        return NULL;
+    }
+    return strdup(line);
+}
+
+/* The secret goes to Kamailio as JSON text and serves as HMAC key there: printable ASCII says the same on both sides. */
+static bool good_secret(const char *s)
+{
+    size_t n = strlen(s);
+
+    for (size_t i = 0; i < n; i++)
+        if (!isgraph((unsigned char)s[i]))
+            return false;
+    return n >= SECRET_MIN;
+}
+
+static void read_secrets(struct reading *r)
+{
+    struct config *c = r->c;
+
+    c->secret = read_secret(r, "secret_file", c->secret_file);
+    c->old_secret = read_secret(r, "old_secret_file", c->old_secret_file);
+    c->redis_password = read_secret(r, "redis_password_file", c->redis_password_file);
+    if (r->failed)
+        return;
+    if (!c->secret || !c->old_secret || !c->redis_password)
+        fail(r, "memory is short");
+    else if (*c->secret && !good_secret(c->secret))
+        fail(r, "secret_file: '%s' must hold at least %d printable characters without blanks", c->secret_file, SECRET_MIN);
+    else if (!*c->secret && c->clustered)
+        fail(r, "secret_file is not set: nodes that share a Redis prove their handovers with a secret "
+                "(make one: openssl rand -hex 32)");
+}
+
+/* "127.0.0.1:8448" or "[::1]:8448". */
+static bool read_address(struct sockaddr_storage *out, const char *text)
+{
+    char host[64] = "";
+    int port = 0, n = 0;
+
+    if ((sscanf(text, "[%63[^]]]:%d%n", host, &port, &n) == 2 || sscanf(text, "%63[^]:[]:%d%n", host, &port, &n) == 2) &&
+        !text[n] && port > 0 && port < 65536)
+        return uv_ip4_addr(host, port, (struct sockaddr_in *)out) == 0 ||
+               uv_ip6_addr(host, port, (struct sockaddr_in6 *)out) == 0;
+    return false;
+}
+
+static void check_places(struct reading *r)
+{
+    struct config *c = r->c;
+
+    c->clustered = strcmp(c->store, "memory://") != 0;
+    if (!read_address(&c->kamailio_addr, c->kamailio))
+        fail(r, "%s: kamailio '%s' is not a numeric address with port, like 127.0.0.1:8448", r->path, c->kamailio);
+    else if (c->clustered && redis_conf_url(&c->redis, c->store) < 0)
+        fail(r, "%s: store '%s' is neither memory:// nor redis://host[:port][/db]", r->path, c->store);
+}
+
+static void check(struct reading *r)
+{
+    struct config *c = r->c;
+
+    check_places(r);
+    if (c->node_ttl_ms < 2 * c->heartbeat_ms)
+        fail(r, "%s: node_ttl_ms (%lld) must be at least twice heartbeat_ms (%lld)", r->path, (long long)c->node_ttl_ms,
+             (long long)c->heartbeat_ms);
+    if (log_level_of(c->log_level) < 0)
+        fail(r, "%s: log_level '%s' is none of error, warn, info, debug", r->path, c->log_level);
+    if (!r->failed)
+        read_secrets(r);
+    c->redis.user = c->redis_user;
+    c->redis.password = c->redis_password;
+    c->redis.timeout_ms = c->redis_timeout_ms;
+}
+
+static void read_file(struct reading *r)
+{
+    int line = ini_parse(r->path, on_pair, r);
+
+    if (line == -1)
+        fail(r, "cannot read '%s': %s", r->path, strerror(errno));
+    else if (line)
+        fail(r, "%s: line %d is not 'option = value'", r->path, line);
+}
+
+int config_read(struct config *c, const char *path, char *why, size_t why_size)
+{
+    struct reading r = {c, path ? path : "defaults", why, why_size, false};
+    char host[256] = "node";
+
+    *c = (struct config){0};
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        if (!set(c, &options[i], options[i].fallback))
+            fail(&r, "memory is short");
+    if (!r.failed && path)
+        read_file(&r);
+    gethostname(host, sizeof(host) - 1);
+    if (!r.failed && !*c->name && !set(c, find("name"), host))
+        fail(&r, "memory is short");
+    if (!r.failed)
+        check(&r);
+    if (r.failed)
+        config_clear(c);
+    return r.failed ? -1 : 0;
+}
+
+void config_clear(struct config *c)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        if (options[i].kind == KIND_TEXT)
+            free(*text_at(c, &options[i]));
+    free(c->secret);
+    free(c->old_secret);
+    free(c->redis_password);
+    *c = (struct config){0};
+}
+
+const char *config_needs_restart(const struct config *old, const struct config *fresh)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct option *o = &options[i];
+
+        if (!o->reload && (o->kind == KIND_TEXT ? strcmp(*text_at(old, o), *text_at(fresh, o)) != 0
+                                                : *number_at(old, o) != *number_at(fresh, o)))
+            return o->name;
+    }
+    return NULL;
+}
+
+void config_help(FILE *out)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct option *o = &options[i];
+
+        fprintf(out, "  %-20s %s\n%22s(default: %s%s)\n", o->name, o->help, "", *o->fallback ? o->fallback : "empty",
+                o->reload ? "" : "; a change needs a restart");
+    }
+}

@@ -1,0 +1,36 @@
+/* The configuration file: one table row per option (config.c), which is also the source of --help. */
+#ifndef KAMSYNC_CONFIG_H
+#define KAMSYNC_CONFIG_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "io/store.h"
+
+struct config {
+    char *kamailio, *store, *name, *log_level; /* texts are owned */
+    char *secret_file, *old_secret_file;
+    char *redis_user, *redis_password_file;
+    int64_t redis_timeout_ms;
+    int64_t heartbeat_ms, node_ttl_ms;
+    int64_t lookup_ms, ack_lookup_ms, store_wait_ms;
+    int64_t tx_ttl_s, done_ttl_s, tx_max_s;
+    char *secret, *old_secret, *redis_password; /* owned: read from their files, "" where there is none */
+    struct sockaddr_storage kamailio_addr;      /* what `kamailio` says */
+    bool clustered;                             /* `store` is a Redis: */
+    struct redis_conf redis;                    /* points into the texts above */
+};
+
+/* Reads the file (NULL: defaults only) and the secrets that it names. 0, or -1 with why: file, line, option and what is
+ * wrong with it. On 0 the caller ends with config_clear(). */
+int config_read(struct config *c, const char *path, char *why, size_t why_size);
+void config_clear(struct config *c);
+
+/* The name of an option that a reload cannot change but that differs; NULL when there is none. */
+const char *config_needs_restart(const struct config *old, const struct config *fresh);
+
+/* Every option: name, default, what it does. */
+void config_help(FILE *out);
+
+#endif

@@ -1,0 +1,36 @@
+/* What the daemon counts. A new counter is one row here. */
+#ifndef KAMSYNC_COUNTERS_H
+#define KAMSYNC_COUNTERS_H
+
+#include <stdint.h>
+
+#define COUNTERS(X)                                                                                                    \
+    X(link_ups, "connections to Kamailio that said hello")                                                             \
+    X(frames_in, "frames from Kamailio")                                                                               \
+    X(frames_bad, "frames or events from Kamailio that were not understood")                                           \
+    X(frames_lost, "events frames that Kamailio sent and that did not arrive")                                         \
+    X(frames_shed, "frames to Kamailio given up: queue full, too long, or too old after a reconnect")                  \
+    X(events_branch, "INVITE branches reported")                                                                       \
+    X(events_reply, "replies reported")                                                                                \
+    X(events_foreign, "events of transactions that this kamsyncd does not know")                                       \
+    X(txns_expired, "transactions given up without a final reply")                                                     \
+    X(puts, "records given to the store")                                                                              \
+    X(puts_failed, "records that the store did not take")                                                              \
+    X(strays, "strays reported")                                                                                       \
+    X(strays_shed, "strays given back at once because too many were waiting")                                          \
+    X(lookups, "lookups in the store")                                                                                 \
+    X(verdict_mine, "strays whose transaction this node had, and that came too late")                                  \
+    X(verdict_owner, "strays handed over to their owner")                                                              \
+    X(verdict_orphan, "strays whose owner is gone")                                                                    \
+    X(verdict_done, "strays of a transaction that is over and whose owner is gone")                                    \
+    X(verdict_unknown, "strays that nobody owns")                                                                      \
+    X(verdict_unavailable, "strays that the store could not tell about in time")                                       \
+    X(nodes_changed, "changes of other nodes: up, down, restarted, moved")
+
+struct counters {
+#define COUNTER_FIELD(name, help) uint64_t name;
+    COUNTERS(COUNTER_FIELD)
+#undef COUNTER_FIELD
+};
+
+#endif

@@ -1,0 +1,386 @@
+#include "engine_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#define JANITOR_MS 1000
+
+void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
+{
+    char line[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    e->io.log(e->io.ctx, level, line);
+}
+
+const char *printable(char *out, size_t size, struct span s)
+{
+    size_t n = s.n < size - 1 ? s.n : size - 1;
+
+    for (size_t i = 0; i < n; i++)
+        out[i] = s.p[i] > ' ' && s.p[i] < 127 ? s.p[i] : '?';
+    out[n] = '\0';
+    return out;
+}
+
+void engine_push(struct engine *e, int64_t n, char *payload, int64_t now)
+{
+    if (!link_push(&e->link, n, payload, now))
+        e->count.frames_shed++;
+}
+
+/* ---- life ---- */
+
+static void conf_clear(struct engine_conf *c)
+{
+    free((char *)c->name);
+    free((char *)c->secret);
+    free((char *)c->old_secret);
+    *c = (struct engine_conf){0};
+}
+
+static int take_conf(struct engine *e, const struct engine_conf *conf)
+{
+    struct engine_conf fresh = *conf;
+
+    fresh.name = span_dup(span_of(conf->name));
+    fresh.secret = span_dup(span_of(conf->secret));
+    fresh.old_secret = span_dup(span_of(conf->old_secret));
+    if (!fresh.name || !fresh.secret || !fresh.old_secret) {
+        conf_clear(&fresh);
+        return -ENOMEM;
+    }
+    conf_clear(&e->conf);
+    e->conf = fresh;
+    snprintf(e->self.name, sizeof(e->self.name), "%s", fresh.name);
+    return 0;
+}
+
+struct engine *engine_new(const struct engine_conf *conf, const struct engine_io *io, int64_t now)
+{
+    struct engine *e = calloc(1, sizeof(*e));
+
+    if (!e)
+        return NULL;
+    e->io = *io;
+    e->self.beat = conf->beat_base;
+    e->next_beat_ms = e->next_janitor_ms = now;
+    if (take_conf(e, conf) < 0) {
+        engine_free(e);
+        return NULL;
+    }
+    return e;
+}
+
+void engine_free(struct engine *e)
+{
+    if (!e)
+        return;
+    strays_clear(e);
+    txns_clear(&e->txns);
+    link_free(&e->link);
+    frame_reset(&e->reader);
+    conf_clear(&e->conf);
+    free(e);
+}
+
+/* ---- this node and the others ---- */
+
+static void beat(struct engine *e, bool announce)
+{
+    char *record;
+
+    if (!e->self.id || !e->store_up)
+        return;
+    e->self.beat++;
+    record = node_record(&e->self);
+    if (record)
+        e->io.beat(e->io.ctx, e->self.id, record, e->conf.node_ttl_ms, announce);
+    free(record);
+}
+
+static void tell_kamailio(struct engine *e, const struct node *n, int64_t now)
+{
+    int64_t number = link_next_n(&e->link);
+
+    engine_push(e, number, msg_node(number, n->id, n->sip, n->inc, n->up && !n->lost), now);
+}
+
+static void node_changed(struct engine *e, const struct node *n, int64_t now)
+{
+    e->count.nodes_changed++;
+    engine_log(e, LOG_LEVEL_INFO, "node %d (%s) at %s is %s, incarnation %s", n->id, n->name, n->sip,
+               n->lost ? "lost: its heartbeat ended" : n->up ? "up" : "down: its Kamailio is away", n->inc);
+    if (e->hello)
+        tell_kamailio(e, n, now);
+}
+
+void engine_node(struct engine *e, struct span record, int64_t now)
+{
+    const struct node *changed;
+    struct node fresh;
+
+    if (node_read(&fresh, record) < 0) {
+        engine_log(e, LOG_LEVEL_WARN, "a node record in the store is not understood");
+        return;
+    }
+    if (fresh.id == e->self.id) {
+        if (strcmp(fresh.sip, e->self.sip) != 0)
+            engine_log(e, LOG_LEVEL_ERROR, "node id %d is used twice: here and at %s (%s): set server_id in kamailio.cfg",
+                       fresh.id, fresh.sip, fresh.name);
+        return;
+    }
+    changed = nodes_see(&e->nodes, &fresh, now);
+    if (changed)
+        node_changed(e, changed, now);
+}
+
+void engine_nodes_read(struct engine *e, bool ok, int64_t now)
+{
+    const struct node *lost;
+
+    if (!ok)
+        return;
+    /* While nothing could be read no beat could be seen: that is nobody's death. */
+    if (now - e->nodes_read_ms > 2 * e->conf.heartbeat_ms)
+        nodes_grace(&e->nodes, now);
+    e->nodes_read_ms = now;
+    while ((lost = nodes_lose(&e->nodes, now, e->conf.node_ttl_ms)) != NULL)
+        node_changed(e, lost, now);
+}
+
+/* ---- the link to Kamailio ---- */
+
+static void say_hello(struct engine *e, int64_t now)
+{
+    int64_t n = link_next_n(&e->link);
+
+    if (!link_push_first(&e->link, n, msg_hello(n, e->tag, e->conf.secret, e->conf.old_secret), now))
+        e->count.frames_shed++;
+}
+
+void engine_link_up(struct engine *e, const char *tag, int64_t now)
+{
+    snprintf(e->tag, sizeof(e->tag), "%s", tag);
+    e->hello = false;
+    e->ack_n = 0;
+    e->ack_due = false;
+    frame_reset(&e->reader);
+    link_open(&e->link);
+    say_hello(e, now);
+}
+
+int engine_configure(struct engine *e, const struct engine_conf *conf, int64_t now)
+{
+    int rc = take_conf(e, conf);
+
+    if (rc == 0 && e->hello)
+        say_hello(e, now);
+    return rc;
+}
+
+void engine_link_down(struct engine *e, int64_t now)
+{
+    e->count.frames_shed += link_close(&e->link, now);
+    e->hello = false;
+    if (e->self.up) {
+        e->self.up = false;
+        engine_log(e, LOG_LEVEL_WARN, "Kamailio is away: telling all nodes");
+        beat(e, true);
+    }
+}
+
+static void on_hello(struct engine *e, const struct msg *m, int64_t now)
+{
+    bool restarted = e->self.id && strcmp(e->self.inc, m->inc) != 0;
+
+    e->count.link_ups++;
+    e->hello = true;
+    e->events_read = e->strays_read = 0;
+    e->self.id = (int)m->node;
+    e->self.up = true;
+    snprintf(e->self.sip, sizeof(e->self.sip), "%s", m->sip);
+    snprintf(e->self.inc, sizeof(e->self.inc), "%s", m->inc);
+    engine_log(e, LOG_LEVEL_INFO, "Kamailio is node %d at %s, incarnation %s%s", e->self.id, e->self.sip, e->self.inc,
+               restarted ? ": restarted" : "");
+    if (restarted)
+        txns_clear(&e->txns); /* they are orphans now; their records stay in the store */
+    beat(e, true);
+    for (size_t i = 0; i < e->nodes.count; i++)
+        tell_kamailio(e, &e->nodes.list[i], now);
+}
+
+static void on_events(struct engine *e, const struct msg *m, int64_t now)
+{
+    char why[128];
+    struct event ev;
+
+    if (m->n > e->events_read + 1)
+        e->count.frames_lost += (uint64_t)(m->n - e->events_read - 1);
+    e->events_read = m->n;
+    e->ack_due = true;
+    for (size_t i = 0; i < json_array_size(m->events); i++) {
+        if (msg_event(&ev, m, i, why, sizeof(why)) < 0) {
+            e->count.frames_bad++;
+            engine_log(e, LOG_LEVEL_WARN, "event %zu of frame %" PRId64 " not understood: %s", i, m->n, why);
+            continue;
+        }
+        owner_event(e, &ev, now);
+        event_clear(&ev);
+    }
+}
+
+static void on_msg(struct engine *e, const struct msg *m, int64_t now)
+{
+    switch (m->type) {
+    case MSG_HELLO:
+        on_hello(e, m, now);
+        break;
+    case MSG_ACK:
+        link_acked(&e->link, m->n);
+        if (m->n == e->ack_n)
+            e->ack_n = 0;
+        break;
+    case MSG_EVENTS:
+        on_events(e, m, now);
+        break;
+    case MSG_STRAY:
+        e->strays_read = m->k > e->strays_read ? m->k : e->strays_read;
+        e->ack_due = true;
+        strays_take(e, m, now);
+        break;
+    }
+}
+
+struct arrival {
+    struct engine *e;
+    int64_t now;
+};
+
+static void on_frame(void *arg, struct span payload)
+{
+    const struct arrival *a = arg;
+    struct engine *e = a->e;
+    struct msg m;
+    char why[128];
+
+    e->count.frames_in++;
+    if (msg_read(&m, payload, why, sizeof(why)) < 0) {
+        e->count.frames_bad++;
+        engine_log(e, LOG_LEVEL_WARN, "message from Kamailio not understood: %s", why);
+        return;
+    }
+    if (e->hello || m.type == MSG_HELLO || m.type == MSG_ACK)
+        on_msg(e, &m, a->now);
+    msg_clear(&m);
+}
+
+int engine_link_data(struct engine *e, const char *p, size_t n, int64_t now)
+{
+    struct arrival a = {e, now};
+    int rc = frame_feed(&e->reader, p, n, on_frame, &a);
+
+    if (rc < 0) {
+        e->count.frames_bad++;
+        engine_log(e, LOG_LEVEL_ERROR, "framing from Kamailio is lost (%s): closing the link. Is modparam(\"evapi\", "
+                                       "\"netstring_format\", 1) set?",
+                   strerror(-rc));
+    }
+    return rc;
+}
+
+/* ---- the store ---- */
+
+void engine_store_up(struct engine *e, int64_t now)
+{
+    if (e->store_up)
+        return;
+    e->store_up = true;
+    e->next_beat_ms = now;
+    txns_mark_all(&e->txns); /* it may have forgotten everything */
+}
+
+void engine_store_down(struct engine *e, int64_t now)
+{
+    (void)now;
+    e->store_up = false;
+}
+
+/* ---- time ---- */
+
+/* At most one ack is under way, so that acks cannot crowd the window. */
+static void send_ack(struct engine *e, int64_t now)
+{
+    int64_t n;
+
+    if (!e->ack_due || e->ack_n || !e->hello)
+        return;
+    n = link_next_n(&e->link);
+    engine_push(e, n, msg_ack(n, e->events_read, e->strays_read), now);
+    e->ack_n = n;
+    e->ack_due = false;
+}
+
+void engine_flush(struct engine *e, int64_t now)
+{
+    char *bytes;
+    size_t len;
+
+    owner_flush(e, now);
+    send_ack(e, now);
+    while ((bytes = link_take(&e->link, &len)) != NULL) {
+        e->io.link_write(e->io.ctx, (struct span){bytes, len});
+        free(bytes);
+    }
+}
+
+void engine_tick(struct engine *e, int64_t now)
+{
+    strays_tick(e, now);
+    if (now >= e->next_beat_ms) {
+        e->next_beat_ms = now + e->conf.heartbeat_ms;
+        beat(e, false);
+        if (e->store_up)
+            e->io.read_nodes(e->io.ctx);
+    }
+    if (now >= e->next_janitor_ms) {
+        e->next_janitor_ms = now + JANITOR_MS;
+        owner_janitor(e, now);
+    }
+}
+
+int64_t engine_wait(const struct engine *e, int64_t now)
+{
+    int64_t due = strays_due(e);
+
+    due = e->next_beat_ms < due ? e->next_beat_ms : due;
+    due = e->next_janitor_ms < due ? e->next_janitor_ms : due;
+    return due > now ? due - now : 0;
+}
+
+void engine_status(const struct engine *e, struct engine_status *status)
+{
+    *status = (struct engine_status){
+        .node = e->self.id,
+        .inc = e->self.inc,
+        .link = e->hello,
+        .store = e->store_up,
+        .txns = e->txns.count,
+        .dirty = e->txns.dirty_count,
+        .puts = e->puts_under_way,
+        .strays = e->stray_count,
+        .queued = e->link.waiting_count,
+    };
+    for (size_t i = 0; i < e->nodes.count; i++)
+        status->nodes += e->nodes.list[i].up && !e->nodes.list[i].lost;
+}
+
+const struct counters *engine_counters(const struct engine *e)
+{
+    return &e->count;
+}

@@ -1,0 +1,20 @@
+/* The X-Kamsync header that makes a handover: who it is for, why, where the network had delivered the message, and
+ * the proof that a peer wrote it. proto/messages.md has the format. */
+#ifndef KAMSYNC_HANDOVER_H
+#define KAMSYNC_HANDOVER_H
+
+#include "span.h"
+
+struct handover {
+    int to;          /* node id */
+    const char *inc; /* its incarnation */
+    const char *why;
+    const char *src; /* address that the message came from */
+    const char *dst; /* socket that it was received on */
+};
+
+/* The message with the header in front, as base64. The caller frees it; NULL when the message has no first line or
+ * memory is short. */
+char *handover_make(const struct handover *h, struct span msg, const char *secret);
+
+#endif

@@ -1,0 +1,14 @@
+/* Names of what kamsync keeps in the store. Bytes from SIP are percent-encoded, so that two different
+ * Call-IDs never share a key and no byte can spoil one. The braces put one call into one Redis Cluster slot. */
+#ifndef KAMSYNC_KEY_H
+#define KAMSYNC_KEY_H
+
+#include "sip.h"
+
+#define KEY_NODES "kamsync:nodes"      /* set of node ids */
+#define KEY_NODE_PREFIX "kamsync:node:" /* + id: the node's heartbeat */
+
+/* kamsync:tx:{<call-id>}:<cseq>:<branch>. The caller frees it; NULL when memory is short. */
+char *key_tx(struct span call_id, uint32_t cseq, struct span branch);
+
+#endif

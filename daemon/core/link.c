@@ -1,0 +1,153 @@
+#include "link.h"
+
+#include <utlist.h>
+
+#include "frame.h"
+
+struct link_frame {
+    struct link_frame *prev, *next;
+    int64_t n, pushed_ms;
+    char *payload;
+    size_t len;
+};
+
+static void frame_free(struct link_frame *f)
+{
+    free(f->payload);
+    free(f);
+}
+
+static void drop_oldest(struct link *l)
+{
+    struct link_frame *f = l->waiting;
+
+    DL_DELETE(l->waiting, f);
+    l->waiting_count--;
+    frame_free(f);
+}
+
+int64_t link_next_n(struct link *l)
+{
+    return ++l->last_n;
+}
+
+static struct link_frame *frame_new(int64_t n, char *payload, int64_t now)
+{
+    struct link_frame *f = payload ? malloc(sizeof(*f)) : NULL;
+
+    if (!f || strlen(payload) > FRAME_MAX_OUT) {
+        free(f);
+        free(payload);
+        return NULL;
+    }
+    *f = (struct link_frame){.n = n, .pushed_ms = now, .payload = payload, .len = strlen(payload)};
+    return f;
+}
+
+bool link_push(struct link *l, int64_t n, char *payload, int64_t now)
+{
+    struct link_frame *f = frame_new(n, payload, now);
+
+    if (!f)
+        return false;
+    DL_APPEND(l->waiting, f);
+    if (++l->waiting_count <= LINK_QUEUE_MAX)
+        return true;
+    drop_oldest(l);
+    return false;
+}
+
+bool link_push_first(struct link *l, int64_t n, char *payload, int64_t now)
+{
+    struct link_frame *f = frame_new(n, payload, now);
+
+    if (f) {
+        DL_PREPEND(l->waiting, f);
+        l->waiting_count++;
+    }
+    return f != NULL;
+}
+
+char *link_take(struct link *l, size_t *len)
+{
+    struct link_frame *f = l->open ? l->waiting : NULL;
+    char *bytes;
+
+    if (!f || (l->under_way && l->under_way_bytes + f->len > LINK_WINDOW))
+        return NULL;
+    bytes = frame_make((struct span){f->payload, f->len}, len);
+    if (!bytes)
+        return NULL;
+    DL_DELETE(l->waiting, f);
+    l->waiting_count--;
+    DL_APPEND(l->under_way, f);
+    l->under_way_bytes += f->len;
+    return bytes;
+}
+
+void link_acked(struct link *l, int64_t n)
+{
+    struct link_frame *f;
+
+    DL_SEARCH_SCALAR(l->under_way, f, n, n);
+    if (f) {
+        DL_DELETE(l->under_way, f);
+        l->under_way_bytes -= f->len;
+        frame_free(f);
+    }
+}
+
+/* Frames that were under way go back in front of those that wait. */
+static void take_back(struct link *l)
+{
+    struct link_frame *f, *next;
+
+    DL_FOREACH_SAFE(l->under_way, f, next)
+    {
+        l->waiting_count++;
+    }
+    DL_CONCAT(l->under_way, l->waiting);
+    l->waiting = l->under_way;
+    l->under_way = NULL;
+    l->under_way_bytes = 0;
+}
+
+size_t link_close(struct link *l, int64_t now)
+{
+    size_t dropped = 0;
+
+    take_back(l);
+    l->open = false;
+    while (l->waiting && now - l->waiting->pushed_ms > LINK_KEEP_MS) {
+        drop_oldest(l);
+        dropped++;
+    }
+    return dropped;
+}
+
+void link_open(struct link *l)
+{
+    l->open = true;
+}
+
+int64_t link_oldest(const struct link *l)
+{
+    return l->under_way ? l->under_way->pushed_ms : -1;
+}
+
+static void free_list(struct link_frame *list)
+{
+    struct link_frame *f, *next;
+
+    DL_FOREACH_SAFE(list, f, next)
+    {
+        frame_free(f);
+    }
+}
+
+void link_free(struct link *l)
+{
+    free_list(l->waiting);
+    free_list(l->under_way);
+    *l = (struct link){0};
+}

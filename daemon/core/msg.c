@@ -1,0 +1,229 @@
+#include "msg.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base64.h"
+
+/* Longest text that is not base64: addresses, incarnations. */
+#define TEXT_MAX 80
+
+enum kind { KIND_INT, KIND_TEXT, KIND_ADDRESS, KIND_SIP_ADDRESS, KIND_BASE64, KIND_ARRAY };
+
+struct field {
+    const char *name;
+    enum kind kind;
+    size_t at; /* offset in the struct that is filled */
+    int64_t min, max;
+    bool optional;
+};
+
+struct shape {
+    const char *name;
+    struct field fields[8];
+};
+
+#define NUMBER(type, name, min, max) {#name, KIND_INT, offsetof(type, name), min, max, false}
+#define FIELD(type, name, kind) {#name, kind, offsetof(type, name), 0, 0, false}
+#define OPTIONAL(type, name, kind) {#name, kind, offsetof(type, name), 0, 0, true}
+
+static const struct shape messages[] = {
+    [MSG_HELLO] = {"hello",
+                   {NUMBER(struct msg, node, 1, INT32_MAX), FIELD(struct msg, inc, KIND_TEXT),
+                    FIELD(struct msg, sip, KIND_SIP_ADDRESS)}},
+    [MSG_ACK] = {"ack", {NUMBER(struct msg, n, 1, INT64_MAX)}},
+    [MSG_EVENTS] = {"events",
+                    {NUMBER(struct msg, n, 1, INT64_MAX),
+                     {"e", KIND_ARRAY, offsetof(struct msg, events), 0, 0, false}}},
+    [MSG_STRAY] = {"stray",
+                   {NUMBER(struct msg, k, 1, INT64_MAX), FIELD(struct msg, src, KIND_ADDRESS),
+                    FIELD(struct msg, dst, KIND_ADDRESS), FIELD(struct msg, msg, KIND_BASE64)}},
+};
+
+static const struct shape events[] = {
+    [EVENT_BRANCH] = {"branch",
+                      {FIELD(struct event, src, KIND_ADDRESS),
+                       FIELD(struct event, dst, KIND_ADDRESS),
+                       FIELD(struct event, to, KIND_ADDRESS),
+                       FIELD(struct event, sock, KIND_ADDRESS),
+                       FIELD(struct event, sent, KIND_BASE64),
+                       OPTIONAL(struct event, req, KIND_BASE64)}},
+    [EVENT_REPLY] = {"reply",
+                     {FIELD(struct event, via, KIND_BASE64),
+                      NUMBER(struct event, code, 101, 699)}},
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Addresses go into the X-Kamsync header as they are, so nothing but what an address can hold is let in. */
+static bool is_sip_address(const char *s)
+{
+    size_t n = strlen(s), plain = strspn(s, "0123456789abcdefABCDEF.:[]");
+
+    return n > 2 && n < TEXT_MAX && plain == n && strchr(s, ':');
+}
+
+static bool is_address(const char *s)
+{
+    return strncmp(s, "udp:", 4) == 0 ? is_sip_address(s + 4)
+                                      : strncmp(s, "tcp:", 4) == 0 && is_sip_address(s + 4);
+}
+
+/* Incarnations likewise. */
+static bool is_text(const char *s)
+{
+    size_t n = strlen(s);
+
+    return n > 0 && n < TEXT_MAX &&
+           strspn(s, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_") == n;
+}
+
+static bool take_text(const struct field *f, const json_t *value, void *at)
+{
+    const char *s = json_string_value(value);
+
+    if (!s || (f->kind == KIND_TEXT && !is_text(s)) || (f->kind == KIND_ADDRESS && !is_address(s)) ||
+        (f->kind == KIND_SIP_ADDRESS && !is_sip_address(s)))
+        return false;
+    *(const char **)at = s;
+    return true;
+}
+
+static bool take_base64(const json_t *value, struct span *at)
+{
+    const char *s = json_string_value(value);
+
+    at->p = s && *s ? base64_bytes(s, &at->n) : NULL;
+    return at->p != NULL;
+}
+
+static bool take_int(const struct field *f, const json_t *value, int64_t *at)
+{
+    *at = json_integer_value(value);
+    return json_is_integer(value) && *at >= f->min && *at <= f->max;
+}
+
+static bool take_field(const struct field *f, json_t *value, void *out)
+{
+    void *at = (char *)out + f->at;
+
+    if (!value)
+        return f->optional;
+    switch (f->kind) {
+    case KIND_INT:
+        return take_int(f, value, at);
+    case KIND_BASE64:
+        return take_base64(value, at);
+    case KIND_ARRAY:
+        *(json_t **)at = value;
+        return json_is_array(value);
+    default:
+        return take_text(f, value, at);
+    }
+}
+
+/* Fills out from the object by the shape that its "t" names; the shape's index, or -1 with why. */
+static int take_shape(const struct shape *shapes, size_t count, const json_t *object, void *out, char *why,
+                      size_t why_size)
+{
+    const char *t = json_string_value(json_object_get(object, "t"));
+    size_t i = 0;
+
+    while (i < count && (!t || strcmp(shapes[i].name, t) != 0))
+        i++;
+    if (i == count) {
+        snprintf(why, why_size, "no known type in field 't'");
+        return -1;
+    }
+    for (const struct field *f = shapes[i].fields; f->name; f++) {
+        if (!take_field(f, json_object_get(object, f->name), out)) {
+            snprintf(why, why_size, "'%s': bad or missing field '%s'", shapes[i].name, f->name);
+            return -1;
+        }
+    }
+    return (int)i;
+}
+
+int msg_read(struct msg *m, struct span payload, char *why, size_t why_size)
+{
+    json_error_t err;
+    int type;
+
+    *m = (struct msg){0};
+    m->json = json_loadb(payload.p, payload.n, JSON_REJECT_DUPLICATES, &err);
+    if (!json_is_object(m->json)) {
+        snprintf(why, why_size, "not a JSON object (%s at byte %d)", m->json ? "other type" : err.text,
+                 m->json ? 0 : err.position);
+        msg_clear(m);
+        return -EBADMSG;
+    }
+    type = take_shape(messages, COUNT(messages), m->json, m, why, why_size);
+    if (type < 0) {
+        msg_clear(m);
+        return -EBADMSG;
+    }
+    m->type = (enum msg_type)type;
+    return 0;
+}
+
+void msg_clear(struct msg *m)
+{
+    json_decref(m->json);
+    free((char *)m->msg.p);
+    *m = (struct msg){0};
+}
+
+int msg_event(struct event *ev, const struct msg *m, size_t i, char *why, size_t why_size)
+{
+    int type;
+
+    *ev = (struct event){0};
+    type = take_shape(events, COUNT(events), json_array_get(m->events, i), ev, why, why_size);
+    if (type < 0) {
+        event_clear(ev);
+        return -EBADMSG;
+    }
+    ev->type = (enum event_type)type;
+    return 0;
+}
+
+void event_clear(struct event *ev)
+{
+    free((char *)ev->sent.p);
+    free((char *)ev->req.p);
+    free((char *)ev->via.p);
+    *ev = (struct event){0};
+}
+
+/* Takes the object and gives its text. */
+static char *text_of(json_t *object)
+{
+    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+
+    json_decref(object);
+    return text;
+}
+
+char *msg_hello(int64_t n, const char *tag, const char *secret, const char *old_secret)
+{
+    return text_of(json_pack("{s:s,s:I,s:s,s:s,s:s}", "t", "hello", "n", (json_int_t)n, "tag", tag, "secret",
+                             secret, "old_secret", old_secret));
+}
+
+char *msg_ack(int64_t n, int64_t events_read, int64_t strays)
+{
+    return text_of(json_pack("{s:s,s:I,s:I,s:I}", "t", "ack", "n", (json_int_t)n, "events",
+                             (json_int_t)events_read, "strays", (json_int_t)strays));
+}
+
+char *msg_node(int64_t n, int id, const char *sip, const char *inc, bool up)
+{
+    return text_of(json_pack("{s:s,s:I,s:i,s:s,s:s,s:i}", "t", "node", "n", (json_int_t)n, "id", id, "sip", sip,
+                             "inc", inc, "up", (int)up));
+}
+
+char *msg_send(int64_t n, const char *to, const char *sock, const char *base64)
+{
+    return text_of(json_pack("{s:s,s:I,s:s,s:s,s:s}", "t", "send", "n", (json_int_t)n, "to", to, "sock", sock,
+                             "msg", base64));
+}

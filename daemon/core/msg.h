@@ -1,0 +1,47 @@
+/* The messages of proto/messages.md: JSON to typed structs and back. One table row per field. */
+#ifndef KAMSYNC_MSG_H
+#define KAMSYNC_MSG_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "span.h"
+
+enum msg_type { MSG_HELLO, MSG_ACK, MSG_EVENTS, MSG_STRAY };
+enum event_type { EVENT_BRANCH, EVENT_REPLY };
+
+/* Texts are borrowed from the JSON; spans that come from base64 are owned by the struct. */
+struct event {
+    enum event_type type;
+    const char *src, *dst, *to, *sock; /* addresses */
+    struct span sent, req;             /* whole SIP messages; req may be empty */
+    struct span via;                   /* branch parameter */
+    int64_t code;
+};
+
+struct msg {
+    enum msg_type type;
+    json_t *json;          /* owned: texts below point into it */
+    int64_t node, n, k;    /* node id, frame number, stray number */
+    const char *inc, *sip; /* incarnation, SIP address */
+    const char *src, *dst; /* addresses */
+    struct span msg;       /* a whole SIP message */
+    json_t *events;        /* borrowed array */
+};
+
+/* Reads one payload. 0, or -EBADMSG with why (what is wrong and in which field, at most why_size bytes). On 0 the
+ * caller ends with msg_clear(). Bad base64 and short memory are reported alike. */
+int msg_read(struct msg *m, struct span payload, char *why, size_t why_size);
+void msg_clear(struct msg *m);
+
+/* Reads event i of an `events` message, as msg_read(). */
+int msg_event(struct event *ev, const struct msg *m, size_t i, char *why, size_t why_size);
+void event_clear(struct event *ev);
+
+/* Payloads to Kamailio: JSON text that the caller frees; NULL when memory is short. */
+char *msg_hello(int64_t n, const char *tag, const char *secret, const char *old_secret);
+char *msg_ack(int64_t n, int64_t events, int64_t strays);
+char *msg_node(int64_t n, int id, const char *sip, const char *inc, bool up);
+char *msg_send(int64_t n, const char *to, const char *sock, const char *base64);
+
+#endif

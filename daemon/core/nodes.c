@@ -1,0 +1,98 @@
+#include "nodes.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+
+char *node_record(const struct node *n)
+{
+    json_t *json = json_pack("{s:i,s:s,s:s,s:s,s:I,s:b}", "id", n->id, "name", n->name, "sip", n->sip, "inc", n->inc,
+                             "beat", (json_int_t)n->beat, "up", (int)n->up);
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+    json_decref(json);
+    return text;
+}
+
+static bool copy(char *out, size_t size, const char *in)
+{
+    return snprintf(out, size, "%s", in) < (int)size;
+}
+
+int node_read(struct node *n, struct span record)
+{
+    json_t *json = json_loadb(record.p, record.n, 0, NULL);
+    const char *name, *sip, *inc;
+    json_int_t beat = 0;
+    int up = 0, rc = -EBADMSG;
+
+    *n = (struct node){0};
+    if (json_unpack(json, "{s:i,s:s,s:s,s:s,s:I,s:b}", "id", &n->id, "name", &name, "sip", &sip, "inc", &inc, "beat",
+                    &beat, "up", &up) == 0 &&
+        n->id > 0 && copy(n->name, sizeof(n->name), name) && copy(n->sip, sizeof(n->sip), sip) &&
+        copy(n->inc, sizeof(n->inc), inc))
+        rc = 0;
+    n->beat = beat;
+    n->up = up;
+    json_decref(json);
+    return rc;
+}
+
+static struct node *find(struct nodes *all, int id)
+{
+    for (size_t i = 0; i < all->count; i++)
+        if (all->list[i].id == id)
+            return &all->list[i];
+    return NULL;
+}
+
+const struct node *nodes_find(const struct nodes *all, int id)
+{
+    return find((struct nodes *)all, id);
+}
+
+bool node_is_alive(const struct node *n, const char *inc)
+{
+    return n && n->up && !n->lost && strcmp(n->inc, inc) == 0;
+}
+
+static bool same(const struct node *a, const struct node *b)
+{
+    return a->up == b->up && strcmp(a->inc, b->inc) == 0 && strcmp(a->sip, b->sip) == 0;
+}
+
+const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_t now)
+{
+    struct node *n = find(all, fresh->id);
+    bool changed;
+
+    if (!n && all->count == NODES_MAX)
+        return NULL;
+    if (n && (n->lost ? fresh->beat == n->beat : fresh->beat <= n->beat))
+        return NULL;
+    changed = !n || n->lost || !same(n, fresh);
+    if (!n)
+        n = &all->list[all->count++];
+    *n = *fresh;
+    n->seen_ms = now;
+    return changed ? n : NULL;
+}
+
+const struct node *nodes_lose(struct nodes *all, int64_t now, int64_t ttl_ms)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        struct node *n = &all->list[i];
+
+        if (!n->lost && now - n->seen_ms > ttl_ms) {
+            n->lost = true;
+            return n;
+        }
+    }
+    return NULL;
+}
+
+void nodes_grace(struct nodes *all, int64_t now)
+{
+    for (size_t i = 0; i < all->count; i++)
+        all->list[i].seen_ms = now;
+}

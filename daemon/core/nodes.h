@@ -1,0 +1,52 @@
+/* The node table: every Kamailio of the cluster as its kamsyncd last described it.
+ *
+ * A node lives as long as its beats keep coming: each record carries a counter, and a node whose counter stands still for
+ * the whole time to live, as seen by this node's own clock while the store could be read, is lost. So no two clocks need
+ * agree, a record that Redis forgot is no death, and one late beat is none either. */
+#ifndef KAMSYNC_NODES_H
+#define KAMSYNC_NODES_H
+
+#include <stdint.h>
+
+#include "span.h"
+
+#define NODES_MAX 256
+
+struct node {
+    int id; /* Kamailio's server_id */
+    char name[64];
+    char sip[80]; /* SIP address for handover */
+    char inc[80]; /* incarnation of its Kamailio */
+    int64_t beat; /* counts up while its kamsyncd lives */
+    bool up;      /* its kamsyncd says that Kamailio is up */
+    bool lost;    /* its beats ended */
+    int64_t seen_ms;
+};
+
+struct nodes {
+    struct node list[NODES_MAX];
+    size_t count;
+};
+
+/* A node's record as JSON text, which the caller frees; NULL when memory is short. */
+char *node_record(const struct node *n);
+
+/* Reads a record. 0 or -EBADMSG. */
+int node_read(struct node *n, struct span record);
+
+/* Takes what a record said at time now. The node of the table when that changes who it is or whether it can be used
+ * (address, incarnation, up), else NULL. An older record than the one known changes nothing, unless the node was lost:
+ * then its clock, from which the counter starts, may have been set back. */
+const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_t now);
+
+/* The next node that is lost now, marked so; NULL when there is none (more). */
+const struct node *nodes_lose(struct nodes *all, int64_t now, int64_t ttl_ms);
+
+/* Gives every node a full time to live from now on: after a time in which nothing could be read. */
+void nodes_grace(struct nodes *all, int64_t now);
+
+const struct node *nodes_find(const struct nodes *all, int id);
+/* Whether transactions of that node and incarnation are alive. */
+bool node_is_alive(const struct node *n, const char *inc);
+
+#endif

@@ -1,0 +1,166 @@
+/* The transactions that this node owns: from Kamailio's events to records in the store.
+ *
+ *     branch, reply ▶ txn changes ▶ marked dirty ▶ (once per loop turn) record ▶ put
+ *
+ * Kamailio does not tell when it ends a transaction itself, so that is concluded: a 2xx ends it; a negative reply on every
+ * branch ends it once FAILED_GRACE_MS have passed without a new branch (failure_route runs at once, and its branch is
+ * reported within a few ms); a branch without any reply has ended when tm's fr_timer has (RFC 3261 timer B, 64*T1). */
+#include "engine_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "record.h"
+
+#define PUTS_MAX 2048        /* records that may be under way to the store */
+#define FAILED_GRACE_MS 1000 /* a new branch after the last negative reply comes well within this */
+#define TIMER_B_MS 33000     /* 64*T1 and some slack */
+#define LINGER_MS 5000       /* tm keeps a finished transaction that long (wt_timer) */
+#define REWRITE_AFTER_MS 1000
+
+/* Another transaction of that key can only be an older one: the caller used its branch again. */
+static int add(struct engine *e, struct txn *t)
+{
+    struct txn *old = txns_by_key(&e->txns, t->key);
+
+    if (old)
+        txns_remove(&e->txns, old);
+    return txns_add(&e->txns, t);
+}
+
+static struct txn *find(struct engine *e, struct span branch, int *index)
+{
+    struct span id;
+
+    return txn_split_branch(branch, &id, index) == 0 ? txns_by_id(&e->txns, id) : NULL;
+}
+
+static void on_branch(struct engine *e, const struct event *ev, int64_t now)
+{
+    struct sip_sent sent;
+    struct txn *t;
+    int index, rc = sip_read_sent(&sent, ev->sent);
+
+    e->count.events_branch++;
+    t = rc == 0 ? find(e, sent.branch, &index) : NULL;
+    if (t) {
+        rc = txn_add_branch(t, ev, now);
+    } else if (rc == 0 && ev->req.n) {
+        rc = txn_new(&t, ev, now);
+        if (rc == 0 && (rc = add(e, t)) < 0)
+            txn_free(t);
+    }
+    if (rc < 0) {
+        e->count.frames_bad++;
+        engine_log(e, LOG_LEVEL_WARN, "branch event not understood: %s", strerror(-rc));
+    } else if (!t) {
+        e->count.events_foreign++;
+    } else {
+        txns_mark(&e->txns, t);
+    }
+}
+
+static void on_reply(struct engine *e, const struct event *ev, int64_t now)
+{
+    int index = 0;
+    struct txn *t = find(e, ev->via, &index);
+
+    e->count.events_reply++;
+    if (!t) {
+        e->count.events_foreign++;
+    } else if (txn_reply(t, index, (int)ev->code, now)) {
+        t->done = txn_state(t) == TXN_ANSWERED;
+        txns_mark(&e->txns, t);
+    }
+}
+
+void owner_event(struct engine *e, const struct event *ev, int64_t now)
+{
+    switch (ev->type) {
+    case EVENT_BRANCH:
+        on_branch(e, ev, now);
+        break;
+    case EVENT_REPLY:
+        on_reply(e, ev, now);
+        break;
+    }
+}
+
+static void put(struct engine *e, struct txn *t, int64_t now)
+{
+    char *record = record_write(t, e->self.id, e->self.inc);
+
+    if (!record) {
+        txns_mark(&e->txns, t); /* memory is short: later */
+        return;
+    }
+    t->put_ms = now;
+    e->puts_under_way++;
+    e->count.puts++;
+    e->io.put(e->io.ctx, t->key, record, t->done ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms);
+    free(record);
+}
+
+void owner_flush(struct engine *e, int64_t now)
+{
+    size_t n = e->txns.dirty_count;
+
+    if (!e->store_up || !e->self.id)
+        return;
+    while (n-- > 0 && e->puts_under_way < PUTS_MAX)
+        put(e, txns_take_dirty(&e->txns), now);
+}
+
+void engine_put_done(struct engine *e, bool ok, int64_t now)
+{
+    e->puts_under_way--;
+    if (!ok) {
+        e->count.puts_failed++;
+        if (!e->rewrite_ms)
+            e->rewrite_ms = now + REWRITE_AFTER_MS;
+    }
+}
+
+/* A branch that nobody answered has ended in Kamailio. */
+static bool time_out_branches(struct txn *t, int64_t now)
+{
+    bool changed = false;
+
+    for (size_t i = 0; i < t->branch_count; i++)
+        if (!t->branches[i].code && now - t->branches[i].sent_ms > TIMER_B_MS)
+            changed = txn_reply(t, t->branches[i].index, 408, now) || changed;
+    return changed;
+}
+
+/* Returns false when the transaction is gone. */
+static bool look_after(struct engine *e, struct txn *t, int64_t now)
+{
+    bool expired = !t->done && now - t->begun_ms > e->conf.tx_max_ms;
+
+    e->count.txns_expired += expired;
+    if (expired || (t->done && !t->dirty && now - t->changed_ms > LINGER_MS)) {
+        txns_remove(&e->txns, t);
+        return false;
+    }
+    if (!t->done && txn_state(t) == TXN_FAILED && now - t->changed_ms > FAILED_GRACE_MS) {
+        t->done = true;
+        txns_mark(&e->txns, t);
+    }
+    if (time_out_branches(t, now) || (!t->done && now - t->put_ms > e->conf.tx_ttl_ms / 2))
+        txns_mark(&e->txns, t);
+    return true;
+}
+
+void owner_janitor(struct engine *e, int64_t now)
+{
+    struct txn *t, *next;
+
+    if (e->rewrite_ms && now >= e->rewrite_ms && e->store_up) {
+        e->rewrite_ms = 0;
+        txns_mark_all(&e->txns);
+    }
+    HASH_ITER(hh, e->txns.by_id, t, next)
+    {
+        look_after(e, t, now);
+    }
+}

@@ -1,0 +1,110 @@
+#include "sip.h"
+
+#include <errno.h>
+#include <re.h>
+
+/* libre works on an mbuf; this one borrows the caller's bytes, so that nothing is copied. */
+struct parsed {
+    struct mbuf *mb;
+    struct sip_msg *msg;
+};
+
+static void parsed_free(struct parsed *p)
+{
+    mem_deref(p->msg);
+    if (p->mb)
+        p->mb->buf = NULL; /* borrowed: libre must not free it */
+    mem_deref(p->mb);
+}
+
+static int parse(struct parsed *p, struct span raw)
+{
+    int err;
+
+    *p = (struct parsed){0};
+    p->mb = mbuf_alloc(0);
+    if (!p->mb)
+        return -ENOMEM;
+    mem_deref(p->mb->buf);
+    p->mb->buf = (uint8_t *)(uintptr_t)raw.p;
+    p->mb->size = p->mb->end = raw.n;
+    err = sip_msg_decode(&p->msg, p->mb);
+    if (err)
+        parsed_free(p);
+    return err == ENOMEM ? -ENOMEM : err ? -EBADMSG : 0;
+}
+
+static struct span span_pl(const struct pl *pl)
+{
+    return (struct span){pl->p, pl->p ? pl->l : 0};
+}
+
+int sip_read_id(struct sip_id *id, struct span msg)
+{
+    struct parsed p;
+    int rc = parse(&p, msg);
+
+    if (rc < 0)
+        return rc;
+    id->method = p.msg->req ? span_pl(&p.msg->met) : (struct span){0};
+    id->call_id = span_pl(&p.msg->callid);
+    id->branch = span_pl(&p.msg->via.branch);
+    id->sent_by = span_pl(&p.msg->via.sentby);
+    id->cseq = p.msg->cseq.num;
+    if (!id->call_id.n || !id->branch.n || !p.msg->cseq.met.l)
+        rc = -EBADMSG;
+    parsed_free(&p);
+    return rc;
+}
+
+static bool take_route(const struct sip_hdr *hdr, const struct sip_msg *msg, void *arg)
+{
+    struct sip_sent *sent = arg;
+
+    (void)msg;
+    if (sent->routes == SIP_ROUTES_MAX)
+        return true; /* stops the walk: libre then returns this header */
+    sent->route[sent->routes++] = span_pl(&hdr->val);
+    return false;
+}
+
+static int read_sent(struct sip_sent *sent, const struct sip_msg *msg)
+{
+    const struct sip_hdr *via = sip_msg_hdr(msg, SIP_HDR_VIA);
+
+    *sent = (struct sip_sent){0};
+    if (!msg->req || !via || !msg->via.branch.l)
+        return -EBADMSG;
+    sent->via = span_pl(&via->val);
+    sent->branch = span_pl(&msg->via.branch);
+    sent->ruri = span_pl(&msg->ruri);
+    return sip_msg_hdr_apply(msg, true, SIP_HDR_ROUTE, take_route, sent) ? -E2BIG : 0;
+}
+
+int sip_read_sent(struct sip_sent *sent, struct span msg)
+{
+    struct parsed p;
+    int rc = parse(&p, msg);
+
+    if (rc == 0) {
+        rc = read_sent(sent, p.msg);
+        parsed_free(&p);
+    }
+    return rc;
+}
+
+char *sip_with_header(struct span msg, const char *header, size_t *len)
+{
+    const char *lf = msg.n ? memchr(msg.p, '\n', msg.n) : NULL;
+    size_t head = lf ? (size_t)(lf - msg.p) + 1 : 0, n = strlen(header);
+    char *out = lf ? malloc(msg.n + n + 2) : NULL;
+
+    if (!out)
+        return NULL;
+    memcpy(out, msg.p, head);
+    memcpy(out + head, header, n);
+    memcpy(out + head + n, "\r\n", 2);
+    memcpy(out + head + n + 2, msg.p + head, msg.n - head);
+    *len = msg.n + n + 2;
+    return out;
+}

@@ -1,0 +1,40 @@
+/* What kamsync reads in SIP messages, and the one thing that it writes into them. libre does the parsing;
+ * spans point into the message that was given. */
+#ifndef KAMSYNC_SIP_H
+#define KAMSYNC_SIP_H
+
+#include <stdint.h>
+
+#include "span.h"
+
+#define SIP_ROUTES_MAX 16
+
+/* What names the INVITE transaction of an INVITE, CANCEL or ACK (RFC 3261 17.2.3). */
+struct sip_id {
+    struct span method; /* of a request; empty for a reply */
+    struct span call_id;
+    struct span branch;  /* of the top Via */
+    struct span sent_by; /* of the top Via, host and port as written */
+    uint32_t cseq;
+};
+
+/* A request as Kamailio sent it on one branch. */
+struct sip_sent {
+    struct span via;    /* the whole top Via value, Kamailio's own */
+    struct span branch; /* its branch parameter */
+    struct span ruri;
+    struct span route[SIP_ROUTES_MAX];
+    size_t routes;
+};
+
+/* 0, -EBADMSG when it is not SIP or lacks Call-ID, CSeq or a Via branch, -ENOMEM. */
+int sip_read_id(struct sip_id *id, struct span msg);
+
+/* 0, -EBADMSG, -ENOMEM; -E2BIG with more than SIP_ROUTES_MAX Route values. */
+int sip_read_sent(struct sip_sent *sent, struct span msg);
+
+/* The message with one more header line (without CRLF) before its first header. The caller frees it; its
+ * length goes to *len. NULL when there is no first line or memory is short. */
+char *sip_with_header(struct span msg, const char *header, size_t *len);
+
+#endif

@@ -1,0 +1,255 @@
+/* Strays: a message that reached a node which has no transaction for it. Whose is it, and what follows?
+ *
+ *     stray ▶ own index ▶ store ──found──▶ verdict ▶ handover to the owner, or back to this Kamailio with the verdict
+ *                          │  ▲
+ *                          │  └ absent or failed: asked again in a moment, since the record may be on its way
+ *                          └ time is up: unknown (the store said "absent"), unavailable (it said nothing) */
+#include "engine_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <utlist.h>
+
+#include "handover.h"
+#include "key.h"
+#include "record.h"
+
+#define STRAYS_MAX 2048   /* lookups under way */
+#define FIRST_RETRY_MS 5  /* doubled each time */
+
+enum verdict {
+    VERDICT_MINE,
+    VERDICT_OWNER,
+    VERDICT_ORPHAN,
+    VERDICT_DONE,
+    VERDICT_UNKNOWN,
+    VERDICT_UNAVAILABLE
+};
+
+static const char *const verdict_names[] = {"mine", "owner", "orphan", "done", "unknown", "unavailable"};
+
+struct stray {
+    struct stray *prev, *next;
+    UT_hash_handle hh; /* by token */
+    uint64_t token;
+    bool ack;         /* an ACK, else a CANCEL */
+    bool asked;       /* a lookup is under way */
+    bool answered;    /* the store has said "absent" at least once */
+    struct span msg;  /* owned, as are the texts */
+    char *src, *dst, *key, *sent_by, *call_id;
+    int64_t begun_ms, again_ms, retry_ms;
+};
+
+static void stray_free(struct stray *s)
+{
+    free((char *)s->msg.p);
+    free(s->src);
+    free(s->dst);
+    free(s->key);
+    free(s->sent_by);
+    free(s->call_id);
+    free(s);
+}
+
+static void stray_end(struct engine *e, struct stray *s)
+{
+    DL_DELETE(e->strays, s);
+    HASH_DELETE(hh, e->strays_by_token, s);
+    e->stray_count--;
+    stray_free(s);
+}
+
+static void count_verdict(struct counters *c, enum verdict v)
+{
+    uint64_t *const counter[] = {&c->verdict_mine, &c->verdict_owner,   &c->verdict_orphan,
+                                 &c->verdict_done, &c->verdict_unknown, &c->verdict_unavailable};
+
+    ++*counter[v];
+}
+
+/* Sends the stray on: to its owner, or back to this Kamailio, which then does what Kamailio does best. */
+static void send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now)
+{
+    /* "mine" and no transaction in Kamailio: it ended while the message was under way. */
+    const char *why = verdict_names[v == VERDICT_MINE ? VERDICT_DONE : v];
+    struct handover h = {.to = to->id, .inc = to->inc, .why = why, .src = s->src, .dst = s->dst};
+    char sock[sizeof(e->self.sip) + 4], *text = handover_make(&h, s->msg, e->conf.secret);
+    int64_t n = link_next_n(&e->link);
+
+    snprintf(sock, sizeof(sock), "udp:%s", e->self.sip);
+    engine_push(e, n, text ? msg_send(n, to->sip, sock, text) : NULL, now);
+    free(text);
+}
+
+static void conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
+{
+    const struct node *to = v == VERDICT_OWNER ? nodes_find(&e->nodes, owner) : &e->self;
+    char call_id[128];
+
+    count_verdict(&e->count, v);
+    engine_log(e, LOG_LEVEL_INFO, "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s",
+               s->ack ? "ACK" : "CANCEL", verdict_names[v], owner, s->src, now - s->begun_ms,
+               printable(call_id, sizeof(call_id), span_of(s->call_id)));
+    send_on(e, s, v, to, now);
+    stray_end(e, s);
+}
+
+static enum verdict judge(const struct engine *e, const struct record *r)
+{
+    if (r->owner == e->self.id && strcmp(r->inc, e->self.inc) == 0)
+        return VERDICT_MINE;
+    if (r->owner != e->self.id && node_is_alive(nodes_find(&e->nodes, r->owner), r->inc))
+        return VERDICT_OWNER;
+    return r->done ? VERDICT_DONE : VERDICT_ORPHAN;
+}
+
+static void ask(struct engine *e, struct stray *s)
+{
+    s->asked = true;
+    e->count.lookups++;
+    e->io.get(e->io.ctx, s->key, s->token); /* may answer, and so end the stray, before it returns */
+}
+
+static int fill(struct stray *s, const struct msg *m, const struct sip_id *id)
+{
+    char *copy = span_dup(m->msg);
+
+    s->msg = (struct span){copy, m->msg.n};
+    s->src = span_dup(span_of(m->src));
+    s->dst = span_dup(span_of(m->dst));
+    s->key = key_tx(id->call_id, id->cseq, id->branch);
+    s->sent_by = span_dup(id->sent_by);
+    s->call_id = span_dup(id->call_id);
+    return copy && s->src && s->dst && s->key && s->sent_by && s->call_id ? 0 : -ENOMEM;
+}
+
+/* 0 and *out, or a negative code: the stray cannot be looked up. */
+static int stray_new(struct stray **out, const struct msg *m, uint64_t token, int64_t now)
+{
+    struct sip_id id;
+    struct stray *s;
+    int rc = sip_read_id(&id, m->msg);
+
+    if (rc < 0)
+        return rc;
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->token = token;
+    s->ack = span_eq(id.method, span_of("ACK"));
+    s->begun_ms = s->again_ms = now;
+    s->retry_ms = FIRST_RETRY_MS;
+    rc = fill(s, m, &id);
+    if (rc < 0)
+        stray_free(s);
+    else
+        *out = s;
+    return rc;
+}
+
+static int stray_add(struct engine *e, struct stray *s)
+{
+    HASH_ADD(hh, e->strays_by_token, token, sizeof(s->token), s);
+    if (!s->hh.tbl)
+        return -ENOMEM;
+    DL_APPEND(e->strays, s);
+    e->stray_count++;
+    return 0;
+}
+
+static void begin(struct engine *e, struct stray *s, int64_t now)
+{
+    const struct txn *own = txns_by_key(&e->txns, s->key);
+
+    if (own && strcasecmp(own->sent_by, s->sent_by) == 0)
+        conclude(e, s, VERDICT_MINE, e->self.id, now);
+    else if (e->stray_count > STRAYS_MAX) {
+        e->count.strays_shed++;
+        conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
+    } else if (!e->store_up)
+        conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
+    else
+        ask(e, s);
+}
+
+void strays_take(struct engine *e, const struct msg *m, int64_t now)
+{
+    struct stray *s = NULL;
+    int rc = stray_new(&s, m, ++e->last_token, now);
+
+    e->count.strays++;
+    if (rc == 0 && (rc = stray_add(e, s)) < 0)
+        stray_free(s);
+    if (rc == 0) {
+        begin(e, s, now);
+        return;
+    }
+    e->count.frames_bad++;
+    engine_log(e, LOG_LEVEL_WARN, "stray from %s cannot be looked up: %s", m->src, strerror(-rc));
+}
+
+/* Plans the next lookup. */
+static void later(struct stray *s, int64_t now)
+{
+    s->again_ms = now + s->retry_ms;
+    s->retry_ms *= 2;
+}
+
+void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
+{
+    struct stray *s;
+    struct record r;
+
+    HASH_FIND(hh, e->strays_by_token, &token, sizeof(token), s);
+    if (!s)
+        return; /* answered too late: it was given back already */
+    s->asked = false;
+    if (status == GET_FOUND && record_read(&r, text) == 0 && strcasecmp(r.sent_by, s->sent_by) == 0) {
+        conclude(e, s, judge(e, &r), r.owner, now);
+        return;
+    }
+    s->answered = s->answered || status != GET_FAILED;
+    later(s, now);
+}
+
+static int64_t give_up(const struct engine *e, const struct stray *s)
+{
+    if (!s->answered)
+        return s->begun_ms + e->conf.store_wait_ms;
+    return s->begun_ms + (s->ack ? e->conf.ack_lookup_ms : e->conf.lookup_ms);
+}
+
+void strays_tick(struct engine *e, int64_t now)
+{
+    struct stray *s, *next;
+
+    DL_FOREACH_SAFE(e->strays, s, next)
+    {
+        if (now >= give_up(e, s))
+            conclude(e, s, s->answered ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE, 0, now);
+        else if (!s->asked && e->store_up && now >= s->again_ms)
+            ask(e, s);
+    }
+}
+
+int64_t strays_due(const struct engine *e)
+{
+    int64_t due = INT64_MAX;
+    const struct stray *s;
+
+    DL_FOREACH(e->strays, s)
+    {
+        int64_t end = give_up(e, s), next = s->asked || !e->store_up ? end : s->again_ms;
+
+        next = next < end ? next : end;
+        due = next < due ? next : due;
+    }
+    return due;
+}
+
+void strays_clear(struct engine *e)
+{
+    while (e->strays)
+        stray_end(e, e->strays);
+}

@@ -1,0 +1,65 @@
+/* One INVITE transaction as its owner knows it, built from Kamailio's events. record.h gives it its form in the store,
+ * txns.h keeps all of them. */
+#ifndef KAMSYNC_TXN_H
+#define KAMSYNC_TXN_H
+
+#include <stdint.h>
+
+#include "hash.h"
+#include "msg.h"
+#include "sip.h"
+
+#define TXN_BRANCHES_MAX 31 /* tm's own limit (MAX_BRANCHES_LIMIT in core/config.h) */
+
+/* One branch as it was sent. All texts are owned. */
+struct txn_branch {
+    int index; /* tm's branch index, the end of the Via branch */
+    int code;  /* last reply, 0 before the first */
+    char *via, *to, *sock, *ruri;
+    char *route; /* Route set as a header would hold it, "<sip:a;lr>, <sip:b;lr>"; NULL without */
+    int64_t sent_ms;
+};
+
+enum txn_state { TXN_TRYING, TXN_RINGING, TXN_ANSWERED, TXN_FAILED };
+
+struct txn {
+    char *id;  /* owned: the Via branch that tm gives this transaction, without the branch index */
+    char *key; /* owned: name of the record in the store */
+    char *call_id, *branch, *sent_by, *src, *dst; /* owned */
+    uint32_t cseq;
+    struct span req; /* owned: the INVITE as received */
+    struct txn_branch *branches; /* owned, in the order of their sending */
+    size_t branch_count;
+    int64_t begun_ms;        /* when its first branch was sent; all times are the engine's */
+    int64_t changed_ms;      /* when a branch was last added or replied to */
+    int64_t put_ms;          /* when the record was last given to the store */
+    bool done;               /* it had its final reply: what the store holds now lives a short time */
+    bool dirty;              /* the record in the store is older than this */
+    struct txn *prev, *next; /* the list of dirty transactions (txns.h) */
+    UT_hash_handle hh;       /* by id */
+    UT_hash_handle hh_key;   /* by key */
+};
+
+/* Text that names a transaction in `branch`, with its index: "z9hG4bK….0" is 0 of "z9hG4bK…". -EBADMSG when it is not
+ * tm's form (branch_builder() in core/msg_translator.c). */
+int txn_split_branch(struct span branch, struct span *id, int *index);
+
+/* A transaction made of its first `branch` event, which must have `req`. 0 and *out, which the caller frees with
+ * txn_free(); -EBADMSG, -ENOMEM. */
+int txn_new(struct txn **out, const struct event *ev, int64_t now);
+void txn_free(struct txn *t);
+
+/* Adds the branch of the event, or renews it. 0, -EBADMSG, -E2BIG (too many Route values), -ENOMEM (also: too many branches). */
+int txn_add_branch(struct txn *t, const struct event *ev, int64_t now);
+
+/* Notes a reply; true when that changes the transaction. A branch keeps its first final code. */
+bool txn_reply(struct txn *t, int index, int code, int64_t now);
+
+/* Trying and ringing are pending; failed means that every branch has ended so. */
+enum txn_state txn_state(const struct txn *t);
+const char *txn_state_name(enum txn_state state);
+
+/* The reply that the record shows: the 2xx, the best final (RFC 3261 16.7 step 6) or the highest provisional. */
+int txn_code(const struct txn *t);
+
+#endif

@@ -1,0 +1,90 @@
+#include "txns.h"
+
+#include <errno.h>
+#include <utlist.h>
+
+int txns_add(struct txns *all, struct txn *t)
+{
+    HASH_ADD_KEYPTR(hh, all->by_id, t->id, strlen(t->id), t);
+    if (!t->hh.tbl)
+        return -ENOMEM;
+    HASH_ADD_KEYPTR(hh_key, all->by_key, t->key, strlen(t->key), t);
+    if (!t->hh_key.tbl) {
+        HASH_DELETE(hh, all->by_id, t);
+        return -ENOMEM;
+    }
+    all->count++;
+    return 0;
+}
+
+static void unmark(struct txns *all, struct txn *t)
+{
+    if (!t->dirty)
+        return;
+    DL_DELETE(all->dirty, t);
+    t->dirty = false;
+    all->dirty_count--;
+}
+
+void txns_remove(struct txns *all, struct txn *t)
+{
+    unmark(all, t);
+    HASH_DELETE(hh, all->by_id, t);
+    HASH_DELETE(hh_key, all->by_key, t);
+    all->count--;
+    txn_free(t);
+}
+
+void txns_clear(struct txns *all)
+{
+    struct txn *t, *next;
+
+    HASH_ITER(hh, all->by_id, t, next)
+    {
+        txns_remove(all, t);
+    }
+}
+
+struct txn *txns_by_id(const struct txns *all, struct span id)
+{
+    struct txn *t;
+
+    HASH_FIND(hh, all->by_id, id.p, id.n, t);
+    return t;
+}
+
+struct txn *txns_by_key(const struct txns *all, const char *key)
+{
+    struct txn *t;
+
+    HASH_FIND(hh_key, all->by_key, key, strlen(key), t);
+    return t;
+}
+
+void txns_mark(struct txns *all, struct txn *t)
+{
+    if (t->dirty)
+        return;
+    DL_APPEND(all->dirty, t);
+    t->dirty = true;
+    all->dirty_count++;
+}
+
+void txns_mark_all(struct txns *all)
+{
+    struct txn *t, *next;
+
+    HASH_ITER(hh, all->by_id, t, next)
+    {
+        txns_mark(all, t);
+    }
+}
+
+struct txn *txns_take_dirty(struct txns *all)
+{
+    struct txn *t = all->dirty;
+
+    if (t)
+        unmark(all, t);
+    return t;
+}

@@ -1,0 +1,327 @@
+/* Callbacks here are thin: bytes go into the engine, what it asks for goes to the sockets.
+ *
+ *     libuv ▶ evapi.c / redis.c / memory.c ▶ engine ▶ (struct engine_io) ▶ evapi.c / redis.c / memory.c
+ *
+ * Before the loop waits, on_prepare() lets the engine write all that this turn changed, in one pipeline. */
+#include "daemon.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/evapi.h"
+#include "io/store.h"
+#include "log.h"
+
+#define STOP_MS 2000 /* how long an orderly end waits for the store */
+
+enum { SIGNALS = 4 };
+static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+
+struct daemon {
+    uv_loop_t loop;
+    struct config config;
+    const char *path;
+    struct engine *engine;
+    struct evapi *evapi;
+    struct store *store;
+    uv_prepare_t prepare;
+    uv_timer_t timer;
+    uv_signal_t signals[SIGNALS];
+    int64_t stop_ms; /* when an orderly end gives up waiting; 0 while running */
+    bool closed;
+};
+
+static int64_t now(struct daemon *d)
+{
+    return (int64_t)uv_now(&d->loop);
+}
+
+/* ---- what the engine asks for ---- */
+
+static void do_link_write(void *ctx, struct span bytes)
+{
+    evapi_write(((struct daemon *)ctx)->evapi, bytes);
+}
+
+static void do_put(void *ctx, const char *key, const char *value, int64_t ttl_ms)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    s->ops->put(s, key, value, ttl_ms);
+}
+
+static void do_get(void *ctx, const char *key, uint64_t token)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    s->ops->get(s, key, token);
+}
+
+static void do_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    s->ops->beat(s, id, record, ttl_ms, announce);
+}
+
+static void do_read_nodes(void *ctx)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    s->ops->read_nodes(s);
+}
+
+static void do_log(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    log_line(level, line);
+}
+
+/* ---- what the sockets tell ---- */
+
+static void on_link_up(void *ctx)
+{
+    struct daemon *d = ctx;
+    unsigned char random[8] = {0};
+    char tag[32];
+
+    uv_random(NULL, NULL, random, sizeof(random), 0, NULL);
+    snprintf(tag, sizeof(tag), "kamsync-%02x%02x%02x%02x%02x%02x%02x%02x", random[0], random[1], random[2], random[3],
+             random[4], random[5], random[6], random[7]);
+    engine_link_up(d->engine, tag, now(d));
+}
+
+static void on_link_down(void *ctx)
+{
+    engine_link_down(((struct daemon *)ctx)->engine, now(ctx));
+}
+
+static int on_link_data(void *ctx, const char *p, size_t n)
+{
+    return engine_link_data(((struct daemon *)ctx)->engine, p, n, now(ctx));
+}
+
+static void on_link_failed(void *ctx, const char *why)
+{
+    struct daemon *d = ctx;
+
+    log_printf(LOG_LEVEL_WARN, "evapi %s: %s; trying again for ever", d->config.kamailio, why);
+}
+
+static void on_store_up(void *ctx)
+{
+    engine_store_up(((struct daemon *)ctx)->engine, now(ctx));
+}
+
+static void on_store_down(void *ctx)
+{
+    engine_store_down(((struct daemon *)ctx)->engine, now(ctx));
+}
+
+static void on_put_done(void *ctx, bool ok)
+{
+    engine_put_done(((struct daemon *)ctx)->engine, ok, now(ctx));
+}
+
+static void on_got(void *ctx, uint64_t token, enum get_status status, struct span record)
+{
+    engine_got(((struct daemon *)ctx)->engine, token, status, record, now(ctx));
+}
+
+static void on_node(void *ctx, struct span record)
+{
+    engine_node(((struct daemon *)ctx)->engine, record, now(ctx));
+}
+
+static void on_nodes_read(void *ctx, bool ok)
+{
+    engine_nodes_read(((struct daemon *)ctx)->engine, ok, now(ctx));
+}
+
+/* ---- settings ---- */
+
+/* Without a cluster the proof is only for this node's own eyes, and any secret will do. */
+static const char *secret_of(const struct config *c)
+{
+    static char own[33];
+    unsigned char random[16] = {0};
+
+    if (!*c->secret && !*own && uv_random(NULL, NULL, random, sizeof(random), 0, NULL) == 0)
+        for (size_t i = 0; i < sizeof(random); i++)
+            sprintf(own + 2 * i, "%02x", random[i]);
+    return *c->secret ? c->secret : own;
+}
+
+static struct engine_conf engine_conf(const struct config *c)
+{
+    uv_timeval64_t clock = {0};
+
+    uv_gettimeofday(&clock);
+    return (struct engine_conf){
+        .name = c->name,
+        .secret = secret_of(c),
+        .old_secret = c->old_secret,
+        .heartbeat_ms = c->heartbeat_ms,
+        .node_ttl_ms = c->node_ttl_ms,
+        .lookup_ms = c->lookup_ms,
+        .ack_lookup_ms = c->ack_lookup_ms,
+        .store_wait_ms = c->store_wait_ms,
+        .tx_ttl_ms = c->tx_ttl_s * 1000,
+        .done_ttl_ms = c->done_ttl_s * 1000,
+        .tx_max_ms = c->tx_max_s * 1000,
+        .beat_base = clock.tv_sec * 1000 + clock.tv_usec / 1000,
+    };
+}
+
+/* The new values are read whole and checked before the first one is used. */
+static void reload(struct daemon *d)
+{
+    struct config fresh;
+    const char *fixed;
+    char why[512];
+    struct engine_conf conf;
+
+    if (config_read(&fresh, d->path, why, sizeof(why)) < 0) {
+        log_printf(LOG_LEVEL_ERROR, "reload refused, the old settings stay: %s", why);
+        return;
+    }
+    fixed = config_needs_restart(&d->config, &fresh);
+    conf = engine_conf(&fresh);
+    if (fixed || engine_configure(d->engine, &conf, now(d)) < 0) {
+        log_printf(LOG_LEVEL_ERROR, "reload refused, the old settings stay: %s", fixed ? fixed : "memory is short");
+        if (fixed)
+            log_printf(LOG_LEVEL_ERROR, "a change of '%s' needs a restart", fixed);
+        config_clear(&fresh);
+        return;
+    }
+    config_clear(&d->config);
+    d->config = fresh;
+    log_set_level((enum log_level)log_level_of(fresh.log_level));
+    log_printf(LOG_LEVEL_INFO, "settings reloaded");
+}
+
+static void show(struct daemon *d)
+{
+    const struct counters *c = engine_counters(d->engine);
+    struct engine_status s;
+
+    engine_status(d->engine, &s);
+    log_printf(LOG_LEVEL_INFO, "status: node=%d kamailio=%s store=%s transactions=%zu unwritten=%zu lookups=%zu others=%zu",
+               s.node, s.link ? "up" : "down", s.store ? "up" : "down", s.txns, s.dirty, s.strays, s.nodes);
+#define SHOW(name, help) log_printf(LOG_LEVEL_INFO, "counter: %s %" PRIu64 " (%s)", #name, c->name, help);
+    COUNTERS(SHOW)
+#undef SHOW
+}
+
+/* ---- the loop ---- */
+
+static void close_all(struct daemon *d)
+{
+    if (d->closed)
+        return;
+    d->closed = true;
+    d->store->ops->close(d->store);
+    uv_close((uv_handle_t *)&d->prepare, NULL);
+    uv_close((uv_handle_t *)&d->timer, NULL);
+    for (int i = 0; i < SIGNALS; i++)
+        uv_close((uv_handle_t *)&d->signals[i], NULL);
+}
+
+/* Kamailio lives on without us, so nobody is told that this node is down: its script queues what happens meanwhile. */
+static void stop(struct daemon *d)
+{
+    log_printf(LOG_LEVEL_INFO, "stopping");
+    evapi_close(d->evapi);
+    d->stop_ms = now(d) + STOP_MS;
+}
+
+static bool all_written(struct daemon *d)
+{
+    struct engine_status s;
+
+    engine_status(d->engine, &s);
+    return !s.store || (s.dirty == 0 && s.puts == 0);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct daemon *d = timer->data;
+
+    engine_tick(d->engine, now(d));
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct daemon *d = prepare->data;
+
+    engine_flush(d->engine, now(d));
+    if (d->stop_ms && (all_written(d) || now(d) >= d->stop_ms))
+        close_all(d);
+    else
+        uv_timer_start(&d->timer, on_timer, (uint64_t)engine_wait(d->engine, now(d)), 0);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct daemon *d = handle->data;
+
+    if (number == SIGHUP)
+        reload(d);
+    else if (number == SIGUSR1)
+        show(d);
+    else if (!d->stop_ms)
+        stop(d);
+    else
+        close_all(d);
+}
+
+static int start_sockets(struct daemon *d)
+{
+    const struct evapi_events link = {d, on_link_up, on_link_down, on_link_data, on_link_failed};
+    const struct store_events store = {d,      on_store_up, on_store_down, on_put_done,
+                                       on_got, on_node,     on_nodes_read, do_log};
+
+    d->evapi = evapi_new(&d->loop, (struct sockaddr *)&d->config.kamailio_addr, &link);
+    d->store = d->config.clustered ? store_redis(&d->loop, &d->config.redis, &store) : store_memory(&d->loop, &store);
+    return d->evapi && d->store ? 0 : -1;
+}
+
+static void start_handles(struct daemon *d)
+{
+    uv_prepare_init(&d->loop, &d->prepare);
+    d->prepare.data = d;
+    uv_prepare_start(&d->prepare, on_prepare);
+    uv_timer_init(&d->loop, &d->timer);
+    d->timer.data = d;
+    for (int i = 0; i < SIGNALS; i++) {
+        uv_signal_init(&d->loop, &d->signals[i]);
+        d->signals[i].data = d;
+        uv_signal_start(&d->signals[i], on_signal, signal_numbers[i]);
+    }
+}
+
+int daemon_run(struct config *config, const char *path)
+{
+    struct daemon d = {.config = *config, .path = path};
+    const struct engine_io io = {&d, do_link_write, do_put, do_get, do_beat, do_read_nodes, do_log};
+    struct engine_conf conf = engine_conf(config);
+    int rc = uv_loop_init(&d.loop);
+
+    signal(SIGPIPE, SIG_IGN);
+    log_set_level((enum log_level)log_level_of(config->log_level));
+    d.engine = rc == 0 ? engine_new(&conf, &io, now(&d)) : NULL;
+    if (!d.engine || start_sockets(&d) < 0) {
+        log_printf(LOG_LEVEL_ERROR, "cannot start: memory is short");
+        return 1;
+    }
+    start_handles(&d);
+    log_printf(LOG_LEVEL_INFO, "kamsyncd " KAMSYNC_VERSION " started: name=%s kamailio=%s store=%s", d.config.name,
+               d.config.kamailio, d.config.store);
+    uv_run(&d.loop, UV_RUN_DEFAULT);
+    uv_loop_close(&d.loop);
+    engine_free(d.engine);
+    config_clear(&d.config);
+    log_printf(LOG_LEVEL_INFO, "stopped");
+    return 0;
+}

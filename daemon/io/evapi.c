@@ -1,0 +1,177 @@
+#include "evapi.h"
+
+#define BACKOFF_FIRST_MS 20
+#define BACKOFF_MAX_MS 500
+
+/* One attempt to connect and what comes of it; it outlives its evapi until its handle has closed. */
+struct conn {
+    uv_tcp_t tcp;
+    uv_connect_t req;
+    struct evapi *ev; /* NULL once given up */
+};
+
+struct evapi {
+    uv_loop_t *loop;
+    struct sockaddr_storage addr;
+    struct evapi_events on;
+    struct conn *conn;
+    uv_timer_t retry;
+    unsigned attempt;
+    bool up;
+    char buf[65536];
+};
+
+struct write {
+    uv_write_t req;
+    char bytes[];
+};
+
+static void attempt(struct evapi *ev);
+
+static void on_retry(uv_timer_t *timer)
+{
+    attempt(timer->data);
+}
+
+static void retry_later(struct evapi *ev)
+{
+    uint64_t wait = BACKOFF_FIRST_MS;
+
+    for (unsigned i = 0; i < ev->attempt && wait < BACKOFF_MAX_MS; i++)
+        wait *= 2;
+    ev->attempt++;
+    uv_timer_start(&ev->retry, on_retry, wait < BACKOFF_MAX_MS ? wait : BACKOFF_MAX_MS, 0);
+}
+
+static void on_conn_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void drop_conn(struct evapi *ev)
+{
+    struct conn *c = ev->conn;
+
+    if (c) {
+        c->ev = NULL;
+        uv_close((uv_handle_t *)&c->tcp, on_conn_closed);
+    }
+    ev->conn = NULL;
+}
+
+/* The one exit of every connection. */
+static void gone(struct evapi *ev, const char *why)
+{
+    bool was_up = ev->up;
+
+    drop_conn(ev);
+    ev->up = false;
+    if (was_up)
+        ev->on.down(ev->on.ctx);
+    if (was_up || ev->attempt == 0)
+        ev->on.failed(ev->on.ctx, why);
+    retry_later(ev);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    struct conn *c = handle->data;
+
+    (void)suggested;
+    *buf = uv_buf_init(c->ev ? c->ev->buf : NULL, c->ev ? sizeof(c->ev->buf) : 0);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct conn *c = stream->data;
+
+    if (!c->ev || n == 0)
+        return;
+    if (n < 0)
+        gone(c->ev, uv_strerror((int)n));
+    else if (c->ev->on.data(c->ev->on.ctx, buf->base, (size_t)n) < 0)
+        gone(c->ev, "framing lost");
+}
+
+static void on_connect(uv_connect_t *req, int status)
+{
+    struct conn *c = req->data;
+    struct evapi *ev = c->ev;
+
+    if (!ev)
+        return;
+    if (status == 0)
+        status = uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
+    if (status < 0) {
+        gone(ev, uv_strerror(status));
+        return;
+    }
+    uv_tcp_nodelay(&c->tcp, 1); /* evapi wants whole frames */
+    ev->up = true;
+    ev->attempt = 0;
+    ev->on.up(ev->on.ctx);
+}
+
+static void attempt(struct evapi *ev)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+    int rc;
+
+    if (!c) {
+        retry_later(ev);
+        return;
+    }
+    c->ev = ev;
+    c->req.data = c->tcp.data = c;
+    uv_tcp_init(ev->loop, &c->tcp);
+    ev->conn = c;
+    rc = uv_tcp_connect(&c->req, &c->tcp, (const struct sockaddr *)&ev->addr, on_connect);
+    if (rc < 0)
+        gone(ev, uv_strerror(rc));
+}
+
+struct evapi *evapi_new(uv_loop_t *loop, const struct sockaddr *addr, const struct evapi_events *on)
+{
+    struct evapi *ev = calloc(1, sizeof(*ev));
+
+    if (!ev)
+        return NULL;
+    ev->loop = loop;
+    ev->on = *on;
+    memcpy(&ev->addr, addr, addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+    uv_timer_init(loop, &ev->retry);
+    ev->retry.data = ev;
+    uv_timer_start(&ev->retry, on_retry, 0, 0);
+    return ev;
+}
+
+static void on_written(uv_write_t *req, int status)
+{
+    (void)status; /* a failed write shows in the next read */
+    free(req->data);
+}
+
+void evapi_write(struct evapi *ev, struct span bytes)
+{
+    struct write *w = ev->up ? malloc(sizeof(*w) + bytes.n) : NULL;
+    uv_buf_t buf;
+
+    if (!w)
+        return;
+    memcpy(w->bytes, bytes.p, bytes.n);
+    w->req.data = w;
+    buf = uv_buf_init(w->bytes, (unsigned)bytes.n);
+    if (uv_write(&w->req, (uv_stream_t *)&ev->conn->tcp, &buf, 1, on_written) < 0)
+        free(w);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void evapi_close(struct evapi *ev)
+{
+    drop_conn(ev);
+    uv_close((uv_handle_t *)&ev->retry, on_closed);
+}

@@ -1,0 +1,143 @@
+/* memory://: one node, no Redis. Records die with this process, and survive a restart of Kamailio. */
+#include <stdlib.h>
+
+#include "hash.h"
+#include "store.h"
+
+#define SWEEP_MS 1000
+
+struct entry {
+    UT_hash_handle hh;
+    char *key, *value;
+    uint64_t ends_ms;
+};
+
+struct memory {
+    struct store store;
+    uv_loop_t *loop;
+    uv_timer_t sweep;
+    struct entry *entries;
+    bool up;
+};
+
+static struct entry *find(struct memory *m, const char *key)
+{
+    struct entry *x;
+
+    HASH_FIND_STR(m->entries, key, x);
+    return x;
+}
+
+static void drop(struct memory *m, struct entry *x)
+{
+    HASH_DEL(m->entries, x);
+    free(x->key);
+    free(x->value);
+    free(x);
+}
+
+static struct entry *add(struct memory *m, const char *key)
+{
+    struct entry *x = calloc(1, sizeof(*x));
+
+    if (x)
+        x->key = span_dup(span_of(key));
+    if (x && x->key) {
+        HASH_ADD_KEYPTR(hh, m->entries, x->key, strlen(x->key), x);
+        if (x->hh.tbl)
+            return x;
+    }
+    if (x)
+        free(x->key);
+    free(x);
+    return NULL;
+}
+
+static bool set(struct memory *m, const char *key, const char *value, int64_t ttl_ms)
+{
+    char *copy = span_dup(span_of(value));
+    struct entry *x = copy ? find(m, key) : NULL;
+
+    if (copy && !x)
+        x = add(m, key);
+    if (!x) {
+        free(copy);
+        return false;
+    }
+    free(x->value);
+    x->value = copy;
+    x->ends_ms = uv_now(m->loop) + (uint64_t)ttl_ms;
+    return true;
+}
+
+static void memory_put(struct store *s, const char *key, const char *value, int64_t ttl_ms)
+{
+    s->on.put_done(s->on.ctx, set((struct memory *)s, key, value, ttl_ms));
+}
+
+static void memory_get(struct store *s, const char *key, uint64_t token)
+{
+    struct memory *m = (struct memory *)s;
+    struct entry *x = find(m, key);
+    bool found = x && x->ends_ms > uv_now(m->loop);
+
+    s->on.got(s->on.ctx, token, found ? GET_FOUND : GET_ABSENT, span_of(found ? x->value : NULL));
+}
+
+static void memory_beat(struct store *s, int id, const char *record, int64_t ttl_ms, bool announce)
+{
+    (void)s, (void)id, (void)record, (void)ttl_ms, (void)announce; /* nobody else could read it */
+}
+
+static void memory_read_nodes(struct store *s)
+{
+    s->on.nodes_read(s->on.ctx, true);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct memory *m = handle->data;
+    struct entry *x, *next;
+
+    HASH_ITER(hh, m->entries, x, next)
+    {
+        drop(m, x);
+    }
+    free(m);
+}
+
+static void memory_close(struct store *s)
+{
+    uv_close((uv_handle_t *)&((struct memory *)s)->sweep, on_closed);
+}
+
+static void on_sweep(uv_timer_t *timer)
+{
+    struct memory *m = timer->data;
+    struct entry *x, *next;
+
+    if (!m->up) {
+        m->up = true;
+        m->store.on.up(m->store.on.ctx);
+    }
+    HASH_ITER(hh, m->entries, x, next)
+    {
+        if (x->ends_ms <= uv_now(m->loop))
+            drop(m, x);
+    }
+}
+
+struct store *store_memory(uv_loop_t *loop, const struct store_events *on)
+{
+    static const struct store_ops ops = {memory_put, memory_get, memory_beat, memory_read_nodes, memory_close};
+    struct memory *m = calloc(1, sizeof(*m));
+
+    if (!m)
+        return NULL;
+    m->store = (struct store){&ops, *on};
+    m->loop = loop;
+    uv_timer_init(loop, &m->sweep);
+    m->sweep.data = m;
+    uv_timer_start(&m->sweep, on_sweep, 0, SWEEP_MS);
+    return &m->store;
+}

@@ -1,0 +1,289 @@
+/* The store in Redis: one connection for commands, pipelined, and one that listens for what other nodes announce.
+ *
+ * Everything is asynchronous, and a NULL reply means "unknown": never "absent". */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "key.h"
+#include "redis_conn.h"
+
+#define NODES_TTL_S 86400 /* the set of node ids; each beat renews it */
+
+struct redis {
+    struct store store;
+    struct redis_conf conf;
+    struct redis_conn commands, listener;
+    bool reading_nodes; /* one reading at a time */
+    size_t nodes_left;  /* answers that this reading waits for */
+    bool nodes_ok;
+    bool complained; /* about what this connection's Redis refuses */
+    int closed;
+};
+
+static struct redis *of(const redisAsyncContext *ac)
+{
+    return ((struct redis_conn *)ac->data)->data;
+}
+
+static bool is_error(const redisReply *r)
+{
+    return !r || r->type == REDIS_REPLY_ERROR;
+}
+
+/* Says once per connection what Redis refuses: a full memory, a read-only replica, a missing right. */
+static void complain(struct redis *s, const redisReply *r)
+{
+    char line[300];
+
+    if (!r || r->type != REDIS_REPLY_ERROR || s->complained)
+        return;
+    s->complained = true;
+    snprintf(line, sizeof(line), "redis refuses: %s", r->str);
+    s->store.on.log(s->store.on.ctx, LOG_LEVEL_ERROR, line);
+}
+
+/* ---- records ---- */
+
+static void on_put(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = of(ac);
+
+    (void)data;
+    redis_conn_answered(&s->commands);
+    complain(s, reply);
+    s->store.on.put_done(s->store.on.ctx, !is_error(reply));
+}
+
+static void redis_put(struct store *store, const char *key, const char *value, int64_t ttl_ms)
+{
+    struct redis *s = (struct redis *)store;
+
+    if (!s->commands.is_ready || redisAsyncCommand(s->commands.ac, on_put, NULL, "SET %s %s PX %lld", key, value,
+                                                   (long long)ttl_ms) != REDIS_OK)
+        store->on.put_done(store->on.ctx, false);
+    else
+        redis_conn_sent(&s->commands);
+}
+
+static void on_get(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = of(ac);
+    redisReply *r = reply;
+    enum get_status status = GET_FAILED;
+    struct span value = {0};
+
+    redis_conn_answered(&s->commands);
+    complain(s, r);
+    if (r && r->type == REDIS_REPLY_NIL)
+        status = GET_ABSENT;
+    if (r && r->type == REDIS_REPLY_STRING) {
+        status = GET_FOUND;
+        value = (struct span){r->str, (size_t)r->len};
+    }
+    s->store.on.got(s->store.on.ctx, (uintptr_t)data, status, value);
+}
+
+static void redis_get(struct store *store, const char *key, uint64_t token)
+{
+    struct redis *s = (struct redis *)store;
+    void *data = (void *)(uintptr_t)token; /* a count of strays: 32 bits would do */
+
+    if (!s->commands.is_ready || redisAsyncCommand(s->commands.ac, on_get, data, "GET %s", key) != REDIS_OK)
+        store->on.got(store->on.ctx, token, GET_FAILED, (struct span){0});
+    else
+        redis_conn_sent(&s->commands);
+}
+
+/* ---- nodes ---- */
+
+static void on_done(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = of(ac);
+
+    (void)data;
+    redis_conn_answered(&s->commands);
+    complain(s, reply);
+}
+
+#define SEND(s, ...)                                                                                                   \
+    do {                                                                                                               \
+        if (redisAsyncCommand((s)->commands.ac, on_done, NULL, __VA_ARGS__) == REDIS_OK)                              \
+            redis_conn_sent(&(s)->commands);                                                                          \
+    } while (0)
+
+static void redis_beat(struct store *store, int id, const char *record, int64_t ttl_ms, bool announce)
+{
+    struct redis *s = (struct redis *)store;
+
+    if (!s->commands.is_ready)
+        return;
+    SEND(s, "SET " KEY_NODE_PREFIX "%d %s PX %lld", id, record, (long long)ttl_ms);
+    SEND(s, "SADD " KEY_NODES " %d", id);
+    SEND(s, "EXPIRE " KEY_NODES " %d", NODES_TTL_S);
+    if (announce)
+        SEND(s, "PUBLISH " KEY_NODES " %s", record);
+}
+
+static void end_reading(struct redis *s)
+{
+    s->reading_nodes = false;
+    s->store.on.nodes_read(s->store.on.ctx, s->nodes_ok);
+}
+
+static void on_node(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = of(ac);
+    redisReply *r = reply;
+
+    (void)data;
+    redis_conn_answered(&s->commands);
+    if (is_error(r))
+        s->nodes_ok = false;
+    else if (r->type == REDIS_REPLY_STRING)
+        s->store.on.node(s->store.on.ctx, (struct span){r->str, (size_t)r->len});
+    if (--s->nodes_left == 0)
+        end_reading(s);
+}
+
+static void on_members(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = of(ac);
+    redisReply *r = reply;
+
+    (void)data;
+    redis_conn_answered(&s->commands);
+    s->nodes_ok = !is_error(r) && r->type == REDIS_REPLY_ARRAY;
+    for (size_t i = 0; s->nodes_ok && i < r->elements; i++) {
+        if (redisAsyncCommand(ac, on_node, NULL, "GET " KEY_NODE_PREFIX "%b", r->element[i]->str,
+                              (size_t)r->element[i]->len) != REDIS_OK)
+            continue;
+        redis_conn_sent(&s->commands);
+        s->nodes_left++;
+    }
+    if (s->nodes_left == 0)
+        end_reading(s);
+}
+
+static void redis_read_nodes(struct store *store)
+{
+    struct redis *s = (struct redis *)store;
+
+    if (!s->commands.is_ready || s->reading_nodes)
+        return;
+    if (redisAsyncCommand(s->commands.ac, on_members, NULL, "SMEMBERS " KEY_NODES) == REDIS_OK) {
+        redis_conn_sent(&s->commands);
+        s->reading_nodes = true;
+    }
+}
+
+static void on_announced(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = of(ac);
+    redisReply *r = reply;
+
+    (void)data;
+    if (r && r->type == REDIS_REPLY_ARRAY && r->elements == 3 && r->element[2]->type == REDIS_REPLY_STRING)
+        s->store.on.node(s->store.on.ctx, (struct span){r->element[2]->str, (size_t)r->element[2]->len});
+}
+
+/* ---- connections ---- */
+
+static void commands_ready(struct redis_conn *c)
+{
+    struct redis *s = c->data;
+
+    s->reading_nodes = s->complained = false;
+    s->nodes_left = 0;
+    s->store.on.up(s->store.on.ctx);
+}
+
+static void commands_lost(struct redis_conn *c)
+{
+    struct redis *s = c->data;
+
+    s->store.on.down(s->store.on.ctx);
+}
+
+static void listener_ready(struct redis_conn *c)
+{
+    redisAsyncCommand(c->ac, on_announced, NULL, "SUBSCRIBE " KEY_NODES);
+}
+
+static void listener_lost(struct redis_conn *c)
+{
+    (void)c; /* node records are read with each beat as well */
+}
+
+static void redis_free(struct redis *s)
+{
+    free((char *)s->conf.user);
+    free((char *)s->conf.password);
+    free(s);
+}
+
+static void conn_closed(struct redis_conn *c)
+{
+    struct redis *s = c->data;
+
+    if (++s->closed == 2)
+        redis_free(s);
+}
+
+static void redis_close(struct store *store)
+{
+    struct redis *s = (struct redis *)store;
+
+    redis_conn_close(&s->commands);
+    redis_conn_close(&s->listener);
+}
+
+int redis_conf_url(struct redis_conf *conf, const char *url)
+{
+    char *end;
+    int n = 0;
+
+    if (sscanf(url, "redis://[%255[^]]]%n", conf->host, &n) != 1 || n == 0) {
+        n = 0;
+        if (sscanf(url, "redis://%255[^]:/[]%n", conf->host, &n) != 1)
+            return -EINVAL;
+    }
+    end = (char *)url + n;
+    conf->port = *end == ':' ? (int)strtol(end + 1, &end, 10) : 6379;
+    conf->db = *end == '/' ? (int)strtol(end + 1, &end, 10) : 0;
+    return !*end && conf->port > 0 && conf->port < 65536 && conf->db >= 0 ? 0 : -EINVAL;
+}
+
+static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const char *role)
+{
+    *c = (struct redis_conn){.loop = loop,
+                             .conf = &s->conf,
+                             .on = &s->store.on,
+                             .role = role,
+                             .ready = c == &s->commands ? commands_ready : listener_ready,
+                             .lost = c == &s->commands ? commands_lost : listener_lost,
+                             .closed = conn_closed,
+                             .data = s};
+    redis_conn_start(c);
+}
+
+struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const struct store_events *on)
+{
+    static const struct store_ops ops = {redis_put, redis_get, redis_beat, redis_read_nodes, redis_close};
+    struct redis *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return NULL;
+    s->store = (struct store){&ops, *on};
+    s->conf = *conf;
+    s->conf.user = span_dup(span_of(conf->user));
+    s->conf.password = span_dup(span_of(conf->password));
+    if (!s->conf.user || !s->conf.password) {
+        redis_free(s);
+        return NULL;
+    }
+    set_up(s, &s->commands, loop, "commands");
+    set_up(s, &s->listener, loop, "announcements");
+    return &s->store;
+}

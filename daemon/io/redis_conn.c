@@ -1,0 +1,235 @@
+#include "redis_conn.h"
+
+#include <arpa/inet.h>
+#include <hiredis/adapters/libuv.h>
+#include <netdb.h>
+#include <stdio.h>
+
+#define BACKOFF_FIRST_MS 50
+#define BACKOFF_MAX_MS 500 /* lookups shall work again within a second of Redis' return */
+#define WATCHDOG_MS 100
+
+static void look_up(struct redis_conn *c);
+
+static void say(struct redis_conn *c, enum log_level level, const char *what, const char *detail)
+{
+    char line[400];
+
+    snprintf(line, sizeof(line), "redis %s:%d (%s): %s%s%s", c->conf->host, c->conf->port, c->role, what,
+             detail && *detail ? ": " : "", detail ? detail : "");
+    c->on->log(c->on->ctx, level, line);
+}
+
+static void on_backoff(uv_timer_t *timer)
+{
+    look_up(timer->data);
+}
+
+static void retry_later(struct redis_conn *c)
+{
+    uint64_t wait = BACKOFF_FIRST_MS;
+
+    if (c->closing)
+        return;
+    for (unsigned i = 0; i < c->attempt && wait < BACKOFF_MAX_MS; i++)
+        wait *= 2;
+    c->attempt++;
+    uv_timer_start(&c->timer, on_backoff, wait < BACKOFF_MAX_MS ? wait : BACKOFF_MAX_MS, 0);
+}
+
+/* Every end of a connection comes here once. hiredis frees the context itself. */
+static void gone(struct redis_conn *c, const char *why)
+{
+    bool was_ready = c->is_ready;
+
+    c->ac = NULL;
+    c->is_ready = false;
+    c->pending = 0;
+    if (was_ready || c->attempt == 0)
+        say(c, LOG_LEVEL_WARN, was_ready ? "connection lost" : "cannot connect, trying again for ever", why);
+    if (was_ready)
+        c->lost(c);
+    retry_later(c);
+}
+
+static void on_disconnect(const redisAsyncContext *ac, int status)
+{
+    struct redis_conn *c = ac->data;
+
+    (void)status;
+    gone(c, ac->errstr);
+}
+
+static void on_watchdog(uv_timer_t *timer)
+{
+    struct redis_conn *c = timer->data;
+    bool waiting = c->pending > 0 || !c->is_ready;
+    redisAsyncContext *ac = c->ac;
+
+    if (!ac || !waiting || uv_now(c->loop) - c->progress_ms < (uint64_t)c->conf->timeout_ms)
+        return;
+    if (ac->c.flags & REDIS_CONNECTED) {
+        say(c, LOG_LEVEL_WARN, "no answer in time", NULL);
+        redisAsyncFree(ac); /* ends in on_disconnect() */
+    } else {
+        redisAsyncFree(ac);
+        gone(c, "no answer to connect");
+    }
+}
+
+static void on_greeted(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis_conn *c = ac->data;
+    redisReply *r = reply;
+
+    redis_conn_answered(c);
+    if (r && r->type == REDIS_REPLY_ERROR) {
+        if (c->attempt == 0)
+            say(c, LOG_LEVEL_ERROR, data, r->str);
+        c->attempt += c->attempt == 0;
+        redisAsyncDisconnect(ac);
+    }
+}
+
+static void on_ping(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis_conn *c = ac->data;
+    redisReply *r = reply;
+
+    (void)data;
+    redis_conn_answered(c);
+    if (!r || r->type == REDIS_REPLY_ERROR || (ac->c.flags & REDIS_DISCONNECTING))
+        return;
+    c->is_ready = true;
+    c->attempt = 0;
+    say(c, LOG_LEVEL_INFO, "connected", NULL);
+    c->ready(c);
+}
+
+static void greet(struct redis_conn *c)
+{
+    if (*c->conf->password && *c->conf->user) {
+        redis_conn_sent(c);
+        redisAsyncCommand(c->ac, on_greeted, "AUTH refused", "AUTH %s %s", c->conf->user, c->conf->password);
+    } else if (*c->conf->password) {
+        redis_conn_sent(c);
+        redisAsyncCommand(c->ac, on_greeted, "AUTH refused", "AUTH %s", c->conf->password);
+    }
+    if (c->conf->db) {
+        redis_conn_sent(c);
+        redisAsyncCommand(c->ac, on_greeted, "SELECT refused", "SELECT %d", c->conf->db);
+    }
+    redis_conn_sent(c);
+    redisAsyncCommand(c->ac, on_ping, NULL, "PING");
+}
+
+static void on_connect(const redisAsyncContext *ac, int status)
+{
+    struct redis_conn *c = ac->data;
+
+    if (status != REDIS_OK) {
+        gone(c, ac->errstr); /* hiredis frees the context next */
+        return;
+    }
+    redisEnableKeepAlive(&c->ac->c);
+    greet(c);
+}
+
+static void connect_to(struct redis_conn *c, const char *ip)
+{
+    redisAsyncContext *ac = redisAsyncConnect(ip, c->conf->port);
+
+    if (!ac || ac->err || redisLibuvAttach(ac, c->loop) != REDIS_OK) {
+        gone(c, ac ? ac->errstr : "memory is short");
+        if (ac)
+            redisAsyncFree(ac);
+        return;
+    }
+    ac->data = c;
+    c->ac = ac;
+    c->progress_ms = uv_now(c->loop);
+    redisAsyncSetConnectCallback(ac, on_connect);
+    redisAsyncSetDisconnectCallback(ac, on_disconnect);
+    uv_timer_start(&c->timer, on_watchdog, WATCHDOG_MS, WATCHDOG_MS);
+}
+
+static void finish_close(struct redis_conn *c)
+{
+    if (!c->looking_up && uv_is_closing((uv_handle_t *)&c->timer) && c->timer.data == NULL)
+        c->closed(c);
+}
+
+static void on_looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
+{
+    struct redis_conn *c = req->data;
+    char ip[INET6_ADDRSTRLEN] = "";
+
+    c->looking_up = false;
+    if (status == 0)
+        getnameinfo(res->ai_addr, res->ai_addrlen, ip, sizeof(ip), NULL, 0, NI_NUMERICHOST);
+    uv_freeaddrinfo(res);
+    if (c->closing)
+        finish_close(c);
+    else if (*ip)
+        connect_to(c, ip);
+    else
+        gone(c, status < 0 ? uv_strerror(status) : "no address");
+}
+
+/* uv_getaddrinfo() runs in libuv's own pool, so a slow name server blocks nobody. A numeric address needs no lookup. */
+static void look_up(struct redis_conn *c)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    unsigned char addr[sizeof(struct in6_addr)];
+    int rc;
+
+    if (inet_pton(AF_INET, c->conf->host, addr) == 1 || inet_pton(AF_INET6, c->conf->host, addr) == 1) {
+        connect_to(c, c->conf->host);
+        return;
+    }
+    c->lookup.data = c;
+    rc = uv_getaddrinfo(c->loop, &c->lookup, on_looked_up, c->conf->host, NULL, &hints);
+    if (rc < 0)
+        gone(c, uv_strerror(rc));
+    else
+        c->looking_up = true;
+}
+
+void redis_conn_start(struct redis_conn *c)
+{
+    uv_timer_init(c->loop, &c->timer);
+    c->timer.data = c;
+    uv_timer_start(&c->timer, on_backoff, 0, 0);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct redis_conn *c = handle->data;
+
+    handle->data = NULL;
+    finish_close(c);
+}
+
+void redis_conn_close(struct redis_conn *c)
+{
+    c->closing = true;
+    if (c->looking_up)
+        uv_cancel((uv_req_t *)&c->lookup);
+    if (c->ac)
+        redisAsyncFree(c->ac);
+    c->ac = NULL;
+    uv_close((uv_handle_t *)&c->timer, on_timer_closed);
+}
+
+void redis_conn_sent(struct redis_conn *c)
+{
+    if (c->pending++ == 0)
+        c->progress_ms = uv_now(c->loop);
+}
+
+void redis_conn_answered(struct redis_conn *c)
+{
+    if (c->pending > 0)
+        c->pending--;
+    c->progress_ms = uv_now(c->loop);
+}

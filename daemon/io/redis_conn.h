@@ -1,0 +1,41 @@
+/* One connection to Redis that comes back for ever: name lookup, connect, AUTH, SELECT, then ready; gone, backoff, again.
+ *
+ *     start ▶ resolving ▶ connecting ▶ greeting ▶ READY
+ *               ▲                                   │ error, or no answer for timeout_ms
+ *               └───────── waiting (backoff) ◀──────┘ */
+#ifndef KAMSYNC_REDIS_CONN_H
+#define KAMSYNC_REDIS_CONN_H
+
+#include <hiredis/async.h>
+#include <uv.h>
+
+#include "store.h"
+
+struct redis_conn {
+    uv_loop_t *loop;
+    const struct redis_conf *conf;
+    const struct store_events *on; /* for log lines */
+    const char *role;              /* for log lines */
+    void (*ready)(struct redis_conn *c);
+    void (*lost)(struct redis_conn *c); /* only after ready() */
+    void (*closed)(struct redis_conn *c); /* after redis_conn_close(): nothing is open any more */
+    void *data;
+
+    redisAsyncContext *ac; /* NULL unless connecting or connected */
+    uv_getaddrinfo_t lookup;
+    uv_timer_t timer; /* backoff, then the watchdog */
+    bool looking_up, is_ready, closing;
+    unsigned attempt;
+    size_t pending;       /* commands that were not answered */
+    uint64_t progress_ms; /* when one was last answered, or first pending */
+};
+
+/* The fields above the line are set by the caller. */
+void redis_conn_start(struct redis_conn *c);
+void redis_conn_close(struct redis_conn *c);
+
+/* Bookkeeping for the watchdog: each command that expects one answer, and its answer. */
+void redis_conn_sent(struct redis_conn *c);
+void redis_conn_answered(struct redis_conn *c);
+
+#endif

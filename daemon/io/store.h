@@ -1,0 +1,53 @@
+/* Where records live: Redis for a cluster, this process' memory for a single node. */
+#ifndef KAMSYNC_STORE_H
+#define KAMSYNC_STORE_H
+
+#include <uv.h>
+
+#include "engine.h"
+
+/* What a store tells, each with the ctx given here. */
+struct store_events {
+    void *ctx;
+    void (*up)(void *ctx);
+    void (*down)(void *ctx);
+    void (*put_done)(void *ctx, bool ok);
+    void (*got)(void *ctx, uint64_t token, enum get_status status, struct span record);
+    void (*node)(void *ctx, struct span record);
+    void (*nodes_read)(void *ctx, bool ok);
+    void (*log)(void *ctx, enum log_level level, const char *line);
+};
+
+struct store;
+
+/* The same verbs as in struct engine_io. */
+struct store_ops {
+    void (*put)(struct store *s, const char *key, const char *value, int64_t ttl_ms);
+    void (*get)(struct store *s, const char *key, uint64_t token);
+    void (*beat)(struct store *s, int id, const char *record, int64_t ttl_ms, bool announce);
+    void (*read_nodes)(struct store *s);
+    /* Ends all that is open, so that the loop can end; the store frees itself when the last handle has closed. */
+    void (*close)(struct store *s);
+};
+
+struct store {
+    const struct store_ops *ops;
+    struct store_events on;
+};
+
+struct redis_conf {
+    char host[256];
+    int port, db;
+    const char *user, *password; /* "" for none; the store copies them */
+    int64_t timeout_ms;          /* no answer for so long: the connection is given up */
+};
+
+/* "redis://host[:port][/db]", "redis://[v6]…" into host, port and db. 0 or -EINVAL. */
+int redis_conf_url(struct redis_conf *conf, const char *url);
+
+/* Both start by themselves and call on->up() once they can be used, never from within the call. NULL when memory is
+ * short. */
+struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const struct store_events *on);
+struct store *store_memory(uv_loop_t *loop, const struct store_events *on);
+
+#endif

@@ -1,0 +1,85 @@
+/* kamsyncd: keeps Kamailio's transactions for the whole anycast cluster. */
+#include <getopt.h>
+#include <stdio.h>
+
+#include "daemon.h"
+
+#define DEFAULT_PATH "/etc/kamsync/kamsyncd.conf"
+
+static void usage(FILE *out)
+{
+    fprintf(out, "Usage: kamsyncd [-c FILE] [--check | --help | --version]\n\n"
+                 "Runs beside one Kamailio node, talks to it over evapi, and keeps its INVITE transactions in Redis, so that\n"
+                 "a CANCEL, an ACK or a reply which reaches another node of the anycast cluster finds its way.\n\n"
+                 "  -c, --config FILE   read the settings from FILE (default: " DEFAULT_PATH ")\n"
+                 "      --check         only check the settings: 0 when they are good, else 1 and what is wrong\n"
+                 "  -h, --help          this text\n"
+                 "  -V, --version       the version\n\n"
+                 "Signals: SIGTERM, SIGINT: write what is unwritten and end (twice: end now). SIGHUP: read the settings\n"
+                 "again; when they are wrong the old ones stay. SIGUSR1: log the status and all counters.\n\n"
+                 "Settings, one 'option = value' a line, # for comments:\n");
+    config_help(out);
+}
+
+static int check_only(const char *path)
+{
+    struct config c;
+    char why[512];
+
+    if (config_read(&c, path, why, sizeof(why)) < 0) {
+        fprintf(stderr, "kamsyncd: %s\n", why);
+        return 1;
+    }
+    printf("%s: good\n", path);
+    config_clear(&c);
+    return 0;
+}
+
+static int run(const char *path)
+{
+    struct config c;
+    char why[512];
+
+    if (config_read(&c, path, why, sizeof(why)) < 0) {
+        fprintf(stderr, "kamsyncd: %s\n", why);
+        return 1;
+    }
+    return daemon_run(&c, path);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
+                                          {"check", no_argument, NULL, 'k'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {NULL, 0, NULL, 0}};
+    const char *path = DEFAULT_PATH;
+    bool check = false;
+    int opt;
+
+    while ((opt = getopt_long(argc, argv, "c:hV", longs, NULL)) != -1) {
+        switch (opt) {
+        case 'c':
+            path = optarg;
+            break;
+        case 'k':
+            check = true;
+            break;
+        case 'h':
+            usage(stdout);
+            return 0;
+        case 'V':
+            puts("kamsyncd " KAMSYNC_VERSION);
+            return 0;
+        default:
+            fprintf(stderr, "Try 'kamsyncd --help'.\n");
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "kamsyncd: unexpected '%s'. Try 'kamsyncd --help'.\n", argv[optind]);
+        return 2;
+    }
+    return check ? check_only(path) : run(path);
+}
