@@ -27,15 +27,22 @@ struct option {
     const char *help;
 };
 
-#define TEXT(name, fallback, reload, help) {#name, KIND_TEXT, offsetof(struct config, name), fallback, 0, 0, reload, help}
+#define TEXT(name, fallback, reload, help)                                                                             \
+    {                                                                                                                  \
+#name, KIND_TEXT, offsetof(struct config, name), fallback, 0, 0, reload, help                                  \
+    }
 #define NUMBER(name, fallback, min, max, help)                                                                         \
-    {#name, KIND_NUMBER, offsetof(struct config, name), #fallback, min, max, true, help}
+    {                                                                                                                  \
+#name, KIND_NUMBER, offsetof(struct config, name), #fallback, min, max, true, help                             \
+    }
 
 static const struct option options[] = {
     TEXT(kamailio, "127.0.0.1:8448", false, "address of Kamailio's evapi: numeric, on this host"),
-    TEXT(store, "memory://", false, "redis://host[:port][/db] for a cluster, memory:// for a single node without Redis"),
+    TEXT(store, "memory://", false,
+         "redis://host[:port][/db] for a cluster, memory:// for a single node without Redis"),
     TEXT(name, "", true, "what people call this node; empty: the host's name"),
-    TEXT(secret_file, "", true, "file with the cluster's secret, 16 to 256 characters: proves handovers; needed with Redis"),
+    TEXT(secret_file, "", true,
+         "file with the cluster's secret, 16 to 256 characters: proves handovers; needed with Redis"),
     TEXT(old_secret_file, "", true, "file with the secret before, also believed while it is being changed"),
     TEXT(log_level, "info", true, "error, warn, info or debug"),
     TEXT(redis_user, "", false, "Redis ACL user; empty: the default user"),
@@ -43,9 +50,11 @@ static const struct option options[] = {
     {"redis_timeout_ms", KIND_NUMBER, offsetof(struct config, redis_timeout_ms), "1000", 100, 60000, false,
      "no answer from Redis for so long: connect again"},
     NUMBER(heartbeat_ms, 1000, 100, 60000, "how often this node tells the others that it lives"),
-    NUMBER(node_ttl_ms, 3000, 300, 300000, "a node whose beats stay away for so long is lost; at least twice heartbeat_ms"),
-    NUMBER(lookup_ms, 120, 0, 250, "how long a CANCEL that nobody is known to own waits for its record"),
-    NUMBER(ack_lookup_ms, 40, 0, 250, "the same for an ACK, which may be one for a 2xx that has no record"),
+    NUMBER(node_ttl_ms, 3000, 300, 300000,
+           "a node whose beats stay away for so long is lost; at least twice heartbeat_ms"),
+    NUMBER(lookup_ms, 200, 0, 280, "how long a stray whose record is not there waits for it"),
+    NUMBER(ack_lookup_ms, 40, 0, 280,
+           "an ACK is routed on after this, since it may be one for a 2xx, which has no record"),
     NUMBER(store_wait_ms, 250, 10, 290, "a stray about which the store says nothing in this time takes the fallback"),
     NUMBER(tx_ttl_s, 300, 10, 86400, "life of a pending transaction's record; its owner renews it"),
     NUMBER(done_ttl_s, 32, 5, 3600, "life of the record of a transaction that is over"),
@@ -147,7 +156,8 @@ static char *read_secret(struct reading *r, const char *option, const char *path
     return strdup(line);
 }
 
-/* The secret goes to Kamailio as JSON text and serves as HMAC key there: printable ASCII says the same on both sides. */
+/* The secret goes to Kamailio as JSON text and serves as HMAC key there: printable ASCII says the same on both sides.
+ */
 static bool good_secret(const char *s)
 {
     size_t n = strlen(s);
@@ -170,7 +180,8 @@ static void read_secrets(struct reading *r)
     if (!c->secret || !c->old_secret || !c->redis_password)
         fail(r, "memory is short");
     else if (*c->secret && !good_secret(c->secret))
-        fail(r, "secret_file: '%s' must hold at least %d printable characters without blanks", c->secret_file, SECRET_MIN);
+        fail(r, "secret_file: '%s' must hold at least %d printable characters without blanks", c->secret_file,
+             SECRET_MIN);
     else if (!*c->secret && c->clustered)
         fail(r, "secret_file is not set: nodes that share a Redis prove their handovers with a secret "
                 "(make one: openssl rand -hex 32)");
@@ -182,7 +193,8 @@ static bool read_address(struct sockaddr_storage *out, const char *text)
     char host[64] = "";
     int port = 0, n = 0;
 
-    if ((sscanf(text, "[%63[^]]]:%d%n", host, &port, &n) == 2 || sscanf(text, "%63[^]:[]:%d%n", host, &port, &n) == 2) &&
+    if ((sscanf(text, "[%63[^]]]:%d%n", host, &port, &n) == 2 ||
+         sscanf(text, "%63[^]:[]:%d%n", host, &port, &n) == 2) &&
         !text[n] && port > 0 && port < 65536)
         return uv_ip4_addr(host, port, (struct sockaddr_in *)out) == 0 ||
                uv_ip6_addr(host, port, (struct sockaddr_in6 *)out) == 0;

@@ -207,8 +207,9 @@ static void show(struct daemon *d)
     struct engine_status s;
 
     engine_status(d->engine, &s);
-    log_printf(LOG_LEVEL_INFO, "status: node=%d kamailio=%s store=%s transactions=%zu unwritten=%zu lookups=%zu others=%zu",
-               s.node, s.link ? "up" : "down", s.store ? "up" : "down", s.txns, s.dirty, s.strays, s.nodes);
+    log_printf(LOG_LEVEL_INFO,
+               "status: node=%d kamailio=%s store=%s transactions=%zu unwritten=%zu lookups=%zu others=%zu", s.node,
+               s.link ? "up" : "down", s.store ? "up" : "down", s.txns, s.dirty, s.strays, s.nodes);
 #define SHOW(name, help) log_printf(LOG_LEVEL_INFO, "counter: %s %" PRIu64 " (%s)", #name, c->name, help);
     COUNTERS(SHOW)
 #undef SHOW

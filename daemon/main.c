@@ -8,16 +8,18 @@
 
 static void usage(FILE *out)
 {
-    fprintf(out, "Usage: kamsyncd [-c FILE] [--check | --help | --version]\n\n"
-                 "Runs beside one Kamailio node, talks to it over evapi, and keeps its INVITE transactions in Redis, so that\n"
-                 "a CANCEL, an ACK or a reply which reaches another node of the anycast cluster finds its way.\n\n"
-                 "  -c, --config FILE   read the settings from FILE (default: " DEFAULT_PATH ")\n"
-                 "      --check         only check the settings: 0 when they are good, else 1 and what is wrong\n"
-                 "  -h, --help          this text\n"
-                 "  -V, --version       the version\n\n"
-                 "Signals: SIGTERM, SIGINT: write what is unwritten and end (twice: end now). SIGHUP: read the settings\n"
-                 "again; when they are wrong the old ones stay. SIGUSR1: log the status and all counters.\n\n"
-                 "Settings, one 'option = value' a line, # for comments:\n");
+    fprintf(
+        out,
+        "Usage: kamsyncd [-c FILE] [--check | --help | --version]\n\n"
+        "Runs beside one Kamailio node, talks to it over evapi, and keeps its INVITE transactions in Redis, so that\n"
+        "a CANCEL, an ACK or a reply which reaches another node of the anycast cluster finds its way.\n\n"
+        "  -c, --config FILE   read the settings from FILE (default: " DEFAULT_PATH ")\n"
+        "      --check         only check the settings: 0 when they are good, else 1 and what is wrong\n"
+        "  -h, --help          this text\n"
+        "  -V, --version       the version\n\n"
+        "Signals: SIGTERM, SIGINT: write what is unwritten and end (twice: end now). SIGHUP: read the settings\n"
+        "again; when they are wrong the old ones stay. SIGUSR1: log the status and all counters.\n\n"
+        "Settings, one 'option = value' a line, # for comments:\n");
     config_help(out);
 }
 

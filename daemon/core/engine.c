@@ -115,7 +115,10 @@ static void node_changed(struct engine *e, const struct node *n, int64_t now)
 {
     e->count.nodes_changed++;
     engine_log(e, LOG_LEVEL_INFO, "node %d (%s) at %s is %s, incarnation %s", n->id, n->name, n->sip,
-               n->lost ? "lost: its heartbeat ended" : n->up ? "up" : "down: its Kamailio is away", n->inc);
+               n->lost ? "lost: its heartbeat ended"
+               : n->up ? "up"
+                       : "down: its Kamailio is away",
+               n->inc);
     if (e->hello)
         tell_kamailio(e, n, now);
 }
@@ -131,8 +134,9 @@ void engine_node(struct engine *e, struct span record, int64_t now)
     }
     if (fresh.id == e->self.id) {
         if (strcmp(fresh.sip, e->self.sip) != 0)
-            engine_log(e, LOG_LEVEL_ERROR, "node id %d is used twice: here and at %s (%s): set server_id in kamailio.cfg",
-                       fresh.id, fresh.sip, fresh.name);
+            engine_log(e, LOG_LEVEL_ERROR,
+                       "node id %d is used twice: here and at %s (%s): set server_id in kamailio.cfg", fresh.id,
+                       fresh.sip, fresh.name);
         return;
     }
     changed = nodes_see(&e->nodes, &fresh, now);
@@ -287,8 +291,9 @@ int engine_link_data(struct engine *e, const char *p, size_t n, int64_t now)
 
     if (rc < 0) {
         e->count.frames_bad++;
-        engine_log(e, LOG_LEVEL_ERROR, "framing from Kamailio is lost (%s): closing the link. Is modparam(\"evapi\", "
-                                       "\"netstring_format\", 1) set?",
+        engine_log(e, LOG_LEVEL_ERROR,
+                   "framing from Kamailio is lost (%s): closing the link. Is modparam(\"evapi\", "
+                   "\"netstring_format\", 1) set?",
                    strerror(-rc));
     }
     return rc;

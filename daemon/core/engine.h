@@ -4,8 +4,9 @@
  *                                ▶ strays (lookup, verdict) ──▶ store: lookups; link: handovers
  *     store answers ──▶ strays, nodes ──▶ link: node table
  *
- * It knows no clock: each call brings `now`, in ms of any clock that only goes forward. It draws no random number, and it
- * does not block. Actions are carried out during the call; a store may answer at once, that is, from within the call. */
+ * It knows no clock: each call brings `now`, in ms of any clock that only goes forward. It draws no random number, and
+ * it does not block. Actions are carried out during the call; a store may answer at once, that is, from within the
+ * call. */
 #ifndef KAMSYNC_ENGINE_H
 #define KAMSYNC_ENGINE_H
 
@@ -39,8 +40,8 @@ struct engine_conf {
     const char *old_secret; /* also believed; "" for none */
     int64_t heartbeat_ms;
     int64_t node_ttl_ms;
-    int64_t lookup_ms;     /* how long a lookup that finds nothing waits for the record of a CANCEL */
-    int64_t ack_lookup_ms; /* the same for an ACK, which may well be one for a 2xx that nobody has a record of */
+    int64_t lookup_ms;     /* how long a stray whose record is absent waits for it */
+    int64_t ack_lookup_ms; /* after this an ACK is routed on, while the lookup continues */
     int64_t store_wait_ms; /* after this a stray whose lookup got no answer is given back */
     int64_t tx_ttl_ms;     /* a pending transaction's record; renewed at half-time */
     int64_t done_ttl_ms;   /* the record of one that is over */

@@ -20,8 +20,7 @@ static char *proof(const char *body, struct span msg, const char *secret)
     memcpy(text, body, n);
     text[n] = '\n';
     memcpy(text + n + 1, msg.p, msg.n);
-    if (HMAC(EVP_sha256(), secret, (int)strlen(secret), (unsigned char *)text, n + 1 + msg.n,
-             digest, &len))
+    if (HMAC(EVP_sha256(), secret, (int)strlen(secret), (unsigned char *)text, n + 1 + msg.n, digest, &len))
         result = base64url_text((struct span){(char *)digest, len});
     free(text);
     return result;
@@ -30,8 +29,7 @@ static char *proof(const char *body, struct span msg, const char *secret)
 static char *header(const struct handover *h, struct span msg, const char *secret)
 {
     char body[512], *line = NULL, *mac;
-    int n = snprintf(body, sizeof(body), "to=%d;inc=%s;why=%s;src=%s;dst=%s", h->to, h->inc, h->why,
-                     h->src, h->dst);
+    int n = snprintf(body, sizeof(body), "to=%d;inc=%s;why=%s;src=%s;dst=%s", h->to, h->inc, h->why, h->src, h->dst);
 
     if (n < 0 || (size_t)n >= sizeof(body))
         return NULL;

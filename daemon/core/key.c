@@ -8,8 +8,7 @@
  * signs, quotes and blanks, is encoded. */
 static bool plain(unsigned char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-           (c && strchr("@.-_~+!*;=", c));
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c && strchr("@.-_~+!*;=", c));
 }
 
 static char *encode(char *out, struct span in)

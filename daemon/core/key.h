@@ -5,7 +5,7 @@
 
 #include "sip.h"
 
-#define KEY_NODES "kamsync:nodes"      /* set of node ids */
+#define KEY_NODES "kamsync:nodes"       /* set of node ids */
 #define KEY_NODE_PREFIX "kamsync:node:" /* + id: the node's heartbeat */
 
 /* kamsync:tx:{<call-id>}:<cseq>:<branch>. The caller frees it; NULL when memory is short. */

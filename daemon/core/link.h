@@ -4,8 +4,9 @@
  *                    ▲__________│ the connection broke
  *
  * evapi's reader loses bytes without a word when a read of it ends at the wrong place (evapi_recv_client() in
- * evapi_dispatch.c), which cannot happen while all that it has not yet read fits its buffer. So at most LINK_WINDOW bytes
- * are under way, or one frame; the script acknowledges each. The queue is bounded: when it is full the oldest frame goes. */
+ * evapi_dispatch.c), which cannot happen while all that it has not yet read fits its buffer. So at most LINK_WINDOW
+ * bytes are under way, or one frame; the script acknowledges each. The queue is bounded: when it is full the oldest
+ * frame goes. */
 #ifndef KAMSYNC_LINK_H
 #define KAMSYNC_LINK_H
 
@@ -30,8 +31,8 @@ struct link {
 /* Number for the next frame to be pushed; each push uses one up. */
 int64_t link_next_n(struct link *l);
 
-/* Takes the payload (malloc'ed; NULL is counted as a frame that could not be made) with its number. False when this, or the
- * oldest frame that waited, had to be given up. */
+/* Takes the payload (malloc'ed; NULL is counted as a frame that could not be made) with its number. False when this, or
+ * the oldest frame that waited, had to be given up. */
 bool link_push(struct link *l, int64_t n, char *payload, int64_t now);
 
 /* The same for the frame that opens a connection: it goes before all others. */
@@ -44,7 +45,8 @@ char *link_take(struct link *l, size_t *len);
 /* The script has carried out frame n. */
 void link_acked(struct link *l, int64_t n);
 
-/* The connection broke: what was under way waits again, without what is too old. Returns the number of frames given up. */
+/* The connection broke: what was under way waits again, without what is too old. Returns the number of frames given up.
+ */
 size_t link_close(struct link *l, int64_t now);
 void link_open(struct link *l);
 

@@ -23,9 +23,18 @@ struct shape {
     struct field fields[8];
 };
 
-#define NUMBER(type, name, min, max) {#name, KIND_INT, offsetof(type, name), min, max, false}
-#define FIELD(type, name, kind) {#name, kind, offsetof(type, name), 0, 0, false}
-#define OPTIONAL(type, name, kind) {#name, kind, offsetof(type, name), 0, 0, true}
+#define NUMBER(type, name, min, max)                                                                                   \
+    {                                                                                                                  \
+#name, KIND_INT, offsetof(type, name), min, max, false                                                         \
+    }
+#define FIELD(type, name, kind)                                                                                        \
+    {                                                                                                                  \
+#name, kind, offsetof(type, name), 0, 0, false                                                                 \
+    }
+#define OPTIONAL(type, name, kind)                                                                                     \
+    {                                                                                                                  \
+#name, kind, offsetof(type, name), 0, 0, true                                                                  \
+    }
 
 static const struct shape messages[] = {
     [MSG_HELLO] = {"hello",
@@ -42,15 +51,10 @@ static const struct shape messages[] = {
 
 static const struct shape events[] = {
     [EVENT_BRANCH] = {"branch",
-                      {FIELD(struct event, src, KIND_ADDRESS),
-                       FIELD(struct event, dst, KIND_ADDRESS),
-                       FIELD(struct event, to, KIND_ADDRESS),
-                       FIELD(struct event, sock, KIND_ADDRESS),
-                       FIELD(struct event, sent, KIND_BASE64),
-                       OPTIONAL(struct event, req, KIND_BASE64)}},
-    [EVENT_REPLY] = {"reply",
-                     {FIELD(struct event, via, KIND_BASE64),
-                      NUMBER(struct event, code, 101, 699)}},
+                      {FIELD(struct event, src, KIND_ADDRESS), FIELD(struct event, dst, KIND_ADDRESS),
+                       FIELD(struct event, to, KIND_ADDRESS), FIELD(struct event, sock, KIND_ADDRESS),
+                       FIELD(struct event, sent, KIND_BASE64), OPTIONAL(struct event, req, KIND_BASE64)}},
+    [EVENT_REPLY] = {"reply", {FIELD(struct event, via, KIND_BASE64), NUMBER(struct event, code, 101, 699)}},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -65,8 +69,7 @@ static bool is_sip_address(const char *s)
 
 static bool is_address(const char *s)
 {
-    return strncmp(s, "udp:", 4) == 0 ? is_sip_address(s + 4)
-                                      : strncmp(s, "tcp:", 4) == 0 && is_sip_address(s + 4);
+    return strncmp(s, "udp:", 4) == 0 ? is_sip_address(s + 4) : strncmp(s, "tcp:", 4) == 0 && is_sip_address(s + 4);
 }
 
 /* Incarnations likewise. */
@@ -74,8 +77,7 @@ static bool is_text(const char *s)
 {
     size_t n = strlen(s);
 
-    return n > 0 && n < TEXT_MAX &&
-           strspn(s, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_") == n;
+    return n > 0 && n < TEXT_MAX && strspn(s, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_") == n;
 }
 
 static bool take_text(const struct field *f, const json_t *value, void *at)
@@ -206,24 +208,24 @@ static char *text_of(json_t *object)
 
 char *msg_hello(int64_t n, const char *tag, const char *secret, const char *old_secret)
 {
-    return text_of(json_pack("{s:s,s:I,s:s,s:s,s:s}", "t", "hello", "n", (json_int_t)n, "tag", tag, "secret",
-                             secret, "old_secret", old_secret));
+    return text_of(json_pack("{s:s,s:I,s:s,s:s,s:s}", "t", "hello", "n", (json_int_t)n, "tag", tag, "secret", secret,
+                             "old_secret", old_secret));
 }
 
 char *msg_ack(int64_t n, int64_t events_read, int64_t strays)
 {
-    return text_of(json_pack("{s:s,s:I,s:I,s:I}", "t", "ack", "n", (json_int_t)n, "events",
-                             (json_int_t)events_read, "strays", (json_int_t)strays));
+    return text_of(json_pack("{s:s,s:I,s:I,s:I}", "t", "ack", "n", (json_int_t)n, "events", (json_int_t)events_read,
+                             "strays", (json_int_t)strays));
 }
 
 char *msg_node(int64_t n, int id, const char *sip, const char *inc, bool up)
 {
-    return text_of(json_pack("{s:s,s:I,s:i,s:s,s:s,s:i}", "t", "node", "n", (json_int_t)n, "id", id, "sip", sip,
-                             "inc", inc, "up", (int)up));
+    return text_of(json_pack("{s:s,s:I,s:i,s:s,s:s,s:i}", "t", "node", "n", (json_int_t)n, "id", id, "sip", sip, "inc",
+                             inc, "up", (int)up));
 }
 
 char *msg_send(int64_t n, const char *to, const char *sock, const char *base64)
 {
-    return text_of(json_pack("{s:s,s:I,s:s,s:s,s:s}", "t", "send", "n", (json_int_t)n, "to", to, "sock", sock,
-                             "msg", base64));
+    return text_of(
+        json_pack("{s:s,s:I,s:s,s:s,s:s}", "t", "send", "n", (json_int_t)n, "to", to, "sock", sock, "msg", base64));
 }

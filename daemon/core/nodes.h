@@ -1,8 +1,8 @@
 /* The node table: every Kamailio of the cluster as its kamsyncd last described it.
  *
- * A node lives as long as its beats keep coming: each record carries a counter, and a node whose counter stands still for
- * the whole time to live, as seen by this node's own clock while the store could be read, is lost. So no two clocks need
- * agree, a record that Redis forgot is no death, and one late beat is none either. */
+ * A node lives as long as its beats keep coming: each record carries a counter, and a node whose counter stands still
+ * for the whole time to live, as seen by this node's own clock while the store could be read, is lost. So no two clocks
+ * need agree, a record that Redis forgot is no death, and one late beat is none either. */
 #ifndef KAMSYNC_NODES_H
 #define KAMSYNC_NODES_H
 

@@ -2,9 +2,10 @@
  *
  *     branch, reply ▶ txn changes ▶ marked dirty ▶ (once per loop turn) record ▶ put
  *
- * Kamailio does not tell when it ends a transaction itself, so that is concluded: a 2xx ends it; a negative reply on every
- * branch ends it once FAILED_GRACE_MS have passed without a new branch (failure_route runs at once, and its branch is
- * reported within a few ms); a branch without any reply has ended when tm's fr_timer has (RFC 3261 timer B, 64*T1). */
+ * Kamailio does not tell when it ends a transaction itself, so that is concluded: a 2xx ends it; a negative reply on
+ * every branch ends it once FAILED_GRACE_MS have passed without a new branch (failure_route runs at once, and its
+ * branch is reported within a few ms); a branch without any reply has ended when tm's fr_timer has (RFC 3261 timer B,
+ * 64*T1). */
 #include "engine_impl.h"
 
 #include <errno.h>

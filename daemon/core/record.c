@@ -25,8 +25,7 @@ static json_t *sip_str(const char *s)
 static json_t *branch_json(const struct txn_branch *b)
 {
     return json_pack("{s:i,s:i,s:o,s:s,s:s,s:o,s:o*}", "i", b->index, "code", b->code, "via", sip_str(b->via), "to",
-                     b->to, "sock", b->sock, "ruri", sip_str(b->ruri), "route",
-                     b->route ? sip_str(b->route) : NULL);
+                     b->to, "sock", b->sock, "ruri", sip_str(b->ruri), "route", b->route ? sip_str(b->route) : NULL);
 }
 
 static json_t *branches_json(const struct txn *t)
@@ -47,9 +46,9 @@ char *record_write(const struct txn *t, int owner, const char *inc)
     json_t *req = t->done ? NULL : sip_text(t->req);
     json_t *json =
         json_pack("{s:i,s:s,s:s,s:i,s:b,s:o,s:I,s:o,s:o,s:s,s:s,s:o,s:o*}", "owner", owner, "inc", inc, "state",
-                  txn_state_name(txn_state(t)), "code", txn_code(t), "done", t->done, "call_id",
-                  sip_str(t->call_id), "cseq", (json_int_t)t->cseq, "branch", sip_str(t->branch), "sent_by",
-                  sip_str(t->sent_by), "src", t->src, "dst", t->dst, "branches", branches_json(t), "req", req);
+                  txn_state_name(txn_state(t)), "code", txn_code(t), "done", t->done, "call_id", sip_str(t->call_id),
+                  "cseq", (json_int_t)t->cseq, "branch", sip_str(t->branch), "sent_by", sip_str(t->sent_by), "src",
+                  t->src, "dst", t->dst, "branches", branches_json(t), "req", req);
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 
     json_decref(json);
@@ -67,10 +66,9 @@ int record_read(struct record *r, struct span text)
     const char *inc = NULL, *sent_by = NULL;
     int done = 0, rc = -EBADMSG;
 
-    if (json_unpack(json, "{s:i,s:s,s:b,s:s}", "owner", &r->owner, "inc", &inc, "done", &done, "sent_by",
-                    &sent_by) == 0 &&
-        r->owner > 0 && copy_text(r->inc, sizeof(r->inc), inc) &&
-        copy_text(r->sent_by, sizeof(r->sent_by), sent_by))
+    if (json_unpack(json, "{s:i,s:s,s:b,s:s}", "owner", &r->owner, "inc", &inc, "done", &done, "sent_by", &sent_by) ==
+            0 &&
+        r->owner > 0 && copy_text(r->inc, sizeof(r->inc), inc) && copy_text(r->sent_by, sizeof(r->sent_by), sent_by))
         rc = 0;
     r->done = done;
     json_decref(json);

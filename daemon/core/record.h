@@ -1,4 +1,5 @@
-/* A transaction as it stands in the store: one JSON text, always written whole, readable with `redis-cli get … | jq`. */
+/* A transaction as it stands in the store: one JSON text, always written whole, readable with `redis-cli get … | jq`.
+ */
 #ifndef KAMSYNC_RECORD_H
 #define KAMSYNC_RECORD_H
 

@@ -3,7 +3,11 @@
  *     stray ▶ own index ▶ store ──found──▶ verdict ▶ handover to the owner, or back to this Kamailio with the verdict
  *                          │  ▲
  *                          │  └ absent or failed: asked again in a moment, since the record may be on its way
- *                          └ time is up: unknown (the store said "absent"), unavailable (it said nothing) */
+ *                          └ time is up: unknown (the store said "absent"), unavailable (it said nothing)
+ *
+ * An ACK may be one for a 2xx, which has no record and which any node can route. So it is given back early, and the
+ * lookup goes on: should the record of a negative reply turn up, its owner still gets the ACK. Neither does harm if it
+ * is wrong: who gets an ACK that fits no transaction drops it (RFC 3261 17.2.3, 13.3.1.4). */
 #include "engine_impl.h"
 
 #include <errno.h>
@@ -15,17 +19,11 @@
 #include "key.h"
 #include "record.h"
 
-#define STRAYS_MAX 2048   /* lookups under way */
-#define FIRST_RETRY_MS 5  /* doubled each time */
+#define STRAYS_MAX 2048  /* lookups under way */
+#define FIRST_RETRY_MS 5 /* doubled each time, */
+#define LAST_RETRY_MS 20 /* up to this */
 
-enum verdict {
-    VERDICT_MINE,
-    VERDICT_OWNER,
-    VERDICT_ORPHAN,
-    VERDICT_DONE,
-    VERDICT_UNKNOWN,
-    VERDICT_UNAVAILABLE
-};
+enum verdict { VERDICT_MINE, VERDICT_OWNER, VERDICT_ORPHAN, VERDICT_DONE, VERDICT_UNKNOWN, VERDICT_UNAVAILABLE };
 
 static const char *const verdict_names[] = {"mine", "owner", "orphan", "done", "unknown", "unavailable"};
 
@@ -33,10 +31,11 @@ struct stray {
     struct stray *prev, *next;
     UT_hash_handle hh; /* by token */
     uint64_t token;
-    bool ack;         /* an ACK, else a CANCEL */
-    bool asked;       /* a lookup is under way */
-    bool answered;    /* the store has said "absent" at least once */
-    struct span msg;  /* owned, as are the texts */
+    bool ack;        /* an ACK, else a CANCEL */
+    bool asked;      /* a lookup is under way */
+    bool answered;   /* the store has said "absent" at least once */
+    bool given_back; /* an ACK that was routed on, just in case */
+    struct span msg; /* owned, as are the texts */
     char *src, *dst, *key, *sent_by, *call_id;
     int64_t begun_ms, again_ms, retry_ms;
 };
@@ -82,16 +81,22 @@ static void send_on(struct engine *e, const struct stray *s, enum verdict v, con
     free(text);
 }
 
-static void conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
+/* Carries the verdict out. The stray lives on. */
+static void pass(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
 {
-    const struct node *to = v == VERDICT_OWNER ? nodes_find(&e->nodes, owner) : &e->self;
     char call_id[128];
 
     count_verdict(&e->count, v);
     engine_log(e, LOG_LEVEL_INFO, "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s",
                s->ack ? "ACK" : "CANCEL", verdict_names[v], owner, s->src, now - s->begun_ms,
                printable(call_id, sizeof(call_id), span_of(s->call_id)));
-    send_on(e, s, v, to, now);
+    send_on(e, s, v, v == VERDICT_OWNER ? nodes_find(&e->nodes, owner) : &e->self, now);
+}
+
+static void conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
+{
+    if (!s->given_back || v == VERDICT_OWNER)
+        pass(e, s, v, owner, now);
     stray_end(e, s);
 }
 
@@ -193,7 +198,7 @@ void strays_take(struct engine *e, const struct msg *m, int64_t now)
 static void later(struct stray *s, int64_t now)
 {
     s->again_ms = now + s->retry_ms;
-    s->retry_ms *= 2;
+    s->retry_ms = s->retry_ms * 2 < LAST_RETRY_MS ? s->retry_ms * 2 : LAST_RETRY_MS;
 }
 
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
@@ -215,9 +220,25 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
 
 static int64_t give_up(const struct engine *e, const struct stray *s)
 {
-    if (!s->answered)
-        return s->begun_ms + e->conf.store_wait_ms;
-    return s->begun_ms + (s->ack ? e->conf.ack_lookup_ms : e->conf.lookup_ms);
+    return s->begun_ms + (s->answered ? e->conf.lookup_ms : e->conf.store_wait_ms);
+}
+
+/* When an ACK goes back to the script, or never. */
+static int64_t give_back(const struct engine *e, const struct stray *s)
+{
+    return s->ack && s->answered && !s->given_back ? s->begun_ms + e->conf.ack_lookup_ms : INT64_MAX;
+}
+
+static void look_after(struct engine *e, struct stray *s, int64_t now)
+{
+    if (now >= give_back(e, s)) {
+        pass(e, s, VERDICT_UNKNOWN, 0, now);
+        s->given_back = true;
+    }
+    if (now >= give_up(e, s))
+        conclude(e, s, s->answered ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE, 0, now);
+    else if (!s->asked && e->store_up && now >= s->again_ms)
+        ask(e, s);
 }
 
 void strays_tick(struct engine *e, int64_t now)
@@ -226,11 +247,13 @@ void strays_tick(struct engine *e, int64_t now)
 
     DL_FOREACH_SAFE(e->strays, s, next)
     {
-        if (now >= give_up(e, s))
-            conclude(e, s, s->answered ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE, 0, now);
-        else if (!s->asked && e->store_up && now >= s->again_ms)
-            ask(e, s);
+        look_after(e, s, now);
     }
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 int64_t strays_due(const struct engine *e)
@@ -240,10 +263,9 @@ int64_t strays_due(const struct engine *e)
 
     DL_FOREACH(e->strays, s)
     {
-        int64_t end = give_up(e, s), next = s->asked || !e->store_up ? end : s->again_ms;
-
-        next = next < end ? next : end;
-        due = next < due ? next : due;
+        due = earlier(due, earlier(give_up(e, s), give_back(e, s)));
+        if (!s->asked && e->store_up)
+            due = earlier(due, s->again_ms);
     }
     return due;
 }

@@ -147,7 +147,7 @@ int txn_new(struct txn **out, const struct event *ev, int64_t now)
         rc = sip_read_sent(&sent, ev->sent);
     if (rc == 0)
         rc = txn_split_branch(sent.branch, &tm_id, &index);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     t = calloc(1, sizeof(*t));
     if (!t)

@@ -27,7 +27,7 @@ struct txn {
     char *key; /* owned: name of the record in the store */
     char *call_id, *branch, *sent_by, *src, *dst; /* owned */
     uint32_t cseq;
-    struct span req; /* owned: the INVITE as received */
+    struct span req;             /* owned: the INVITE as received */
     struct txn_branch *branches; /* owned, in the order of their sending */
     size_t branch_count;
     int64_t begun_ms;        /* when its first branch was sent; all times are the engine's */
@@ -49,7 +49,8 @@ int txn_split_branch(struct span branch, struct span *id, int *index);
 int txn_new(struct txn **out, const struct event *ev, int64_t now);
 void txn_free(struct txn *t);
 
-/* Adds the branch of the event, or renews it. 0, -EBADMSG, -E2BIG (too many Route values), -ENOMEM (also: too many branches). */
+/* Adds the branch of the event, or renews it. 0, -EBADMSG, -E2BIG (too many Route values), -ENOMEM (also: too many
+ * branches). */
 int txn_add_branch(struct txn *t, const struct event *ev, int64_t now);
 
 /* Notes a reply; true when that changes the transaction. A branch keeps its first final code. */

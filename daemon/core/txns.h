@@ -1,7 +1,7 @@
 /* The transactions that this node owns: two indexes, and the list of those whose record must be written.
  *
- * However often a transaction changes, it stands in that list once: writes merge there, and it never holds more than there
- * are transactions. */
+ * However often a transaction changes, it stands in that list once: writes merge there, and it never holds more than
+ * there are transactions. */
 #ifndef KAMSYNC_TXNS_H
 #define KAMSYNC_TXNS_H
 

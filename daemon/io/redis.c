@@ -60,8 +60,8 @@ static void redis_put(struct store *store, const char *key, const char *value, i
 {
     struct redis *s = (struct redis *)store;
 
-    if (!s->commands.is_ready || redisAsyncCommand(s->commands.ac, on_put, NULL, "SET %s %s PX %lld", key, value,
-                                                   (long long)ttl_ms) != REDIS_OK)
+    if (!s->commands.is_ready ||
+        redisAsyncCommand(s->commands.ac, on_put, NULL, "SET %s %s PX %lld", key, value, (long long)ttl_ms) != REDIS_OK)
         store->on.put_done(store->on.ctx, false);
     else
         redis_conn_sent(&s->commands);
@@ -109,8 +109,8 @@ static void on_done(redisAsyncContext *ac, void *reply, void *data)
 
 #define SEND(s, ...)                                                                                                   \
     do {                                                                                                               \
-        if (redisAsyncCommand((s)->commands.ac, on_done, NULL, __VA_ARGS__) == REDIS_OK)                              \
-            redis_conn_sent(&(s)->commands);                                                                          \
+        if (redisAsyncCommand((s)->commands.ac, on_done, NULL, __VA_ARGS__) == REDIS_OK)                               \
+            redis_conn_sent(&(s)->commands);                                                                           \
     } while (0)
 
 static void redis_beat(struct store *store, int id, const char *record, int64_t ttl_ms, bool announce)

@@ -1,4 +1,5 @@
-/* One connection to Redis that comes back for ever: name lookup, connect, AUTH, SELECT, then ready; gone, backoff, again.
+/* One connection to Redis that comes back for ever: name lookup, connect, AUTH, SELECT, then ready; gone, backoff,
+ * again.
  *
  *     start ▶ resolving ▶ connecting ▶ greeting ▶ READY
  *               ▲                                   │ error, or no answer for timeout_ms
@@ -17,7 +18,7 @@ struct redis_conn {
     const struct store_events *on; /* for log lines */
     const char *role;              /* for log lines */
     void (*ready)(struct redis_conn *c);
-    void (*lost)(struct redis_conn *c); /* only after ready() */
+    void (*lost)(struct redis_conn *c);   /* only after ready() */
     void (*closed)(struct redis_conn *c); /* after redis_conn_close(): nothing is open any more */
     void *data;
 

@@ -1,0 +1,120 @@
+"""The system under test: Kamailio with kamsync on each node, one Redis.
+
+    cluster = Cluster(lab)                      # nodes a, b, c, all connected
+    cluster = Cluster(lab, kamsync=False)       # the same nodes without kamsync
+"""
+import json
+import os
+import re
+
+from lab import ANYCAST, ANYCAST6
+from proc import wait_until
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CONFIG = os.path.join(HERE, '../../kamailio-cfg/node.cfg')
+ROUTING = os.path.join(HERE, 'routing.cfg')
+KAMSYNCD = os.environ.get('KAMSYNCD', os.path.join(HERE, '../../build/daemon/kamsyncd'))
+SECRET = 'the-secret-of-the-lab-cluster'
+
+
+class Node:
+    """One Kamailio and the kamsyncd beside it."""
+
+    def __init__(self, cluster, name, number):
+        self.cluster, self.lab, self.name, self.id = cluster, cluster.lab, name, number
+        self.ip, self.ip6 = self.lab.address(name), self.lab.address(name, 6)
+        self.directory = self.lab.new_directory(f'{name}-kamsync')
+        self.kamailio = self.kamsyncd = None
+
+    def start(self):
+        self.start_kamailio()
+        if self.cluster.kamsync:
+            self.start_kamsyncd()
+
+    def start_kamailio(self):
+        defines = {'NODE_ID': self.id, 'NODE_IP': f'"{self.ip}"', 'ANYCAST_IP': f'"{ANYCAST}"',
+                   'NODE_IP6': f'"[{self.ip6}]"', 'ANYCAST_IP6': f'"[{ANYCAST6}]"', 'CHILDREN': 2,
+                   'LAB_GATEWAY': f'"{self.lab.address("gateway")}"',
+                   'LAB_GATEWAY6': f'"[{self.lab.address("gateway", 6)}]"', 'LOGLEVEL': self.cluster.log_level}
+        if not self.cluster.kamsync:
+            defines['WITHOUT_KAMSYNC'] = None
+        self.kamailio = self.lab.kamailio(self.name, self.cluster.config, defines,
+                                          args=[f'--substdef=!KAMSYNC_ROUTING!{self.cluster.routing}!g'])
+
+    def configure(self, **settings):
+        """Write kamsyncd's configuration file."""
+        defaults = {'name': self.name, 'store': f'redis://{self.lab.address("store")}:6379',
+                    'secret_file': f'{self.directory}/secret'}
+        with open(f'{self.directory}/secret', 'w') as file:
+            file.write(self.cluster.secret + '\n')
+        with open(f'{self.directory}/kamsyncd.conf', 'w') as file:
+            for option, value in {**defaults, **self.cluster.settings, **settings}.items():
+                file.write(f'{option} = {value}\n')
+
+    def start_kamsyncd(self, **settings):
+        self.configure(**settings)
+        self.kamsyncd = self.lab.start(self.name, 'kamsyncd', [KAMSYNCD, '-c', f'{self.directory}/kamsyncd.conf'])
+
+    def stop_kamsyncd(self):
+        """An orderly end; returns the exit status."""
+        self.kamsyncd.signal(15)
+        return self.kamsyncd.wait(10)
+
+    def counters(self):
+        """kamsyncd's counters, as it logs them on SIGUSR1."""
+        before = self.kamsyncd.log().count('counter: nodes_changed')
+        self.kamsyncd.signal(10)
+        wait_until(lambda: self.kamsyncd.log().count('counter: nodes_changed') > before, 5, 'counters in the log')
+        last = re.split(r'status: ', self.kamsyncd.log())[-1]
+        return {name: int(value) for name, value in re.findall(r'counter: (\w+) (\d+)', last)}
+
+    def status(self):
+        self.counters()
+        last = re.findall(r'status: (.*)', self.kamsyncd.log())[-1]
+        return dict(pair.split('=') for pair in last.split())
+
+
+class Cluster:
+    def __init__(self, lab, nodes=None, kamsync=True, config=CONFIG, routing=ROUTING, log_level=2, **settings):
+        self.lab, self.kamsync, self.settings, self.log_level = lab, kamsync, settings, log_level
+        self.config, self.routing, self.secret = config, routing, SECRET
+        self.nodes = tuple(nodes or lab.nodes)
+        self.redis = lab.redis() if kamsync else None
+        self.node = {name: Node(self, name, number) for number, name in enumerate(self.nodes, 1)}
+        for node in self.node.values():
+            node.start()
+        if kamsync:
+            self.wait_connected()
+
+    def __getitem__(self, name):
+        return self.node[name]
+
+    def wait_connected(self, timeout=10):
+        """Until every Kamailio knows of every other node."""
+        def all_know_all():
+            return all(len(re.findall(r'is up, incarnation', node.kamsyncd.log())) >= len(self.nodes) - 1
+                       and 'Kamailio is node' in node.kamsyncd.log() for node in self.node.values())
+        wait_until(all_know_all, timeout, 'all nodes know each other')
+
+    def records(self, pattern='kamsync:tx:*'):
+        """{key: record} as Redis holds them."""
+        keys = self.lab.redis_cli('--scan', '--pattern', pattern).split('\n')
+        found = {key: self.lab.redis_cli('get', key) for key in keys if key}
+        return {key: json.loads(value) for key, value in found.items() if value}
+
+    def stop(self):
+        """End all kamsyncd in order: their exit status shows what the sanitizers found."""
+        for node in self.node.values():
+            if node.kamsyncd and node.kamsyncd.running:
+                status = node.stop_kamsyncd()
+                assert status == 0, node.kamsyncd.tail(60)
+
+
+def kamsync_cluster(lab):
+    """For the command line of random_table.py."""
+    return Cluster(lab, log_level=0)
+
+
+def bare_cluster(lab):
+    """The same nodes and routing without kamsync."""
+    return Cluster(lab, kamsync=False, log_level=0)

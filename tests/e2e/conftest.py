@@ -1,0 +1,53 @@
+"""Fixtures: a fresh lab for each test, and plain nodes in it."""
+import os
+import shutil
+
+import pytest
+
+from lab import Lab
+from plain import plain_cluster
+
+NEEDED = ('ip', 'kamailio', 'redis-server', 'sipp')
+
+
+def pytest_collection_modifyitems(items):
+    missing = [program for program in NEEDED if not shutil.which(program)]
+    if os.geteuid() != 0:
+        missing.append('root (or unshare --user --map-root-user --net --mount)')
+    if missing:
+        for item in items:
+            item.add_marker(pytest.mark.skip(f'needs {", ".join(missing)}'))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if call.when == 'call':
+        item.failed = outcome.get_result().failed
+
+
+@pytest.fixture
+def lab(request):
+    with Lab() as the_lab:
+        yield the_lab
+        if getattr(request.node, 'failed', False):
+            _show(the_lab)
+        else:
+            the_lab.check()
+
+
+@pytest.fixture
+def plain(lab):
+    """Plain Kamailio on all three nodes."""
+    return plain_cluster(lab)
+
+
+def _show(lab):
+    """After a failure: every call packet by packet, every log's end."""
+    lab.keep_logs = True
+    print(f'the logs are kept in {lab.directory}')
+    for call_id in lab.trace.call_ids()[:10]:
+        print(f'{call_id}\n{lab.trace.show(call_id)}')
+    for proc in lab.procs:
+        if not proc.name.startswith(('caller', 'gateway')):
+            print(proc.tail(15))

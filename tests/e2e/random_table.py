@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+"""Many calls of all kinds, each packet steered at random, and a table of how
+they ended.
+
+From the command line:
+
+    ./random_table.py --calls 400 --seed 7                    # plain Kamailio
+    ./random_table.py --steer a                               # no anycast flaps
+    ./random_table.py --cluster mymodule:start_cluster        # any other nodes
+
+start_cluster(lab) starts the nodes and returns an object with .lab and
+.nodes, such as plain.Cluster.  Forked calls need a routing that sends what is
+dialed as fork3-... to the ports 5060, 5062 and 5064 of the gateway at once.
+
+The outcome is read from the packets at the caller's and at the gateway's
+interface, not from what SIPp thinks of it: a call that both SIPps count as
+good but where a branch was never cancelled is not as it should be.
+"""
+import argparse
+import importlib
+import sys
+from collections import Counter
+
+from lab import Lab
+from policies import at_random, to
+from proc import LabError, wait_until
+from sipp import Caller, Gateway
+
+GATEWAY_PORTS = (5060, 5062, 5064)
+ANSWERED = ['INVITE', 'ACK', 'BYE']
+CANCELLED = ['INVITE', 'CANCEL', 'ACK']
+
+
+class Kind:
+    """A kind of call: how to place it, and how it should end."""
+
+    def __init__(self, name, scenario, dial, finals, requests):
+        self.name, self.scenario, self.dial = name, scenario, dial
+        self.finals = Counter(finals)     # final replies the caller gets
+        self.requests = {port: Counter(kinds)  # requests each gateway gets
+                         for port, kinds in requests.items()}
+
+
+KINDS = (
+    Kind('answered', 'call', 'answer1',
+         ['200 INVITE', '200 BYE'], {5060: ANSWERED}),
+    Kind('cancelled', 'cancel', 'ring1',
+         ['200 CANCEL', '487 INVITE'], {5060: CANCELLED}),
+    Kind('rejected', 'rejected', 'busy1',
+         ['486 INVITE'], {5060: ['INVITE', 'ACK']}),
+    Kind('forked', 'call', 'fork3-5060ring-5062ring-5064answer',
+         ['200 INVITE', '200 BYE'],
+         {5060: CANCELLED, 5062: CANCELLED, 5064: ANSWERED}),
+)
+
+
+class Row:
+    """One kind of call, counted."""
+
+    def __init__(self, kind, trace, call_ids):
+        self.kind, self.calls = kind, len(call_ids)
+        self.not_ended = [c for c in call_ids if not _caller_ok(kind, trace, c)]
+        self.not_cleared = [c for c in call_ids
+                            if not _gateway_ok(kind, trace, c)]
+        self.retransmissions = sum(len(trace.repeated(c)) for c in call_ids)
+
+    @property
+    def values(self):
+        return (self.calls, self.calls - len(self.not_ended),
+                self.calls - len(self.not_cleared), self.retransmissions)
+
+
+class Table:
+    def __init__(self, seed, rows):
+        self.seed, self.rows = seed, rows
+
+    @property
+    def ok(self):
+        """All calls ended as they should, and nothing was sent twice."""
+        return all(row.values == (row.calls,) * 3 + (0,) for row in self.rows)
+
+    def bad_calls(self):
+        return [call_id for row in self.rows
+                for call_id in dict.fromkeys(row.not_ended + row.not_cleared)]
+
+    def __str__(self):
+        heads = ('calls', 'ended, caller', 'ended, gateway', 'retransmissions')
+        line = '{:<12}' + ''.join('{:>%d}' % (len(h) + 3) for h in heads)
+        rows = [(row.kind.name, *row.values) for row in self.rows]
+        total = ('all', *map(sum, zip(*(row.values for row in self.rows))))
+        return '\n'.join([f'seed {self.seed}', line.format('', *heads)]
+                         + [line.format(*row) for row in (*rows, total)])
+
+
+def run_table(cluster, calls=2000, rate=200, seed=1, policy=None, kinds=KINDS,
+              gateways=True):
+    """Place the calls, steer them, return the Table.
+
+    policy: instead of at_random(seed, cluster.nodes); gateways=False: they
+    run already, on GATEWAY_PORTS.
+    """
+    lab = cluster.lab
+    lab.steer(policy or at_random(seed, cluster.nodes))
+    started = [Gateway(lab, port) for port in GATEWAY_PORTS] if gateways else []
+    share = calls // len(kinds)
+    callers = [Caller(lab, kind.scenario, calls=share, dial=kind.dial,
+                      rate=max(1, rate // len(kinds)),
+                      timeout=calls // rate + 60) for kind in kinds]
+    for caller in callers:
+        caller.wait()
+    _wait_for_gateways(lab.trace, kinds, callers)
+    for gateway in started:
+        gateway.stop()
+    lab.check()
+    return Table(seed, [Row(kind, lab.trace, caller.call_ids)
+                        for kind, caller in zip(kinds, callers)])
+
+
+def _wait_for_gateways(trace, kinds, callers):
+    """The last ACK to a gateway may come after the caller's call has ended;
+    one that does not come is for the table to tell."""
+    waiting = [(kind, call_id) for kind, caller in zip(kinds, callers)
+               for call_id in caller.call_ids]
+
+    def all_came():
+        waiting[:] = [(kind, call_id) for kind, call_id in waiting
+                      if not _gateway_ok(kind, trace, call_id)]
+        return not waiting
+    try:
+        wait_until(all_came, 5, 'the end of all calls', every=0.2)
+    except LabError:
+        pass
+
+
+def _caller_ok(kind, trace, call_id):
+    got = Counter(f'{p.kind} {p.cseq_method}'
+                  for p in trace.at('caller', call_id)
+                  if not p.outgoing and p.kind >= '200' and not p.dup)
+    return got == kind.finals
+
+
+def _gateway_ok(kind, trace, call_id):
+    got = {}
+    for p in trace.at('gateway', call_id):
+        if not p.outgoing and not p.dup:
+            got.setdefault(p.port, Counter())[p.kind] += 1
+    return got == kind.requests
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    options.add_argument('--calls', type=int, default=2000)
+    options.add_argument('--rate', type=int, default=200)
+    options.add_argument('--seed', default='1')
+    options.add_argument('--steer', help='all packets to this node')
+    options.add_argument('--cluster', default='plain:plain_cluster')
+    options.add_argument('--show', type=int, default=2,
+                         help='so many bad calls packet by packet')
+    args = options.parse_args()
+    module, function = args.cluster.split(':')
+    start_cluster = getattr(importlib.import_module(module), function)
+    with Lab() as lab:
+        table = run_table(start_cluster(lab), args.calls, args.rate, args.seed,
+                          to(args.steer) if args.steer else None)
+        print(table)
+        print(lab.steering.stats())
+        for call_id in table.bad_calls()[:args.show]:
+            print(f'\n{call_id}\n{lab.trace.show(call_id)}')
+    return 0 if table.ok else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

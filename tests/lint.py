@@ -1,0 +1,38 @@
+"""clang-format and clang-tidy over the C code, bash -n over the scripts; one JUnit case each.
+
+Usage: lint.py BUILD_DIR RESULT.xml"""
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+
+def files(*patterns):
+    return subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
+                          check=True, capture_output=True, text=True).stdout.split()
+
+
+def checks(build):
+    yield "clang-format", ["clang-format", "--dry-run", "-Werror", *files("*.c", "*.h")]
+    for path in files("daemon/*.c"):
+        yield f"clang-tidy {path}", ["clang-tidy", "-p", build, "--quiet", "--warnings-as-errors=*", path]
+    for path in ("dev", ".ci/run"):
+        yield f"bash -n {path}", ["bash", "-n", path]
+
+
+def main(build, result):
+    suite = ET.Element("testsuite", name="lint")
+    failed = False
+    for name, command in checks(build):
+        run = subprocess.run(command, capture_output=True, text=True)
+        case = ET.SubElement(suite, "testcase", classname="lint", name=name)
+        if run.returncode:
+            failed = True
+            text = run.stdout + run.stderr
+            ET.SubElement(case, "failure", message=name).text = text
+            print(f"{name}: failed\n{text[-3000:]}")
+    ET.ElementTree(suite).write(result)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
