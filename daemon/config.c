@@ -53,8 +53,6 @@ static const struct option options[] = {
     NUMBER(node_ttl_ms, 3000, 300, 300000,
            "a node whose beats stay away for so long is lost; at least twice heartbeat_ms"),
     NUMBER(lookup_ms, 200, 0, 280, "how long a stray whose record is not there waits for it"),
-    NUMBER(ack_lookup_ms, 40, 0, 280,
-           "an ACK is routed on after this, since it may be one for a 2xx, which has no record"),
     NUMBER(store_wait_ms, 250, 10, 290, "a stray about which the store says nothing in this time takes the fallback"),
     NUMBER(tx_ttl_s, 300, 10, 86400, "life of a pending transaction's record; its owner renews it"),
     NUMBER(done_ttl_s, 32, 5, 3600, "life of the record of a transaction that is over"),

@@ -165,7 +165,6 @@ static struct engine_conf engine_conf(const struct config *c)
         .heartbeat_ms = c->heartbeat_ms,
         .node_ttl_ms = c->node_ttl_ms,
         .lookup_ms = c->lookup_ms,
-        .ack_lookup_ms = c->ack_lookup_ms,
         .store_wait_ms = c->store_wait_ms,
         .tx_ttl_ms = c->tx_ttl_s * 1000,
         .done_ttl_ms = c->done_ttl_s * 1000,

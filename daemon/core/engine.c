@@ -306,6 +306,7 @@ void engine_store_up(struct engine *e, int64_t now)
     if (e->store_up)
         return;
     e->store_up = true;
+    beat(e, true);
     e->next_beat_ms = now;
     txns_mark_all(&e->txns); /* it may have forgotten everything */
 }

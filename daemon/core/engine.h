@@ -41,7 +41,6 @@ struct engine_conf {
     int64_t heartbeat_ms;
     int64_t node_ttl_ms;
     int64_t lookup_ms;     /* how long a stray whose record is absent waits for it */
-    int64_t ack_lookup_ms; /* after this an ACK is routed on, while the lookup continues */
     int64_t store_wait_ms; /* after this a stray whose lookup got no answer is given back */
     int64_t tx_ttl_ms;     /* a pending transaction's record; renewed at half-time */
     int64_t done_ttl_ms;   /* the record of one that is over */

@@ -5,9 +5,10 @@
  *                          │  └ absent or failed: asked again in a moment, since the record may be on its way
  *                          └ time is up: unknown (the store said "absent"), unavailable (it said nothing)
  *
- * An ACK may be one for a 2xx, which has no record and which any node can route. So it is given back early, and the
- * lookup goes on: should the record of a negative reply turn up, its owner still gets the ACK. Neither does harm if it
- * is wrong: who gets an ACK that fits no transaction drops it (RFC 3261 17.2.3, 13.3.1.4). */
+ * An ACK may be one for a 2xx, which any node can route and which must not wait. So the script routes every stray ACK
+ * on at once, as it would without kamsync, and kamsyncd only sees to it that the owner gets a copy: nothing is given
+ * back. An ACK that
+ * arrives twice does no harm (proto/messages.md). */
 #include "engine_impl.h"
 
 #include <errno.h>
@@ -34,7 +35,6 @@ struct stray {
     bool ack;        /* an ACK, else a CANCEL */
     bool asked;      /* a lookup is under way */
     bool answered;   /* the store has said "absent" at least once */
-    bool given_back; /* an ACK that was routed on, just in case */
     struct span msg; /* owned, as are the texts */
     char *src, *dst, *key, *sent_by, *call_id;
     int64_t begun_ms, again_ms, retry_ms;
@@ -81,8 +81,7 @@ static void send_on(struct engine *e, const struct stray *s, enum verdict v, con
     free(text);
 }
 
-/* Carries the verdict out. The stray lives on. */
-static void pass(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
+static void conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
 {
     char call_id[128];
 
@@ -90,13 +89,10 @@ static void pass(struct engine *e, struct stray *s, enum verdict v, int owner, i
     engine_log(e, LOG_LEVEL_INFO, "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s",
                s->ack ? "ACK" : "CANCEL", verdict_names[v], owner, s->src, now - s->begun_ms,
                printable(call_id, sizeof(call_id), span_of(s->call_id)));
-    send_on(e, s, v, v == VERDICT_OWNER ? nodes_find(&e->nodes, owner) : &e->self, now);
-}
-
-static void conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
-{
-    if (!s->given_back || v == VERDICT_OWNER)
-        pass(e, s, v, owner, now);
+    if (v == VERDICT_OWNER)
+        send_on(e, s, v, nodes_find(&e->nodes, owner), now);
+    else if (!s->ack || v == VERDICT_UNAVAILABLE)
+        send_on(e, s, v, &e->self, now);
     stray_end(e, s);
 }
 
@@ -223,18 +219,8 @@ static int64_t give_up(const struct engine *e, const struct stray *s)
     return s->begun_ms + (s->answered ? e->conf.lookup_ms : e->conf.store_wait_ms);
 }
 
-/* When an ACK goes back to the script, or never. */
-static int64_t give_back(const struct engine *e, const struct stray *s)
-{
-    return s->ack && s->answered && !s->given_back ? s->begun_ms + e->conf.ack_lookup_ms : INT64_MAX;
-}
-
 static void look_after(struct engine *e, struct stray *s, int64_t now)
 {
-    if (now >= give_back(e, s)) {
-        pass(e, s, VERDICT_UNKNOWN, 0, now);
-        s->given_back = true;
-    }
     if (now >= give_up(e, s))
         conclude(e, s, s->answered ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE, 0, now);
     else if (!s->asked && e->store_up && now >= s->again_ms)
@@ -263,7 +249,7 @@ int64_t strays_due(const struct engine *e)
 
     DL_FOREACH(e->strays, s)
     {
-        due = earlier(due, earlier(give_up(e, s), give_back(e, s)));
+        due = earlier(due, give_up(e, s));
         if (!s->asked && e->store_up)
             due = earlier(due, s->again_ms);
     }

@@ -1,5 +1,8 @@
 #include "evapi.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
 #define BACKOFF_FIRST_MS 20
 #define BACKOFF_MAX_MS 500
 
@@ -81,12 +84,24 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     *buf = uv_buf_init(c->ev ? c->ev->buf : NULL, c->ev ? sizeof(c->ev->buf) : 0);
 }
 
+/* evapi leaves Nagle's algorithm on, so it holds a small frame back until we acknowledge the one before: without this,
+ * up to 40 ms for each stray. The option does not last, hence after every read. */
+static void acknowledge_now(uv_tcp_t *tcp)
+{
+    uv_os_fd_t fd;
+    int on = 1;
+
+    if (uv_fileno((uv_handle_t *)tcp, &fd) == 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct conn *c = stream->data;
 
     if (!c->ev || n == 0)
         return;
+    acknowledge_now(&c->tcp);
     if (n < 0)
         gone(c->ev, uv_strerror((int)n));
     else if (c->ev->on.data(c->ev->on.ctx, buf->base, (size_t)n) < 0)

@@ -1,0 +1,191 @@
+"""Strays one by one: what nobody owns, what comes too late, what is forged, and what is spelled oddly."""
+import base64
+import hashlib
+import hmac
+import itertools
+
+import pytest
+
+from cluster import SECRET, Cluster
+from lab import ANYCAST, Lab
+from policies import by_kind, to
+from proc import wait_until
+from rawsip import Peer, Request
+from sipp import Gateway
+
+COMPACT = ('v', 'f', 't', 'i', 'm', 'l')
+_ports = itertools.count(15090)
+
+
+@pytest.fixture(scope='module')
+def cluster():
+    with Lab() as lab:
+        the_cluster = Cluster(lab)
+        Gateway(lab)
+        Gateway(lab, 5062)
+        Gateway(lab, family=6)
+        yield the_cluster
+        the_cluster.stop()
+        lab.check()
+
+
+@pytest.fixture
+def caller(cluster):
+    peer = Peer(cluster.lab, 'caller', next(_ports))
+    yield peer
+    peer.close()
+
+
+def cancel_elsewhere(cluster, caller, request, invite=None):
+    """INVITE to a, CANCEL to b, ACK to c: the caller gets 200 and 487, the gateway one CANCEL, and all is quiet after."""
+    lab = cluster.lab
+    lab.steer(by_kind({'CANCEL': 'b', 'ACK': 'c'}, default='a'))
+    caller.send(invite or request.invite(caller))
+    caller.expect('SIP/2.0 180')
+    caller.send(request.cancel(caller))
+    caller.expect('SIP/2.0 200')
+    final = caller.expect('SIP/2.0 487')
+    caller.send(request.ack(caller, final))
+    # an ACK that does not arrive shows as a second 487 after 500 ms
+    caller.expect_nothing('SIP/2.0 487', 0.8)
+
+
+def test_cancel_that_nobody_owns(cluster, caller):
+    cluster.lab.steer(to('b'))
+    caller.send(Request('nobody@lab').cancel(caller))
+    assert 'raw' in caller.expect('SIP/2.0 481')
+
+
+def test_cancel_and_ack_of_a_call_that_is_over(cluster, caller):
+    request = Request('over@lab', branch='z9hG4bKover')
+    cancel_elsewhere(cluster, caller, request)
+    cluster.lab.steer(to('c'))
+    caller.send(request.cancel(caller))
+    caller.expect('SIP/2.0 ')  # 200 while the owner still has the transaction, else 481
+    caller.send(request.ack(caller, 'To: <sip:x>;tag=y'))
+    caller.expect_nothing('SIP/2.0', 0.3)
+
+
+def test_merged_invites_are_told_apart(cluster, caller):
+    """One Call-ID and CSeq, two branches: two transactions, and a CANCEL ends only its own."""
+    cluster.lab.steer(by_kind({'CANCEL': 'b'}, default='a'))
+    first, second = (Request('merged@lab', branch=f'z9hG4bKmerged{n}', dial=dial)
+                     for n, dial in enumerate(('ring1', 'second-5062ring'), 1))
+    for request in (first, second):
+        caller.send(request.invite(caller))
+        caller.expect('SIP/2.0 180')
+    wait_until(lambda: len(cluster.records('kamsync:tx:*merged@lab*')) == 2, 3, 'two records')
+    caller.send(first.cancel(caller))
+    final = caller.expect('SIP/2.0 487')
+    assert 'branch=z9hG4bKmerged1' in final
+    caller.send(first.ack(caller, final))
+    caller.expect_nothing('SIP/2.0 487', 0.3)
+    caller.send(second.cancel(caller))
+    assert 'branch=z9hG4bKmerged2' in (final := caller.expect('SIP/2.0 487'))
+    caller.send(second.ack(caller, final))
+
+
+@pytest.mark.parametrize('request_', [
+    pytest.param(Request('plain@lab', branch='z9hG4bKodd0'), id='ordinary'),
+    pytest.param(Request('compact@lab', branch='z9hG4bKodd1', names=COMPACT), id='compact headers'),
+    pytest.param(Request('vias@lab', branch='z9hG4bKodd2',
+                         more_vias=', SIP/2.0/UDP 203.0.113.7:5062;branch=z9hG4bKbefore;srvid=2'), id='two Vias in a line'),
+    pytest.param(Request('quote"back\\slash{brace}%41%', branch='z9hG4bKodd3'), id='odd Call-ID'),
+    pytest.param(Request("it's<me>[a](b)?/:c", branch='z9hG4bKodd4'), id='another odd Call-ID'),
+    pytest.param(Request('display@lab', branch='z9hG4bKodd5', display='"A \\"b\\"  c; d, e" '), id='display name'),
+    pytest.param(Request('folded@lab', branch='z9hG4bKodd6', headers='Subject: one\r\n two\r\n\tthree\r\n'),
+                 id='folded header'),
+])
+def test_spellings(cluster, caller, request_):
+    cancel_elsewhere(cluster, caller, request_)
+
+
+def test_large_invite(cluster, caller):
+    request = Request('large@lab', branch='z9hG4bKlarge', headers='Content-Type: text/plain\r\n', body='x' * 9000)
+    cancel_elsewhere(cluster, caller, request)
+
+
+def test_ipv6(cluster):
+    caller = Peer(cluster.lab, 'caller', next(_ports), family=6)
+    cancel_elsewhere(cluster, caller, Request('six@lab', branch='z9hG4bKsix'))
+    caller.close()
+
+
+def test_owner_sees_the_network_s_addresses(cluster, caller):
+    """The 200 to a CANCEL at another node comes from the anycast address, and carries what the owner took for the source."""
+    request = Request('addresses@lab', branch='z9hG4bKaddresses;rport')
+    cluster.lab.steer(by_kind({'CANCEL': 'b'}, default='a'))
+    caller.send(request.invite(caller))
+    caller.expect('SIP/2.0 180')
+    caller.send(request.cancel(caller))
+    caller.expect('SIP/2.0 200')
+
+    def answers():
+        return [p for p in cluster.lab.trace.at('caller', 'addresses@lab') if not p.outgoing and p.kind == '200']
+    [answer] = wait_until(answers, 2, 'the 200 in the trace')
+    assert answer.source == (ANYCAST, 5060)
+    assert (answer.node, f'rport={caller.port}' in answer.text) == ('a', True)
+    assert f'received={caller.ip}' in answer.text
+    caller.send(request.ack(caller, caller.expect('SIP/2.0 487')))
+
+
+def handover_header(node, why, src, message, secret, inc):
+    body = f'to={node.id};inc={inc};why={why};src={src};dst=udp:{ANYCAST}:5060'
+    digest = hmac.new(secret.encode(), (body + '\n' + message).encode(), hashlib.sha256).digest()
+    return f'X-Kamsync: {body};proof={base64.urlsafe_b64encode(digest).decode().rstrip("=")}\r\n'
+
+
+def incarnation(node):
+    return node.lab.redis_cli('get', f'kamsync:node:{node.id}').split('"inc":"')[1].split('"')[0]
+
+
+def with_header(message, header):
+    first, rest = message.split('\r\n', 1)
+    return f'{first}\r\n{header}{rest}'
+
+
+@pytest.mark.parametrize('forgery', ['wrong secret', 'other node', 'old incarnation', 'changed message', 'two headers',
+                                     'garbage'])
+def test_forged_handover_is_a_plain_message(cluster, caller, forgery):
+    """Were it believed, a's tm would find the transaction by Via and the answer would go to the address in the header."""
+    node, lab = cluster['a'], cluster.lab
+    victim = Peer(lab, 'caller', next(_ports))
+    request = Request(f'forged-{forgery.replace(" ", "-")}@lab', branch='z9hG4bKforged' + forgery.replace(' ', ''))
+    message = request.cancel(caller)
+    secret = 'not-the-secret-of-the-cluster' if forgery == 'wrong secret' else SECRET
+    header = handover_header(cluster['b'] if forgery == 'other node' else node, 'owner', f'udp:{victim.ip}:{victim.port}',
+                             message + ('x' if forgery == 'changed message' else ''), secret,
+                             '1.2' if forgery == 'old incarnation' else incarnation(node))
+    if forgery == 'two headers':
+        header *= 2
+    if forgery == 'garbage':
+        header = 'X-Kamsync: \x01;;;=;to=1;proof=\r\n'
+    caller.send(with_header(message, header), to=(node.ip, 5060))
+    assert 'X-Kamsync' not in caller.expect('SIP/2.0 481')
+    victim.expect_nothing('SIP', 0.1)
+    assert 'X-Kamsync header' in node.kamailio.log()
+    victim.close()
+
+
+def test_a_good_handover_is_never_handed_over_again(cluster, caller):
+    """Its call is unknown at a. A plain CANCEL would be looked up; this one is answered at once."""
+    node = cluster['a']
+    request = Request('again@lab', branch='z9hG4bKagain')
+    before = {name: n.counters()['strays'] for name, n in cluster.node.items()}
+    message = request.cancel(caller)
+    header = handover_header(node, 'owner', f'udp:{caller.ip}:{caller.port}', message, SECRET, incarnation(node))
+    caller.send(with_header(message, header), to=(node.ip, 5060))
+    caller.expect('SIP/2.0 481')
+    assert {name: n.counters()['strays'] for name, n in cluster.node.items()} == before
+
+
+def test_header_from_outside_is_not_passed_on(cluster, caller):
+    """An INVITE that brings the header reaches the gateway without it."""
+    cluster.lab.steer(to('a'))
+    request = Request('strip@lab', branch='z9hG4bKstrip', headers='X-Kamsync: to=1;why=owner\r\nX-KAMSYNC: b\r\n')
+    caller.send(request.invite(caller))
+    caller.expect('SIP/2.0 180')
+    [seen] = [p for p in cluster.lab.trace.at('gateway', 'strip@lab') if p.kind == 'INVITE']
+    assert 'kamsync' not in seen.text.lower()
+    caller.send(request.cancel(caller))
+    caller.send(request.ack(caller, caller.expect('SIP/2.0 487')))
