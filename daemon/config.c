@@ -57,6 +57,8 @@ static const struct option options[] = {
     NUMBER(tx_ttl_s, 300, 10, 86400, "life of a pending transaction's record; its owner renews it"),
     NUMBER(done_ttl_s, 32, 5, 3600, "life of the record of a transaction that is over"),
     NUMBER(tx_max_s, 900, 60, 86400, "a transaction that gets no final reply is given up after this"),
+    NUMBER(takeover, 1, 0, 1,
+           "1: take the transactions of a dead node over, and store each INVITE for that; 0: neither"),
 };
 
 #define OPTION_COUNT (sizeof(options) / sizeof(options[0]))

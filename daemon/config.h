@@ -16,6 +16,7 @@ struct config {
     int64_t heartbeat_ms, node_ttl_ms;
     int64_t lookup_ms, store_wait_ms;
     int64_t tx_ttl_s, done_ttl_s, tx_max_s;
+    int64_t takeover;
     char *secret, *old_secret, *redis_password; /* owned: read from their files, "" where there is none */
     struct sockaddr_storage kamailio_addr;      /* what `kamailio` says */
     bool clustered;                             /* `store` is a Redis: */

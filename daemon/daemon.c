@@ -58,6 +58,20 @@ static void do_get(void *ctx, const char *key, uint64_t token)
     s->ops->get(s, key, token);
 }
 
+static void do_claim(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    s->ops->claim(s, key, value, ttl_ms, token);
+}
+
+static void do_scan(void *ctx, uint64_t cursor)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    s->ops->scan(s, cursor);
+}
+
 static void do_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce)
 {
     struct store *s = ((struct daemon *)ctx)->store;
@@ -129,6 +143,21 @@ static void on_got(void *ctx, uint64_t token, enum get_status status, struct spa
     engine_got(((struct daemon *)ctx)->engine, token, status, record, now(ctx));
 }
 
+static void on_claimed(void *ctx, uint64_t token, enum claim_status status, struct span holder)
+{
+    engine_claimed(((struct daemon *)ctx)->engine, token, status, holder, now(ctx));
+}
+
+static void on_scan_key(void *ctx, const char *key)
+{
+    engine_scan_key(((struct daemon *)ctx)->engine, key);
+}
+
+static void on_scanned(void *ctx, bool ok, uint64_t next)
+{
+    engine_scanned(((struct daemon *)ctx)->engine, ok, next, now(ctx));
+}
+
 static void on_node(void *ctx, struct span record)
 {
     engine_node(((struct daemon *)ctx)->engine, record, now(ctx));
@@ -169,6 +198,7 @@ static struct engine_conf engine_conf(const struct config *c)
         .tx_ttl_ms = c->tx_ttl_s * 1000,
         .done_ttl_ms = c->done_ttl_s * 1000,
         .tx_max_ms = c->tx_max_s * 1000,
+        .takeover = c->takeover != 0,
         .beat_base = clock.tv_sec * 1000 + clock.tv_usec / 1000,
     };
 }
@@ -206,9 +236,10 @@ static void show(struct daemon *d)
     struct engine_status s;
 
     engine_status(d->engine, &s);
-    log_printf(LOG_LEVEL_INFO,
-               "status: node=%d kamailio=%s store=%s transactions=%zu unwritten=%zu lookups=%zu others=%zu", s.node,
-               s.link ? "up" : "down", s.store ? "up" : "down", s.txns, s.dirty, s.strays, s.nodes);
+    log_printf(
+        LOG_LEVEL_INFO,
+        "status: node=%d kamailio=%s store=%s transactions=%zu unwritten=%zu lookups=%zu takeovers=%zu others=%zu",
+        s.node, s.link ? "up" : "down", s.store ? "up" : "down", s.txns, s.dirty, s.strays, s.takeovers, s.nodes);
 #define SHOW(name, help) log_printf(LOG_LEVEL_INFO, "counter: %s %" PRIu64 " (%s)", #name, c->name, help);
     COUNTERS(SHOW)
 #undef SHOW
@@ -279,8 +310,8 @@ static void on_signal(uv_signal_t *handle, int number)
 static int start_sockets(struct daemon *d)
 {
     const struct evapi_events link = {d, on_link_up, on_link_down, on_link_data, on_link_failed};
-    const struct store_events store = {d,      on_store_up, on_store_down, on_put_done,
-                                       on_got, on_node,     on_nodes_read, do_log};
+    const struct store_events store = {d,           on_store_up, on_store_down, on_put_done,   on_got, on_claimed,
+                                       on_scan_key, on_scanned,  on_node,       on_nodes_read, do_log};
 
     d->evapi = evapi_new(&d->loop, (struct sockaddr *)&d->config.kamailio_addr, &link);
     d->store = d->config.clustered ? store_redis(&d->loop, &d->config.redis, &store) : store_memory(&d->loop, &store);
@@ -304,7 +335,7 @@ static void start_handles(struct daemon *d)
 int daemon_run(struct config *config, const char *path)
 {
     struct daemon d = {.config = *config, .path = path};
-    const struct engine_io io = {&d, do_link_write, do_put, do_get, do_beat, do_read_nodes, do_log};
+    const struct engine_io io = {&d, do_link_write, do_put, do_get, do_claim, do_scan, do_beat, do_read_nodes, do_log};
     struct engine_conf conf = engine_conf(config);
     int rc = uv_loop_init(&d.loop);
 

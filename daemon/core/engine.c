@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "record.h"
+
 #define JANITOR_MS 1000
 
 void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
@@ -82,6 +84,7 @@ void engine_free(struct engine *e)
     if (!e)
         return;
     strays_clear(e);
+    takeover_clear(e);
     txns_clear(&e->txns);
     link_free(&e->link);
     frame_reset(&e->reader);
@@ -121,6 +124,7 @@ static void node_changed(struct engine *e, const struct node *n, int64_t now)
                n->inc);
     if (e->hello)
         tell_kamailio(e, n, now);
+    takeover_search(e);
 }
 
 void engine_node(struct engine *e, struct span record, int64_t now)
@@ -151,11 +155,29 @@ void engine_nodes_read(struct engine *e, bool ok, int64_t now)
     if (!ok)
         return;
     /* While nothing could be read no beat could be seen: that is nobody's death. */
-    if (now - e->nodes_read_ms > 2 * e->conf.heartbeat_ms)
+    if (!e->nodes_since_ms || now - e->nodes_read_ms > 2 * e->conf.heartbeat_ms) {
         nodes_grace(&e->nodes, now);
+        e->nodes_since_ms = now;
+    }
     e->nodes_read_ms = now;
     while ((lost = nodes_lose(&e->nodes, now, e->conf.node_ttl_ms)) != NULL)
         node_changed(e, lost, now);
+}
+
+enum verdict engine_judge(const struct engine *e, const struct record *r, int64_t now)
+{
+    const struct node *n = nodes_find(&e->nodes, r->owner);
+
+    if (r->done && !node_is_alive(n, r->inc) && strcmp(r->inc, e->self.inc) != 0)
+        return VERDICT_DONE;
+    if (r->owner == e->self.id)
+        return strcmp(r->inc, e->self.inc) == 0 ? VERDICT_MINE : VERDICT_ORPHAN;
+    if (node_is_alive(n, r->inc))
+        return VERDICT_OWNER;
+    /* Of a node never heard of one cannot say that it is dead before its beat had time to come. */
+    if (!n && (!e->nodes_since_ms || now - e->nodes_since_ms < e->conf.node_ttl_ms))
+        return VERDICT_UNAVAILABLE;
+    return VERDICT_ORPHAN;
 }
 
 /* ---- the link to Kamailio ---- */
@@ -190,6 +212,7 @@ int engine_configure(struct engine *e, const struct engine_conf *conf, int64_t n
 
 void engine_link_down(struct engine *e, int64_t now)
 {
+    owner_flush(e, now); /* what was learnt last is what a survivor will need */
     e->count.frames_shed += link_close(&e->link, now);
     e->hello = false;
     if (e->self.up) {
@@ -212,8 +235,11 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     snprintf(e->self.inc, sizeof(e->self.inc), "%s", m->inc);
     engine_log(e, LOG_LEVEL_INFO, "Kamailio is node %d at %s, incarnation %s%s", e->self.id, e->self.sip, e->self.inc,
                restarted ? ": restarted" : "");
-    if (restarted)
-        txns_clear(&e->txns); /* they are orphans now; their records stay in the store */
+    if (restarted) { /* what it had are orphans now; their records stay in the store */
+        txns_clear(&e->txns);
+        takeover_clear(e);
+        takeover_search(e);
+    }
     beat(e, true);
     for (size_t i = 0; i < e->nodes.count; i++)
         tell_kamailio(e, &e->nodes.list[i], now);
@@ -306,6 +332,7 @@ void engine_store_up(struct engine *e, int64_t now)
     if (e->store_up)
         return;
     e->store_up = true;
+    e->nodes_since_ms = 0;
     beat(e, true);
     e->next_beat_ms = now;
     txns_mark_all(&e->txns); /* it may have forgotten everything */
@@ -337,6 +364,7 @@ void engine_flush(struct engine *e, int64_t now)
     char *bytes;
     size_t len;
 
+    takeover_run(e, now);
     owner_flush(e, now);
     send_ack(e, now);
     while ((bytes = link_take(&e->link, &len)) != NULL) {
@@ -362,8 +390,9 @@ void engine_tick(struct engine *e, int64_t now)
 
 int64_t engine_wait(const struct engine *e, int64_t now)
 {
-    int64_t due = strays_due(e);
+    int64_t due = strays_due(e), takeover = takeover_due(e);
 
+    due = takeover < due ? takeover : due;
     due = e->next_beat_ms < due ? e->next_beat_ms : due;
     due = e->next_janitor_ms < due ? e->next_janitor_ms : due;
     return due > now ? due - now : 0;
@@ -379,6 +408,7 @@ void engine_status(const struct engine *e, struct engine_status *status)
         .txns = e->txns.count,
         .dirty = e->txns.dirty_count,
         .puts = e->puts_under_way,
+        .takeovers = e->takeover_count,
         .strays = e->stray_count,
         .queued = e->link.waiting_count,
     };

@@ -26,6 +26,11 @@ struct engine_io {
     void (*put)(void *ctx, const char *key, const char *value, int64_t ttl_ms);
     /* Reads a record; answered by engine_got() with the token. */
     void (*get)(void *ctx, const char *key, uint64_t token);
+    /* Writes a value unless there is one; answered by engine_claimed() with the token. */
+    void (*claim)(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
+    /* Looks through the names of all transaction records, a part at a time, from cursor 0 on; answered by
+     * engine_scan_key() for each, then engine_scanned(). */
+    void (*scan)(void *ctx, uint64_t cursor);
     /* Writes this node's record; tells all others at once when announce. Not answered: the next beat repairs it. */
     void (*beat)(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce);
     /* Reads all nodes' records; answered by engine_node() for each, then engine_nodes_read(). */
@@ -45,10 +50,12 @@ struct engine_conf {
     int64_t tx_ttl_ms;     /* a pending transaction's record; renewed at half-time */
     int64_t done_ttl_ms;   /* the record of one that is over */
     int64_t tx_max_ms;     /* a transaction without a final reply is given up after this */
+    bool takeover;         /* take the transactions of dead nodes over; without it records go without the request */
     int64_t beat_base;     /* where the count of beats starts: more than at any earlier start */
 };
 
 enum get_status { GET_FOUND, GET_ABSENT, GET_FAILED };
+enum claim_status { CLAIM_WON, CLAIM_LOST, CLAIM_FAILED };
 
 struct engine;
 
@@ -69,6 +76,11 @@ void engine_store_up(struct engine *e, int64_t now);
 void engine_store_down(struct engine *e, int64_t now);
 void engine_put_done(struct engine *e, bool ok, int64_t now);
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span record, int64_t now);
+/* holder is the value that stands there already when the claim is lost. */
+void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now);
+void engine_scan_key(struct engine *e, const char *key);
+/* next: the cursor for the next part, 0 when that was the last. */
+void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now);
 void engine_node(struct engine *e, struct span record, int64_t now);
 void engine_nodes_read(struct engine *e, bool ok, int64_t now);
 
@@ -85,6 +97,7 @@ struct engine_status {
     bool link, store;   /* connected */
     size_t txns, dirty; /* own transactions, and those whose record waits to be written */
     size_t puts;        /* records under way to the store */
+    size_t takeovers;   /* orphans that are being taken over, or wait for it */
     size_t strays;      /* lookups under way */
     size_t nodes;       /* others that are alive */
     size_t queued;      /* frames that wait for Kamailio */

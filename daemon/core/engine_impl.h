@@ -10,6 +10,17 @@
 #include "txns.h"
 
 struct stray;
+struct takeover;
+struct record;
+
+/* The search for orphans through all records, after a node has died. */
+struct search {
+    bool wanted;  /* begin (again) */
+    bool running; /* a part is being read */
+    bool all;     /* also those that are other survivors' share: the second time round */
+    uint64_t cursor;
+    int64_t again_ms; /* when the second time begins, 0: not planned */
+};
 
 struct engine {
     struct engine_conf conf; /* texts owned */
@@ -22,8 +33,9 @@ struct engine {
     bool hello;       /* this connection's Kamailio has said hello */
     bool store_up;
     int64_t next_beat_ms, next_janitor_ms;
-    int64_t nodes_read_ms; /* when the node table was last read in full */
-    struct nodes nodes;    /* the others */
+    int64_t nodes_read_ms;  /* when the node table was last read in full */
+    int64_t nodes_since_ms; /* since when it has been read without a gap; 0: not yet */
+    struct nodes nodes;     /* the others */
 
     struct txns txns;
     size_t puts_under_way;
@@ -36,6 +48,10 @@ struct engine {
     struct stray *strays, *strays_by_token;
     size_t stray_count;
     uint64_t last_token;
+
+    struct search search;
+    struct takeover *takeovers, *takeovers_by_key; /* waiting ones first */
+    size_t takeover_count, takeovers_active;
 };
 
 /* engine.c */
@@ -52,7 +68,31 @@ void owner_flush(struct engine *e, int64_t now);
 /* The slow pass over all transactions. */
 void owner_janitor(struct engine *e, int64_t now);
 
+/* Who a record's owner is, as far as this node can tell. */
+enum verdict { VERDICT_MINE, VERDICT_OWNER, VERDICT_ORPHAN, VERDICT_DONE, VERDICT_UNKNOWN, VERDICT_UNAVAILABLE };
+enum verdict engine_judge(const struct engine *e, const struct record *r, int64_t now);
+
+/* takeover.c: orphans come to life again in this node's Kamailio. */
+/* Takes the orphan over that the record at key describes, unless that is under way already. */
+void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now);
+/* Looks for all orphans, this node's share first: a node has died. */
+void takeover_search(struct engine *e);
+/* Hands the transaction out that Kamailio has taken over, if that tm id is one; the caller owns it then. */
+struct txn *takeover_confirm(struct engine *e, struct span tm_id);
+void takeover_taken(struct engine *e, const struct event *ev, int64_t now);
+/* Answers of the store; false when the token is none of a takeover. */
+bool takeover_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now);
+void takeover_run(struct engine *e, int64_t now);
+int64_t takeover_due(const struct engine *e);
+void takeover_clear(struct engine *e);
+
+/* owner.c */
+/* Makes the transaction this node's own; frees it when memory is short. */
+void owner_adopt(struct engine *e, struct txn *t);
+
 /* strays.c: whose is it, and what follows. */
+/* The transaction of that key is this node's now: what waited for it goes to Kamailio. */
+void strays_wake(struct engine *e, const char *key, int64_t now);
 void strays_take(struct engine *e, const struct msg *m, int64_t now);
 void strays_tick(struct engine *e, int64_t now);
 /* When strays_tick() is next due; INT64_MAX for never. */

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#define TX_PREFIX "kamsync:tx:{"
+#define CLAIM_PREFIX "kamsync:claim:"
 
 /* Letters, digits and what Call-IDs commonly hold stand as they are; the rest, above all braces, colons, percent
  * signs, quotes and blanks, is encoded. */
@@ -31,14 +31,27 @@ static char *encode(char *out, struct span in)
 
 char *key_tx(struct span call_id, uint32_t cseq, struct span branch)
 {
-    char *key = malloc(sizeof(TX_PREFIX) + 3 * (call_id.n + branch.n) + 16), *end = key;
+    char *key = malloc(sizeof(KEY_TX_PREFIX) + 3 * (call_id.n + branch.n) + 20), *end = key;
 
     if (!key)
         return NULL;
-    end += sprintf(end, "%s", TX_PREFIX);
+    end += sprintf(end, KEY_TX_PREFIX "{");
     end = encode(end, call_id);
     end += sprintf(end, "}:%u:", cseq);
     end = encode(end, branch);
     *end = '\0';
+    return key;
+}
+
+char *key_claim(const char *tx_key, const char *inc)
+{
+    size_t prefix = strlen(KEY_TX_PREFIX);
+    char *key;
+
+    if (strncmp(tx_key, KEY_TX_PREFIX, prefix) != 0)
+        return NULL;
+    key = malloc(sizeof(CLAIM_PREFIX) + strlen(tx_key) + strlen(inc) + 1);
+    if (key)
+        sprintf(key, CLAIM_PREFIX "%s:%s", tx_key + prefix, inc);
     return key;
 }

@@ -5,10 +5,15 @@
 
 #include "sip.h"
 
-#define KEY_NODES "kamsync:nodes"       /* set of node ids */
+#define KEY_NODES "kamsync:nodes" /* set of node ids */
+#define KEY_TX_PREFIX "kamsync:tx:"
 #define KEY_NODE_PREFIX "kamsync:node:" /* + id: the node's heartbeat */
 
 /* kamsync:tx:{<call-id>}:<cseq>:<branch>. The caller frees it; NULL when memory is short. */
 char *key_tx(struct span call_id, uint32_t cseq, struct span branch);
+
+/* kamsync:claim:{<call-id>}:<cseq>:<branch>:<incarnation>: who takes the transaction of that key over from that
+ * incarnation. The caller frees it; NULL when memory is short or it is no key of a transaction. */
+char *key_claim(const char *tx_key, const char *inc);
 
 #endif

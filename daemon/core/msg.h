@@ -8,7 +8,7 @@
 #include "span.h"
 
 enum msg_type { MSG_HELLO, MSG_ACK, MSG_EVENTS, MSG_STRAY };
-enum event_type { EVENT_BRANCH, EVENT_REPLY };
+enum event_type { EVENT_BRANCH, EVENT_REPLY, EVENT_TAKEN };
 
 /* Texts are borrowed from the JSON; spans that come from base64 are owned by the struct. */
 struct event {
@@ -17,6 +17,7 @@ struct event {
     struct span sent, req;             /* whole SIP messages; req may be empty */
     struct span via;                   /* branch parameter */
     int64_t code;
+    int64_t token, ok; /* which takeover, and whether it worked */
 };
 
 struct msg {

@@ -36,6 +36,31 @@ static struct txn *find(struct engine *e, struct span branch, int *index)
     return txn_split_branch(branch, &id, index) == 0 ? txns_by_id(&e->txns, id) : NULL;
 }
 
+void owner_adopt(struct engine *e, struct txn *t)
+{
+    if (add(e, t) < 0)
+        txn_free(t);
+    else
+        txns_mark(&e->txns, t);
+}
+
+/* A branch of a transaction that was being taken over: Kamailio has it now. */
+static struct txn *taken_over(struct engine *e, struct span branch, int64_t now)
+{
+    struct span id;
+    struct txn *t;
+    int index;
+
+    t = txn_split_branch(branch, &id, &index) == 0 ? takeover_confirm(e, id) : NULL;
+    if (t) {
+        owner_adopt(e, t);
+        t = find(e, branch, &index);
+    }
+    if (t)
+        strays_wake(e, t->key, now);
+    return t;
+}
+
 static void on_branch(struct engine *e, const struct event *ev, int64_t now)
 {
     struct sip_sent sent;
@@ -44,6 +69,8 @@ static void on_branch(struct engine *e, const struct event *ev, int64_t now)
 
     e->count.events_branch++;
     t = rc == 0 ? find(e, sent.branch, &index) : NULL;
+    if (rc == 0 && !t)
+        t = taken_over(e, sent.branch, now);
     if (t) {
         rc = txn_add_branch(t, ev, now);
     } else if (rc == 0 && ev->req.n) {
@@ -84,12 +111,15 @@ void owner_event(struct engine *e, const struct event *ev, int64_t now)
     case EVENT_REPLY:
         on_reply(e, ev, now);
         break;
+    case EVENT_TAKEN:
+        takeover_taken(e, ev, now);
+        break;
     }
 }
 
 static void put(struct engine *e, struct txn *t, int64_t now)
 {
-    char *record = record_write(t, e->self.id, e->self.inc);
+    char *record = record_write(t, e->self.id, e->self.inc, e->conf.takeover);
 
     if (!record) {
         txns_mark(&e->txns, t); /* memory is short: later */
@@ -106,7 +136,7 @@ void owner_flush(struct engine *e, int64_t now)
 {
     size_t n = e->txns.dirty_count;
 
-    if (!e->store_up || !e->self.id)
+    if (!e->store_up || !e->self.up)
         return;
     while (n-- > 0 && e->puts_under_way < PUTS_MAX)
         put(e, txns_take_dirty(&e->txns), now);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base64.h"
+#include "key.h"
 
 /* SIP text may hold any byte, JSON text only UTF-8. */
 static json_t *sip_text(struct span s)
@@ -41,9 +42,9 @@ static json_t *branches_json(const struct txn *t)
     return list;
 }
 
-char *record_write(const struct txn *t, int owner, const char *inc)
+char *record_write(const struct txn *t, int owner, const char *inc, bool whole)
 {
-    json_t *req = t->done ? NULL : sip_text(t->req);
+    json_t *req = t->done || !whole ? NULL : sip_text(t->req);
     json_t *json =
         json_pack("{s:i,s:s,s:s,s:i,s:b,s:o,s:I,s:o,s:o,s:s,s:s,s:o,s:o*}", "owner", owner, "inc", inc, "state",
                   txn_state_name(txn_state(t)), "code", txn_code(t), "done", t->done, "call_id", sip_str(t->call_id),
@@ -66,11 +67,84 @@ int record_read(struct record *r, struct span text)
     const char *inc = NULL, *sent_by = NULL;
     int done = 0, rc = -EBADMSG;
 
+    *r = (struct record){0};
     if (json_unpack(json, "{s:i,s:s,s:b,s:s}", "owner", &r->owner, "inc", &inc, "done", &done, "sent_by", &sent_by) ==
             0 &&
         r->owner > 0 && copy_text(r->inc, sizeof(r->inc), inc) && copy_text(r->sent_by, sizeof(r->sent_by), sent_by))
         rc = 0;
     r->done = done;
+    r->whole = json_object_get(json, "req") != NULL;
     json_decref(json);
+    return rc;
+}
+
+/* The bytes behind what sip_text() wrote, NUL-terminated; the caller frees them. */
+static char *sip_bytes(const json_t *value, size_t *len)
+{
+    const char *base64 = json_string_value(json_object_get(value, "base64"));
+
+    if (base64)
+        return base64_bytes(base64, len);
+    *len = json_string_length(value);
+    return json_is_string(value) ? span_dup((struct span){json_string_value(value), *len}) : NULL;
+}
+
+static char *take_text(const json_t *json, const char *name)
+{
+    size_t len;
+
+    return sip_bytes(json_object_get(json, name), &len);
+}
+
+static int take_branch(struct txn *t, const json_t *json, int64_t now)
+{
+    struct txn_branch b = {.sent_ms = now};
+
+    b.index = (int)json_integer_value(json_object_get(json, "i"));
+    b.code = (int)json_integer_value(json_object_get(json, "code"));
+    b.via = take_text(json, "via");
+    b.to = take_text(json, "to");
+    b.sock = take_text(json, "sock");
+    b.ruri = take_text(json, "ruri");
+    b.route = json_object_get(json, "route") ? take_text(json, "route") : NULL;
+    return txn_give_branch(t, &b);
+}
+
+static int take_branches(struct txn *t, const json_t *list, int64_t now)
+{
+    int rc = json_array_size(list) ? 0 : -EBADMSG;
+
+    for (size_t i = 0; rc == 0 && i < json_array_size(list); i++)
+        rc = take_branch(t, json_array_get(list, i), now);
+    return rc;
+}
+
+static int take_all(struct txn *t, const json_t *json, int64_t now)
+{
+    t->req.p = sip_bytes(json_object_get(json, "req"), &t->req.n);
+    t->call_id = take_text(json, "call_id");
+    t->branch = take_text(json, "branch");
+    t->sent_by = take_text(json, "sent_by");
+    t->src = take_text(json, "src");
+    t->dst = take_text(json, "dst");
+    t->cseq = (uint32_t)json_integer_value(json_object_get(json, "cseq"));
+    t->begun_ms = t->changed_ms = now;
+    if (!t->req.p || !t->call_id || !t->branch || !t->sent_by || !t->src || !t->dst)
+        return -EBADMSG;
+    t->key = key_tx(span_of(t->call_id), t->cseq, span_of(t->branch));
+    return t->key ? take_branches(t, json_object_get(json, "branches"), now) : -ENOMEM;
+}
+
+int record_txn(struct txn **out, struct span text, int64_t now)
+{
+    json_t *json = json_loadb(text.p, text.n, 0, NULL);
+    struct txn *t = json ? calloc(1, sizeof(*t)) : NULL;
+    int rc = t ? take_all(t, json, now) : -EBADMSG;
+
+    json_decref(json);
+    if (rc < 0)
+        txn_free(t);
+    else
+        *out = t;
     return rc;
 }

@@ -5,9 +5,9 @@
 
 #include "txn.h"
 
-/* The record of a transaction, which the caller frees; NULL when memory is short. A transaction that is over goes
- * without its request. SIP text that is not UTF-8 stands as {"base64": …}. */
-char *record_write(const struct txn *t, int owner, const char *inc);
+/* The record of a transaction, which the caller frees; NULL when memory is short. The request goes along if whole is
+ * set and the transaction is not over. SIP text that is not UTF-8 stands as {"base64": …}. */
+char *record_write(const struct txn *t, int owner, const char *inc, bool whole);
 
 /* What another node must know of a record to find its owner. */
 struct record {
@@ -15,9 +15,14 @@ struct record {
     char inc[80];
     char sent_by[256];
     bool done;
+    bool whole; /* it has the request, so a survivor can take the transaction over */
 };
 
 /* 0, or -EBADMSG when the text is no record. */
 int record_read(struct record *r, struct span text);
+
+/* The transaction that a record describes, for a survivor that takes it over; its branches count as sent now. 0 and
+ * *out, which the caller frees with txn_free(); -EBADMSG also when the request is missing, -ENOMEM. */
+int record_txn(struct txn **out, struct span text, int64_t now);
 
 #endif

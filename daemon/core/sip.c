@@ -39,21 +39,52 @@ static struct span span_pl(const struct pl *pl)
     return (struct span){pl->p, pl->p ? pl->l : 0};
 }
 
+static bool second(const struct sip_hdr *hdr, const struct sip_msg *msg, void *arg)
+{
+    (void)hdr;
+    (void)msg;
+    return ++*(int *)arg == 2;
+}
+
+/* The Via that the caller wrote. */
+static int read_caller_via(struct sip_via *via, const struct sip_msg *msg)
+{
+    const struct sip_hdr *hdr;
+    int count = 0;
+
+    *via = msg->via;
+    if (msg->req)
+        return 0;
+    hdr = sip_msg_hdr_apply(msg, true, SIP_HDR_VIA, second, &count);
+    return hdr && sip_via_decode(via, &hdr->val) == 0 ? 0 : -EBADMSG;
+}
+
+static int read_id(struct sip_id *id, const struct sip_msg *msg)
+{
+    struct sip_via via;
+
+    *id = (struct sip_id){0};
+    if (read_caller_via(&via, msg) < 0)
+        return -EBADMSG;
+    id->code = msg->req ? 0 : msg->scode;
+    id->method = span_pl(&msg->cseq.met);
+    id->call_id = span_pl(&msg->callid);
+    id->branch = span_pl(&via.branch);
+    id->sent_by = span_pl(&via.sentby);
+    id->via = span_pl(&msg->via.branch);
+    id->cseq = msg->cseq.num;
+    return id->call_id.n && id->branch.n && id->method.n ? 0 : -EBADMSG;
+}
+
 int sip_read_id(struct sip_id *id, struct span msg)
 {
     struct parsed p;
     int rc = parse(&p, msg);
 
-    if (rc < 0)
-        return rc;
-    id->method = p.msg->req ? span_pl(&p.msg->met) : (struct span){0};
-    id->call_id = span_pl(&p.msg->callid);
-    id->branch = span_pl(&p.msg->via.branch);
-    id->sent_by = span_pl(&p.msg->via.sentby);
-    id->cseq = p.msg->cseq.num;
-    if (!id->call_id.n || !id->branch.n || !p.msg->cseq.met.l)
-        rc = -EBADMSG;
-    parsed_free(&p);
+    if (rc == 0) {
+        rc = read_id(id, p.msg);
+        parsed_free(&p);
+    }
     return rc;
 }
 

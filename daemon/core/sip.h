@@ -9,12 +9,15 @@
 
 #define SIP_ROUTES_MAX 16
 
-/* What names the INVITE transaction of an INVITE, CANCEL or ACK (RFC 3261 17.2.3). */
+/* What names the transaction that the caller began, in an INVITE, CANCEL or ACK (RFC 3261 17.2.3), or in a reply that
+ * comes from the far end: there it is the second Via that is the caller's, below Kamailio's own. */
 struct sip_id {
-    struct span method; /* of a request; empty for a reply */
+    int code;           /* of a reply, else 0 */
+    struct span method; /* from CSeq */
     struct span call_id;
-    struct span branch;  /* of the top Via */
-    struct span sent_by; /* of the top Via, host and port as written */
+    struct span branch;  /* of the caller's Via */
+    struct span sent_by; /* of the same, host and port as written */
+    struct span via;     /* branch of the top Via */
     uint32_t cseq;
 };
 
@@ -27,7 +30,7 @@ struct sip_sent {
     size_t routes;
 };
 
-/* 0, -EBADMSG when it is not SIP or lacks Call-ID, CSeq or a Via branch, -ENOMEM. */
+/* 0, -EBADMSG when it is not SIP or lacks Call-ID, CSeq or the branch of the caller's Via, -ENOMEM. */
 int sip_read_id(struct sip_id *id, struct span msg);
 
 /* 0, -EBADMSG, -ENOMEM; -E2BIG with more than SIP_ROUTES_MAX Route values. */

@@ -23,17 +23,22 @@
 #define STRAYS_MAX 2048  /* lookups under way */
 #define FIRST_RETRY_MS 5 /* doubled each time, */
 #define LAST_RETRY_MS 20 /* up to this */
-
-enum verdict { VERDICT_MINE, VERDICT_OWNER, VERDICT_ORPHAN, VERDICT_DONE, VERDICT_UNKNOWN, VERDICT_UNAVAILABLE };
+#define ORPHAN_MS 3000   /* how long a stray waits for the takeover of its transaction */
 
 static const char *const verdict_names[] = {"mine", "owner", "orphan", "done", "unknown", "unavailable"};
+
+enum stray_kind { STRAY_CANCEL, STRAY_ACK, STRAY_REPLY };
+
+static const char *const kind_names[] = {"CANCEL", "ACK", "reply"};
 
 struct stray {
     struct stray *prev, *next;
     UT_hash_handle hh; /* by token */
     uint64_t token;
-    bool ack;        /* an ACK, else a CANCEL */
+    enum stray_kind kind;
+    int code;        /* of a reply */
     bool asked;      /* a lookup is under way */
+    bool orphan;     /* its transaction is being taken over */
     bool answered;   /* the store has said "absent" at least once */
     struct span msg; /* owned, as are the texts */
     char *src, *dst, *key, *sent_by, *call_id;
@@ -70,8 +75,10 @@ static void count_verdict(struct counters *c, enum verdict v)
 /* Sends the stray on: to its owner, or back to this Kamailio, which then does what Kamailio does best. */
 static void send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now)
 {
-    /* "mine" and no transaction in Kamailio: it ended while the message was under way. */
-    const char *why = verdict_names[v == VERDICT_MINE ? VERDICT_DONE : v];
+    /* "mine": Kamailio may have the transaction by now, or it has just ended. To the script both are a handover; but a
+     * reply without transaction would come back from there as a stray again. */
+    enum verdict said = v != VERDICT_MINE ? v : s->kind == STRAY_REPLY ? VERDICT_DONE : VERDICT_OWNER;
+    const char *why = verdict_names[said];
     struct handover h = {.to = to->id, .inc = to->inc, .why = why, .src = s->src, .dst = s->dst};
     char sock[sizeof(e->self.sip) + 4], *text = handover_make(&h, s->msg, e->conf.secret);
     int64_t n = link_next_n(&e->link);
@@ -87,22 +94,13 @@ static void conclude(struct engine *e, struct stray *s, enum verdict v, int owne
 
     count_verdict(&e->count, v);
     engine_log(e, LOG_LEVEL_INFO, "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s",
-               s->ack ? "ACK" : "CANCEL", verdict_names[v], owner, s->src, now - s->begun_ms,
+               kind_names[s->kind], verdict_names[v], owner, s->src, now - s->begun_ms,
                printable(call_id, sizeof(call_id), span_of(s->call_id)));
     if (v == VERDICT_OWNER)
         send_on(e, s, v, nodes_find(&e->nodes, owner), now);
-    else if (!s->ack || v == VERDICT_UNAVAILABLE)
+    else if (s->kind != STRAY_ACK || v == VERDICT_UNAVAILABLE || v == VERDICT_MINE)
         send_on(e, s, v, &e->self, now);
     stray_end(e, s);
-}
-
-static enum verdict judge(const struct engine *e, const struct record *r)
-{
-    if (r->owner == e->self.id && strcmp(r->inc, e->self.inc) == 0)
-        return VERDICT_MINE;
-    if (r->owner != e->self.id && node_is_alive(nodes_find(&e->nodes, r->owner), r->inc))
-        return VERDICT_OWNER;
-    return r->done ? VERDICT_DONE : VERDICT_ORPHAN;
 }
 
 static void ask(struct engine *e, struct stray *s)
@@ -110,6 +108,13 @@ static void ask(struct engine *e, struct stray *s)
     s->asked = true;
     e->count.lookups++;
     e->io.get(e->io.ctx, s->key, s->token); /* may answer, and so end the stray, before it returns */
+}
+
+/* Plans the next lookup. */
+static void later(struct stray *s, int64_t now)
+{
+    s->again_ms = now + s->retry_ms;
+    s->retry_ms = s->retry_ms * 2 < LAST_RETRY_MS ? s->retry_ms * 2 : LAST_RETRY_MS;
 }
 
 static int fill(struct stray *s, const struct msg *m, const struct sip_id *id)
@@ -138,7 +143,8 @@ static int stray_new(struct stray **out, const struct msg *m, uint64_t token, in
     if (!s)
         return -ENOMEM;
     s->token = token;
-    s->ack = span_eq(id.method, span_of("ACK"));
+    s->code = id.code;
+    s->kind = id.code ? STRAY_REPLY : span_eq(id.method, span_of("ACK")) ? STRAY_ACK : STRAY_CANCEL;
     s->begun_ms = s->again_ms = now;
     s->retry_ms = FIRST_RETRY_MS;
     rc = fill(s, m, &id);
@@ -190,11 +196,27 @@ void strays_take(struct engine *e, const struct msg *m, int64_t now)
     engine_log(e, LOG_LEVEL_WARN, "stray from %s cannot be looked up: %s", m->src, strerror(-rc));
 }
 
-/* Plans the next lookup. */
-static void later(struct stray *s, int64_t now)
+/* Whether the transaction is to live on, and the stray with it. A 2xx needs nobody: it goes on to the caller as it is.
+ * An ACK acknowledged a reply of the dead owner, who cannot miss it. A reply comes again: the INVITE that is sent again
+ * for the takeover makes the far end repeat it. */
+static bool wants_takeover(const struct engine *e, const struct stray *s, const struct record *r)
 {
-    s->again_ms = now + s->retry_ms;
-    s->retry_ms = s->retry_ms * 2 < LAST_RETRY_MS ? s->retry_ms * 2 : LAST_RETRY_MS;
+    return e->conf.takeover && r->whole && (s->kind == STRAY_CANCEL || (s->kind == STRAY_REPLY && s->code / 100 != 2));
+}
+
+static void on_record(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
+{
+    enum verdict v = engine_judge(e, r, now);
+
+    if (v == VERDICT_UNAVAILABLE) {
+        later(s, now);
+    } else if (v == VERDICT_ORPHAN && wants_takeover(e, s, r)) {
+        s->orphan = true;
+        later(s, now);
+        takeover_begin(e, s->key, text, now);
+    } else {
+        conclude(e, s, v, r->owner, now);
+    }
 }
 
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
@@ -202,27 +224,45 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
     struct stray *s;
     struct record r;
 
+    if (takeover_got(e, token, status, text, now))
+        return;
     HASH_FIND(hh, e->strays_by_token, &token, sizeof(token), s);
     if (!s)
         return; /* answered too late: it was given back already */
     s->asked = false;
     if (status == GET_FOUND && record_read(&r, text) == 0 && strcasecmp(r.sent_by, s->sent_by) == 0) {
-        conclude(e, s, judge(e, &r), r.owner, now);
+        on_record(e, s, &r, text, now);
         return;
     }
     s->answered = s->answered || status != GET_FAILED;
     later(s, now);
 }
 
+void strays_wake(struct engine *e, const char *key, int64_t now)
+{
+    struct stray *s, *next;
+
+    DL_FOREACH_SAFE(e->strays, s, next)
+    {
+        if (s->orphan && strcmp(s->key, key) == 0)
+            conclude(e, s, VERDICT_MINE, e->self.id, now);
+    }
+}
+
 static int64_t give_up(const struct engine *e, const struct stray *s)
 {
-    return s->begun_ms + (s->answered ? e->conf.lookup_ms : e->conf.store_wait_ms);
+    return s->begun_ms + (s->orphan ? ORPHAN_MS : s->answered ? e->conf.lookup_ms : e->conf.store_wait_ms);
+}
+
+static enum verdict last_word(const struct stray *s)
+{
+    return s->orphan ? VERDICT_ORPHAN : s->answered ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE;
 }
 
 static void look_after(struct engine *e, struct stray *s, int64_t now)
 {
     if (now >= give_up(e, s))
-        conclude(e, s, s->answered ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE, 0, now);
+        conclude(e, s, last_word(s), 0, now);
     else if (!s->asked && e->store_up && now >= s->again_ms)
         ask(e, s);
 }

@@ -119,6 +119,40 @@ int txn_add_branch(struct txn *t, const struct event *ev, int64_t now)
     return rc;
 }
 
+/* The value of a Via's branch parameter. */
+static struct span via_branch(const char *via)
+{
+    const char *start = strstr(via, ";branch=");
+    const char *value = start ? start + strlen(";branch=") : via;
+
+    return (struct span){value, start ? strcspn(value, ";, \t") : 0};
+}
+
+static int check_branch(struct txn *t, const struct txn_branch *b)
+{
+    struct span id;
+    int index;
+
+    if (!b->via || !b->to || !b->sock || !b->ruri || txn_split_branch(via_branch(b->via), &id, &index) < 0 ||
+        index != b->index)
+        return -EBADMSG;
+    if (t->id)
+        return span_eq(id, span_of(t->id)) ? 0 : -EBADMSG;
+    t->id = span_dup(id);
+    return t->id ? 0 : -ENOMEM;
+}
+
+int txn_give_branch(struct txn *t, struct txn_branch *b)
+{
+    int rc = check_branch(t, b);
+
+    if (rc == 0)
+        rc = keep_branch(t, b);
+    if (rc < 0)
+        branch_clear(b);
+    return rc;
+}
+
 static int fill(struct txn *t, const struct event *ev, const struct sip_id *id, struct span tm_id)
 {
     char *req = span_dup(ev->req);

@@ -53,6 +53,10 @@ void txn_free(struct txn *t);
  * branches). */
 int txn_add_branch(struct txn *t, const struct event *ev, int64_t now);
 
+/* Adds a branch that is filled in, all texts but route set; it is the transaction's from now on, also on an error. The
+ * first one gives the transaction its id. 0, -EBADMSG, -ENOMEM. */
+int txn_give_branch(struct txn *t, struct txn_branch *b);
+
 /* Notes a reply; true when that changes the transaction. A branch keeps its first final code. */
 bool txn_reply(struct txn *t, int index, int code, int64_t now);
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "hash.h"
+#include "key.h"
 #include "store.h"
 
 #define SWEEP_MS 1000
@@ -84,6 +85,31 @@ static void memory_get(struct store *s, const char *key, uint64_t token)
     s->on.got(s->on.ctx, token, found ? GET_FOUND : GET_ABSENT, span_of(found ? x->value : NULL));
 }
 
+static void memory_claim(struct store *s, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    struct memory *m = (struct memory *)s;
+    struct entry *x = find(m, key);
+
+    if (x && x->ends_ms > uv_now(m->loop))
+        s->on.claimed(s->on.ctx, token, CLAIM_LOST, span_of(x->value));
+    else
+        s->on.claimed(s->on.ctx, token, set(m, key, value, ttl_ms) ? CLAIM_WON : CLAIM_FAILED, (struct span){0});
+}
+
+static void memory_scan(struct store *s, uint64_t cursor)
+{
+    struct memory *m = (struct memory *)s;
+    struct entry *x, *next;
+
+    (void)cursor; /* all in one part */
+    HASH_ITER(hh, m->entries, x, next)
+    {
+        if (strncmp(x->key, KEY_TX_PREFIX, strlen(KEY_TX_PREFIX)) == 0)
+            s->on.scan_key(s->on.ctx, x->key);
+    }
+    s->on.scanned(s->on.ctx, true, 0);
+}
+
 static void memory_beat(struct store *s, int id, const char *record, int64_t ttl_ms, bool announce)
 {
     (void)s, (void)id, (void)record, (void)ttl_ms, (void)announce; /* nobody else could read it */
@@ -129,7 +155,8 @@ static void on_sweep(uv_timer_t *timer)
 
 struct store *store_memory(uv_loop_t *loop, const struct store_events *on)
 {
-    static const struct store_ops ops = {memory_put, memory_get, memory_beat, memory_read_nodes, memory_close};
+    static const struct store_ops ops = {memory_put,  memory_get,        memory_claim, memory_scan,
+                                         memory_beat, memory_read_nodes, memory_close};
     struct memory *m = calloc(1, sizeof(*m));
 
     if (!m)

@@ -9,6 +9,7 @@
 #include "key.h"
 #include "redis_conn.h"
 
+#define SCAN_COUNT 500    /* names that Redis looks at in one go: well under a ms */
 #define NODES_TTL_S 86400 /* the set of node ids; each beat renews it */
 
 struct redis {
@@ -92,6 +93,71 @@ static void redis_get(struct store *store, const char *key, uint64_t token)
 
     if (!s->commands.is_ready || redisAsyncCommand(s->commands.ac, on_get, data, "GET %s", key) != REDIS_OK)
         store->on.got(store->on.ctx, token, GET_FAILED, (struct span){0});
+    else
+        redis_conn_sent(&s->commands);
+}
+
+/* ---- claims and searches ---- */
+
+/* SET … NX GET (Redis 7.0): nil when the value was written, else the value that stands there. */
+static void on_claim(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = of(ac);
+    redisReply *r = reply;
+    enum claim_status status = CLAIM_FAILED;
+    struct span holder = {0};
+
+    redis_conn_answered(&s->commands);
+    complain(s, r);
+    if (r && r->type == REDIS_REPLY_NIL)
+        status = CLAIM_WON;
+    if (r && r->type == REDIS_REPLY_STRING) {
+        status = CLAIM_LOST;
+        holder = (struct span){r->str, (size_t)r->len};
+    }
+    s->store.on.claimed(s->store.on.ctx, (uintptr_t)data, status, holder);
+}
+
+static void redis_claim(struct store *store, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    struct redis *s = (struct redis *)store;
+
+    if (!s->commands.is_ready ||
+        redisAsyncCommand(s->commands.ac, on_claim, (void *)(uintptr_t)token, "SET %s %s NX GET PX %lld", key, value,
+                          (long long)ttl_ms) != REDIS_OK)
+        store->on.claimed(store->on.ctx, token, CLAIM_FAILED, (struct span){0});
+    else
+        redis_conn_sent(&s->commands);
+}
+
+static bool is_scan_reply(const redisReply *r)
+{
+    return r && r->type == REDIS_REPLY_ARRAY && r->elements == 2 && r->element[0]->type == REDIS_REPLY_STRING &&
+           r->element[1]->type == REDIS_REPLY_ARRAY;
+}
+
+static void on_scan(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = of(ac);
+    redisReply *r = reply;
+    bool ok = is_scan_reply(r);
+
+    (void)data;
+    redis_conn_answered(&s->commands);
+    complain(s, r);
+    for (size_t i = 0; ok && i < r->element[1]->elements; i++)
+        s->store.on.scan_key(s->store.on.ctx, r->element[1]->element[i]->str);
+    s->store.on.scanned(s->store.on.ctx, ok, ok ? strtoull(r->element[0]->str, NULL, 10) : 0);
+}
+
+static void redis_scan(struct store *store, uint64_t cursor)
+{
+    struct redis *s = (struct redis *)store;
+
+    if (!s->commands.is_ready ||
+        redisAsyncCommand(s->commands.ac, on_scan, NULL, "SCAN %llu MATCH " KEY_TX_PREFIX "* COUNT %d",
+                          (unsigned long long)cursor, SCAN_COUNT) != REDIS_OK)
+        store->on.scanned(store->on.ctx, false, 0);
     else
         redis_conn_sent(&s->commands);
 }
@@ -270,7 +336,8 @@ static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const
 
 struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const struct store_events *on)
 {
-    static const struct store_ops ops = {redis_put, redis_get, redis_beat, redis_read_nodes, redis_close};
+    static const struct store_ops ops = {redis_put,  redis_get,        redis_claim, redis_scan,
+                                         redis_beat, redis_read_nodes, redis_close};
     struct redis *s = calloc(1, sizeof(*s));
 
     if (!s)

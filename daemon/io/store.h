@@ -13,6 +13,9 @@ struct store_events {
     void (*down)(void *ctx);
     void (*put_done)(void *ctx, bool ok);
     void (*got)(void *ctx, uint64_t token, enum get_status status, struct span record);
+    void (*claimed)(void *ctx, uint64_t token, enum claim_status status, struct span holder);
+    void (*scan_key)(void *ctx, const char *key);
+    void (*scanned)(void *ctx, bool ok, uint64_t next);
     void (*node)(void *ctx, struct span record);
     void (*nodes_read)(void *ctx, bool ok);
     void (*log)(void *ctx, enum log_level level, const char *line);
@@ -24,6 +27,8 @@ struct store;
 struct store_ops {
     void (*put)(struct store *s, const char *key, const char *value, int64_t ttl_ms);
     void (*get)(struct store *s, const char *key, uint64_t token);
+    void (*claim)(struct store *s, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
+    void (*scan)(struct store *s, uint64_t cursor);
     void (*beat)(struct store *s, int id, const char *record, int64_t ttl_ms, bool announce);
     void (*read_nodes)(struct store *s);
     /* Ends all that is open, so that the loop can end; the store frees itself when the last handle has closed. */

@@ -131,7 +131,7 @@ class Gateway(Sipp):
         with open(path, 'w') as file:
             file.write(text)
         super().__init__(lab, 'gateway', f'gateway-{port}', path,
-                         ['-p', port, '-d', pause, *options], family)
+                         ['-p', port, '-d', pause, '-rtcheck', 'loose', *options], family)
         self.proc.wait_udp(port)
 
     def stop(self):

@@ -1,0 +1,457 @@
+/* Takeover: an orphan comes to life again in this node's Kamailio.
+ *
+ *     a stray for it, or a search after a death
+ *          ▼
+ *     waiting ▶ reading ▶ claiming ▶ (the INVITE goes back into Kamailio) ▶ injected ▶ taken: this node is the owner
+ *               no orphan │   │ lost to another node                        │ no answer: again, then given up
+ *                         ▼   ▼                                             ▼
+ *                        end end                                           end
+ *
+ * A claim is a key in the store that can be written once for each incarnation that died. Should its holder die
+ * half-way, the next claim is one on the holder's incarnation: a chain, each step of it atomic, with no script in the
+ * store.
+ *
+ * tm makes its Via branches of the INVITE alone (t_calc_branch() and char_msg_val() in Kamailio), so the INVITE as
+ * received, sent to where it was sent before, is a retransmission to the far end. Branches that have ended are sent to
+ * this node itself, whose script answers with the recorded code; so all keep their index, and failure_route sees what
+ * it saw. */
+#include "engine_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <utlist.h>
+
+#include "base64.h"
+#include "handover.h"
+#include "key.h"
+#include "record.h"
+
+#define ACTIVE_MAX 64   /* takeovers under way: the pace after a death */
+#define WAITING_LOW 128 /* fewer than this wait: read the next part of the names */
+#define CONFIRM_MS 500  /* Kamailio answers within a few ms, or the message was lost */
+#define TRIES_MAX 3
+#define CHAIN_MAX 8 /* claimants that died one after the other */
+#define CLAIM_TTL_MS 120000
+#define SECOND_SEARCH_MS 2000 /* what other survivors should have taken over by then, and did not */
+
+enum takeover_state { WAITING, READING, CLAIMING, INJECTED };
+
+struct takeover {
+    struct takeover *prev, *next;
+    UT_hash_handle hh; /* by key */
+    enum takeover_state state;
+    uint64_t token;
+    char *key;
+    struct txn *txn; /* owned; from claiming on */
+    char inc[80];    /* incarnation that is claimed next */
+    int chain, tries;
+    int64_t due_ms; /* when an injected one is tried again */
+};
+
+static struct takeover *find_token(const struct engine *e, uint64_t token)
+{
+    struct takeover *t;
+
+    DL_FOREACH(e->takeovers, t)
+    {
+        if (t->state == WAITING)
+            return NULL;
+        if (t->token == token)
+            return t;
+    }
+    return NULL;
+}
+
+static struct takeover *find_key(const struct engine *e, const char *key)
+{
+    struct takeover *t;
+
+    HASH_FIND_STR(e->takeovers_by_key, key, t);
+    return t;
+}
+
+static void end(struct engine *e, struct takeover *t)
+{
+    e->takeovers_active -= t->state != WAITING;
+    e->takeover_count--;
+    DL_DELETE(e->takeovers, t);
+    HASH_DELETE(hh, e->takeovers_by_key, t);
+    txn_free(t->txn);
+    free(t->key);
+    free(t);
+}
+
+static struct takeover *add(struct engine *e, const char *key)
+{
+    struct takeover *t = calloc(1, sizeof(*t));
+
+    if (t)
+        t->key = span_dup(span_of(key));
+    if (t && t->key)
+        HASH_ADD_KEYPTR(hh, e->takeovers_by_key, t->key, strlen(t->key), t);
+    if (!t || !t->key || !t->hh.tbl) {
+        free(t ? t->key : NULL);
+        free(t);
+        return NULL;
+    }
+    t->token = ++e->last_token;
+    DL_APPEND(e->takeovers, t);
+    e->takeover_count++;
+    return t;
+}
+
+/* Those under way stand in front, so that answers find them at once. */
+static void activate(struct engine *e, struct takeover *t, enum takeover_state state)
+{
+    if (t->state == WAITING) {
+        e->takeovers_active++;
+        DL_DELETE(e->takeovers, t);
+        DL_PREPEND(e->takeovers, t);
+    }
+    t->state = state;
+}
+
+/* ---- back into Kamailio ---- */
+
+/* "|<suffix> <code> <to> <sock> <R-URI> <Route set>", the last two base64; code 0: send it, else answer it so. The
+ * suffix is tm's: the index in hexadecimal, lowest digit first. */
+static int branch_line(char *out, size_t size, int index, const struct txn_branch *b)
+{
+    char *ruri = base64_text(span_of(b ? b->ruri : "sip:gap")),
+         *route = base64_text(span_of(b && b->route ? b->route : ""));
+    int n = -1;
+
+    if (ruri && route)
+        n = snprintf(out, size, "|%d %d %s %s %s %s", index,
+                     !b               ? 408
+                     : b->code >= 300 ? b->code
+                                      : 0,
+                     b ? b->to : "udp:127.0.0.1:9", b ? b->sock : "-", ruri, *route ? route : "-");
+    free(ruri);
+    free(route);
+    return n;
+}
+
+static const struct txn_branch *branch_at(const struct txn *t, int index, int *last)
+{
+    const struct txn_branch *found = NULL;
+
+    for (size_t i = 0; i < t->branch_count; i++) {
+        *last = t->branches[i].index > *last ? t->branches[i].index : *last;
+        if (t->branches[i].index == index)
+            found = &t->branches[i];
+    }
+    return found;
+}
+
+/* "X-Kamsync-Branches: <token>|<branch>|<branch>…", every index in its place, so that later ones keep theirs. The
+ * caller frees it. */
+static char *branches_header(const struct takeover *t)
+{
+    size_t size = FRAME_MAX_OUT, used;
+    char *out = malloc(size);
+    int last = 0;
+
+    if (!out)
+        return NULL;
+    used = (size_t)snprintf(out, size, "X-Kamsync-Branches: %" PRIu64, t->token);
+    for (int i = 0; i <= last; i++) {
+        const struct txn_branch *b = branch_at(t->txn, i, &last);
+        int n = branch_line(out + used, size - used, i, b);
+
+        if (n < 0 || (size_t)n >= size - used) {
+            free(out);
+            return NULL;
+        }
+        used += (size_t)n;
+    }
+    return out;
+}
+
+static char *injection(struct engine *e, const struct takeover *t)
+{
+    struct handover h = {e->self.id, e->self.inc, "takeover", t->txn->src, t->txn->dst};
+    char *header = branches_header(t), *msg, *text;
+    size_t len = 0;
+
+    msg = header ? sip_with_header(t->txn->req, header, &len) : NULL;
+    text = msg ? handover_make(&h, (struct span){msg, len}, e->conf.secret) : NULL;
+    free(header);
+    free(msg);
+    return text;
+}
+
+static void inject(struct engine *e, struct takeover *t, int64_t now)
+{
+    char sock[sizeof(e->self.sip) + 4], *text = injection(e, t);
+    int64_t n = link_next_n(&e->link);
+
+    snprintf(sock, sizeof(sock), "udp:%s", e->self.sip);
+    e->count.takeovers += t->tries == 0;
+    t->tries++;
+    activate(e, t, INJECTED);
+    t->due_ms = now + CONFIRM_MS;
+    engine_push(e, n, text ? msg_send(n, e->self.sip, sock, text) : NULL, now);
+    free(text);
+}
+
+/* ---- claim ---- */
+
+static void claim(struct engine *e, struct takeover *t)
+{
+    char value[128], *key = key_claim(t->key, t->inc);
+
+    snprintf(value, sizeof(value), "%d %s", e->self.id, e->self.inc);
+    activate(e, t, CLAIMING);
+    if (key)
+        e->io.claim(e->io.ctx, key, value, CLAIM_TTL_MS, t->token); /* may answer, and so end it, before it returns */
+    else
+        end(e, t);
+    free(key);
+}
+
+void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
+{
+    struct takeover *t = find_token(e, token);
+    char text[128], inc[80] = "";
+    int id = 0;
+
+    if (!t || t->state != CLAIMING)
+        return;
+    snprintf(text, sizeof(text), "%.*s", (int)holder.n, holder.n ? holder.p : "");
+    if (status == CLAIM_LOST && sscanf(text, "%d %79s", &id, inc) == 2 && id == e->self.id &&
+        strcmp(inc, e->self.inc) == 0)
+        status = CLAIM_WON; /* claimed by this node before */
+    if (status == CLAIM_WON) {
+        inject(e, t, now);
+    } else if (status == CLAIM_LOST && *inc && !node_is_alive(nodes_find(&e->nodes, id), inc) &&
+               ++t->chain < CHAIN_MAX) {
+        snprintf(t->inc, sizeof(t->inc), "%s", inc);
+        claim(e, t);
+    } else {
+        e->count.claims_lost += status == CLAIM_LOST;
+        end(e, t);
+    }
+}
+
+/* The record is an orphan's: claims it, or ends. */
+static void consider(struct engine *e, struct takeover *t, struct span text, int64_t now)
+{
+    struct record r;
+
+    if (record_read(&r, text) < 0 || r.done || engine_judge(e, &r, now) != VERDICT_ORPHAN ||
+        record_txn(&t->txn, text, now) < 0 || strcmp(t->txn->key, t->key) != 0) {
+        end(e, t);
+        return;
+    }
+    snprintf(t->inc, sizeof(t->inc), "%s", r.inc);
+    claim(e, t);
+}
+
+bool takeover_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
+{
+    struct takeover *t = find_token(e, token);
+
+    if (!t)
+        return false;
+    if (status == GET_FOUND)
+        consider(e, t, text, now);
+    else
+        end(e, t); /* gone, or unknown: the second search comes by */
+    return true;
+}
+
+void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now)
+{
+    struct takeover *t = find_key(e, key);
+
+    if (t && t->state != WAITING)
+        return;
+    if (!t)
+        t = add(e, key);
+    if (t)
+        consider(e, t, record, now);
+}
+
+/* ---- taken ---- */
+
+struct txn *takeover_confirm(struct engine *e, struct span tm_id)
+{
+    struct takeover *t;
+    struct txn *txn;
+
+    DL_FOREACH(e->takeovers, t)
+    {
+        if (t->state == WAITING)
+            return NULL;
+        if (t->state == INJECTED && span_eq(span_of(t->txn->id), tm_id))
+            break;
+    }
+    if (!t)
+        return NULL;
+    txn = t->txn;
+    t->txn = NULL;
+    e->count.takeovers_done++;
+    end(e, t);
+    return txn;
+}
+
+static void give_up(struct engine *e, struct takeover *t)
+{
+    char call_id[128];
+
+    e->count.takeovers_failed++;
+    engine_log(e, LOG_LEVEL_WARN, "takeover failed call-id=%s",
+               printable(call_id, sizeof(call_id), span_of(t->txn->call_id)));
+    end(e, t);
+}
+
+void takeover_taken(struct engine *e, const struct event *ev, int64_t now)
+{
+    struct takeover *t = find_token(e, (uint64_t)ev->token);
+    struct txn *txn;
+    char *key;
+
+    if (!t || t->state != INJECTED)
+        return;
+    if (!ev->ok) {
+        give_up(e, t);
+        return;
+    }
+    txn = takeover_confirm(e, span_of(t->txn->id));
+    key = txn ? span_dup(span_of(txn->key)) : NULL;
+    if (txn)
+        owner_adopt(e, txn);
+    if (key)
+        strays_wake(e, key, now);
+    free(key);
+}
+
+/* ---- the search ---- */
+
+void takeover_search(struct engine *e)
+{
+    e->search.wanted = true;
+}
+
+/* Survivors share the orphans by their names, each the same way, so that they need not talk about it. */
+static bool is_mine(const struct engine *e, const char *key)
+{
+    size_t alive = 1, rank = 0;
+    uint32_t hash = 2166136261u;
+
+    for (size_t i = 0; i < e->nodes.count; i++) {
+        const struct node *n = &e->nodes.list[i];
+
+        if (n->up && !n->lost) {
+            alive++;
+            rank += n->id < e->self.id;
+        }
+    }
+    for (; *key; key++)
+        hash = (hash ^ (unsigned char)*key) * 16777619u;
+    return hash % alive == rank;
+}
+
+void engine_scan_key(struct engine *e, const char *key)
+{
+    if ((e->search.all || is_mine(e, key)) && !find_key(e, key) && !txns_by_key(&e->txns, key))
+        add(e, key);
+}
+
+void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now)
+{
+    e->search.running = false;
+    e->search.cursor = ok ? next : 0;
+    if (ok && next)
+        return;
+    if (!ok || !e->search.all)
+        e->search.again_ms = now + SECOND_SEARCH_MS;
+}
+
+static bool may_search(const struct engine *e)
+{
+    return e->hello && e->store_up && e->conf.takeover && !e->search.running &&
+           e->takeover_count - e->takeovers_active < WAITING_LOW;
+}
+
+static void search(struct engine *e, int64_t now)
+{
+    struct search *s = &e->search;
+
+    if (!may_search(e))
+        return;
+    if (s->wanted || (s->again_ms && now >= s->again_ms)) {
+        *s = (struct search){.all = !s->wanted, .running = true};
+        e->io.scan(e->io.ctx, 0);
+    } else if (s->cursor) {
+        s->running = true;
+        e->io.scan(e->io.ctx, s->cursor);
+    }
+}
+
+static void run_waiting(struct engine *e)
+{
+    struct takeover *t, *next;
+
+    DL_FOREACH_SAFE(e->takeovers, t, next)
+    {
+        if (e->takeovers_active >= ACTIVE_MAX)
+            return;
+        if (t->state != WAITING)
+            continue;
+        activate(e, t, READING);
+        e->io.get(e->io.ctx, t->key, t->token);
+    }
+}
+
+static void run_late(struct engine *e, int64_t now)
+{
+    struct takeover *t, *next;
+
+    DL_FOREACH_SAFE(e->takeovers, t, next)
+    {
+        if (t->state == WAITING)
+            return;
+        if (t->state != INJECTED || now < t->due_ms)
+            continue;
+        if (t->tries < TRIES_MAX)
+            inject(e, t, now);
+        else
+            give_up(e, t);
+    }
+}
+
+void takeover_run(struct engine *e, int64_t now)
+{
+    if (!e->hello || !e->store_up)
+        return;
+    search(e, now);
+    run_late(e, now);
+    run_waiting(e);
+}
+
+int64_t takeover_due(const struct engine *e)
+{
+    int64_t due = e->search.again_ms && may_search(e) ? e->search.again_ms : INT64_MAX;
+    const struct takeover *t;
+
+    if (!e->hello || !e->store_up)
+        return INT64_MAX;
+    DL_FOREACH(e->takeovers, t)
+    {
+        if (t->state == WAITING)
+            break;
+        if (t->state == INJECTED && t->due_ms < due)
+            due = t->due_ms;
+    }
+    return due;
+}
+
+void takeover_clear(struct engine *e)
+{
+    while (e->takeovers)
+        end(e, e->takeovers);
+    e->search = (struct search){0};
+}
