@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -52,11 +53,15 @@ static const struct option options[] = {
     NUMBER(heartbeat_ms, 1000, 100, 60000, "how often this node tells the others that it lives"),
     NUMBER(node_ttl_ms, 3000, 300, 300000,
            "a node whose beats stay away for so long is lost; at least twice heartbeat_ms"),
+    NUMBER(hang_ms, 1500, 200, 60000, "Kamailio acknowledges nothing for so long: it hangs, and counts as down"),
     NUMBER(lookup_ms, 200, 0, 280, "how long a stray whose record is not there waits for it"),
     NUMBER(store_wait_ms, 250, 10, 290, "a stray about which the store says nothing in this time takes the fallback"),
     NUMBER(tx_ttl_s, 300, 10, 86400, "life of a pending transaction's record; its owner renews it"),
     NUMBER(done_ttl_s, 32, 5, 3600, "life of the record of a transaction that is over"),
     NUMBER(tx_max_s, 900, 60, 86400, "a transaction that gets no final reply is given up after this"),
+    NUMBER(claim_strict, 0, 0, 1,
+           "with KAMSYNC_CLAIM in Kamailio: 1: each INVITE is claimed in the store before it is routed; 0: it is "
+           "looked up"),
     NUMBER(takeover, 1, 0, 1,
            "1: take the transactions of a dead node over, and store each INVITE for that; 0: neither"),
 };
@@ -182,6 +187,9 @@ static void read_secrets(struct reading *r)
     else if (*c->secret && !good_secret(c->secret))
         fail(r, "secret_file: '%s' must hold at least %d printable characters without blanks", c->secret_file,
              SECRET_MIN);
+    else if (*c->old_secret && !good_secret(c->old_secret))
+        fail(r, "old_secret_file: '%s' must hold at least %d printable characters without blanks", c->old_secret_file,
+             SECRET_MIN);
     else if (!*c->secret && c->clustered)
         fail(r, "secret_file is not set: nodes that share a Redis prove their handovers with a secret "
                 "(make one: openssl rand -hex 32)");
@@ -231,7 +239,14 @@ static void check(struct reading *r)
 
 static void read_file(struct reading *r)
 {
-    int line = ini_parse(r->path, on_pair, r);
+    struct stat st;
+    int line;
+
+    if (stat(r->path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        fail(r, "cannot read '%s': %s", r->path, strerror(EISDIR));
+        return;
+    }
+    line = ini_parse(r->path, on_pair, r);
 
     if (line == -1)
         fail(r, "cannot read '%s': %s", r->path, strerror(errno));

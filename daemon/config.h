@@ -13,10 +13,10 @@ struct config {
     char *secret_file, *old_secret_file;
     char *redis_user, *redis_password_file;
     int64_t redis_timeout_ms;
-    int64_t heartbeat_ms, node_ttl_ms;
+    int64_t heartbeat_ms, node_ttl_ms, hang_ms;
     int64_t lookup_ms, store_wait_ms;
     int64_t tx_ttl_s, done_ttl_s, tx_max_s;
-    int64_t takeover;
+    int64_t takeover, claim_strict;
     char *secret, *old_secret, *redis_password; /* owned: read from their files, "" where there is none */
     struct sockaddr_storage kamailio_addr;      /* what `kamailio` says */
     bool clustered;                             /* `store` is a Redis: */

@@ -193,11 +193,13 @@ static struct engine_conf engine_conf(const struct config *c)
         .old_secret = c->old_secret,
         .heartbeat_ms = c->heartbeat_ms,
         .node_ttl_ms = c->node_ttl_ms,
+        .hang_ms = c->hang_ms,
         .lookup_ms = c->lookup_ms,
         .store_wait_ms = c->store_wait_ms,
         .tx_ttl_ms = c->tx_ttl_s * 1000,
         .done_ttl_ms = c->done_ttl_s * 1000,
         .tx_max_ms = c->tx_max_s * 1000,
+        .claim_strict = c->claim_strict != 0,
         .takeover = c->takeover != 0,
         .beat_base = clock.tv_sec * 1000 + clock.tv_usec / 1000,
     };

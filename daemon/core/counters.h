@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #define COUNTERS(X)                                                                                                    \
+    X(hangs, "times that Kamailio did not answer for too long")                                                        \
     X(link_ups, "connections to Kamailio that said hello")                                                             \
     X(frames_in, "frames from Kamailio")                                                                               \
     X(frames_bad, "frames or events from Kamailio that were not understood")                                           \
@@ -14,6 +15,7 @@
     X(events_reply, "replies reported")                                                                                \
     X(events_foreign, "events of transactions that this kamsyncd does not know")                                       \
     X(txns_expired, "transactions given up without a final reply")                                                     \
+    X(txns_lost, "transactions that another node took over while this one was thought dead")                           \
     X(puts, "records given to the store")                                                                              \
     X(puts_failed, "records that the store did not take")                                                              \
     X(strays, "strays reported")                                                                                       \
@@ -28,6 +30,7 @@
     X(takeovers, "orphans whose INVITE was put back into this node's Kamailio")                                        \
     X(takeovers_done, "orphans that this node's Kamailio took over")                                                   \
     X(takeovers_failed, "orphans that could not be taken over")                                                        \
+    X(adoptions, "requests sent on for an orphan, as a stateless proxy would")                                         \
     X(claims_lost, "orphans that another node had claimed")                                                            \
     X(nodes_changed, "changes of other nodes: up, down, restarted, moved")
 

@@ -186,6 +186,7 @@ static void say_hello(struct engine *e, int64_t now)
 {
     int64_t n = link_next_n(&e->link);
 
+    e->greeting = true;
     if (!link_push_first(&e->link, n, msg_hello(n, e->tag, e->conf.secret, e->conf.old_secret), now))
         e->count.frames_shed++;
 }
@@ -210,37 +211,72 @@ int engine_configure(struct engine *e, const struct engine_conf *conf, int64_t n
     return rc;
 }
 
+static void node_down(struct engine *e, const char *why, int64_t now)
+{
+    if (!e->self.up)
+        return;
+    owner_flush(e, now); /* what was learnt last is what a survivor will need */
+    e->self.up = false;
+    engine_log(e, LOG_LEVEL_WARN, "%s: telling all nodes", why);
+    beat(e, true);
+}
+
 void engine_link_down(struct engine *e, int64_t now)
 {
-    owner_flush(e, now); /* what was learnt last is what a survivor will need */
     e->count.frames_shed += link_close(&e->link, now);
     e->hello = false;
-    if (e->self.up) {
-        e->self.up = false;
-        engine_log(e, LOG_LEVEL_WARN, "Kamailio is away: telling all nodes");
+    node_down(e, "Kamailio is away", now);
+}
+
+/* A script that answers nothing any more is as good as dead, though its connection stands. */
+static void probe(struct engine *e, int64_t now)
+{
+    int64_t n;
+
+    if (!e->hello || link_oldest(&e->link) >= 0)
+        return;
+    n = link_next_n(&e->link);
+    engine_push(e, n, msg_ping(n), now);
+}
+
+/* When a silence of Kamailio's has lasted too long. */
+static int64_t hang_due(const struct engine *e)
+{
+    return e->self.up && link_oldest(&e->link) >= 0 ? e->progress_ms + e->conf.hang_ms : INT64_MAX;
+}
+
+/* Kamailio answers (again). */
+static void node_up(struct engine *e, bool same_incarnation)
+{
+    bool was_down = !e->self.up;
+
+    e->self.up = true;
+    if (was_down && same_incarnation)
+        owner_recheck(e);
+    if (was_down)
         beat(e, true);
-    }
 }
 
 static void on_hello(struct engine *e, const struct msg *m, int64_t now)
 {
-    bool restarted = e->self.id && strcmp(e->self.inc, m->inc) != 0;
+    bool known = e->self.id != 0, restarted = known && strcmp(e->self.inc, m->inc) != 0;
 
     e->count.link_ups++;
     e->hello = true;
     e->events_read = e->strays_read = 0;
     e->self.id = (int)m->node;
-    e->self.up = true;
     snprintf(e->self.sip, sizeof(e->self.sip), "%s", m->sip);
     snprintf(e->self.inc, sizeof(e->self.inc), "%s", m->inc);
     engine_log(e, LOG_LEVEL_INFO, "Kamailio is node %d at %s, incarnation %s%s", e->self.id, e->self.sip, e->self.inc,
                restarted ? ": restarted" : "");
-    if (restarted) { /* what it had are orphans now; their records stay in the store */
+    e->greeting = false;
+    nodes_forget(&e->nodes, e->self.id); /* read before it was known who we are */
+    if (restarted) {                     /* what it had are orphans now; their records stay in the store */
         txns_clear(&e->txns);
         takeover_clear(e);
         takeover_search(e);
     }
-    beat(e, true);
+    node_up(e, known && !restarted);
     for (size_t i = 0; i < e->nodes.count; i++)
         tell_kamailio(e, &e->nodes.list[i], now);
 }
@@ -250,7 +286,7 @@ static void on_events(struct engine *e, const struct msg *m, int64_t now)
     char why[128];
     struct event ev;
 
-    if (m->n > e->events_read + 1)
+    if (m->n - e->events_read > 1)
         e->count.frames_lost += (uint64_t)(m->n - e->events_read - 1);
     e->events_read = m->n;
     e->ack_due = true;
@@ -273,6 +309,9 @@ static void on_msg(struct engine *e, const struct msg *m, int64_t now)
         break;
     case MSG_ACK:
         link_acked(&e->link, m->n);
+        e->progress_ms = now;
+        if (e->hello)
+            node_up(e, true);
         if (m->n == e->ack_n)
             e->ack_n = 0;
         break;
@@ -335,13 +374,17 @@ void engine_store_up(struct engine *e, int64_t now)
     e->nodes_since_ms = 0;
     beat(e, true);
     e->next_beat_ms = now;
-    txns_mark_all(&e->txns); /* it may have forgotten everything */
+    /* It may have forgotten everything; and if it was away for long, the others may have thought us dead. */
+    if (now - e->store_lost_ms >= e->conf.node_ttl_ms / 2)
+        owner_recheck(e);
+    else
+        txns_mark_all(&e->txns);
 }
 
 void engine_store_down(struct engine *e, int64_t now)
 {
-    (void)now;
     e->store_up = false;
+    e->store_lost_ms = now;
 }
 
 /* ---- time ---- */
@@ -351,10 +394,11 @@ static void send_ack(struct engine *e, int64_t now)
 {
     int64_t n;
 
-    if (!e->ack_due || e->ack_n || !e->hello)
+    if (!e->ack_due || e->ack_n || !e->hello || e->greeting)
         return;
     n = link_next_n(&e->link);
-    engine_push(e, n, msg_ack(n, e->events_read, e->strays_read), now);
+    if (!link_push_once(&e->link, n, msg_ack(n, e->events_read, e->strays_read), now))
+        return; /* memory is short: at the next flush */
     e->ack_n = n;
     e->ack_due = false;
 }
@@ -367,6 +411,8 @@ void engine_flush(struct engine *e, int64_t now)
     takeover_run(e, now);
     owner_flush(e, now);
     send_ack(e, now);
+    if (link_oldest(&e->link) < 0)
+        e->progress_ms = now;
     while ((bytes = link_take(&e->link, &len)) != NULL) {
         e->io.link_write(e->io.ctx, (struct span){bytes, len});
         free(bytes);
@@ -376,8 +422,13 @@ void engine_flush(struct engine *e, int64_t now)
 void engine_tick(struct engine *e, int64_t now)
 {
     strays_tick(e, now);
+    if (now >= hang_due(e)) {
+        e->count.hangs++;
+        node_down(e, "Kamailio does not answer", now);
+    }
     if (now >= e->next_beat_ms) {
         e->next_beat_ms = now + e->conf.heartbeat_ms;
+        probe(e, now);
         beat(e, false);
         if (e->store_up)
             e->io.read_nodes(e->io.ctx);
@@ -390,9 +441,10 @@ void engine_tick(struct engine *e, int64_t now)
 
 int64_t engine_wait(const struct engine *e, int64_t now)
 {
-    int64_t due = strays_due(e), takeover = takeover_due(e);
+    int64_t due = strays_due(e), takeover = takeover_due(e), hang = hang_due(e);
 
     due = takeover < due ? takeover : due;
+    due = hang < due ? hang : due;
     due = e->next_beat_ms < due ? e->next_beat_ms : due;
     due = e->next_janitor_ms < due ? e->next_janitor_ms : due;
     return due > now ? due - now : 0;

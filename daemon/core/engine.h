@@ -45,11 +45,13 @@ struct engine_conf {
     const char *old_secret; /* also believed; "" for none */
     int64_t heartbeat_ms;
     int64_t node_ttl_ms;
+    int64_t hang_ms;       /* Kamailio acknowledges nothing for so long: it hangs */
     int64_t lookup_ms;     /* how long a stray whose record is absent waits for it */
     int64_t store_wait_ms; /* after this a stray whose lookup got no answer is given back */
     int64_t tx_ttl_ms;     /* a pending transaction's record; renewed at half-time */
     int64_t done_ttl_ms;   /* the record of one that is over */
     int64_t tx_max_ms;     /* a transaction without a final reply is given up after this */
+    bool claim_strict;     /* one node only may route an INVITE; else it is asked whether another has it already */
     bool takeover;         /* take the transactions of dead nodes over; without it records go without the request */
     int64_t beat_base;     /* where the count of beats starts: more than at any earlier start */
 };

@@ -32,6 +32,7 @@ struct engine {
     char tag[64];     /* names this connection */
     bool hello;       /* this connection's Kamailio has said hello */
     bool store_up;
+    int64_t store_lost_ms; /* when it went away */
     int64_t next_beat_ms, next_janitor_ms;
     int64_t nodes_read_ms;  /* when the node table was last read in full */
     int64_t nodes_since_ms; /* since when it has been read without a gap; 0: not yet */
@@ -42,8 +43,10 @@ struct engine {
     int64_t rewrite_ms; /* when all records are written again, 0: not planned */
 
     int64_t events_read, strays_read; /* since hello, for the script's credit */
+    bool greeting; /* a hello is not yet answered: the script may count anew already, so no credit meanwhile */
     bool ack_due;
-    int64_t ack_n; /* number of the ack frame under way, 0 for none */
+    int64_t ack_n;       /* number of the ack frame under way, 0 for none */
+    int64_t progress_ms; /* when Kamailio last acknowledged a frame, or the first was sent after all were */
 
     struct stray *strays, *strays_by_token;
     size_t stray_count;
@@ -61,6 +64,12 @@ const char *printable(char *out, size_t size, struct span s);
 /* Queues a frame made with number n, see link_push(). */
 void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
 
+/* adoption.c: acting for an orphan that cannot be taken over. */
+/* Sends the caller's CANCEL to every branch that is pending, or his ACK to every one that failed; how many. */
+size_t adopt(struct engine *e, const struct txn *t, struct span request, bool ack, int64_t now);
+/* Cancels every branch that is pending: another one was answered. */
+void adopt_cancel(struct engine *e, const struct txn *t, int64_t now);
+
 /* owner.c: the transactions that this node owns. */
 void owner_event(struct engine *e, const struct event *ev, int64_t now);
 /* Gives changed records to the store, as many as may be under way. */
@@ -75,8 +84,13 @@ enum verdict engine_judge(const struct engine *e, const struct record *r, int64_
 /* takeover.c: orphans come to life again in this node's Kamailio. */
 /* Takes the orphan over that the record at key describes, unless that is under way already. */
 void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now);
+/* The same, but the call was answered on the branch of that Via: it is only noted down, and the other branches
+ * cancelled. */
+void takeover_settle(struct engine *e, const char *key, struct span record, struct span via, int code, int64_t now);
 /* Looks for all orphans, this node's share first: a node has died. */
 void takeover_search(struct engine *e);
+/* Finds out whether another node has claimed this own transaction; nothing is written of it before that is known. */
+void takeover_recheck(struct engine *e, struct txn *own);
 /* Hands the transaction out that Kamailio has taken over, if that tm id is one; the caller owns it then. */
 struct txn *takeover_confirm(struct engine *e, struct span tm_id);
 void takeover_taken(struct engine *e, const struct event *ev, int64_t now);
@@ -86,13 +100,19 @@ void takeover_run(struct engine *e, int64_t now);
 int64_t takeover_due(const struct engine *e);
 void takeover_clear(struct engine *e);
 
-/* owner.c */
+/* Another node has taken it over while this one was thought dead: forgets it, and tells Kamailio to leave it alone. */
+void owner_lose(struct engine *e, struct txn *t, int64_t now);
+/* Others may have thought this node dead: before anything is written again, looks whether they have claimed it. */
+void owner_recheck(struct engine *e);
 /* Makes the transaction this node's own; frees it when memory is short. */
 void owner_adopt(struct engine *e, struct txn *t);
 
 /* strays.c: whose is it, and what follows. */
 /* The transaction of that key is this node's now: what waited for it goes to Kamailio. */
 void strays_wake(struct engine *e, const char *key, int64_t now);
+/* The store's answer to the claim on an INVITE; id 0 when there is no holder. False when the token is none of a stray.
+ */
+bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, int id, const char *inc, int64_t now);
 void strays_take(struct engine *e, const struct msg *m, int64_t now);
 void strays_tick(struct engine *e, int64_t now);
 /* When strays_tick() is next due; INT64_MAX for never. */

@@ -3,9 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-/* Digits of the longest length that is accepted. */
-#define LENGTH_DIGITS 6
-
 static int reserve(struct frame_reader *r, size_t need)
 {
     size_t cap = r->cap ? r->cap : 4096;
@@ -29,12 +26,12 @@ static int read_length(const char *p, size_t n, size_t *size, size_t *head)
     size_t value = 0, i;
 
     for (i = 0; i < n && p[i] >= '0' && p[i] <= '9'; i++) {
-        if (i == LENGTH_DIGITS || (i > 0 && p[0] == '0'))
+        if (i > 0 && p[0] == '0')
             return -EPROTO;
         value = value * 10 + (size_t)(p[i] - '0');
+        if (value > FRAME_MAX_IN)
+            return -EMSGSIZE;
     }
-    if (value > FRAME_MAX_IN)
-        return -EMSGSIZE;
     if (i == n)
         return 0;
     if (i == 0 || p[i] != ':')

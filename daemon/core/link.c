@@ -9,6 +9,7 @@ struct link_frame {
     int64_t n, pushed_ms;
     char *payload;
     size_t len;
+    bool once; /* of use to this connection only */
 };
 
 static void frame_free(struct link_frame *f)
@@ -17,10 +18,8 @@ static void frame_free(struct link_frame *f)
     free(f);
 }
 
-static void drop_oldest(struct link *l)
+static void drop(struct link *l, struct link_frame *f)
 {
-    struct link_frame *f = l->waiting;
-
     DL_DELETE(l->waiting, f);
     l->waiting_count--;
     frame_free(f);
@@ -53,8 +52,23 @@ bool link_push(struct link *l, int64_t n, char *payload, int64_t now)
     DL_APPEND(l->waiting, f);
     if (++l->waiting_count <= LINK_QUEUE_MAX)
         return true;
-    drop_oldest(l);
+    f = l->waiting;
+    while (f->once)
+        f = f->next; /* ends at the one just pushed */
+    drop(l, f);
     return false;
+}
+
+bool link_push_once(struct link *l, int64_t n, char *payload, int64_t now)
+{
+    struct link_frame *f = frame_new(n, payload, now);
+
+    if (f) {
+        f->once = true;
+        DL_APPEND(l->waiting, f);
+        l->waiting_count++;
+    }
+    return f != NULL;
 }
 
 bool link_push_first(struct link *l, int64_t n, char *payload, int64_t now)
@@ -62,6 +76,7 @@ bool link_push_first(struct link *l, int64_t n, char *payload, int64_t now)
     struct link_frame *f = frame_new(n, payload, now);
 
     if (f) {
+        f->once = true;
         DL_PREPEND(l->waiting, f);
         l->waiting_count++;
     }
@@ -114,13 +129,17 @@ static void take_back(struct link *l)
 
 size_t link_close(struct link *l, int64_t now)
 {
+    struct link_frame *f, *next;
     size_t dropped = 0;
 
     take_back(l);
     l->open = false;
-    while (l->waiting && now - l->waiting->pushed_ms > LINK_KEEP_MS) {
-        drop_oldest(l);
-        dropped++;
+    DL_FOREACH_SAFE(l->waiting, f, next)
+    {
+        if (f->once || now - f->pushed_ms > LINK_KEEP_MS) {
+            dropped += !f->once;
+            drop(l, f);
+        }
     }
     return dropped;
 }

@@ -35,6 +35,9 @@ int64_t link_next_n(struct link *l);
  * the oldest frame that waited, had to be given up. */
 bool link_push(struct link *l, int64_t n, char *payload, int64_t now);
 
+/* The same for a frame that is of use to this connection only, and that is not given up while it lasts. */
+bool link_push_once(struct link *l, int64_t n, char *payload, int64_t now);
+
 /* The same for the frame that opens a connection: it goes before all others. */
 bool link_push_first(struct link *l, int64_t n, char *payload, int64_t now);
 

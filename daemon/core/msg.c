@@ -225,6 +225,17 @@ char *msg_node(int64_t n, int id, const char *sip, const char *inc, bool up)
                              inc, "up", (int)up));
 }
 
+char *msg_ping(int64_t n)
+{
+    return text_of(json_pack("{s:s,s:I}", "t", "ping", "n", (json_int_t)n));
+}
+
+char *msg_lost(int64_t n, const char *call_id_base64, uint32_t cseq)
+{
+    return text_of(json_pack("{s:s,s:I,s:s,s:I}", "t", "lost", "n", (json_int_t)n, "call_id", call_id_base64, "cseq",
+                             (json_int_t)cseq));
+}
+
 char *msg_send(int64_t n, const char *to, const char *sock, const char *base64)
 {
     return text_of(

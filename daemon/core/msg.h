@@ -43,6 +43,8 @@ void event_clear(struct event *ev);
 char *msg_hello(int64_t n, const char *tag, const char *secret, const char *old_secret);
 char *msg_ack(int64_t n, int64_t events, int64_t strays);
 char *msg_node(int64_t n, int id, const char *sip, const char *inc, bool up);
+char *msg_ping(int64_t n);
+char *msg_lost(int64_t n, const char *call_id_base64, uint32_t cseq);
 char *msg_send(int64_t n, const char *to, const char *sock, const char *base64);
 
 #endif

@@ -91,6 +91,14 @@ const struct node *nodes_lose(struct nodes *all, int64_t now, int64_t ttl_ms)
     return NULL;
 }
 
+void nodes_forget(struct nodes *all, int id)
+{
+    struct node *n = find(all, id);
+
+    if (n)
+        *n = all->list[--all->count];
+}
+
 void nodes_grace(struct nodes *all, int64_t now)
 {
     for (size_t i = 0; i < all->count; i++)

@@ -42,6 +42,9 @@ const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_
 /* The next node that is lost now, marked so; NULL when there is none (more). */
 const struct node *nodes_lose(struct nodes *all, int64_t now, int64_t ttl_ms);
 
+/* Takes that node out of the table, if it is there. */
+void nodes_forget(struct nodes *all, int id);
+
 /* Gives every node a full time to live from now on: after a time in which nothing could be read. */
 void nodes_grace(struct nodes *all, int64_t now);
 

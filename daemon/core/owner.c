@@ -11,11 +11,12 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "base64.h"
 #include "record.h"
 
 #define PUTS_MAX 2048        /* records that may be under way to the store */
 #define FAILED_GRACE_MS 1000 /* a new branch after the last negative reply comes well within this */
-#define TIMER_B_MS 33000     /* 64*T1 and some slack */
+#define TIMER_C_MS 200000    /* RFC 3261 16.6: over three minutes; tm's fr_inv_timer is shorter */
 #define LINGER_MS 5000       /* tm keeps a finished transaction that long (wt_timer) */
 #define REWRITE_AFTER_MS 1000
 
@@ -42,6 +43,32 @@ void owner_adopt(struct engine *e, struct txn *t)
         txn_free(t);
     else
         txns_mark(&e->txns, t);
+}
+
+void owner_lose(struct engine *e, struct txn *t, int64_t now)
+{
+    int64_t n = link_next_n(&e->link);
+    char call_id[128], *text = base64_text(span_of(t->call_id));
+
+    e->count.txns_lost++;
+    engine_log(e, LOG_LEVEL_WARN, "another node has taken over call-id=%s",
+               printable(call_id, sizeof(call_id), span_of(t->call_id)));
+    engine_push(e, n, text ? msg_lost(n, text, t->cseq) : NULL, now);
+    free(text);
+    txns_remove(&e->txns, t);
+}
+
+void owner_recheck(struct engine *e)
+{
+    struct txn *t, *next;
+
+    HASH_ITER(hh, e->txns.by_id, t, next)
+    {
+        if (e->conf.takeover && !t->done)
+            takeover_recheck(e, t);
+        else
+            txns_mark(&e->txns, t);
+    }
 }
 
 /* A branch of a transaction that was being taken over: Kamailio has it now. */
@@ -84,6 +111,7 @@ static void on_branch(struct engine *e, const struct event *ev, int64_t now)
     } else if (!t) {
         e->count.events_foreign++;
     } else {
+        t->done = txn_state(t) == TXN_ANSWERED;
         txns_mark(&e->txns, t);
     }
 }
@@ -119,7 +147,11 @@ void owner_event(struct engine *e, const struct event *ev, int64_t now)
 
 static void put(struct engine *e, struct txn *t, int64_t now)
 {
-    char *record = record_write(t, e->self.id, e->self.inc, e->conf.takeover);
+    char *record;
+
+    if (t->unsure)
+        return; /* marked again when it is known to be ours */
+    record = record_write(t, e->self.id, e->self.inc, e->conf.takeover);
 
     if (!record) {
         txns_mark(&e->txns, t); /* memory is short: later */
@@ -158,8 +190,10 @@ static bool time_out_branches(struct txn *t, int64_t now)
     bool changed = false;
 
     for (size_t i = 0; i < t->branch_count; i++)
-        if (!t->branches[i].code && now - t->branches[i].sent_ms > TIMER_B_MS)
+        if (!t->branches[i].code && now - t->branches[i].sent_ms > TIMER_C_MS) {
             changed = txn_reply(t, t->branches[i].index, 408, now) || changed;
+            t->branches[i].concluded = true;
+        }
     return changed;
 }
 

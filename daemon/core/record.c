@@ -6,10 +6,10 @@
 #include "base64.h"
 #include "key.h"
 
-/* SIP text may hold any byte, JSON text only UTF-8. */
+/* SIP text may hold any byte, JSON text only UTF-8, and readers of JSON dislike NUL. */
 static json_t *sip_text(struct span s)
 {
-    json_t *text = json_stringn(s.p, s.n);
+    json_t *text = memchr(s.p, 0, s.n) ? NULL : json_stringn(s.p, s.n);
     char *base64 = text ? NULL : base64_text(s);
 
     if (base64)
@@ -121,7 +121,8 @@ static int take_branches(struct txn *t, const json_t *list, int64_t now)
 
 static int take_all(struct txn *t, const json_t *json, int64_t now)
 {
-    t->req.p = sip_bytes(json_object_get(json, "req"), &t->req.n);
+    if (json_object_get(json, "req"))
+        t->req.p = sip_bytes(json_object_get(json, "req"), &t->req.n);
     t->call_id = take_text(json, "call_id");
     t->branch = take_text(json, "branch");
     t->sent_by = take_text(json, "sent_by");
@@ -129,7 +130,7 @@ static int take_all(struct txn *t, const json_t *json, int64_t now)
     t->dst = take_text(json, "dst");
     t->cseq = (uint32_t)json_integer_value(json_object_get(json, "cseq"));
     t->begun_ms = t->changed_ms = now;
-    if (!t->req.p || !t->call_id || !t->branch || !t->sent_by || !t->src || !t->dst)
+    if (!t->call_id || !t->branch || !t->sent_by || !t->src || !t->dst)
         return -EBADMSG;
     t->key = key_tx(span_of(t->call_id), t->cseq, span_of(t->branch));
     return t->key ? take_branches(t, json_object_get(json, "branches"), now) : -ENOMEM;

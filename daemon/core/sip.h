@@ -40,4 +40,12 @@ int sip_read_sent(struct sip_sent *sent, struct span msg);
  * length goes to *len. NULL when there is no first line or memory is short. */
 char *sip_with_header(struct span msg, const char *header, size_t *len);
 
+/* What a stateless proxy would send on (RFC 3261 16.11): the request with another R-URI, one more Via on top and
+ * another Route set (NULL for none). The caller frees it; NULL when it is no request or memory is short. */
+char *sip_adopted(struct span request, const char *ruri, const char *via, const char *route, size_t *len);
+
+/* A CANCEL for the INVITE as a proxy makes one of its own (RFC 3261 9.1), yet without Via and R-URI: sip_adopted() adds
+ * those. The caller frees it; NULL when it is not SIP or memory is short. */
+char *sip_cancel(struct span invite, size_t *len);
+
 #endif

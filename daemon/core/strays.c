@@ -23,13 +23,14 @@
 #define STRAYS_MAX 2048  /* lookups under way */
 #define FIRST_RETRY_MS 5 /* doubled each time, */
 #define LAST_RETRY_MS 20 /* up to this */
+#define INVITE_MS 50     /* an ordinary call waits no longer for the store */
 #define ORPHAN_MS 3000   /* how long a stray waits for the takeover of its transaction */
 
 static const char *const verdict_names[] = {"mine", "owner", "orphan", "done", "unknown", "unavailable"};
 
-enum stray_kind { STRAY_CANCEL, STRAY_ACK, STRAY_REPLY };
+enum stray_kind { STRAY_CANCEL, STRAY_ACK, STRAY_INVITE, STRAY_REPLY };
 
-static const char *const kind_names[] = {"CANCEL", "ACK", "reply"};
+static const char *const kind_names[] = {"CANCEL", "ACK", "INVITE", "reply"};
 
 struct stray {
     struct stray *prev, *next;
@@ -41,7 +42,7 @@ struct stray {
     bool orphan;     /* its transaction is being taken over */
     bool answered;   /* the store has said "absent" at least once */
     struct span msg; /* owned, as are the texts */
-    char *src, *dst, *key, *sent_by, *call_id;
+    char *src, *dst, *key, *sent_by, *call_id, *via;
     int64_t begun_ms, again_ms, retry_ms;
 };
 
@@ -53,6 +54,7 @@ static void stray_free(struct stray *s)
     free(s->key);
     free(s->sent_by);
     free(s->call_id);
+    free(s->via);
     free(s);
 }
 
@@ -93,8 +95,9 @@ static void conclude(struct engine *e, struct stray *s, enum verdict v, int owne
     char call_id[128];
 
     count_verdict(&e->count, v);
-    engine_log(e, LOG_LEVEL_INFO, "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s",
-               kind_names[s->kind], verdict_names[v], owner, s->src, now - s->begun_ms,
+    engine_log(e, s->kind == STRAY_INVITE && v == VERDICT_UNKNOWN ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+               "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s", kind_names[s->kind],
+               verdict_names[v], owner, s->src, now - s->begun_ms,
                printable(call_id, sizeof(call_id), span_of(s->call_id)));
     if (v == VERDICT_OWNER)
         send_on(e, s, v, nodes_find(&e->nodes, owner), now);
@@ -108,6 +111,18 @@ static void ask(struct engine *e, struct stray *s)
     s->asked = true;
     e->count.lookups++;
     e->io.get(e->io.ctx, s->key, s->token); /* may answer, and so end the stray, before it returns */
+}
+
+/* claim=strict: of all nodes that an INVITE reaches one may route it. */
+static void claim_invite(struct engine *e, struct stray *s)
+{
+    char value[128], *key = key_claim(s->key, "new");
+
+    snprintf(value, sizeof(value), "%d %s", e->self.id, e->self.inc);
+    s->asked = key != NULL;
+    if (key)
+        e->io.claim(e->io.ctx, key, value, e->conf.tx_ttl_ms, s->token); /* may end the stray before it returns */
+    free(key);
 }
 
 /* Plans the next lookup. */
@@ -127,7 +142,17 @@ static int fill(struct stray *s, const struct msg *m, const struct sip_id *id)
     s->key = key_tx(id->call_id, id->cseq, id->branch);
     s->sent_by = span_dup(id->sent_by);
     s->call_id = span_dup(id->call_id);
-    return copy && s->src && s->dst && s->key && s->sent_by && s->call_id ? 0 : -ENOMEM;
+    s->via = span_dup(id->via);
+    return copy && s->src && s->dst && s->key && s->sent_by && s->call_id && s->via ? 0 : -ENOMEM;
+}
+
+static enum stray_kind kind_of(const struct sip_id *id)
+{
+    if (id->code)
+        return STRAY_REPLY;
+    if (span_eq(id->method, span_of("INVITE")))
+        return STRAY_INVITE;
+    return span_eq(id->method, span_of("ACK")) ? STRAY_ACK : STRAY_CANCEL;
 }
 
 /* 0 and *out, or a negative code: the stray cannot be looked up. */
@@ -144,7 +169,7 @@ static int stray_new(struct stray **out, const struct msg *m, uint64_t token, in
         return -ENOMEM;
     s->token = token;
     s->code = id.code;
-    s->kind = id.code ? STRAY_REPLY : span_eq(id.method, span_of("ACK")) ? STRAY_ACK : STRAY_CANCEL;
+    s->kind = kind_of(&id);
     s->begun_ms = s->again_ms = now;
     s->retry_ms = FIRST_RETRY_MS;
     rc = fill(s, m, &id);
@@ -176,6 +201,8 @@ static void begin(struct engine *e, struct stray *s, int64_t now)
         conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
     } else if (!e->store_up)
         conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
+    else if (s->kind == STRAY_INVITE && e->conf.claim_strict)
+        claim_invite(e, s);
     else
         ask(e, s);
 }
@@ -196,12 +223,42 @@ void strays_take(struct engine *e, const struct msg *m, int64_t now)
     engine_log(e, LOG_LEVEL_WARN, "stray from %s cannot be looked up: %s", m->src, strerror(-rc));
 }
 
+/* The caller's request to the far end, as a stateless proxy would. False when there is nobody to send it to. */
+static bool adopt_stray(struct engine *e, const struct stray *s, struct span text, int64_t now)
+{
+    struct txn *t = NULL;
+    size_t count = 0;
+
+    if (s->kind != STRAY_REPLY && record_txn(&t, text, now) == 0)
+        count = adopt(e, t, s->msg, s->kind == STRAY_ACK, now);
+    txn_free(t);
+    return count > 0;
+}
+
 /* Whether the transaction is to live on, and the stray with it. A 2xx needs nobody: it goes on to the caller as it is.
  * An ACK acknowledged a reply of the dead owner, who cannot miss it. A reply comes again: the INVITE that is sent again
  * for the takeover makes the far end repeat it. */
 static bool wants_takeover(const struct engine *e, const struct stray *s, const struct record *r)
 {
-    return e->conf.takeover && r->whole && (s->kind == STRAY_CANCEL || (s->kind == STRAY_REPLY && s->code / 100 != 2));
+    return e->conf.takeover && r->whole && s->kind != STRAY_ACK && s->code / 100 != 2;
+}
+
+static void on_orphan(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
+{
+    if (wants_takeover(e, s, r)) {
+        s->orphan = true;
+        later(s, now);
+        takeover_begin(e, s->key, text, now);
+        return;
+    }
+    if (s->kind == STRAY_REPLY && s->code / 100 == 2 && r->whole)
+        takeover_settle(e, s->key, text, span_of(s->via), s->code, now);
+    if (adopt_stray(e, s, text, now)) {
+        e->count.verdict_orphan++;
+        stray_end(e, s);
+    } else {
+        conclude(e, s, VERDICT_ORPHAN, r->owner, now);
+    }
 }
 
 static void on_record(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
@@ -210,10 +267,8 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
 
     if (v == VERDICT_UNAVAILABLE) {
         later(s, now);
-    } else if (v == VERDICT_ORPHAN && wants_takeover(e, s, r)) {
-        s->orphan = true;
-        later(s, now);
-        takeover_begin(e, s->key, text, now);
+    } else if (v == VERDICT_ORPHAN) {
+        on_orphan(e, s, r, text, now);
     } else {
         conclude(e, s, v, r->owner, now);
     }
@@ -235,7 +290,30 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
         return;
     }
     s->answered = s->answered || status != GET_FAILED;
-    later(s, now);
+    if (s->answered && s->kind == STRAY_INVITE)
+        conclude(e, s, VERDICT_UNKNOWN, 0, now); /* an ordinary call: it must not wait */
+    else
+        later(s, now);
+}
+
+/* The claim on an INVITE: won, it is this node's to route; lost, its holder has it, or is dead and left a record. */
+bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, int id, const char *inc, int64_t now)
+{
+    struct stray *s;
+
+    HASH_FIND(hh, e->strays_by_token, &token, sizeof(token), s);
+    if (!s)
+        return false;
+    s->asked = false;
+    if (status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0)
+        conclude(e, s, VERDICT_MINE, id, now);
+    else if (status == CLAIM_LOST && node_is_alive(nodes_find(&e->nodes, id), inc))
+        conclude(e, s, VERDICT_OWNER, id, now);
+    else if (status == CLAIM_LOST)
+        ask(e, s);
+    else
+        conclude(e, s, status == CLAIM_WON ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE, 0, now);
+    return true;
 }
 
 void strays_wake(struct engine *e, const char *key, int64_t now)
@@ -251,6 +329,8 @@ void strays_wake(struct engine *e, const char *key, int64_t now)
 
 static int64_t give_up(const struct engine *e, const struct stray *s)
 {
+    if (s->kind == STRAY_INVITE && !s->orphan)
+        return s->begun_ms + INVITE_MS;
     return s->begun_ms + (s->orphan ? ORPHAN_MS : s->answered ? e->conf.lookup_ms : e->conf.store_wait_ms);
 }
 

@@ -41,10 +41,12 @@ struct takeover {
     struct takeover *prev, *next;
     UT_hash_handle hh; /* by key */
     enum takeover_state state;
+    bool own; /* not an orphan, but one of this node's own that others may have claimed meanwhile */
     uint64_t token;
     char *key;
-    struct txn *txn; /* owned; from claiming on */
-    char inc[80];    /* incarnation that is claimed next */
+    struct txn *txn;      /* owned; from claiming on */
+    int answered, answer; /* branch and code, when the call was answered: nothing is to be injected */
+    char inc[80];         /* incarnation that is claimed next */
     int chain, tries;
     int64_t due_ms; /* when an injected one is tried again */
 };
@@ -211,22 +213,40 @@ static void claim(struct engine *e, struct takeover *t)
     free(key);
 }
 
-void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
+/* The far end said 2xx, and the caller has it: the transaction is over, but for the branches that still ring. */
+static void settle(struct engine *e, struct takeover *t, int64_t now)
 {
-    struct takeover *t = find_token(e, token);
-    char text[128], inc[80] = "";
+    struct txn *txn = t->txn;
+
+    t->txn = NULL;
+    txn_reply(txn, t->answered, t->answer, now);
+    adopt_cancel(e, txn, now);
+    txn->done = true;
+    owner_adopt(e, txn);
+    end(e, t);
+}
+
+/* "<node id> <incarnation>" of the node that holds a claim. */
+static int read_holder(struct span holder, char inc[80])
+{
+    char text[128];
     int id = 0;
 
-    if (!t || t->state != CLAIMING)
-        return;
+    *inc = '\0';
     snprintf(text, sizeof(text), "%.*s", (int)holder.n, holder.n ? holder.p : "");
-    if (status == CLAIM_LOST && sscanf(text, "%d %79s", &id, inc) == 2 && id == e->self.id &&
-        strcmp(inc, e->self.inc) == 0)
+    return sscanf(text, "%d %79s", &id, inc) == 2 ? id : 0;
+}
+
+static void on_claim(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
+                     int64_t now)
+{
+    if (status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0)
         status = CLAIM_WON; /* claimed by this node before */
-    if (status == CLAIM_WON) {
+    if (status == CLAIM_WON && t->answer) {
+        settle(e, t, now);
+    } else if (status == CLAIM_WON) {
         inject(e, t, now);
-    } else if (status == CLAIM_LOST && *inc && !node_is_alive(nodes_find(&e->nodes, id), inc) &&
-               ++t->chain < CHAIN_MAX) {
+    } else if (status == CLAIM_LOST && id && !node_is_alive(nodes_find(&e->nodes, id), inc) && ++t->chain < CHAIN_MAX) {
         snprintf(t->inc, sizeof(t->inc), "%s", inc);
         claim(e, t);
     } else {
@@ -235,12 +255,24 @@ void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, 
     }
 }
 
+void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
+{
+    struct takeover *t = find_token(e, token);
+    char inc[80];
+    int id = read_holder(holder, inc);
+
+    if (t && t->state == CLAIMING)
+        on_claim(e, t, status, id, inc, now);
+    else if (!t)
+        strays_claimed(e, token, status, id, inc, now);
+}
+
 /* The record is an orphan's: claims it, or ends. */
 static void consider(struct engine *e, struct takeover *t, struct span text, int64_t now)
 {
     struct record r;
 
-    if (record_read(&r, text) < 0 || r.done || engine_judge(e, &r, now) != VERDICT_ORPHAN ||
+    if (record_read(&r, text) < 0 || r.done || !r.whole || engine_judge(e, &r, now) != VERDICT_ORPHAN ||
         record_txn(&t->txn, text, now) < 0 || strcmp(t->txn->key, t->key) != 0) {
         end(e, t);
         return;
@@ -249,17 +281,42 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
     claim(e, t);
 }
 
+/* The store said whether there is a claim on a transaction of this node's. */
+static void recheck_done(struct engine *e, struct takeover *t, enum get_status status, int64_t now)
+{
+    struct txn *own = txns_by_key(&e->txns, t->key);
+
+    if (own && own->unsure && status == GET_FOUND) {
+        owner_lose(e, own, now);
+    } else if (own && own->unsure) {
+        own->unsure = false;
+        txns_mark(&e->txns, own);
+    }
+    end(e, t);
+}
+
 bool takeover_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
 {
     struct takeover *t = find_token(e, token);
 
     if (!t)
         return false;
-    if (status == GET_FOUND)
+    if (t->own)
+        recheck_done(e, t, status, now);
+    else if (status == GET_FOUND)
         consider(e, t, text, now);
     else
         end(e, t); /* gone, or unknown: the second search comes by */
     return true;
+}
+
+void takeover_recheck(struct engine *e, struct txn *own)
+{
+    struct takeover *t = find_key(e, own->key) ? NULL : add(e, own->key);
+
+    own->unsure = t != NULL;
+    if (t)
+        t->own = true;
 }
 
 void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now)
@@ -272,6 +329,22 @@ void takeover_begin(struct engine *e, const char *key, struct span record, int64
         t = add(e, key);
     if (t)
         consider(e, t, record, now);
+}
+
+void takeover_settle(struct engine *e, const char *key, struct span record, struct span via, int code, int64_t now)
+{
+    struct takeover *t = find_key(e, key);
+    struct span id;
+
+    if (t && t->state != WAITING)
+        return; /* then it is this node's in a moment, and the far end repeats its 2xx */
+    if (!t)
+        t = add(e, key);
+    if (!t)
+        return;
+    if (txn_split_branch(via, &id, &t->answered) == 0)
+        t->answer = code;
+    consider(e, t, record, now);
 }
 
 /* ---- taken ---- */
@@ -391,6 +464,19 @@ static void search(struct engine *e, int64_t now)
     }
 }
 
+/* May answer, and so end it, before it returns. */
+static void read_store(struct engine *e, struct takeover *t)
+{
+    char *key = t->own ? key_claim(t->key, e->self.inc) : span_dup(span_of(t->key));
+
+    activate(e, t, READING);
+    if (key)
+        e->io.get(e->io.ctx, key, t->token);
+    else
+        end(e, t);
+    free(key);
+}
+
 static void run_waiting(struct engine *e)
 {
     struct takeover *t, *next;
@@ -401,8 +487,7 @@ static void run_waiting(struct engine *e)
             return;
         if (t->state != WAITING)
             continue;
-        activate(e, t, READING);
-        e->io.get(e->io.ctx, t->key, t->token);
+        read_store(e, t);
     }
 }
 

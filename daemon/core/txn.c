@@ -219,9 +219,10 @@ bool txn_reply(struct txn *t, int index, int code, int64_t now)
 {
     struct txn_branch *b = find_branch(t, index);
 
-    if (!b || b->code == code || b->code >= 200)
+    if (!b || b->code == code || (b->code >= 200 && !b->concluded))
         return false;
     b->code = code;
+    b->concluded = false;
     t->changed_ms = now;
     return true;
 }

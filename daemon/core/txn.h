@@ -18,6 +18,7 @@ struct txn_branch {
     char *via, *to, *sock, *ruri;
     char *route; /* Route set as a header would hold it, "<sip:a;lr>, <sip:b;lr>"; NULL without */
     int64_t sent_ms;
+    bool concluded; /* its code is our own conclusion: a real reply replaces it */
 };
 
 enum txn_state { TXN_TRYING, TXN_RINGING, TXN_ANSWERED, TXN_FAILED };
@@ -34,6 +35,7 @@ struct txn {
     int64_t changed_ms;      /* when a branch was last added or replied to */
     int64_t put_ms;          /* when the record was last given to the store */
     bool done;               /* it had its final reply: what the store holds now lives a short time */
+    bool unsure;             /* others may have taken it over: nothing is written before that is known */
     bool dirty;              /* the record in the store is older than this */
     struct txn *prev, *next; /* the list of dirty transactions (txns.h) */
     UT_hash_handle hh;       /* by id */

@@ -1,0 +1,54 @@
+/* Adoption: a survivor acts for an orphan as a stateless proxy would, with the Via branches that the owner used. The
+ * far end finds its transaction by them; its answers come back to any node, pop that Via and reach the caller. Who
+ * lacks an answer sends again, so nothing is kept here.
+ *
+ * It is for where a takeover cannot be: no request in the record, a 2xx already, Kamailio would not have it, or the
+ * owner lives and only the way to it is cut. */
+#include "engine_impl.h"
+
+#include <inttypes.h>
+
+#include "base64.h"
+#include "record.h"
+
+/* Whether a CANCEL or an ACK is due on the branch: one rings, the other has failed. */
+static bool concerns(const struct txn_branch *b, bool ack)
+{
+    return ack ? b->code >= 300 : b->code < 200;
+}
+
+static void send_branch(struct engine *e, const struct txn_branch *b, struct span request, int64_t now)
+{
+    size_t len = 0;
+    char *msg = sip_adopted(request, b->ruri, b->via, b->route, &len);
+    char *text = msg ? base64_text((struct span){msg, len}) : NULL;
+    int64_t n = link_next_n(&e->link);
+
+    engine_push(e, n, text ? msg_send(n, b->to + strlen("udp:"), b->sock, text) : NULL, now);
+    free(msg);
+    free(text);
+}
+
+size_t adopt(struct engine *e, const struct txn *t, struct span request, bool ack, int64_t now)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < t->branch_count; i++) {
+        if (concerns(&t->branches[i], ack)) {
+            send_branch(e, &t->branches[i], request, now);
+            count++;
+        }
+    }
+    e->count.adoptions += count > 0;
+    return count;
+}
+
+void adopt_cancel(struct engine *e, const struct txn *t, int64_t now)
+{
+    size_t len = 0;
+    char *cancel = sip_cancel(t->req, &len);
+
+    if (cancel)
+        adopt(e, t, (struct span){cancel, len}, false, now);
+    free(cancel);
+}
