@@ -220,6 +220,17 @@ static void check_places(struct reading *r)
         fail(r, "%s: store '%s' is neither memory:// nor redis://host[:port][/db]", r->path, c->store);
 }
 
+/* The name goes into the node's record, which others must be able to read. */
+static bool good_name(const char *s)
+{
+    size_t n = strlen(s);
+
+    for (size_t i = 0; i < n; i++)
+        if (!isprint((unsigned char)s[i]))
+            return false;
+    return n > 0 && n < 64;
+}
+
 static void check(struct reading *r)
 {
     struct config *c = r->c;
@@ -228,6 +239,8 @@ static void check(struct reading *r)
     if (c->node_ttl_ms < 2 * c->heartbeat_ms)
         fail(r, "%s: node_ttl_ms (%lld) must be at least twice heartbeat_ms (%lld)", r->path, (long long)c->node_ttl_ms,
              (long long)c->heartbeat_ms);
+    if (!good_name(c->name))
+        fail(r, "%s: name must have 1 to 63 printable ASCII characters", r->path);
     if (log_level_of(c->log_level) < 0)
         fail(r, "%s: log_level '%s' is none of error, warn, info, debug", r->path, c->log_level);
     if (!r->failed)
@@ -257,7 +270,7 @@ static void read_file(struct reading *r)
 int config_read(struct config *c, const char *path, char *why, size_t why_size)
 {
     struct reading r = {c, path ? path : "defaults", why, why_size, false};
-    char host[256] = "node";
+    char host[64] = "node";
 
     *c = (struct config){0};
     for (size_t i = 0; i < OPTION_COUNT; i++)

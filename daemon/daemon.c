@@ -41,7 +41,10 @@ static int64_t now(struct daemon *d)
 
 static void do_link_write(void *ctx, struct span bytes)
 {
-    evapi_write(((struct daemon *)ctx)->evapi, bytes);
+    struct daemon *d = ctx;
+
+    if (d->evapi)
+        evapi_write(d->evapi, bytes);
 }
 
 static void do_put(void *ctx, const char *key, const char *value, int64_t ttl_ms)
@@ -266,6 +269,7 @@ static void stop(struct daemon *d)
 {
     log_printf(LOG_LEVEL_INFO, "stopping");
     evapi_close(d->evapi);
+    d->evapi = NULL; /* the engine may still want to write */
     d->stop_ms = now(d) + STOP_MS;
 }
 

@@ -85,6 +85,7 @@ void engine_free(struct engine *e)
         return;
     strays_clear(e);
     takeover_clear(e);
+    owner_learnt(e, 0);
     txns_clear(&e->txns);
     link_free(&e->link);
     frame_reset(&e->reader);
@@ -198,6 +199,7 @@ void engine_link_up(struct engine *e, const char *tag, int64_t now)
     e->ack_n = 0;
     e->ack_due = false;
     frame_reset(&e->reader);
+    e->count.frames_shed += link_close(&e->link, now); /* the absence was long: what waits may be too old by now */
     link_open(&e->link);
     say_hello(e, now);
 }
@@ -275,6 +277,10 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
         txns_clear(&e->txns);
         takeover_clear(e);
         takeover_search(e);
+    }
+    if (!known) { /* this kamsyncd is new, Kamailio may not be */
+        e->search = (struct search){.wanted = true, .learn = true};
+        e->learning = true;
     }
     node_up(e, known && !restarted);
     for (size_t i = 0; i < e->nodes.count; i++)

@@ -16,6 +16,7 @@ struct record;
 /* The search for orphans through all records, after a node has died. */
 struct search {
     bool wanted;  /* begin (again) */
+    bool learn;   /* for this node's own transactions too: this kamsyncd has just been started */
     bool running; /* a part is being read */
     bool all;     /* also those that are other survivors' share: the second time round */
     uint64_t cursor;
@@ -53,6 +54,9 @@ struct engine {
     uint64_t last_token;
 
     struct search search;
+    bool learning; /* until the search for own transactions has ended, replies to unknown ones wait: */
+    struct late_reply *late;
+    size_t late_count;
     struct takeover *takeovers, *takeovers_by_key; /* waiting ones first */
     size_t takeover_count, takeovers_active;
 };
@@ -71,6 +75,8 @@ size_t adopt(struct engine *e, const struct txn *t, struct span request, bool ac
 void adopt_cancel(struct engine *e, const struct txn *t, int64_t now);
 
 /* owner.c: the transactions that this node owns. */
+/* All own transactions that the store knew of are known now: replies that came meanwhile find theirs. */
+void owner_learnt(struct engine *e, int64_t now);
 void owner_event(struct engine *e, const struct event *ev, int64_t now);
 /* Gives changed records to the store, as many as may be under way. */
 void owner_flush(struct engine *e, int64_t now);

@@ -19,6 +19,12 @@
 #define TIMER_C_MS 200000    /* RFC 3261 16.6: over three minutes; tm's fr_inv_timer is shorter */
 #define LINGER_MS 5000       /* tm keeps a finished transaction that long (wt_timer) */
 #define REWRITE_AFTER_MS 1000
+#define LATE_MAX 8192 /* replies that wait while own transactions are being learnt back */
+
+struct late_reply {
+    char *via;
+    int code;
+};
 
 /* Another transaction of that key can only be an older one: the caller used its branch again. */
 static int add(struct engine *e, struct txn *t)
@@ -116,18 +122,52 @@ static void on_branch(struct engine *e, const struct event *ev, int64_t now)
     }
 }
 
-static void on_reply(struct engine *e, const struct event *ev, int64_t now)
+/* False when no transaction has that branch. */
+static bool take_reply(struct engine *e, struct span via, int code, int64_t now)
 {
     int index = 0;
-    struct txn *t = find(e, ev->via, &index);
+    struct txn *t = find(e, via, &index);
 
-    e->count.events_reply++;
-    if (!t) {
-        e->count.events_foreign++;
-    } else if (txn_reply(t, index, (int)ev->code, now)) {
+    if (t && txn_reply(t, index, code, now)) {
         t->done = txn_state(t) == TXN_ANSWERED;
         txns_mark(&e->txns, t);
     }
+    return t != NULL;
+}
+
+/* False when there is no room. */
+static bool keep_for_later(struct engine *e, const struct event *ev)
+{
+    struct late_reply *more = NULL;
+
+    if (e->late_count < LATE_MAX)
+        more = realloc(e->late, (e->late_count + 1) * sizeof(*more));
+    if (!more)
+        return false;
+    e->late = more;
+    more[e->late_count] = (struct late_reply){span_dup(ev->via), (int)ev->code};
+    e->late_count += more[e->late_count].via != NULL;
+    return true;
+}
+
+static void on_reply(struct engine *e, const struct event *ev, int64_t now)
+{
+    e->count.events_reply++;
+    if (!take_reply(e, ev->via, (int)ev->code, now) && !(e->learning && keep_for_later(e, ev)))
+        e->count.events_foreign++;
+}
+
+void owner_learnt(struct engine *e, int64_t now)
+{
+    e->learning = false;
+    for (size_t i = 0; i < e->late_count; i++) {
+        if (!take_reply(e, span_of(e->late[i].via), e->late[i].code, now))
+            e->count.events_foreign++;
+        free(e->late[i].via);
+    }
+    free(e->late);
+    e->late = NULL;
+    e->late_count = 0;
 }
 
 void owner_event(struct engine *e, const struct event *ev, int64_t now)

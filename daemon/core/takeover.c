@@ -267,11 +267,24 @@ void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, 
         strays_claimed(e, token, status, id, inc, now);
 }
 
+/* A record of this node's own that this kamsyncd does not know: it was started anew beside a living Kamailio. */
+static void learn(struct engine *e, const char *key, struct span text, int64_t now)
+{
+    struct txn *t = NULL;
+
+    if (!txns_by_key(&e->txns, key) && record_txn(&t, text, now) == 0 && strcmp(t->key, key) == 0)
+        owner_adopt(e, t);
+    else
+        txn_free(t);
+}
+
 /* The record is an orphan's: claims it, or ends. */
 static void consider(struct engine *e, struct takeover *t, struct span text, int64_t now)
 {
     struct record r;
 
+    if (record_read(&r, text) == 0 && !r.done && engine_judge(e, &r, now) == VERDICT_MINE)
+        learn(e, t->key, text, now);
     if (record_read(&r, text) < 0 || r.done || !r.whole || engine_judge(e, &r, now) != VERDICT_ORPHAN ||
         record_txn(&t->txn, text, now) < 0 || strcmp(t->txn->key, t->key) != 0) {
         end(e, t);
@@ -445,7 +458,7 @@ void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now)
 
 static bool may_search(const struct engine *e)
 {
-    return e->hello && e->store_up && e->conf.takeover && !e->search.running &&
+    return e->hello && e->store_up && (e->conf.takeover || e->search.learn) && !e->search.running &&
            e->takeover_count - e->takeovers_active < WAITING_LOW;
 }
 
@@ -456,7 +469,7 @@ static void search(struct engine *e, int64_t now)
     if (!may_search(e))
         return;
     if (s->wanted || (s->again_ms && now >= s->again_ms)) {
-        *s = (struct search){.all = !s->wanted, .running = true};
+        *s = (struct search){.all = s->learn || !s->wanted, .running = true};
         e->io.scan(e->io.ctx, 0);
     } else if (s->cursor) {
         s->running = true;
@@ -515,6 +528,8 @@ void takeover_run(struct engine *e, int64_t now)
     search(e, now);
     run_late(e, now);
     run_waiting(e);
+    if (e->learning && !e->search.wanted && !e->search.running && !e->search.cursor && !e->takeover_count)
+        owner_learnt(e, now);
 }
 
 int64_t takeover_due(const struct engine *e)

@@ -71,7 +71,7 @@ static void gone(struct evapi *ev, const char *why)
     ev->up = false;
     if (was_up)
         ev->on.down(ev->on.ctx);
-    if (was_up || ev->attempt == 0)
+    if (ev->attempt == 0)
         ev->on.failed(ev->on.ctx, why);
     retry_later(ev);
 }
@@ -106,6 +106,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         gone(c->ev, uv_strerror((int)n));
     else if (c->ev->on.data(c->ev->on.ctx, buf->base, (size_t)n) < 0)
         gone(c->ev, "framing lost");
+    else
+        c->ev->attempt = 0; /* it speaks: no earlier, or one that only accepts would be asked without pause */
 }
 
 static void on_connect(uv_connect_t *req, int status)
@@ -123,7 +125,6 @@ static void on_connect(uv_connect_t *req, int status)
     }
     uv_tcp_nodelay(&c->tcp, 1); /* evapi wants whole frames */
     ev->up = true;
-    ev->attempt = 0;
     ev->on.up(ev->on.ctx);
 }
 

@@ -173,6 +173,17 @@ static void on_done(redisAsyncContext *ac, void *reply, void *data)
     complain(s, reply);
 }
 
+/* What stood where this node's beat goes: should it be another node's, the two have one id. */
+static void on_own(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = of(ac);
+    redisReply *r = reply;
+
+    on_done(ac, reply, data);
+    if (r && r->type == REDIS_REPLY_STRING)
+        s->store.on.node(s->store.on.ctx, (struct span){r->str, (size_t)r->len});
+}
+
 #define SEND(s, ...)                                                                                                   \
     do {                                                                                                               \
         if (redisAsyncCommand((s)->commands.ac, on_done, NULL, __VA_ARGS__) == REDIS_OK)                               \
@@ -185,6 +196,8 @@ static void redis_beat(struct store *store, int id, const char *record, int64_t 
 
     if (!s->commands.is_ready)
         return;
+    if (redisAsyncCommand(s->commands.ac, on_own, NULL, "GET " KEY_NODE_PREFIX "%d", id) == REDIS_OK)
+        redis_conn_sent(&s->commands);
     SEND(s, "SET " KEY_NODE_PREFIX "%d %s PX %lld", id, record, (long long)ttl_ms);
     SEND(s, "SADD " KEY_NODES " %d", id);
     SEND(s, "EXPIRE " KEY_NODES " %d", NODES_TTL_S);
@@ -205,6 +218,7 @@ static void on_node(redisAsyncContext *ac, void *reply, void *data)
 
     (void)data;
     redis_conn_answered(&s->commands);
+    complain(s, r);
     if (is_error(r))
         s->nodes_ok = false;
     else if (r->type == REDIS_REPLY_STRING)
@@ -220,6 +234,7 @@ static void on_members(redisAsyncContext *ac, void *reply, void *data)
 
     (void)data;
     redis_conn_answered(&s->commands);
+    complain(s, r);
     s->nodes_ok = !is_error(r) && r->type == REDIS_REPLY_ARRAY;
     for (size_t i = 0; s->nodes_ok && i < r->elements; i++) {
         if (redisAsyncCommand(ac, on_node, NULL, "GET " KEY_NODE_PREFIX "%b", r->element[i]->str,

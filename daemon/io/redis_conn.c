@@ -77,13 +77,14 @@ static void on_watchdog(uv_timer_t *timer)
     }
 }
 
+/* Says so once, and tries again later: Redis may be loading, or the administrator at work. */
 static void on_greeted(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis_conn *c = ac->data;
     redisReply *r = reply;
 
     redis_conn_answered(c);
-    if (r && r->type == REDIS_REPLY_ERROR) {
+    if (r && r->type == REDIS_REPLY_ERROR && !(ac->c.flags & REDIS_DISCONNECTING)) {
         if (c->attempt == 0)
             say(c, LOG_LEVEL_ERROR, data, r->str);
         c->attempt += c->attempt == 0;
@@ -96,8 +97,7 @@ static void on_ping(redisAsyncContext *ac, void *reply, void *data)
     struct redis_conn *c = ac->data;
     redisReply *r = reply;
 
-    (void)data;
-    redis_conn_answered(c);
+    on_greeted(ac, reply, data);
     if (!r || r->type == REDIS_REPLY_ERROR || (ac->c.flags & REDIS_DISCONNECTING))
         return;
     c->is_ready = true;
@@ -120,7 +120,7 @@ static void greet(struct redis_conn *c)
         redisAsyncCommand(c->ac, on_greeted, "SELECT refused", "SELECT %d", c->conf->db);
     }
     redis_conn_sent(c);
-    redisAsyncCommand(c->ac, on_ping, NULL, "PING");
+    redisAsyncCommand(c->ac, on_ping, "PING refused", "PING");
 }
 
 static void on_connect(const redisAsyncContext *ac, int status)
