@@ -1,0 +1,236 @@
+"""The real programs of a system test: kamsyncd and redis-server.
+
+Nothing here sleeps for a guessed time: wait_until() waits for a condition and says what it was when it never came.
+"""
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+KAMSYNCD = os.path.abspath(os.environ.get('KAMSYNCD', os.path.join(REPO, 'build', 'daemon', 'kamsyncd')))
+SECRET = 'the-secret-of-the-test-cluster'
+
+# A finding of a sanitizer must end the process, and freed memory must not pile up: one test watches the memory.
+SANITIZERS = {'ASAN_OPTIONS': 'quarantine_size_mb=8', 'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1'}
+
+
+def wait_until(condition, timeout=5, what='', every=0.005):
+    """Waits for condition() to be true and returns its value; what may be a function that tells the state."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f'waited {timeout} s in vain for: {what() if callable(what) else what}')
+        time.sleep(every)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def run_kamsyncd(*args, timeout=10):
+    """Runs kamsyncd to its end: for --help and the like."""
+    return subprocess.run([KAMSYNCD, *map(str, args)], capture_output=True, text=True, timeout=timeout,
+                          env={**SANITIZERS, **os.environ}, check=False)
+
+
+def known_options():
+    """The names of all options, from --help."""
+    return re.findall(r'^  ([a-z_]+) ', run_kamsyncd('--help').stdout, re.M)
+
+
+def without_takeover():
+    """Settings under which an orphan is only given back, for tests of that verdict."""
+    return {'takeover': 0} if 'takeover' in known_options() else {}
+
+
+class Process:
+    """A program with a log file of its own; ended by its pid."""
+
+    def __init__(self, name, directory):
+        self.name, self.popen = name, None
+        self.log_path = os.path.join(directory, f'{name}.log')
+
+    def launch(self, argv):
+        with open(self.log_path, 'ab') as log:
+            self.popen = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                          env={**SANITIZERS, **os.environ})
+
+    @property
+    def running(self):
+        return self.popen is not None and self.popen.poll() is None
+
+    def signal(self, number):
+        self.popen.send_signal(number)
+
+    def kill(self):
+        """What a crash looks like. SIGKILL ends a stopped process as well."""
+        if self.running:
+            self.popen.kill()
+            self.popen.wait(10)
+
+    def log(self):
+        if not os.path.exists(self.log_path):
+            return ''
+        with open(self.log_path, errors='replace') as f:
+            return f.read()
+
+    def tail(self, lines=60):
+        log = [line for line in self.log().splitlines() if ' counter: ' not in line]
+        return f'--- the end of the log of {self.name}\n' + '\n'.join(log[-lines:])
+
+    def wait_log(self, text, timeout=5, count=1):
+        """Waits until the text stands in the log count times."""
+        wait_until(lambda: self.log().count(text) >= count, timeout, f"'{text}' ({count}x) in the log of {self.name}")
+
+
+class Daemon(Process):
+    """One kamsyncd. Options are those of its settings file; set to None they are left out."""
+
+    def __init__(self, directory, kamailio_port, name='kamsyncd', secret=SECRET, **options):
+        super().__init__(name, directory)
+        self.conf_path = os.path.join(directory, f'{name}.conf')
+        self.secret_path = os.path.join(directory, f'{name}.secret')
+        self.options = {'kamailio': f'127.0.0.1:{kamailio_port}', 'name': name, **options}
+        if secret is not None:
+            self.write_secret(secret)
+            self.options['secret_file'] = self.secret_path
+
+    def write_secret(self, secret):
+        with open(self.secret_path, 'w') as f:
+            f.write(secret + '\n')
+
+    def write_config(self):
+        with open(self.conf_path, 'w', errors='surrogateescape') as f:
+            f.writelines(f'{k} = {v}\n' for k, v in self.options.items() if v is not None)
+
+    def start_quietly(self):
+        self.write_config()
+        self.launch([KAMSYNCD, '-c', self.conf_path])
+        return self
+
+    def start(self):
+        starts = self.log().count(' started: ')
+        self.start_quietly().wait_log(' started: ', 10, starts + 1)
+        return self
+
+    def reload(self, **changes):
+        self.options.update(changes)
+        self.write_config()
+        self.signal(signal.SIGHUP)
+
+    def wait_exit(self, timeout):
+        """Waits for its end. Returns the seconds that took; the exit status must be 0."""
+        begun = time.monotonic()
+        try:
+            code = self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = f'still running after {timeout} s'
+        assert code == 0, f'{self.name}: exit status {code}\n{self.tail()}'
+        assert 'runtime error' not in self.log(), self.tail()
+        return time.monotonic() - begun
+
+    def stop(self):
+        self.signal(signal.SIGTERM)
+        return self.wait_exit(10)
+
+    def report(self):
+        """What SIGUSR1 logs: the status line and all counters in one dictionary."""
+        seen = self.log().count('counter: nodes_changed')  # the last line of a report
+        self.signal(signal.SIGUSR1)
+        self.wait_log('counter: nodes_changed', 10, seen + 1)
+        text = self.log()
+        text = text[text.rindex(' status: '):]
+        report = {k: int(v) for k, v in re.findall(r'counter: (\w+) (\d+)', text)}
+        for key, value in re.findall(r'(\w+)=(\w+)', text.splitlines()[0]):
+            key = 'waiting' if key == 'lookups' else key  # a counter has that name
+            report[key] = int(value) if value.isdigit() else value
+        return report
+
+    def wait_report(self, timeout=5, **values):
+        """Waits until the report says these values."""
+        wait_until(lambda: values.items() <= self.report().items(), timeout,
+                   lambda: f'{values} in {self.name}: {self.report()}', every=0.02)
+
+    def memory_kb(self):
+        with open(f'/proc/{self.popen.pid}/status') as f:
+            return int(re.search(r'VmRSS:\s+(\d+)', f.read()).group(1))
+
+
+class RedisError(Exception):
+    """What Redis answered with a minus sign."""
+
+
+class Redis(Process):
+    """A redis-server that keeps nothing on disk, and a client for it that needs no library."""
+
+    def __init__(self, directory, name='redis', **options):
+        super().__init__(name, directory)
+        self.port, self.options, self.directory = free_port(), options, directory
+        self.url = f'redis://127.0.0.1:{self.port}'
+        self.auth = None
+
+    def start(self):
+        argv = ['redis-server', '--port', self.port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no',
+                '--dir', self.directory]
+        for key, value in self.options.items():
+            argv += [f'--{key.replace("_", "-")}', value]
+        self.launch(argv)
+        wait_until(self.answers, 10, 'redis-server to answer')
+        return self
+
+    def answers(self):
+        try:
+            return self.do('PING') == b'PONG'
+        except OSError:
+            return False
+        except RedisError as e:
+            return 'NOAUTH' in str(e)
+
+    def restart(self):
+        """A crash and a new start on the same port, empty."""
+        self.kill()
+        self.start()
+
+    def do(self, *words):
+        """One command, in the protocol of Redis."""
+        with socket.create_connection(('127.0.0.1', self.port), 5) as s, s.makefile('rb') as answers:
+            if self.auth:
+                s.sendall(encode_command('AUTH', *self.auth))
+                read_answer(answers)
+            s.sendall(encode_command(*words))
+            return read_answer(answers)
+
+    def calls(self, command):
+        """How often the command was called, as `redis-cli info commandstats` tells."""
+        m = re.search(rf'cmdstat_{command}:calls=(\d+)', self.do('INFO', 'commandstats').decode())
+        return int(m.group(1)) if m else 0
+
+    def transactions(self):
+        return self.do('KEYS', 'kamsync:tx:*')
+
+
+def encode_command(*words):
+    words = [w if isinstance(w, bytes) else str(w).encode() for w in words]
+    return b'*%d\r\n' % len(words) + b''.join(b'$%d\r\n%s\r\n' % (len(w), w) for w in words)
+
+
+def read_answer(f):
+    line = f.readline().rstrip(b'\r\n')
+    kind, rest = line[:1], line[1:]
+    if kind == b'-':
+        raise RedisError(rest.decode())
+    if kind == b':':
+        return int(rest)
+    if kind == b'$':
+        return None if rest == b'-1' else f.read(int(rest) + 2)[:-2]
+    if kind == b'*':
+        return [read_answer(f) for _ in range(int(rest))]
+    return rest

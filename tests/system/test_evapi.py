@@ -1,0 +1,222 @@
+"""The link to Kamailio: whatever arrives, in whatever pieces, and how much may be under way the other way.
+
+evapi loses data silently when more is under way than its reader holds, or when a read ends inside a frame."""
+import json
+import time
+
+import pytest
+
+from fake_kamailio import netstring
+from harness import wait_until
+from sip import Call, b64, open_handover
+
+WINDOW = 16384  # bytes of payload that may be unacknowledged
+
+
+@pytest.fixture
+def daemon(kamailio, make_daemon):
+    daemon = make_daemon(kamailio).start()
+    daemon.wait_report(kamailio='up', store='up')
+    return daemon
+
+
+def secret_of(kamailio):
+    return kamailio.of_type('hello')[-1]['secret']
+
+
+def works(kamailio):
+    """The link carries a stray there and back."""
+    count, call = len(kamailio.of_type('send')) + 1, Call()
+    kamailio.stray(call.cancel())
+    for frame in kamailio.wait_sends(count, 10):
+        if open_handover(frame, secret_of(kamailio))[1] == call.cancel():
+            return
+    raise AssertionError('the stray did not come back')
+
+
+# ---- from Kamailio ----
+
+def test_frames_in_single_bytes(kamailio, daemon):
+    call = Call()
+    stream = (kamailio.events_frame(call.branch_event(), call.reply_event(180))
+              + kamailio.events_frame(call.reply_event(183)) + kamailio.stray_frame(call.cancel()))
+    for i in range(len(stream)):
+        kamailio.write(stream[i:i + 1])
+    fields, message = open_handover(kamailio.wait_sends(1)[0], secret_of(kamailio))
+    assert fields['why'] in ('done', 'owner') and message == call.cancel()
+    daemon.wait_report(events_branch=1, events_reply=2, events_foreign=0, frames_bad=0)
+
+
+def test_burst_of_20000_frames(kamailio, daemon):
+    before = daemon.report()['frames_in']
+    event = Call().reply_event(180)
+    kamailio.write(b''.join(kamailio.events_frame(event) for _ in range(20_000)))
+    wait_until(lambda: daemon.report()['events_reply'] == 20_000, 20, 'all events', every=0.05)
+    report = daemon.report()
+    assert report['frames_in'] >= before + 20_000 and report['frames_lost'] == report['frames_bad'] == 0
+    kamailio.wait_frame('ack', events=20_000)
+
+
+def test_largest_frame(kamailio, daemon):
+    call = Call()
+    text = json.dumps({'t': 'events', 'n': 1, 'e': [call.branch_event()]}).encode()
+    kamailio.n = 1
+    kamailio.write(netstring(text[:-1] + b' ' * (262_144 - len(text)) + text[-1:]))
+    daemon.wait_report(events_branch=1, transactions=1)
+    assert len(kamailio.connects) == 1
+
+
+@pytest.mark.parametrize('garbage', [b'GET / HTTP/1.0\r\n\r\n', b'5:hello;', b'262145:', b'9999999', b'007:{"t":1},',
+                                     b'-1:,', b':,', b'\x00'])
+def test_broken_framing(kamailio, daemon, garbage):
+    kamailio.write(garbage)
+    daemon.wait_log('framing from Kamailio is lost')
+    kamailio.wait_hello(count=2)
+    daemon.wait_report(kamailio='up', frames_bad=1, link_ups=2)
+    works(kamailio)
+
+
+@pytest.mark.parametrize('payload', [b'', b'{', b'[]', b'"x"', b'{"t":"what"}', b'{"t":"ack"}', b'\xff', b'[' * 5000,
+                                     b'{"t":"ack","n":1,"n":2}', b'{"t":"events","n":-1,"e":[]}',
+                                     b'{"t":"stray","k":1,"src":"udp:1.2.3.4:5;a","dst":"udp:[::]:1","msg":"eA=="}',
+                                     b'{"t":"hello","node":0,"inc":"x","sip":"192.0.2.1:5060"}'])
+def test_bad_frame_costs_only_itself(kamailio, daemon, payload):
+    kamailio.write(netstring(payload))
+    daemon.wait_report(frames_bad=1)
+    works(kamailio)
+    assert len(kamailio.connects) == 1
+
+
+def test_bad_event_costs_only_itself(kamailio, daemon):
+    good, event = Call(), Call().branch_event()
+    bad = [{**event, 'sent': '*'}, {**event, 'src': 'udp:1.2.3.4:5060\r\nX: y'}, {**event, 'to': 'sctp:1.2.3.4:5'},
+           {k: v for k, v in event.items() if k != 'sock'}, {'t': 'what'},
+           {'t': 'reply', 'via': b64(b'x'), 'code': 700},
+           {**event, 'req': b64(b'no SIP')}, {**event, 'sent': b64(b'no SIP')}, 17, None, 'text', []]
+    kamailio.events(*bad, good.branch_event(), good.reply_event(180))
+    daemon.wait_report(frames_bad=len(bad), transactions=1, events_reply=1)
+    kamailio.wait_frame('ack', events=1)
+
+
+def test_lost_frames_are_counted(kamailio, daemon):
+    kamailio.events()
+    kamailio.n += 7
+    kamailio.events()
+    daemon.wait_report(frames_lost=7)
+
+
+def test_nothing_is_believed_before_hello(make_kamailio, make_daemon):
+    kamailio = make_kamailio()
+    kamailio.answers_hello = False
+    kamailio.start()
+    daemon = make_daemon(kamailio).start()
+    kamailio.wait_hello()
+    kamailio.events(Call().branch_event())
+    kamailio.stray(Call().cancel())
+    daemon.wait_report(frames_in=3)
+    daemon.wait_report(kamailio='down', events_branch=0, strays=0)
+    kamailio.k = 0
+    kamailio.say(t='hello', node=1, inc=kamailio.inc, sip=kamailio.sip)
+    works(kamailio)
+
+
+# ---- to Kamailio ----
+
+def test_window(kamailio, daemon):
+    """2,000 strays have their verdict, and nobody acknowledges."""
+    kamailio.acks = False
+    for _ in range(2000):
+        kamailio.stray(Call().cancel())
+    daemon.wait_report(timeout=20, verdict_unknown=2000, waiting=0)
+    kamailio.wait_sends(1)
+    assert len(kamailio.of_type('send')) < 40
+    while len(kamailio.of_type('send')) < 2000:
+        kamailio.ack_all()
+        wait_until(lambda: kamailio.unacked or len(kamailio.of_type('send')) == 2000, 5, 'more frames after the acks')
+    print(f'at most {kamailio.most_unacked} bytes were under way')
+    assert WINDOW - 2000 < kamailio.most_unacked <= WINDOW
+    numbers = [f['n'] for f in kamailio.of_type('send')]
+    assert numbers == sorted(set(numbers)), 'each once, in order'
+    assert kamailio.torn == 0
+
+
+def test_frames_are_written_whole(kamailio, make_daemon):
+    """Each read of a Kamailio that comes to read only now and then ends where a frame ends."""
+    daemon = make_daemon(kamailio, lookup_ms=0).start()
+    daemon.wait_report(kamailio='up', store='up')
+    for size in [100, 12_000, 17_000, 300, 9_000, 16_000, 5] * 3:
+        kamailio.reading = False
+        sends = len(kamailio.of_type('send'))
+        for _ in range(3):
+            kamailio.stray(Call(header=b'X-Pad: %s\r\n' % (b'x' * size)).cancel())
+        strays = kamailio.k
+        wait_until(lambda: daemon.report()['verdict_unknown'] >= strays, 5, 'the verdicts')
+        kamailio.reading = True
+        kamailio.wait_sends(sends + 3)
+    assert kamailio.torn == 0
+    assert max(f.size for f in kamailio.frames) > 20_000
+
+
+def test_stray_too_long_for_a_frame(kamailio, daemon):
+    kamailio.stray(Call(header=b'X-Pad: %s\r\n' % (b'x' * 20_000)).cancel())
+    daemon.wait_report(strays=1, frames_shed=1)
+    works(kamailio)
+
+
+def test_unacknowledged_sends_are_sent_again(make_kamailio, make_daemon):
+    kamailio = make_kamailio()
+    kamailio.acks = False
+    kamailio.start()
+    daemon = make_daemon(kamailio).start()
+    daemon.wait_report(kamailio='up')
+    for _ in range(3):
+        kamailio.stray(Call().cancel())
+    first = [f['msg'] for f in kamailio.wait_sends(3)]
+    seen = len(kamailio.frames)
+    kamailio.acks = True
+    kamailio.close_connection()
+    again = [f['msg'] for f in kamailio.wait_sends(6)[3:]]
+    assert again == first
+    works(kamailio)
+    new = kamailio.frames[seen:]
+    assert new[0]['t'] == 'hello'
+    # What belongs to the connection before must not come: an old hello would reset the script, an old ack its credit.
+    assert [f for f in new[1:] if f['t'] == 'hello'] == []
+    assert [f for f in new if f['t'] == 'ack' and f['strays'] > 1] == []
+
+
+def test_old_sends_are_not_sent_again(kamailio, daemon):
+    """After two seconds the caller has sent its CANCEL again, or has given up."""
+    kamailio.acks = False
+    kamailio.stray(Call().cancel())
+    old = kamailio.wait_sends(1)[0]
+    kamailio.stop()
+    time.sleep(2.2)  # not a guess: 2 s are the limit
+    kamailio.acks = True
+    kamailio.start()
+    kamailio.wait_hello(count=2)
+    daemon.wait_report(kamailio='up')
+    works(kamailio)
+    assert [f['n'] for f in kamailio.of_type('send')].count(old['n']) == 1
+    assert daemon.report()['frames_shed'] >= 1
+
+
+def test_kamailio_stops_reading(kamailio, daemon):
+    """kamsyncd reads on, keeps a bounded queue, and recovers."""
+    strays = 12_000
+    works(kamailio)
+    before, memory = daemon.report()['frames_in'], daemon.memory_kb()
+    kamailio.reading = False
+    message = Call(header=b'X-Pad: %s\r\n' % (b'x' * 1000)).cancel()
+    for _ in range(strays // 100):
+        kamailio.write(b''.join(kamailio.stray_frame(message) for _ in range(100)))
+    wait_until(lambda: daemon.report()['frames_in'] >= before + strays, 20, 'all strays', every=0.05)
+    daemon.wait_report(timeout=20, waiting=0)
+    grown, report = daemon.memory_kb() - memory, daemon.report()
+    print(f'{grown} kB more, {report["frames_shed"]} frames shed, {report["strays_shed"]} strays')
+    assert report['frames_shed'] >= strays - 4096 - 100
+    assert grown < 100_000
+    kamailio.reading = True
+    wait_until(lambda: kamailio.frames[-1]['n'] >= strays, 20, 'the queue to run dry')
+    works(kamailio)
+    assert kamailio.torn == 0

@@ -1,0 +1,224 @@
+"""Redis is killed, hangs, forgets, refuses."""
+import json
+import signal
+
+import pytest
+
+from harness import SECRET, wait_until
+from sip import Call, open_handover
+
+PROMISED, SLACK = 0.300, 0.500  # the fallback comes within 300 ms; machines that run tests may be slow
+
+
+def fallback(node, message):
+    """Reports the stray; it must come back as unavailable within the promised time."""
+    count = len(node.kamailio.of_type('send')) + 1
+    since = node.kamailio.stray(message)
+    frame = node.kamailio.wait_sends(count)[-1]
+    seconds = frame.at - since
+    print(f'given back after {seconds * 1000:.1f} ms')
+    fields, original = open_handover(frame)
+    assert (frame['to'], fields['to'], fields['why']) == (node.kamailio.sip, '2', 'unavailable')
+    assert original == message
+    assert seconds < PROMISED + SLACK
+    return seconds
+
+
+def has_record(redis, call):
+    return lambda: redis.do('EXISTS', call.key())
+
+
+def why_of_next(node, message):
+    count = len(node.kamailio.of_type('send')) + 1
+    node.kamailio.stray(message)
+    return open_handover(node.kamailio.wait_sends(count)[-1])[0]['why']
+
+
+@pytest.mark.parametrize('method', ['CANCEL', 'ACK'])
+def test_killed_before_a_stray(two_nodes, redis, method):
+    b = two_nodes[1]
+    redis.kill()
+    b.daemon.wait_report(store='down')
+    assert fallback(b, Call().request(method)) < PROMISED, 'nobody to wait for'
+    b.daemon.wait_report(verdict_unavailable=1)
+
+
+def test_killed_amid_a_lookup(two_nodes, redis):
+    b = two_nodes[1]
+    redis.signal(signal.SIGSTOP)
+    call = Call()
+    since = b.kamailio.stray(call.cancel())
+    b.daemon.wait_report(strays=1)
+    redis.kill()
+    frame = b.kamailio.wait_sends(1)[0]
+    assert open_handover(frame)[0]['why'] == 'unavailable'
+    print(f'given back after {(frame.at - since) * 1000:.1f} ms')
+    assert frame.at - since < PROMISED + SLACK
+
+
+@pytest.mark.parametrize('method', ['CANCEL', 'ACK'])
+def test_hung(two_nodes, redis, method):
+    a, b = two_nodes
+    call = a.report_call()
+    redis.signal(signal.SIGSTOP)
+    try:
+        assert fallback(b, call.request(method)) > 0.1, 'a slow Redis is waited for (store_wait_ms)'
+    finally:
+        redis.signal(signal.SIGCONT)
+    wait_until(lambda: why_of_next(b, call.cancel()) == 'owner', 10, 'Redis to be asked again')
+
+
+def test_hung_for_long(two_nodes, redis):
+    """Longer than redis_timeout_ms and node_ttl_ms: connections are given up, nodes are not."""
+    a, b = two_nodes
+    call = a.report_call()
+    redis.signal(signal.SIGSTOP)
+    try:
+        b.daemon.wait_log('no answer in time')
+        b.daemon.wait_report(store='down')
+        assert fallback(b, call.cancel()) < PROMISED
+        late = Call()
+        a.kamailio.events(late.branch_event())
+    finally:
+        redis.signal(signal.SIGCONT)
+    wait_until(has_record(redis, late), 10, 'the record of what happened meanwhile')
+    b.daemon.wait_report(store='up')
+    assert why_of_next(b, late.cancel()) == 'owner'
+    assert not [f for f in b.kamailio.of_type('node') if not f['up']], 'a hung Redis is nobody\'s death'
+
+
+def test_restarts_empty(two_nodes, redis):
+    a, b = two_nodes
+    calls = [a.report_call() for _ in range(20)]
+    redis.restart()
+    for call in calls:
+        wait_until(has_record(redis, call), 10, 'live records to be written again')
+    wait_until(lambda: why_of_next(b, calls[0].cancel()) == 'owner', 10, 'lookups to work again')
+    wait_until(lambda: redis.do('SMEMBERS', 'kamsync:nodes') in ([b'1', b'2'], [b'2', b'1']), 5, 'both nodes')
+
+
+def test_events_while_redis_is_away(two_nodes, redis):
+    a = two_nodes[0]
+    redis.kill()
+    a.daemon.wait_report(store='down')
+    ended, lives = Call(), Call()
+    a.kamailio.events(ended.branch_event(), lives.branch_event(), ended.reply_event(200), lives.reply_event(180))
+    a.daemon.wait_report(events_reply=2)
+    redis.start()
+    wait_until(has_record(redis, lives), 10, 'the record')
+    assert json.loads(redis.do('GET', ended.key()))['done'] is True
+    assert json.loads(redis.do('GET', lives.key()))['state'] == 'ringing'
+    assert a.daemon.report()['puts'] == 2, 'nothing is written to a Redis that is away'
+
+
+def test_full_memory(make_node, redis):
+    node = make_node(1)
+    redis.do('CONFIG', 'SET', 'maxmemory-policy', 'noeviction')
+    redis.do('CONFIG', 'SET', 'maxmemory', '1')
+    call = Call()
+    node.kamailio.events(call.branch_event())
+    node.daemon.wait_log('redis refuses: OOM')
+    wait_until(lambda: node.daemon.report()['puts_failed'] >= 2, 10, 'it to be tried again')
+    assert not has_record(redis, call)()
+    redis.do('CONFIG', 'SET', 'maxmemory', '0')
+    wait_until(has_record(redis, call), 10, 'the record')
+    assert node.daemon.log().count('redis refuses') == 1, 'said once'
+
+
+def test_read_only_replica(make_redis, make_node, redis):
+    """A failover that the address has not followed yet; lookups work there, writes do not."""
+    node, master = make_node(1), make_redis(repl_diskless_sync_delay=0)
+    kept = node.report_call()
+    record = redis.do('GET', kept.key())
+    redis.do('REPLICAOF', '127.0.0.1', master.port)
+    wait_until(lambda: b'master_link_status:up' in redis.do('INFO', 'replication'), 10, 'the replica')
+    call = Call()
+    node.kamailio.events(call.branch_event())
+    node.daemon.wait_log('redis refuses: READONLY')
+    wait_until(lambda: node.daemon.report()['puts_failed'], 5, 'the record to be refused')
+    redis.do('REPLICAOF', 'NO', 'ONE')
+    wait_until(has_record(redis, call), 10, 'the record')
+    wait_until(lambda: redis.do('GET', kept.key()) == record, 10, 'the record that the sync deleted')
+
+
+@pytest.fixture
+def credentials(make_kamailio, make_daemon, tmp_path):
+    """A node of its own settings for Redis."""
+    def make(redis, user='', password=None, db=''):
+        (tmp_path / 'password').write_text((password or '') + '\n')
+        kamailio = make_kamailio().start()
+        return kamailio, make_daemon(kamailio, store=redis.url + db, redis_user=user, heartbeat_ms=100,
+                                     redis_password_file=tmp_path / 'password' if password else None).start()
+    return make
+
+
+def test_wrong_password(make_redis, credentials):
+    redis = make_redis(requirepass='right')
+    kamailio, daemon = credentials(redis, password='wrong')
+    daemon.wait_log('AUTH refused: WRONGPASS')
+    kamailio.wait_hello()
+    kamailio.stray(Call().cancel())
+    assert open_handover(kamailio.wait_sends(1)[0])[0]['why'] == 'unavailable'
+    redis.auth = ['right']
+    redis.do('CONFIG', 'SET', 'requirepass', 'wrong')
+    daemon.wait_report(store='up')
+    assert daemon.log().count('AUTH refused') <= 2, 'said once per connection, not per attempt'
+
+
+def test_no_password_where_one_is_needed(make_redis, credentials):
+    redis = make_redis(requirepass='right')
+    daemon = credentials(redis)[1]
+    daemon.wait_log('NOAUTH')
+    redis.auth = ['right']
+    redis.do('CONFIG', 'SET', 'requirepass', '')
+    redis.auth = None
+    daemon.wait_report(store='up')
+
+
+@pytest.mark.parametrize('password', ['right', 'with "quotes" \\ and % signs', SECRET])
+def test_password(make_redis, credentials, password):
+    daemon = credentials(make_redis(requirepass=password), password=password)[1]
+    daemon.wait_report(store='up')
+    assert password not in daemon.log()
+
+
+# What the documentation gives to administrators. Each of them is needed: see the test.
+RIGHTS = ['+ping', '+set', '+get', '+sadd', '+smembers', '+expire', '+scan', '+publish', '+subscribe']
+
+
+@pytest.fixture
+def acl(redis, credentials):
+    """A node whose Redis user has these rights, and has done all that a node does."""
+    def run(rights, db=''):
+        redis.do('ACL', 'SETUSER', 'kamsync', 'on', '>its-password', '~kamsync:*', '&kamsync:*', *rights)
+        kamailio, daemon = credentials(redis, 'kamsync', 'its-password', db)
+        call = Call()
+        kamailio.wait_hello()
+        kamailio.events(call.branch_event())
+        return kamailio, daemon, call
+    return run
+
+
+def denied(redis):
+    """Which commands Redis has denied."""
+    entries = [dict(zip(e[::2], e[1::2])) for e in redis.do('ACL', 'LOG')]
+    return {e[b'object'] for e in entries if e[b'reason'] != b'auth'}
+
+
+@pytest.mark.parametrize('db', ['', '/5'])
+def test_smallest_acl(redis, acl, db):
+    kamailio, daemon, call = acl(RIGHTS + (['+select'] if db else []), db)
+    daemon.wait_report(store='up', puts=1, puts_failed=0)
+    kamailio.stray(Call().cancel())
+    assert open_handover(kamailio.wait_sends(1)[0])[0]['why'] == 'unknown'
+    wait_until(lambda: redis.calls('smembers') > 2 and redis.calls('subscribe') and redis.calls('publish'), 5,
+               'all that a node does')
+    assert call.key() and denied(redis) == set()
+    assert 'refuses' not in daemon.log()
+
+
+@pytest.mark.parametrize('right', RIGHTS)
+def test_each_right_is_needed_and_missed_aloud(redis, acl, right):
+    daemon = acl([r for r in RIGHTS if r != right])[1]
+    wait_until(lambda: denied(redis) == {right[1:].encode()}, 5, lambda: f'denied: {denied(redis)}')
+    daemon.wait_log('NOPERM')

@@ -1,0 +1,223 @@
+"""Strays in a cluster of two: whose is it, and what comes of it?"""
+import json
+
+import pytest
+
+from fake_kamailio import DST, SRC
+from harness import run_kamsyncd, wait_until, without_takeover
+from sip import Call, check_adopted, open_handover
+
+PROMISED, SLACK = 0.300, 0.500  # a stray has its answer within 300 ms; machines that run tests may be slow
+
+
+def took(frame, since):
+    seconds = frame.at - since
+    print(f'the send frame came {seconds * 1000:.1f} ms after the stray')
+    assert seconds < PROMISED + SLACK
+    return seconds
+
+
+def check_handover(frame, via, to, why, message, src=SRC, dst=DST):
+    """The frame asks the node `via` to send the message to the node `to`, for that reason."""
+    assert (frame['to'], frame['sock']) == (to.sip, f'udp:{via.sip}')
+    fields, original = open_handover(frame)
+    assert fields == {'to': str(to.node), 'inc': to.inc, 'why': why, 'src': src, 'dst': dst}
+    assert original == message, 'the message must stay as it is, byte for byte'
+
+
+@pytest.mark.parametrize('method', ['CANCEL', 'ACK'])
+def test_goes_to_the_owner(two_nodes, redis, method):
+    a, b = two_nodes
+    call = a.report_call(486 if method == 'ACK' else 180)
+    message = call.request(method)
+    since = b.kamailio.stray(message)
+    frame = b.kamailio.wait_sends(1)[0]
+    took(frame, since)
+    check_handover(frame, b.kamailio, a.kamailio, 'owner', message)
+    b.daemon.wait_report(verdict_owner=1, strays=1)
+    b.daemon.wait_log(f'stray {method} verdict=owner owner=1 from={SRC}')
+
+
+def test_odd_bytes_stay_as_they_are(two_nodes, redis):
+    a, b = two_nodes
+    odd = Call(call_id='"o{d}d%20\\', display=b'\xff\xfeJ\xfcrgen',
+               header=b'X-Long : a\r\n\tfolded  \r\nx-kamsyncish: 1\r\nX-Empty:\r\n')
+    a.kamailio.events(odd.branch_event())
+    wait_until(lambda: redis.do('EXISTS', odd.key()), 5, 'the record')
+    message = odd.request('CANCEL', body=bytes(range(256)))
+    addresses = {'src': 'udp:[2001:db8::7]:5062', 'dst': 'udp:[2001:db8::5]:5060'}
+    b.kamailio.stray(message, **addresses)
+    check_handover(b.kamailio.wait_sends(1)[0], b.kamailio, a.kamailio, 'owner', message, **addresses)
+
+
+def test_unknown_is_given_back(two_nodes):
+    b = two_nodes[1]
+    message = Call().cancel()
+    since = b.kamailio.stray(message)
+    frame = b.kamailio.wait_sends(1)[0]
+    assert took(frame, since) > 0.15, 'the record may be late: it is waited for (lookup_ms)'
+    check_handover(frame, b.kamailio, b.kamailio, 'unknown', message)
+    b.daemon.wait_report(verdict_unknown=1)
+
+
+def test_record_comes_late(make_node, redis):
+    a, b = make_node(1), make_node(2, lookup_ms=280)
+    b.kamailio.wait_frame('node', id=1, up=1)
+    call = Call()
+    since = b.kamailio.stray(call.cancel())
+    b.daemon.wait_report(strays=1)
+    a.kamailio.events(call.branch_event())
+    frame = b.kamailio.wait_sends(1)[0]
+    took(frame, since)
+    check_handover(frame, b.kamailio, a.kamailio, 'owner', call.cancel())
+    assert b.daemon.report()['lookups'] > 1
+
+
+def test_ack_of_nobody_is_not_given_back(two_nodes):
+    """The script has routed it on already: it may be one for a 2xx."""
+    b = two_nodes[1]
+    b.kamailio.stray(Call().ack())
+    b.daemon.wait_report(verdict_unknown=1, waiting=0)
+    b.kamailio.stray(Call().cancel())
+    assert open_handover(b.kamailio.wait_sends(1)[0])[1].startswith(b'CANCEL ')
+    assert len(b.kamailio.of_type('send')) == 1
+
+
+def test_ack_whose_record_comes_late(make_node, redis):
+    a, b = make_node(1), make_node(2, lookup_ms=280)
+    b.kamailio.wait_frame('node', id=1, up=1)
+    call = Call()
+    b.kamailio.stray(call.ack())
+    wait_until(lambda: b.daemon.report()['lookups'] > 1, 5, 'the first lookups')
+    a.kamailio.events(call.branch_event(), call.reply_event(486))
+    check_handover(b.kamailio.wait_sends(1)[0], b.kamailio, a.kamailio, 'owner', call.ack())
+
+
+def test_owner_is_down(two_nodes, redis):
+    a, b = two_nodes
+    call = a.report_call(180)
+    answered = a.report_call(200)
+    a.kamailio.stop()
+    down = b.kamailio.wait_frame('node', id=1, up=0, timeout=1.5)  # long before node_ttl_ms
+    assert (down['sip'], down['inc']) == (a.kamailio.sip, a.kamailio.inc)
+    since = b.kamailio.stray(call.cancel())
+    frame = b.kamailio.wait_sends(1)[0]
+    assert took(frame, since) < PROMISED, 'no need to wait'
+    check_adopted(frame, call, call.cancel())
+    b.kamailio.stray(answered.cancel())
+    check_handover(b.kamailio.wait_sends(2)[1], b.kamailio, b.kamailio, 'done', answered.cancel())
+    b.daemon.wait_report(verdict_orphan=1, verdict_done=1, others=0)
+
+
+def test_owner_restarted(two_nodes, redis):
+    """The old incarnation's transactions are orphans, the new one's are not."""
+    a, b = two_nodes
+    old, before = a.report_call(), a.kamailio.inc
+    a.kamailio.restart()
+    b.kamailio.wait_frame('node', id=1, up=1, inc=a.kamailio.inc)
+    assert a.kamailio.inc != before
+    new = a.report_call()
+    b.kamailio.stray(old.cancel())
+    check_adopted(b.kamailio.wait_sends(1)[0], old, old.cancel())
+    b.kamailio.stray(new.cancel())
+    check_handover(b.kamailio.wait_sends(2)[1], b.kamailio, a.kamailio, 'owner', new.cancel())
+
+
+def test_owner_back_with_the_same_incarnation(two_nodes, redis):
+    """Only the link broke: Kamailio lives, and so do its transactions."""
+    a, b = two_nodes
+    call = a.report_call()
+    a.kamailio.close_connection()
+    b.kamailio.wait_frame('node', id=1, up=0)
+    b.kamailio.wait_frame('node', id=1, up=1, count=2)
+    b.kamailio.stray(call.cancel())
+    check_handover(b.kamailio.wait_sends(1)[0], b.kamailio, a.kamailio, 'owner', call.cancel())
+    a.kamailio.wait_hello(count=2)
+    a.kamailio.events(call.reply_event(200))
+    wait_until(lambda: json.loads(redis.do('GET', call.key()))['done'], 5, 'the daemon to know its call still')
+
+
+def test_owner_host_died(make_node, redis):
+    """Nobody announces that: the heartbeat ends."""
+    a = make_node(1, **without_takeover())
+    b = make_node(2, heartbeat_ms=100, node_ttl_ms=600, **without_takeover())
+    b.kamailio.wait_frame('node', id=1, up=1)
+    call = a.report_call()
+    a.daemon.kill()
+    b.kamailio.wait_frame('node', id=1, up=0)
+    b.daemon.wait_log('node 1 (kamsyncd1) at 192.0.2.1:5060 is lost')
+    b.kamailio.stray(call.cancel())
+    check_adopted(b.kamailio.wait_sends(1)[0], call, call.cancel())
+    a.daemon.popen = None  # nothing left to end in order
+    a.kamailio.stop()
+
+
+def test_daemon_restarts(two_nodes, redis):
+    """kamsyncd stops in order: Kamailio and its transactions live on, so nobody is told that the node is down."""
+    a, b = two_nodes
+    call = a.report_call()
+    a.daemon.stop()
+    a.daemon.start()
+    a.daemon.wait_report(kamailio='up', others=1)
+    a.kamailio.wait_frame('node', id=2, up=1, count=2)
+    b.kamailio.stray(call.cancel())
+    check_handover(b.kamailio.wait_sends(1)[0], b.kamailio, a.kamailio, 'owner', call.cancel())
+    assert not [f for f in b.kamailio.of_type('node') if f['up'] == 0]
+
+
+def test_new_secret_proves_the_next_handover(two_nodes, redis):
+    a, b = two_nodes
+    call = a.report_call()
+    b.daemon.write_secret('another-secret-of-the-cluster')
+    b.daemon.reload()
+    b.kamailio.wait_hello(count=2)
+    b.kamailio.stray(call.cancel())
+    assert open_handover(b.kamailio.wait_sends(1)[0], 'another-secret-of-the-cluster')[0]['why'] == 'owner'
+    b.kamailio.wait_frame('node', id=1, up=1, count=2)  # hello made the script forget its table
+
+
+def test_two_nodes_with_the_same_id(make_kamailio, make_node, make_daemon, redis):
+    node = make_node(1)
+    twin = make_kamailio(1, sip='192.0.2.99:5060').start()
+    daemon = make_daemon(twin, store=redis.url, heartbeat_ms=200, node_ttl_ms=2000).start()
+    daemon.wait_log('node id 1 is used twice: here and at 192.0.2.1:5060 (kamsyncd1): set server_id')
+    node.daemon.wait_log('node id 1 is used twice: here and at 192.0.2.99:5060 (kamsyncd2)')
+
+
+@pytest.mark.parametrize('name', ['J\udcfcrgen', 'ä' * 40, 'x' * 200], ids=['no UTF-8', 'umlauts', 'long'])
+def test_odd_names(make_node, make_kamailio, make_daemon, redis, name):
+    """A name that cannot be told to others is refused, or is made one that can: a node must not be invisible."""
+    b = make_node(2)
+    odd = make_daemon(make_kamailio(1).start(), store=redis.url)
+    odd.options['name'] = name
+    odd.write_config()
+    if run_kamsyncd('-c', odd.conf_path, '--check').returncode == 0:
+        odd.start()
+        b.kamailio.wait_frame('node', id=1, up=1)
+
+
+@pytest.mark.parametrize('message', [b'CANCEL', b'\x00' * 100, b'CANCEL sip:b SIP/2.0\r\nCall-ID: x\r\n\r\n'],
+                         ids=['a word', 'zeros', 'no Via'])
+def test_no_sip(two_nodes, message):
+    """It cannot be looked up, and costs only itself."""
+    b = two_nodes[1]
+    b.kamailio.stray(message)
+    b.daemon.wait_report(strays=1, frames_bad=1)
+    good = Call().cancel()
+    b.kamailio.stray(good)
+    check_handover(b.kamailio.wait_sends(1)[0], b.kamailio, b.kamailio, 'unknown', good)
+    assert b.kamailio.wait_frame('ack', strays=2)
+
+
+def test_record_that_is_none(two_nodes, redis):
+    """Somebody else's hand in Redis must not hurt."""
+    b = two_nodes[1]
+    calls = [Call() for _ in range(3)]
+    for call, value in zip(calls, ('no json', '{"owner":"x"}', '[' * 5000)):
+        redis.do('SET', call.key(), value)
+        b.kamailio.stray(call.cancel())
+    redis.do('SET', 'kamsync:node:7', 'garbage')
+    redis.do('SADD', 'kamsync:nodes', '7', '8')
+    redis.do('PUBLISH', 'kamsync:nodes', '{"id":-1}')
+    assert {open_handover(f)[0]['why'] for f in b.kamailio.wait_sends(3)} == {'unknown'}
+    b.daemon.wait_log('a node record in the store is not understood')
