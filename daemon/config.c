@@ -48,6 +48,9 @@ static const struct option options[] = {
     TEXT(log_level, "info", true, "error, warn, info or debug"),
     TEXT(redis_user, "", false, "Redis ACL user; empty: the default user"),
     TEXT(redis_password_file, "", false, "file with the Redis password"),
+    TEXT(ready_file, "", false,
+         "a file that is there while this node should get calls: Kamailio answers, and it is not drained (SIGUSR2); "
+         "let your routing daemon withdraw the anycast address when it is gone"),
     {"redis_timeout_ms", KIND_NUMBER, offsetof(struct config, redis_timeout_ms), "1000", 100, 60000, false,
      "no answer from Redis for so long: connect again"},
     NUMBER(heartbeat_ms, 1000, 100, 60000, "how often this node tells the others that it lives"),

@@ -12,6 +12,7 @@ struct config {
     char *kamailio, *store, *name, *log_level; /* texts are owned */
     char *secret_file, *old_secret_file;
     char *redis_user, *redis_password_file;
+    char *ready_file;
     int64_t redis_timeout_ms;
     int64_t heartbeat_ms, node_ttl_ms, hang_ms;
     int64_t lookup_ms, store_wait_ms;

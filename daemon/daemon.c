@@ -5,9 +5,11 @@
  * Before the loop waits, on_prepare() lets the engine write all that this turn changed, in one pipeline. */
 #include "daemon.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "io/evapi.h"
 #include "io/store.h"
@@ -15,8 +17,8 @@
 
 #define STOP_MS 2000 /* how long an orderly end waits for the store */
 
-enum { SIGNALS = 4 };
-static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+enum { SIGNALS = 5 };
+static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 
 struct daemon {
     uv_loop_t loop;
@@ -28,6 +30,8 @@ struct daemon {
     uv_prepare_t prepare;
     uv_timer_t timer;
     uv_signal_t signals[SIGNALS];
+    bool ready;      /* ready_file is there */
+    bool drained;    /* no new calls, please: SIGUSR2 */
     int64_t stop_ms; /* when an orderly end gives up waiting; 0 while running */
     bool closed;
 };
@@ -241,10 +245,11 @@ static void show(struct daemon *d)
     struct engine_status s;
 
     engine_status(d->engine, &s);
-    log_printf(
-        LOG_LEVEL_INFO,
-        "status: node=%d kamailio=%s store=%s transactions=%zu unwritten=%zu lookups=%zu takeovers=%zu others=%zu",
-        s.node, s.link ? "up" : "down", s.store ? "up" : "down", s.txns, s.dirty, s.strays, s.takeovers, s.nodes);
+    log_printf(LOG_LEVEL_INFO,
+               "status: node=%d kamailio=%s store=%s drained=%s transactions=%zu unwritten=%zu lookups=%zu "
+               "takeovers=%zu others=%zu",
+               s.node, s.link ? "up" : "down", s.store ? "up" : "down", d->drained ? "yes" : "no", s.txns, s.dirty,
+               s.strays, s.takeovers, s.nodes);
 #define SHOW(name, help) log_printf(LOG_LEVEL_INFO, "counter: %s %" PRIu64 " (%s)", #name, c->name, help);
     COUNTERS(SHOW)
 #undef SHOW
@@ -281,6 +286,31 @@ static bool all_written(struct daemon *d)
     return !s.store || (s.dirty == 0 && s.puts == 0);
 }
 
+static void set_ready(struct daemon *d, bool ready)
+{
+    const char *path = d->config.ready_file;
+    FILE *f;
+
+    if (!*path || ready == d->ready)
+        return;
+    d->ready = ready;
+    f = ready ? fopen(path, "we") : NULL;
+    if (f)
+        fclose(f);
+    if (ready ? !f : unlink(path) < 0)
+        log_printf(LOG_LEVEL_ERROR, "ready_file '%s': %s", path, strerror(errno));
+    log_printf(LOG_LEVEL_INFO, "this node is %s for new calls", ready ? "ready" : "not ready");
+}
+
+/* While drained a node goes on with the calls that it has; strays still find it. */
+static void show_readiness(struct daemon *d)
+{
+    struct engine_status s;
+
+    engine_status(d->engine, &s);
+    set_ready(d, s.up && !d->drained && !d->stop_ms);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct daemon *d = timer->data;
@@ -293,6 +323,7 @@ static void on_prepare(uv_prepare_t *prepare)
     struct daemon *d = prepare->data;
 
     engine_flush(d->engine, now(d));
+    show_readiness(d);
     if (d->stop_ms && (all_written(d) || now(d) >= d->stop_ms))
         close_all(d);
     else
@@ -307,6 +338,8 @@ static void on_signal(uv_signal_t *handle, int number)
         reload(d);
     else if (number == SIGUSR1)
         show(d);
+    else if (number == SIGUSR2)
+        d->drained = !d->drained;
     else if (!d->stop_ms)
         stop(d);
     else

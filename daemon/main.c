@@ -18,7 +18,8 @@ static void usage(FILE *out)
         "  -h, --help          this text\n"
         "  -V, --version       the version\n\n"
         "Signals: SIGTERM, SIGINT: write what is unwritten and end (twice: end now). SIGHUP: read the settings\n"
-        "again; when they are wrong the old ones stay. SIGUSR1: log the status and all counters.\n\n"
+        "again; when they are wrong the old ones stay. SIGUSR1: log the status and all counters. SIGUSR2: drain\n"
+        "this node (see ready_file), and again: no longer.\n\n"
         "Settings, one 'option = value' a line, # for comments:\n");
     config_help(out);
 }

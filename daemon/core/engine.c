@@ -462,6 +462,7 @@ void engine_status(const struct engine *e, struct engine_status *status)
         .node = e->self.id,
         .inc = e->self.inc,
         .link = e->hello,
+        .up = e->self.up,
         .store = e->store_up,
         .txns = e->txns.count,
         .dirty = e->txns.dirty_count,

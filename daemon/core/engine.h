@@ -77,7 +77,7 @@ int engine_link_data(struct engine *e, const char *p, size_t n, int64_t now);
 void engine_store_up(struct engine *e, int64_t now);
 void engine_store_down(struct engine *e, int64_t now);
 void engine_put_done(struct engine *e, bool ok, int64_t now);
-void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span record, int64_t now);
+void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now);
 /* holder is the value that stands there already when the claim is lost. */
 void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now);
 void engine_scan_key(struct engine *e, const char *key);
@@ -97,6 +97,7 @@ struct engine_status {
     int node;           /* id, 0 before the first hello */
     const char *inc;    /* valid until the next call */
     bool link, store;   /* connected */
+    bool up;            /* Kamailio answers */
     size_t txns, dirty; /* own transactions, and those whose record waits to be written */
     size_t puts;        /* records under way to the store */
     size_t takeovers;   /* orphans that are being taken over, or wait for it */

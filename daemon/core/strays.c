@@ -61,7 +61,7 @@ static void stray_free(struct stray *s)
 static void stray_end(struct engine *e, struct stray *s)
 {
     DL_DELETE(e->strays, s);
-    HASH_DELETE(hh, e->strays_by_token, s);
+    HASH_DELETE(hh, e->strays_by_token, s); /* NOLINT(clang-analyzer-*): uthash */
     e->stray_count--;
     stray_free(s);
 }

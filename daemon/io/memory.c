@@ -31,7 +31,7 @@ static struct entry *find(struct memory *m, const char *key)
 
 static void drop(struct memory *m, struct entry *x)
 {
-    HASH_DEL(m->entries, x);
+    HASH_DEL(m->entries, x); /* NOLINT(clang-analyzer-*): uthash */
     free(x->key);
     free(x->value);
     free(x);
@@ -44,7 +44,7 @@ static struct entry *add(struct memory *m, const char *key)
     if (x)
         x->key = span_dup(span_of(key));
     if (x && x->key) {
-        HASH_ADD_KEYPTR(hh, m->entries, x->key, strlen(x->key), x);
+        HASH_ADD_KEYPTR(hh, m->entries, x->key, strlen(x->key), x); /* NOLINT(clang-analyzer-*): uthash */
         if (x->hh.tbl)
             return x;
     }
