@@ -25,10 +25,11 @@ class Node:
         self.ip, self.ip6 = self.lab.address(name), self.lab.address(name, 6)
         self.directory = self.lab.new_directory(f'{name}-kamsync')
         self.kamailio = self.kamsyncd = None
+        self.log_start = 0  # where this start of kamsyncd begins in the log
 
     def start(self):
         self.start_kamailio()
-        if self.cluster.kamsync:
+        if self.cluster.kamsync and self.cluster.daemons:
             self.start_kamsyncd()
 
     def start_kamailio(self):
@@ -38,7 +39,8 @@ class Node:
                    'LAB_GATEWAY6': f'"[{self.lab.address("gateway", 6)}]"', 'LOGLEVEL': self.cluster.log_level}
         if not self.cluster.kamsync:
             defines['WITHOUT_KAMSYNC'] = None
-        self.kamailio = self.lab.kamailio(self.name, self.cluster.config, defines,
+        self.kamailio = self.lab.kamailio(self.name, self.cluster.config, {**defines, **self.cluster.defines},
+                                          shared_mb=self.cluster.shared_mb,
                                           args=[f'--substdef=!KAMSYNC_ROUTING!{self.cluster.routing}!g'])
 
     def configure(self, **settings):
@@ -53,12 +55,17 @@ class Node:
 
     def start_kamsyncd(self, **settings):
         self.configure(**settings)
+        self.log_start = len(self.kamsyncd.log()) if self.kamsyncd else 0
         self.kamsyncd = self.lab.start(self.name, 'kamsyncd', [KAMSYNCD, '-c', f'{self.directory}/kamsyncd.conf'])
 
     def stop_kamsyncd(self):
         """An orderly end; returns the exit status."""
         self.kamsyncd.signal(15)
         return self.kamsyncd.wait(10)
+
+    def log(self):
+        """What kamsyncd has logged since it was last started."""
+        return self.kamsyncd.log()[self.log_start:]
 
     def counters(self):
         """kamsyncd's counters, as it logs them on SIGUSR1."""
@@ -75,15 +82,21 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, lab, nodes=None, kamsync=True, config=CONFIG, routing=ROUTING, log_level=2, **settings):
+    node_class = Node
+
+    def __init__(self, lab, nodes=None, kamsync=True, config=CONFIG, routing=ROUTING, log_level=2,
+                 daemons=True, defines=(), shared_mb=64, **settings):
+        """daemons=False: Kamailio with kamsync.cfg, and no kamsyncd beside it yet.
+        defines: more of them for Kamailio, as in Lab.kamailio(); settings: options of kamsyncd."""
         self.lab, self.kamsync, self.settings, self.log_level = lab, kamsync, settings, log_level
-        self.config, self.routing, self.secret = config, routing, SECRET
+        self.config, self.routing, self.secret, self.daemons = config, routing, SECRET, daemons
+        self.defines, self.shared_mb = dict(defines), shared_mb
         self.nodes = tuple(nodes or lab.nodes)
         self.redis = lab.redis() if kamsync else None
-        self.node = {name: Node(self, name, number) for number, name in enumerate(self.nodes, 1)}
+        self.node = {name: self.node_class(self, name, number) for number, name in enumerate(self.nodes, 1)}
         for node in self.node.values():
             node.start()
-        if kamsync:
+        if kamsync and daemons:
             self.wait_connected()
 
     def __getitem__(self, name):
@@ -92,8 +105,8 @@ class Cluster:
     def wait_connected(self, timeout=10):
         """Until every Kamailio knows of every other node."""
         def all_know_all():
-            return all(len(re.findall(r'is up, incarnation', node.kamsyncd.log())) >= len(self.nodes) - 1
-                       and 'Kamailio is node' in node.kamsyncd.log() for node in self.node.values())
+            return all(len(re.findall(r'is up, incarnation', node.log())) >= len(self.nodes) - 1
+                       and 'Kamailio is node' in node.log() for node in self.node.values())
         wait_until(all_know_all, timeout, 'all nodes know each other')
 
     def records(self, pattern='kamsync:tx:*'):

@@ -7,6 +7,7 @@ From the command line:
     ./random_table.py --calls 400 --seed 7                    # plain Kamailio
     ./random_table.py --steer a                               # no anycast flaps
     ./random_table.py --cluster mymodule:start_cluster        # any other nodes
+    ./random_table.py --both --calls 2000 --seed 7            # with kamsync, and without
 
 start_cluster(lab) starts the nodes and returns an object with .lab and
 .nodes, such as plain.Cluster.  Forked calls need a routing that sends what is
@@ -93,11 +94,12 @@ class Table:
 
 
 def run_table(cluster, calls=2000, rate=200, seed=1, policy=None, kinds=KINDS,
-              gateways=True):
+              gateways=True, recv_timeout=8000):
     """Place the calls, steer them, return the Table.
 
     policy: instead of at_random(seed, cluster.nodes); gateways=False: they
-    run already, on GATEWAY_PORTS.
+    run already, on GATEWAY_PORTS; recv_timeout: ms that a caller waits for
+    an answer before the call counts as failed.
     """
     lab = cluster.lab
     lab.steer(policy or at_random(seed, cluster.nodes))
@@ -105,7 +107,7 @@ def run_table(cluster, calls=2000, rate=200, seed=1, policy=None, kinds=KINDS,
     share = calls // len(kinds)
     callers = [Caller(lab, kind.scenario, calls=share, dial=kind.dial,
                       rate=max(1, rate // len(kinds)),
-                      timeout=calls // rate + 60) for kind in kinds]
+                      timeout=calls // rate + 60, recv_timeout=recv_timeout) for kind in kinds]
     for caller in callers:
         caller.wait()
     _wait_for_gateways(lab.trace, kinds, callers)
@@ -114,6 +116,39 @@ def run_table(cluster, calls=2000, rate=200, seed=1, policy=None, kinds=KINDS,
     lab.check()
     return Table(seed, [Row(kind, lab.trace, caller.call_ids)
                         for kind, caller in zip(kinds, callers)])
+
+
+def side_by_side(with_, without):
+    """Both tables as one block of text, for people."""
+    heads = ('ended, caller', 'ended, gateway', 'retransmissions')
+    line = '{:<10}{:>6}' + 2 * ('  |' + '{:>15}{:>16}{:>17}')
+    rows = [(row.kind.name, *row.values, *other.values[1:]) for row, other in zip(with_.rows, without.rows)]
+    total = ('all', *(sum(column) for column in list(zip(*rows))[1:]))
+    return '\n'.join([
+        f'every packet to a node chosen at random, seed {with_.seed} '
+        '(without kamsync a caller waits 2 s for each answer, then gives up)',
+        '{:<16}  |{:^48}  |{:^48}'.format('', 'with kamsync', 'without kamsync'),
+        line.format('', 'calls', *heads, *heads)] + [line.format(*row) for row in (*rows, total)])
+
+
+def run_both(calls=2000, rate=200, seed=1):
+    """The same calls, steered alike, on the same nodes with and without kamsync.
+
+    Without it many calls would go on retransmitting for 32 s and more. What
+    has no answer after 2 s will get none, so the callers do not wait longer;
+    the retransmissions that are counted are those of this short time.
+    """
+    from cluster import Cluster   # not needed for plain nodes, and wants more
+    tables = []
+    for kamsync, patience in ((True, 8000), (False, 2000)):
+        with Lab() as lab:
+            cluster = Cluster(lab, kamsync=kamsync, log_level=0)
+            tables.append(run_table(cluster, calls, rate, seed, recv_timeout=patience))
+            if not tables[0].ok and kamsync:
+                for call_id in tables[0].bad_calls()[:3]:
+                    print(f'{call_id}\n{lab.trace.show(call_id)}')
+            cluster.stop()
+    return tables
 
 
 def _wait_for_gateways(trace, kinds, callers):
@@ -156,7 +191,13 @@ def main():
     options.add_argument('--cluster', default='plain:plain_cluster')
     options.add_argument('--show', type=int, default=2,
                          help='so many bad calls packet by packet')
+    options.add_argument('--both', action='store_true',
+                         help='with kamsync and without it, side by side')
     args = options.parse_args()
+    if args.both:
+        with_, without = run_both(args.calls, args.rate, args.seed)
+        print(side_by_side(with_, without))
+        return 0 if with_.ok else 1
     module, function = args.cluster.split(':')
     start_cluster = getattr(importlib.import_module(module), function)
     with Lab() as lab:

@@ -1,0 +1,228 @@
+#!/usr/bin/python3
+"""kamsync in a minute, on real Kamailio nodes, as a story: ./dev demo
+
+    demo.py PATH_TO_KAMSYNCD
+
+Everything happens in network namespaces of its own, which are gone in the end. The exit status is 0 only if the
+packets on the wire bear the story out."""
+import json
+import os
+import re
+import shutil
+import sys
+import textwrap
+
+import cluster as clusters
+from lab import ANYCAST, Lab
+from proc import LabError, wait_until
+from ringing import Ringing
+from sipp import Gateway
+
+NEEDED = ('ip', 'kamailio', 'redis-server', 'redis-cli', 'sipp')
+RINGS_ON = 2.0  # seconds to watch a phone that nobody stops
+
+
+class StoryError(Exception):
+    """What the packets say is not what the story tells."""
+
+
+# ---- telling ----
+
+def say(text='', indent=2):
+    for line in text.splitlines() or ['']:
+        print(textwrap.fill(line, 100, initial_indent=' ' * indent, subsequent_indent=' ' * (indent + 2),
+                            break_long_words=False, break_on_hyphens=False), flush=True)
+
+
+def title(text):
+    bold, plain = ('\033[1m', '\033[0m') if sys.stdout.isatty() else ('', '')
+    print(f'\n{bold}{text}{plain}', flush=True)
+
+
+def ms(seconds):
+    return f'{1000 * seconds:.1f} ms'
+
+
+def must(condition, what):
+    if not condition:
+        raise StoryError(what)
+
+
+# ---- what scenes have in common ----
+
+def introduce(lab):
+    say(f'anycast address {ANYCAST}:5060, announced by two nodes:')
+    say(f'node a  {lab.address("a")}     node b  {lab.address("b")}', 4)
+    say(f'caller  {lab.address("caller")}    gateway {lab.address("gateway")}    Redis {lab.address("store")}', 4)
+
+
+def route_to(lab, node):
+    """A real route of the caller's host: what the network does when anycast moves."""
+    lab.route('caller', node)
+    say(f'caller$ ip route replace {ANYCAST}/32 via {lab.address(node)}      (node {node})', 4)
+
+
+def dial(lab):
+    """The caller dials, the gateway rings. Both by way of node a."""
+    say('The network takes both to node a:')
+    route_to(lab, 'a')
+    lab.route('gateway', 'a')
+    call = Ringing(lab, 'demo')
+    [call_id] = call.call_ids
+    packets = lab.trace.of(call_id)
+    begun = packets[0].time
+    first(packets, 'INVITE from node a', side='gateway', kind='INVITE', outgoing=False, node='a')
+    say(f'The caller dials: INVITE sip:ring1@{ANYCAST}, Call-ID {call_id}')
+    say(f'Node a sends it to the gateway, which rings: 180 at the caller after '
+        f'{ms(call.replies(call_id, "180")[0].time - begun)}')
+    return call, call_id
+
+
+def move_and_hang_up(lab, call):
+    say('The anycast route moves, in the middle of the call:')
+    route_to(lab, 'b')
+    say('The caller hangs up: CANCEL. It goes to node b, which knows nothing of this call.')
+    call.cancel()
+
+
+def first(packets, what, **wanted):
+    """The first packet that has these attributes."""
+    for packet in packets:
+        if all(getattr(packet, name) == value for name, value in wanted.items()):
+            return packet
+    raise StoryError(f'{what}: no such packet')
+
+
+# ---- scenes: each is a function of the lab, has a lab of its own, and raises if its story is not true ----
+
+def cancel_on_the_other_node(lab):
+    """CANCEL on the other node"""
+    cluster = clusters.Cluster(lab)
+    Gateway(lab)
+    introduce(lab)
+    call, call_id = dial(lab)
+    show_record(lab, cluster, call_id)
+    move_and_hang_up(lab, call)
+    call.wait_ended('a')
+    show_verdict(lab, cluster, call_id)
+    packets = lab.trace.of(call_id)
+    begun = first(packets, 'CANCEL to node b', side='caller', kind='CANCEL', outgoing=True, node='b').time
+    for what, wanted in (
+            ('The gateway gets the CANCEL', {'side': 'gateway', 'kind': 'CANCEL', 'outgoing': False, 'node': 'a'}),
+            ('The caller gets 200 for it', {'side': 'caller', 'kind': '200', 'outgoing': False, 'node': 'a'}),
+            ('The caller gets 487: the call is over', {'side': 'caller', 'kind': '487', 'outgoing': False, 'node': 'a'})):
+        packet = first(packets, what, **wanted)
+        must(packet.source[0] == ANYCAST, f'{what}: from {packet.source}')
+        say(f'{what}, from {ANYCAST}, sent by node a: after {ms(packet.time - begun)}')
+    show_no_repetition(lab, call_id)
+    say('The phone has stopped ringing.')
+    cluster.stop()
+
+
+def show_record(lab, cluster, call_id):
+    def find():
+        return [(key, record) for key, record in cluster.records().items()
+                if call_id in key and record['state'] == 'ringing']
+    [(key, record)] = wait_until(find, 3, 'the record in Redis')
+    say('Redis has this record of it now; look at one like it in a cluster of yours with:')
+    say(f"redis-cli get '{key}' | jq", 4)
+    [branch] = record['branches']
+    for name, value in (('owner', f'{record["owner"]} (node a), its incarnation is {record["inc"]}'),
+                        ('state', f'{record["state"]} ({record["code"]})'),
+                        ('caller', f'{record["src"]} on {record["dst"]}'),
+                        ('branch', f'{branch["i"]} to {branch["to"]} from {branch["sock"]}, last reply {branch["code"]}'),
+                        ('req', f'{len(record["req"])} bytes: the INVITE as it came in' if 'req' in record else None)):
+        if value:
+            say(f'{name:<7} {value}', 6)
+
+
+def show_verdict(lab, cluster, call_id):
+    line = wait_until(lambda: re.search(rf'stray CANCEL (verdict=\S+ owner=\S+).*?(waited=\S+) call-id={re.escape(call_id)}',
+                                        cluster['b'].log()), 3, 'a verdict of b')
+    must(line[1] == 'verdict=owner owner=1', f'the verdict of node b is {line[1]}')
+    say('Its Kamailio gives it to the kamsyncd beside it, which looks it up in Redis and logs:')
+    say(f'stray CANCEL {line[1]} {line[2]}', 4)
+    say(f'It is handed over, byte for byte, to {lab.address("a")}:5060: node a takes it as if the network had brought it.')
+
+
+def show_no_repetition(lab, call_id):
+    """An ACK that had not reached node a would show as a second 487 after 0.5 s."""
+    wait_until(lambda: 'ACK' in lab.trace.sent_by('caller', call_id), 1, 'the ACK in the trace')
+    first(lab.trace.of(call_id), 'ACK to node b', side='caller', kind='ACK', outgoing=True, node='b')
+    try:
+        again = wait_until(lab.trace.repeated, 0.7, 'repetitions')
+    except LabError:
+        say('The caller\'s ACK goes to node b, too, and is handed over the same way: nothing was sent twice.')
+        return
+    raise StoryError(f'sent twice: {again}')
+
+
+def the_same_without_kamsync(lab):
+    """The same without kamsync"""
+    clusters.Cluster(lab, kamsync=False)
+    Gateway(lab)
+    introduce(lab)
+    call, call_id = dial(lab)
+    move_and_hang_up(lab, call)
+    try:
+        call.peer.expect('SIP/2.0 200', 0.5)
+    except AssertionError:
+        say('No answer. After 0.5 s it is sent again, as SIP demands; to node b again.')
+        call.cancel()
+    try:
+        call.peer.expect('SIP/2.0 200', RINGS_ON - 0.5)
+    except AssertionError:
+        pass
+    got = lab.trace.received_by('gateway', call_id)
+    must(got == ['INVITE'] and not call.replies(call_id, '487'), f'without kamsync the gateway got {got}')
+    say(f'{RINGS_ON:.0f} s after the first CANCEL the caller has no answer, the gateway has got nothing but the INVITE, '
+        'and the phone rings on.')
+
+
+SCENES = (cancel_on_the_other_node, the_same_without_kamsync)
+
+
+# ---- the run ----
+
+def show_logs(lab):
+    for proc in lab.procs:
+        if not proc.name.startswith('gateway'):
+            print(proc.tail(15), file=sys.stderr)
+
+
+def play(number, scene):
+    """True if the story was borne out."""
+    title(f'Scene {number}: {scene.__doc__}')
+    with Lab(nodes='ab') as lab:
+        try:
+            scene(lab)
+            return True
+        except (StoryError, LabError, AssertionError, json.JSONDecodeError) as error:
+            print(f'\nThis went wrong: {error}', file=sys.stderr)
+            for call_id in lab.trace.call_ids():
+                print(f'{call_id}\n{lab.trace.show(call_id)}', file=sys.stderr)
+            show_logs(lab)
+            return False
+
+
+def main():
+    if len(sys.argv) > 2 or sys.argv[1:] in (['-h'], ['--help']):
+        print(__doc__)
+        return 2
+    if sys.argv[1:]:
+        clusters.KAMSYNCD = os.path.abspath(sys.argv[1])
+    missing = [program for program in NEEDED if not shutil.which(program)]
+    missing += [] if os.access(clusters.KAMSYNCD, os.X_OK) else [clusters.KAMSYNCD]
+    missing += [] if os.geteuid() == 0 else ['root']
+    if missing:
+        print(f'demo: needs {", ".join(missing)}', file=sys.stderr)
+        return 1
+    outcomes = [play(number, scene) for number, scene in enumerate(SCENES, 1)]
+    return 0 if all(outcomes) else 1
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,102 @@
+"""A Python program in kamsyncd's place, for what kamsyncd itself never does.
+
+    client = EvapiClient(lab, 'a')       # connected, has said hello
+    n = client.next_n()
+    client.write(harmless(n))
+    client.wait_acked(n)
+"""
+import json
+import select
+import socket
+import time
+
+import netns
+from proc import wait_until
+
+PORT = 8448
+
+
+class EvapiClient:
+    def __init__(self, lab, node):
+        self.namespace = lab.namespace(node)
+        # evapi listens a moment after the SIP port is open
+        self.sock = wait_until(lambda: netns.inside(self.namespace, self._connect), 5, 'evapi listens')
+        self._rest, self._last_n = b'', 0
+        self.acked, self.others = set(), []
+        hello = self.next_n()
+        self.write(frame({'t': 'hello', 'n': hello, 'tag': 'python', 'secret': 's' * 20, 'old_secret': ''}))
+        assert self.wait_acked(hello), 'Kamailio did not answer hello'
+
+    @staticmethod
+    def _connect():
+        try:
+            sock = socket.create_connection(('127.0.0.1', PORT), timeout=5)
+        except ConnectionRefusedError:
+            return None
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def next_n(self):
+        self._last_n += 1
+        return self._last_n
+
+    def write(self, data):
+        self.sock.sendall(data)
+
+    def read(self, timeout):
+        """Takes in what Kamailio has sent; False when nothing came in time."""
+        if not select.select([self.sock], [], [], timeout)[0]:
+            return False
+        data = self.sock.recv(1 << 16)
+        # evapi leaves Nagle's algorithm on; the option does not last (daemon/io/evapi.c does the same)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if not data:
+            raise ConnectionError('Kamailio closed the connection')
+        self._rest += data
+        while (payload := self._take()) is not None:
+            message = json.loads(payload)
+            if message['t'] == 'ack':
+                self.acked.add(message['n'])
+            else:
+                self.others.append(message)
+        return True
+
+    def _take(self):
+        head, colon, body = self._rest.partition(b':')
+        if not colon or len(body) <= int(head):
+            return None
+        self._rest = body[int(head) + 1:]
+        return body[:int(head)]
+
+    def wait_acked(self, n, timeout=2):
+        """Was it acknowledged in time?"""
+        deadline = time.monotonic() + timeout
+        while n not in self.acked and (left := deadline - time.monotonic()) > 0:
+            self.read(left)
+        return n in self.acked
+
+    def wait_until_read(self):
+        """Until Kamailio's process has taken all that was written out of its socket, so that the next write is another
+        read there."""
+        mine = self.sock.getsockname()
+
+        def waiting():
+            for line in netns.read_proc_net(self.namespace, 'tcp').splitlines()[1:]:
+                _, local, remote, _, queues = line.split()[:5]
+                if (local.endswith(f':{PORT:04X}') and remote.endswith(f':{mine[1]:04X}')):
+                    return int(queues.split(':')[1], 16)
+            raise ConnectionError('the connection is gone')
+        wait_until(lambda: waiting() == 0, 2, 'Kamailio reads', every=0.001)
+
+    def close(self):
+        self.sock.close()
+
+
+def frame(message):
+    payload = json.dumps(message, separators=(',', ':')).encode()
+    return b'%d:%s,' % (len(payload), payload)
+
+
+def harmless(n, pad=0):
+    """A frame that Kamailio carries out and acknowledges: a node that nobody knows is down."""
+    return frame({'t': 'node', 'n': n, 'id': 99, 'sip': '203.0.113.9:5060', 'inc': 'x' * pad + '1', 'up': 0})

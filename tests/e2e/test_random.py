@@ -1,0 +1,41 @@
+"""Every packet to a random node: with kamsync each call ends as it should; without it, on the same nodes with the same
+choices, many do not.
+
+    KAMSYNC_SEED=7          repeats a run; without it each run has a seed of its own, which it prints
+    KAMSYNC_TABLE=FILE      writes the table there"""
+import os
+import secrets
+
+import pytest
+
+from random_table import run_both, side_by_side
+
+CALLS = 2000
+
+
+@pytest.fixture(scope='module')
+def tables(pytestconfig):
+    seed = os.environ.get('KAMSYNC_SEED') or secrets.token_hex(4)
+    print(f'seed {seed}')
+    with_, without = run_both(CALLS, seed=seed)
+    text = side_by_side(with_, without)
+    capture = pytestconfig.pluginmanager.getplugin('capturemanager')
+    with capture.global_and_fixture_disabled():  # people shall see it, whatever comes of the tests
+        print(f'\n{text}')
+    if os.environ.get('KAMSYNC_TABLE'):
+        with open(os.environ['KAMSYNC_TABLE'], 'w') as file:
+            file.write(text + '\n')
+    return with_, without
+
+
+def test_with_kamsync_every_call_ends_as_it_should(tables):
+    """On both sides, and nothing was sent twice."""
+    assert tables[0].ok, tables[0]
+
+
+def test_without_kamsync_many_do_not(tables):
+    """If this fails the lab does not steer, and the other test says nothing."""
+    for row in tables[1].rows:
+        assert row.calls == CALLS // 4
+    ended_badly = {row.kind.name: len(set(row.not_ended + row.not_cleared)) for row in tables[1].rows}
+    assert ended_badly['cancelled'] > CALLS // 4 // 3 and ended_badly['forked'] > 0, tables[1]

@@ -1,0 +1,152 @@
+"""Debian's own kamailio.cfg with kamailio-cfg/stock/kamailio.cfg.diff: a registrar and proxy that people really run."""
+import glob
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+
+import pytest
+
+from cluster import Cluster, Node
+from lab import ANYCAST, Lab
+from policies import by_call, combination_of, combinations, to
+from proc import wait_until
+from rawsip import Peer, Request
+from sipp import Gateway, call
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+OURS = os.path.join(HERE, '../../kamailio-cfg')
+DIFF = os.path.join(OURS, 'stock/kamailio.cfg.diff')
+STOCK = '/etc/kamailio/kamailio.cfg'
+# What to dial: the lab's gateway does what the name says (scenarios/gateway.xml).
+CALLEES = ('answer1', 'ring1', 'busy1')
+
+
+def output(*argv):
+    return subprocess.run(argv, capture_output=True, check=True).stdout
+
+
+def pristine():
+    """The stock configuration as the package has it, even if the installed one was changed."""
+    conffiles = output('dpkg-query', '-W', '-f=${Conffiles}', 'kamailio').decode()
+    wanted = re.search(rf'{STOCK} ([0-9a-f]+)', conffiles)[1]
+    if os.path.exists(STOCK):
+        with open(STOCK, 'rb') as file:
+            installed = file.read()
+        if hashlib.md5(installed).hexdigest() == wanted:
+            return installed
+    for package in glob.glob('/var/cache/apt/archives/kamailio_*.deb'):
+        packed = subprocess.run(f'dpkg-deb --fsys-tarfile {package} | tar -xO .{STOCK}', shell=True, capture_output=True)
+        if hashlib.md5(packed.stdout).hexdigest() == wanted:
+            return packed.stdout
+    pytest.fail(f'{STOCK} was changed, and no package is at hand to take the original from: '
+                'apt-get install --reinstall -o Dpkg::Options::=--force-confnew kamailio')
+
+
+@pytest.fixture(scope='module')
+def patched(tmp_path_factory):
+    """A directory with the patched kamailio.cfg and kamsync.cfg beside it."""
+    directory = tmp_path_factory.mktemp('stock')
+    (directory / 'kamailio.cfg').write_bytes(pristine())
+    subprocess.run(['patch', '-p1', '-s', '-i', DIFF], cwd=directory, check=True)
+    shutil.copy(os.path.join(OURS, 'kamsync.cfg'), directory)
+    return directory
+
+
+class StockNode(Node):
+    """A node whose Kamailio runs the patched stock configuration with the lab's addresses."""
+
+    def start_kamailio(self):
+        directory = self.lab.new_directory(f'{self.name}-stock')
+        shutil.copy(f'{self.cluster.config}/kamsync.cfg', directory)
+        ours = {'198.51.100.1:5060': f'{ANYCAST}:5060', '192.0.2.11:5060': f'{self.ip}:5060',
+                'server_id=1': f'server_id={self.id}'}
+        with open(f'{self.cluster.config}/kamailio.cfg') as file:
+            # all at once: the lab's anycast address is another's example
+            text = re.sub('|'.join(map(re.escape, ours)), lambda found: ours[found[0]], file.read())
+        with open(f'{directory}/kamailio.cfg', 'w') as file:
+            file.write(text)
+        self.kamailio = self.lab.kamailio(self.name, f'{directory}/kamailio.cfg', args=['-n', '2'])
+
+
+class StockCluster(Cluster):
+    node_class = StockNode
+
+
+def register(lab, node, callee):
+    """The callee lives at the gateway. Each node has its own location table, in memory."""
+    lab.steer(to(node))
+    phone = Peer(lab, 'gateway', 5070)
+    phone.send(f'REGISTER sip:{ANYCAST} SIP/2.0\r\n'
+               f'Via: SIP/2.0/UDP {phone.ip}:{phone.port};branch=z9hG4bK{node}{callee}\r\n'
+               f'From: <sip:{callee}@{ANYCAST}>;tag={node}\r\nTo: <sip:{callee}@{ANYCAST}>\r\n'
+               f'Call-ID: register-{callee}-at-{node}@lab\r\nCSeq: 1 REGISTER\r\nMax-Forwards: 70\r\n'
+               f'Contact: <sip:{callee}@{phone.ip}:5060>\r\nExpires: 600\r\nContent-Length: 0\r\n\r\n')
+    assert f'{callee}@{phone.ip}' in phone.expect('SIP/2.0 200')
+    phone.close()
+
+
+@pytest.fixture(scope='module')
+def cluster(patched):
+    with Lab() as lab:
+        the_cluster = StockCluster(lab, config=str(patched))
+        Gateway(lab)
+        for node in the_cluster.nodes:
+            for callee in CALLEES:
+                register(lab, node, callee)
+        yield the_cluster
+        the_cluster.stop()
+        lab.check()
+
+
+def test_the_patch_is_small_and_applies(tmp_path):
+    """A few added lines, nothing removed, no fuzz."""
+    (tmp_path / 'kamailio.cfg').write_bytes(pristine())
+    done = subprocess.run(['patch', '--dry-run', '-p1', '-i', DIFF], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'fuzz' not in done.stdout and 'offset' not in done.stdout, done.stdout
+    with open(DIFF) as file:
+        lines = [line for line in file if not line.startswith(('+++', '---'))]
+    added = [line for line in lines if line.startswith('+') and line.strip() != '+']
+    assert len(added) <= 10 and not [line for line in lines if line.startswith('-')], added
+
+
+def test_kamailio_takes_it(patched):
+    done = subprocess.run(['kamailio', '-c', '-f', f'{patched}/kamailio.cfg'], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize('scenario, kinds, gateway_gets', [
+    ('cancel', ['INVITE', '180', 'CANCEL', '487', 'ACK'], ['INVITE', 'CANCEL', 'ACK']),
+    ('call', ['INVITE', '180', '200/INVITE', 'ACK', 'BYE'], ['INVITE', 'ACK', 'BYE']),
+    ('rejected', ['INVITE', '486', 'ACK'], ['INVITE', 'ACK']),
+])
+def test_every_message_to_every_node(cluster, scenario, kinds, gateway_gets):
+    """Among them: CANCEL at another node, ACK at the third, replies elsewhere."""
+    lab, table = cluster.lab, combinations(kinds)
+    lab.trace.clear()
+    lab.steer(by_call(table))
+    result = call(lab, scenario, calls=len(table), rate=80)
+    assert (result.ok, result.failed) == (len(table), 0), result
+
+    def wrong():
+        return [call_id for call_id in result.call_ids
+                if Counter(lab.trace.received_by('gateway', call_id)) != Counter(gateway_gets)]
+    try:
+        wait_until(lambda: not wrong(), 5, 'the last packets')
+    finally:
+        for call_id in wrong()[:1]:
+            print(combination_of(call_id, table), lab.trace.show(call_id), sep='\n')
+    repeated = lab.trace.repeated()
+    assert not repeated, lab.trace.show(repeated[0].call_id)
+
+
+def test_cancel_that_nobody_owns(cluster):
+    """481, where the stock configuration by itself says nothing."""
+    cluster.lab.steer(to('b'))
+    caller = Peer(cluster.lab, 'caller', 15091)
+    caller.send(Request('nobody@lab', dial='ring1').cancel(caller))
+    caller.expect('SIP/2.0 481')
+    caller.close()
