@@ -247,9 +247,9 @@ static void show(struct daemon *d)
     engine_status(d->engine, &s);
     log_printf(LOG_LEVEL_INFO,
                "status: node=%d kamailio=%s store=%s drained=%s transactions=%zu unwritten=%zu lookups=%zu "
-               "takeovers=%zu others=%zu",
+               "takeovers=%zu queued=%zu others=%zu",
                s.node, s.link ? "up" : "down", s.store ? "up" : "down", d->drained ? "yes" : "no", s.txns, s.dirty,
-               s.strays, s.takeovers, s.nodes);
+               s.strays, s.takeovers, s.queued, s.nodes);
 #define SHOW(name, help) log_printf(LOG_LEVEL_INFO, "counter: %s %" PRIu64 " (%s)", #name, c->name, help);
     COUNTERS(SHOW)
 #undef SHOW

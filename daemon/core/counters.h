@@ -23,6 +23,7 @@
     X(lookups, "lookups in the store")                                                                                 \
     X(verdict_mine, "strays whose transaction this node had, and that came too late")                                  \
     X(verdict_owner, "strays handed over to their owner")                                                              \
+    X(verdict_cut, "strays whose owner lives out of reach: adopted")                                                   \
     X(verdict_orphan, "strays whose owner is gone")                                                                    \
     X(verdict_done, "strays of a transaction that is over and whose owner is gone")                                    \
     X(verdict_unknown, "strays that nobody owns")                                                                      \

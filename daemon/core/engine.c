@@ -5,8 +5,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "record.h"
-
 #define JANITOR_MS 1000
 
 void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
@@ -71,7 +69,7 @@ struct engine *engine_new(const struct engine_conf *conf, const struct engine_io
         return NULL;
     e->io = *io;
     e->self.beat = conf->beat_base;
-    e->next_beat_ms = e->next_janitor_ms = now;
+    e->next_beat_ms = e->next_probe_ms = e->next_janitor_ms = now;
     if (take_conf(e, conf) < 0) {
         engine_free(e);
         return NULL;
@@ -91,94 +89,6 @@ void engine_free(struct engine *e)
     frame_reset(&e->reader);
     conf_clear(&e->conf);
     free(e);
-}
-
-/* ---- this node and the others ---- */
-
-static void beat(struct engine *e, bool announce)
-{
-    char *record;
-
-    if (!e->self.id || !e->store_up)
-        return;
-    e->self.beat++;
-    record = node_record(&e->self);
-    if (record)
-        e->io.beat(e->io.ctx, e->self.id, record, e->conf.node_ttl_ms, announce);
-    free(record);
-}
-
-static void tell_kamailio(struct engine *e, const struct node *n, int64_t now)
-{
-    int64_t number = link_next_n(&e->link);
-
-    engine_push(e, number, msg_node(number, n->id, n->sip, n->inc, n->up && !n->lost), now);
-}
-
-static void node_changed(struct engine *e, const struct node *n, int64_t now)
-{
-    e->count.nodes_changed++;
-    engine_log(e, LOG_LEVEL_INFO, "node %d (%s) at %s is %s, incarnation %s", n->id, n->name, n->sip,
-               n->lost ? "lost: its heartbeat ended"
-               : n->up ? "up"
-                       : "down: its Kamailio is away",
-               n->inc);
-    if (e->hello)
-        tell_kamailio(e, n, now);
-    takeover_search(e);
-}
-
-void engine_node(struct engine *e, struct span record, int64_t now)
-{
-    const struct node *changed;
-    struct node fresh;
-
-    if (node_read(&fresh, record) < 0) {
-        engine_log(e, LOG_LEVEL_WARN, "a node record in the store is not understood");
-        return;
-    }
-    if (fresh.id == e->self.id) {
-        if (strcmp(fresh.sip, e->self.sip) != 0)
-            engine_log(e, LOG_LEVEL_ERROR,
-                       "node id %d is used twice: here and at %s (%s): set server_id in kamailio.cfg", fresh.id,
-                       fresh.sip, fresh.name);
-        return;
-    }
-    changed = nodes_see(&e->nodes, &fresh, now);
-    if (changed)
-        node_changed(e, changed, now);
-}
-
-void engine_nodes_read(struct engine *e, bool ok, int64_t now)
-{
-    const struct node *lost;
-
-    if (!ok)
-        return;
-    /* While nothing could be read no beat could be seen: that is nobody's death. */
-    if (!e->nodes_since_ms || now - e->nodes_read_ms > 2 * e->conf.heartbeat_ms) {
-        nodes_grace(&e->nodes, now);
-        e->nodes_since_ms = now;
-    }
-    e->nodes_read_ms = now;
-    while ((lost = nodes_lose(&e->nodes, now, e->conf.node_ttl_ms)) != NULL)
-        node_changed(e, lost, now);
-}
-
-enum verdict engine_judge(const struct engine *e, const struct record *r, int64_t now)
-{
-    const struct node *n = nodes_find(&e->nodes, r->owner);
-
-    if (r->done && !node_is_alive(n, r->inc) && strcmp(r->inc, e->self.inc) != 0)
-        return VERDICT_DONE;
-    if (r->owner == e->self.id)
-        return strcmp(r->inc, e->self.inc) == 0 ? VERDICT_MINE : VERDICT_ORPHAN;
-    if (node_is_alive(n, r->inc))
-        return VERDICT_OWNER;
-    /* Of a node never heard of one cannot say that it is dead before its beat had time to come. */
-    if (!n && (!e->nodes_since_ms || now - e->nodes_since_ms < e->conf.node_ttl_ms))
-        return VERDICT_UNAVAILABLE;
-    return VERDICT_ORPHAN;
 }
 
 /* ---- the link to Kamailio ---- */
@@ -220,7 +130,7 @@ static void node_down(struct engine *e, const char *why, int64_t now)
     owner_flush(e, now); /* what was learnt last is what a survivor will need */
     e->self.up = false;
     engine_log(e, LOG_LEVEL_WARN, "%s: telling all nodes", why);
-    beat(e, true);
+    peers_beat(e, true);
 }
 
 void engine_link_down(struct engine *e, int64_t now)
@@ -231,7 +141,7 @@ void engine_link_down(struct engine *e, int64_t now)
 }
 
 /* A script that answers nothing any more is as good as dead, though its connection stands. */
-static void probe(struct engine *e, int64_t now)
+static void probe_kamailio(struct engine *e, int64_t now)
 {
     int64_t n;
 
@@ -256,7 +166,7 @@ static void node_up(struct engine *e, bool same_incarnation)
     if (was_down && same_incarnation)
         owner_recheck(e);
     if (was_down)
-        beat(e, true);
+        peers_beat(e, true);
 }
 
 static void on_hello(struct engine *e, const struct msg *m, int64_t now)
@@ -284,7 +194,7 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     }
     node_up(e, known && !restarted);
     for (size_t i = 0; i < e->nodes.count; i++)
-        tell_kamailio(e, &e->nodes.list[i], now);
+        peers_tell(e, &e->nodes.list[i], now);
 }
 
 static void on_events(struct engine *e, const struct msg *m, int64_t now)
@@ -378,7 +288,7 @@ void engine_store_up(struct engine *e, int64_t now)
         return;
     e->store_up = true;
     e->nodes_since_ms = 0;
-    beat(e, true);
+    peers_beat(e, true);
     e->next_beat_ms = now;
     /* It may have forgotten everything; and if it was away for long, the others may have thought us dead. */
     if (now - e->store_lost_ms >= e->conf.node_ttl_ms / 2)
@@ -432,13 +342,9 @@ void engine_tick(struct engine *e, int64_t now)
         e->count.hangs++;
         node_down(e, "Kamailio does not answer", now);
     }
-    if (now >= e->next_beat_ms) {
-        e->next_beat_ms = now + e->conf.heartbeat_ms;
-        probe(e, now);
-        beat(e, false);
-        if (e->store_up)
-            e->io.read_nodes(e->io.ctx);
-    }
+    if (now >= e->next_beat_ms)
+        probe_kamailio(e, now);
+    peers_tick(e, now);
     if (now >= e->next_janitor_ms) {
         e->next_janitor_ms = now + JANITOR_MS;
         owner_janitor(e, now);
@@ -451,7 +357,7 @@ int64_t engine_wait(const struct engine *e, int64_t now)
 
     due = takeover < due ? takeover : due;
     due = hang < due ? hang : due;
-    due = e->next_beat_ms < due ? e->next_beat_ms : due;
+    due = peers_due(e) < due ? peers_due(e) : due;
     due = e->next_janitor_ms < due ? e->next_janitor_ms : due;
     return due > now ? due - now : 0;
 }
@@ -472,7 +378,7 @@ void engine_status(const struct engine *e, struct engine_status *status)
         .queued = e->link.waiting_count,
     };
     for (size_t i = 0; i < e->nodes.count; i++)
-        status->nodes += e->nodes.list[i].up && !e->nodes.list[i].lost;
+        status->nodes += e->nodes.list[i].up && !e->nodes.list[i].lost && e->nodes.list[i].reached;
 }
 
 const struct counters *engine_counters(const struct engine *e)

@@ -34,7 +34,8 @@ struct engine {
     bool hello;       /* this connection's Kamailio has said hello */
     bool store_up;
     int64_t store_lost_ms; /* when it went away */
-    int64_t next_beat_ms, next_janitor_ms;
+    int64_t next_beat_ms, next_probe_ms, next_janitor_ms;
+    uint64_t probes;        /* sent; makes each one's branch unique */
     int64_t nodes_read_ms;  /* when the node table was last read in full */
     int64_t nodes_since_ms; /* since when it has been read without a gap; 0: not yet */
     struct nodes nodes;     /* the others */
@@ -82,6 +83,16 @@ void owner_event(struct engine *e, const struct event *ev, int64_t now);
 void owner_flush(struct engine *e, int64_t now);
 /* The slow pass over all transactions. */
 void owner_janitor(struct engine *e, int64_t now);
+
+/* peers.c: the other nodes. */
+void peers_tick(struct engine *e, int64_t now);
+int64_t peers_due(const struct engine *e);
+/* Writes this node's record; tells all others at once when announce. */
+void peers_beat(struct engine *e, bool announce);
+/* Gives Kamailio the node's line of its table. */
+void peers_tell(struct engine *e, const struct node *n, int64_t now);
+/* A node has answered a probe. */
+void peers_alive(struct engine *e, int id, int64_t now);
 
 /* Who a record's owner is, as far as this node can tell. */
 enum verdict { VERDICT_MINE, VERDICT_OWNER, VERDICT_ORPHAN, VERDICT_DONE, VERDICT_UNKNOWN, VERDICT_UNAVAILABLE };

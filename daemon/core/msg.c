@@ -56,6 +56,7 @@ static const struct shape events[] = {
                        FIELD(struct event, sent, KIND_BASE64), OPTIONAL(struct event, req, KIND_BASE64)}},
     [EVENT_REPLY] = {"reply", {FIELD(struct event, via, KIND_BASE64), NUMBER(struct event, code, 101, 699)}},
     [EVENT_TAKEN] = {"taken", {NUMBER(struct event, token, 1, INT64_MAX), NUMBER(struct event, ok, 0, 1)}},
+    [EVENT_ALIVE] = {"alive", {NUMBER(struct event, id, 1, INT32_MAX)}},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -8,7 +8,7 @@
 #include "span.h"
 
 enum msg_type { MSG_HELLO, MSG_ACK, MSG_EVENTS, MSG_STRAY };
-enum event_type { EVENT_BRANCH, EVENT_REPLY, EVENT_TAKEN };
+enum event_type { EVENT_BRANCH, EVENT_REPLY, EVENT_TAKEN, EVENT_ALIVE };
 
 /* Texts are borrowed from the JSON; spans that come from base64 are owned by the struct. */
 struct event {
@@ -18,6 +18,7 @@ struct event {
     struct span via;                   /* branch parameter */
     int64_t code;
     int64_t token, ok; /* which takeover, and whether it worked */
+    int64_t id;        /* node that answered a probe */
 };
 
 struct msg {

@@ -64,18 +64,49 @@ static bool same(const struct node *a, const struct node *b)
 const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_t now)
 {
     struct node *n = find(all, fresh->id);
+    /* who is new, or new again, is thought reachable until a probe fails */
+    struct node fresh_probe = {.reached = true, .heard_ms = now};
     bool changed;
 
     if (!n && all->count == NODES_MAX)
         return NULL;
     if (n && (n->lost ? fresh->beat == n->beat : fresh->beat <= n->beat))
         return NULL;
-    changed = !n || n->lost || !same(n, fresh);
+    changed = !n || n->lost || n->unseen || !same(n, fresh);
     if (!n)
         n = &all->list[all->count++];
+    else if (!changed)
+        fresh_probe = *n;
     *n = *fresh;
+    n->reached = fresh_probe.reached;
+    n->heard_ms = fresh_probe.heard_ms;
     n->seen_ms = now;
     return changed ? n : NULL;
+}
+
+const struct node *nodes_hear(struct nodes *all, int id, int64_t now)
+{
+    struct node *n = find(all, id);
+    bool again = n && !n->reached;
+
+    if (n) {
+        n->heard_ms = now;
+        n->reached = true;
+    }
+    return again ? n : NULL;
+}
+
+const struct node *nodes_miss(struct nodes *all, int64_t now, int64_t limit_ms)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        struct node *n = &all->list[i];
+
+        if (n->reached && now - n->heard_ms > limit_ms) {
+            n->reached = false;
+            return n;
+        }
+    }
+    return NULL;
 }
 
 const struct node *nodes_lose(struct nodes *all, int64_t now, int64_t ttl_ms)
@@ -83,7 +114,7 @@ const struct node *nodes_lose(struct nodes *all, int64_t now, int64_t ttl_ms)
     for (size_t i = 0; i < all->count; i++) {
         struct node *n = &all->list[i];
 
-        if (!n->lost && now - n->seen_ms > ttl_ms) {
+        if (!n->lost && !n->reached && now - n->seen_ms > ttl_ms) {
             n->lost = true;
             return n;
         }
@@ -103,4 +134,31 @@ void nodes_grace(struct nodes *all, int64_t now)
 {
     for (size_t i = 0; i < all->count; i++)
         all->list[i].seen_ms = now;
+}
+
+void nodes_grace_probes(struct nodes *all, int64_t now)
+{
+    for (size_t i = 0; i < all->count; i++)
+        all->list[i].heard_ms = now;
+}
+
+const struct node *nodes_hide(struct nodes *all, int64_t now, int64_t ttl_ms)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        struct node *n = &all->list[i];
+
+        if (n->up && n->reached && !n->lost && !n->unseen && now - n->seen_ms > ttl_ms) {
+            n->unseen = true;
+            return n;
+        }
+    }
+    return NULL;
+}
+
+bool nodes_unseen(const struct nodes *all)
+{
+    for (size_t i = 0; i < all->count; i++)
+        if (all->list[i].unseen && !all->list[i].lost)
+            return true;
+    return false;
 }

@@ -15,12 +15,14 @@
 struct node {
     int id; /* Kamailio's server_id */
     char name[64];
-    char sip[80]; /* SIP address for handover */
-    char inc[80]; /* incarnation of its Kamailio */
-    int64_t beat; /* counts up while its kamsyncd lives */
-    bool up;      /* its kamsyncd says that Kamailio is up */
-    bool lost;    /* its beats ended */
-    int64_t seen_ms;
+    char sip[80];              /* SIP address for handover */
+    char inc[80];              /* incarnation of its Kamailio */
+    int64_t beat;              /* counts up while its kamsyncd lives */
+    bool up;                   /* its kamsyncd says that Kamailio is up */
+    bool lost;                 /* its beats ended, and it does not answer */
+    bool reached;              /* its Kamailio answers our probes */
+    bool unseen;               /* its beats ended, but it answers */
+    int64_t seen_ms, heard_ms; /* last beat, last answer */
 };
 
 struct nodes {
@@ -39,6 +41,11 @@ int node_read(struct node *n, struct span record);
  * then its clock, from which the counter starts, may have been set back. */
 const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_t now);
 
+/* An answer to a probe came. The node when that makes it reached again, else NULL. */
+const struct node *nodes_hear(struct nodes *all, int id, int64_t now);
+/* The next node that has not answered for limit_ms, marked so; NULL when there is none (more). */
+const struct node *nodes_miss(struct nodes *all, int64_t now, int64_t limit_ms);
+
 /* The next node that is lost now, marked so; NULL when there is none (more). */
 const struct node *nodes_lose(struct nodes *all, int64_t now, int64_t ttl_ms);
 
@@ -47,6 +54,13 @@ void nodes_forget(struct nodes *all, int id);
 
 /* Gives every node a full time to live from now on: after a time in which nothing could be read. */
 void nodes_grace(struct nodes *all, int64_t now);
+/* The same for answers: after a time in which nobody could be asked. */
+void nodes_grace_probes(struct nodes *all, int64_t now);
+
+/* The next node that lives though its beats have ended, marked so; NULL when there is none (more). */
+const struct node *nodes_hide(struct nodes *all, int64_t now, int64_t ttl_ms);
+/* Whether there is such a node: then nobody can say what it owns. */
+bool nodes_unseen(const struct nodes *all);
 
 const struct node *nodes_find(const struct nodes *all, int id);
 /* Whether transactions of that node and incarnation are alive. */

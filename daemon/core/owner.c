@@ -182,6 +182,9 @@ void owner_event(struct engine *e, const struct event *ev, int64_t now)
     case EVENT_TAKEN:
         takeover_taken(e, ev, now);
         break;
+    case EVENT_ALIVE:
+        peers_alive(e, (int)ev->id, now);
+        break;
     }
 }
 

@@ -24,6 +24,7 @@
 #define FIRST_RETRY_MS 5 /* doubled each time, */
 #define LAST_RETRY_MS 20 /* up to this */
 #define INVITE_MS 50     /* an ordinary call waits no longer for the store */
+#define REPLY_MS 30      /* the record of a transaction is older than the reply to it */
 #define ORPHAN_MS 3000   /* how long a stray waits for the takeover of its transaction */
 
 static const char *const verdict_names[] = {"mine", "owner", "orphan", "done", "unknown", "unavailable"};
@@ -261,12 +262,27 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
     }
 }
 
+/* The owner lives and the way to it is cut: what a stateless proxy can do is done here, the rest must wait. */
+static void on_cut(struct engine *e, struct stray *s, struct span text, int64_t now)
+{
+    if (s->kind == STRAY_REPLY) {
+        conclude(e, s, VERDICT_ORPHAN, 0, now);
+        return;
+    }
+    e->count.verdict_cut++;
+    if (s->kind != STRAY_INVITE)
+        adopt_stray(e, s, text, now);
+    stray_end(e, s);
+}
+
 static void on_record(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
 {
     enum verdict v = engine_judge(e, r, now);
 
     if (v == VERDICT_UNAVAILABLE) {
         later(s, now);
+    } else if (v == VERDICT_OWNER && !nodes_find(&e->nodes, r->owner)->reached) {
+        on_cut(e, s, text, now);
     } else if (v == VERDICT_ORPHAN) {
         on_orphan(e, s, r, text, now);
     } else {
@@ -331,18 +347,23 @@ static int64_t give_up(const struct engine *e, const struct stray *s)
 {
     if (s->kind == STRAY_INVITE && !s->orphan)
         return s->begun_ms + INVITE_MS;
+    if (s->kind == STRAY_REPLY && s->answered && !s->orphan)
+        return s->begun_ms + REPLY_MS;
     return s->begun_ms + (s->orphan ? ORPHAN_MS : s->answered ? e->conf.lookup_ms : e->conf.store_wait_ms);
 }
 
-static enum verdict last_word(const struct stray *s)
+/* While a node lives whose records nobody can see, "absent" says nothing: all are asked. */
+static enum verdict last_word(const struct engine *e, const struct stray *s)
 {
-    return s->orphan ? VERDICT_ORPHAN : s->answered ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE;
+    if (s->orphan)
+        return VERDICT_ORPHAN;
+    return s->answered && !nodes_unseen(&e->nodes) ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE;
 }
 
 static void look_after(struct engine *e, struct stray *s, int64_t now)
 {
     if (now >= give_up(e, s))
-        conclude(e, s, last_word(s), 0, now);
+        conclude(e, s, last_word(e, s), 0, now);
     else if (!s->asked && e->store_up && now >= s->again_ms)
         ask(e, s);
 }

@@ -1,0 +1,180 @@
+/* This node and the others: its heartbeat, theirs, who is alive, and who can be reached. */
+#include "engine_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "handover.h"
+#include "record.h"
+
+#define PROBE_MS 500        /* each node asks each other so often whether its Kamailio answers */
+#define PROBE_LIMIT_MS 1400 /* nearly three probes unanswered: it is out of reach */
+
+void peers_beat(struct engine *e, bool announce)
+{
+    char *record;
+
+    if (!e->self.id || !e->store_up)
+        return;
+    e->self.beat++;
+    record = node_record(&e->self);
+    if (record)
+        e->io.beat(e->io.ctx, e->self.id, record, e->conf.node_ttl_ms, announce);
+    free(record);
+}
+
+void peers_tell(struct engine *e, const struct node *n, int64_t now)
+{
+    int64_t number = link_next_n(&e->link);
+
+    engine_push(e, number, msg_node(number, n->id, n->sip, n->inc, n->up && !n->lost && n->reached), now);
+}
+
+static const char *node_state(const struct node *n)
+{
+    if (n->lost)
+        return "lost: no heartbeat, no answer";
+    if (!n->up)
+        return "down: its Kamailio is away";
+    if (n->unseen)
+        return "unseen: no heartbeat, but its Kamailio answers";
+    return n->reached ? "up" : "out of reach: it lives, but does not answer us";
+}
+
+static void node_changed(struct engine *e, const struct node *n, int64_t now)
+{
+    e->count.nodes_changed++;
+    engine_log(e, LOG_LEVEL_INFO, "node %d (%s) at %s is %s, incarnation %s", n->id, n->name, n->sip, node_state(n),
+               n->inc);
+    if (e->hello)
+        peers_tell(e, n, now);
+}
+
+void peers_alive(struct engine *e, int id, int64_t now)
+{
+    const struct node *n = nodes_hear(&e->nodes, id, now);
+
+    if (n)
+        node_changed(e, n, now);
+}
+
+/* An OPTIONS that only a peer can answer (the script does, with a proof), sent as a handover is. */
+static void probe_node(struct engine *e, const struct node *n, int64_t now)
+{
+    char text[512], sock[sizeof(e->self.sip) + 4], dst[sizeof(n->sip) + 4], *base64;
+    struct handover h = {n->id, n->inc, "probe", sock, dst};
+    int64_t number = link_next_n(&e->link);
+
+    e->probes++;
+    snprintf(sock, sizeof(sock), "udp:%s", e->self.sip);
+    snprintf(dst, sizeof(dst), "udp:%s", n->sip);
+    snprintf(text, sizeof(text),
+             "OPTIONS sip:%s SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK-kamsync.%d.%" PRIu64 "\r\n"
+             "From: <sip:kamsync@%s>;tag=%d\r\nTo: <sip:%s>\r\nCall-ID: kamsync-probe-%d-%" PRIu64 "\r\n"
+             "CSeq: 1 OPTIONS\r\nMax-Forwards: 1\r\nContent-Length: 0\r\n\r\n",
+             n->sip, e->self.sip, n->id, e->probes, e->self.sip, e->self.id, n->sip, e->self.id, e->probes);
+    base64 = handover_make(&h, span_of(text), e->conf.secret);
+    engine_push(e, number, base64 ? msg_send(number, n->sip, sock, base64) : NULL, now);
+    free(base64);
+}
+
+/* While this node's own Kamailio is away nobody can be asked, and no silence means anything. */
+static void probe_nodes(struct engine *e, int64_t now)
+{
+    const struct node *n;
+    bool asking = e->hello && e->self.up;
+
+    if (!asking)
+        nodes_grace_probes(&e->nodes, now);
+    while ((n = nodes_miss(&e->nodes, now, PROBE_LIMIT_MS)) != NULL)
+        node_changed(e, n, now);
+    for (size_t i = 0; asking && i < e->nodes.count; i++)
+        if (e->nodes.list[i].up && !e->nodes.list[i].lost)
+            probe_node(e, &e->nodes.list[i], now);
+}
+
+/* Only while the heartbeats can be read does their absence mean anything. */
+static void lose_nodes(struct engine *e, int64_t now)
+{
+    const struct node *lost;
+
+    if (!e->store_up || now - e->nodes_read_ms > 2 * e->conf.heartbeat_ms)
+        return;
+    while ((lost = nodes_lose(&e->nodes, now, e->conf.node_ttl_ms)) != NULL) {
+        node_changed(e, lost, now);
+        takeover_search(e);
+    }
+    while ((lost = nodes_hide(&e->nodes, now, e->conf.node_ttl_ms)) != NULL)
+        node_changed(e, lost, now);
+}
+
+void engine_node(struct engine *e, struct span record, int64_t now)
+{
+    const struct node *changed;
+    struct node fresh;
+
+    if (node_read(&fresh, record) < 0) {
+        engine_log(e, LOG_LEVEL_WARN, "a node record in the store is not understood");
+        return;
+    }
+    if (fresh.id == e->self.id) {
+        if (strcmp(fresh.sip, e->self.sip) != 0)
+            engine_log(e, LOG_LEVEL_ERROR,
+                       "node id %d is used twice: here and at %s (%s): set server_id in kamailio.cfg", fresh.id,
+                       fresh.sip, fresh.name);
+        return;
+    }
+    changed = nodes_see(&e->nodes, &fresh, now);
+    if (changed) {
+        node_changed(e, changed, now);
+        takeover_search(e); /* it died, or this is a new incarnation and the old one did */
+    }
+}
+
+void engine_nodes_read(struct engine *e, bool ok, int64_t now)
+{
+    if (!ok)
+        return;
+    /* While nothing could be read no beat could be seen: that is nobody's death. */
+    if (!e->nodes_since_ms || now - e->nodes_read_ms > 2 * e->conf.heartbeat_ms) {
+        nodes_grace(&e->nodes, now);
+        e->nodes_since_ms = now;
+    }
+    e->nodes_read_ms = now;
+}
+
+enum verdict engine_judge(const struct engine *e, const struct record *r, int64_t now)
+{
+    const struct node *n = nodes_find(&e->nodes, r->owner);
+
+    if (r->done && !node_is_alive(n, r->inc) && strcmp(r->inc, e->self.inc) != 0)
+        return VERDICT_DONE;
+    if (r->owner == e->self.id)
+        return strcmp(r->inc, e->self.inc) == 0 ? VERDICT_MINE : VERDICT_ORPHAN;
+    if (node_is_alive(n, r->inc))
+        return VERDICT_OWNER;
+    /* Of a node never heard of one cannot say that it is dead before its beat had time to come. */
+    if (!n && (!e->nodes_since_ms || now - e->nodes_since_ms < e->conf.node_ttl_ms))
+        return VERDICT_UNAVAILABLE;
+    return VERDICT_ORPHAN;
+}
+
+void peers_tick(struct engine *e, int64_t now)
+{
+    if (now >= e->next_beat_ms) {
+        e->next_beat_ms = now + e->conf.heartbeat_ms;
+        peers_beat(e, false);
+        if (e->store_up)
+            e->io.read_nodes(e->io.ctx);
+    }
+    if (now >= e->next_probe_ms) {
+        e->next_probe_ms = now + PROBE_MS;
+        probe_nodes(e, now);
+        lose_nodes(e, now);
+    }
+}
+
+int64_t peers_due(const struct engine *e)
+{
+    return e->next_beat_ms < e->next_probe_ms ? e->next_beat_ms : e->next_probe_ms;
+}
