@@ -11,12 +11,13 @@ import re
 import shutil
 import sys
 import textwrap
+import time
 
 import cluster as clusters
 from lab import ANYCAST, Lab
 from proc import LabError, wait_until
 from ringing import Ringing
-from sipp import Gateway
+from sipp import Caller, Gateway
 
 NEEDED = ('ip', 'kamailio', 'redis-server', 'redis-cli', 'sipp')
 RINGS_ON = 2.0  # seconds to watch a phone that nobody stops
@@ -179,7 +180,93 @@ def the_same_without_kamsync(lab):
         'and the phone rings on.')
 
 
-SCENES = (cancel_on_the_other_node, the_same_without_kamsync)
+def kill_owner(lab, cluster, call_id):
+    """Kills node a's Kamailio and waits until node b has the call. Returns when that was."""
+    killed = time.monotonic()
+    cluster['a'].kamailio.kill()
+    say('Node a\'s Kamailio is killed with -9, in the middle of the call. The anycast route moves:')
+    route_to(lab, 'b')
+    lab.route('gateway', 'b')
+    again = wait_until(lambda: taken_over(lab, call_id, 'b'), 5, 'node b to take the call over')
+    say('Node b finds the record of a dead node, claims it, and puts the stored INVITE into its own Kamailio. To the gateway '
+        f'that is a retransmission (the same Via branch), {ms(again.time - killed)} after the kill. It repeats its 180, '
+        'and node b has the call.')
+    return again
+
+
+def taken_over(lab, call_id, node):
+    """The INVITE that the node sent again to the gateway."""
+    sent = [p for p in lab.trace.at('gateway', call_id) if not p.outgoing and p.kind == 'INVITE']
+    must(len({p.branch for p in sent}) <= 1, f'a second call at the gateway: {sent}')
+    return next((p for p in sent[1:] if p.node == node), None)
+
+
+def hang_up_after_takeover(lab, call, call_id, node):
+    say(f'The caller hangs up: CANCEL, to node {node}.')
+    call.cancel()
+    wait_until(lambda: call.replies(call_id, '487') and call.replies(call_id, '200', 'CANCEL'), 5, '200 and 487')
+    packets = [p for p in lab.trace.of(call_id)]
+    begun = first(packets, 'the CANCEL', side='caller', kind='CANCEL', outgoing=True).time
+    got = [p for p in packets if p.side == 'gateway' and p.kind == 'CANCEL' and not p.outgoing]
+    must(len(got) == 1 and got[0].node == node, f'the gateway got these CANCELs: {got}')
+    say(f'The gateway gets the CANCEL after {ms(got[0].time - begun)}, the caller 200 and 487 after '
+        f'{ms(call.replies(call_id, "487")[0].time - begun)}. The phone has stopped ringing.')
+
+
+def cancel_after_the_owner_died(lab):
+    """The owner is killed while it rings, and the caller hangs up"""
+    cluster = clusters.Cluster(lab)
+    Gateway(lab)
+    introduce(lab)
+    call, call_id = dial(lab)
+    wait_until(lambda: call_id in ' '.join(cluster.records()), 3, 'the record in Redis')
+    kill_owner(lab, cluster, call_id)
+    hang_up_after_takeover(lab, call, call_id, 'b')
+    cluster.stop()
+
+
+def answered_after_the_owner_died(lab):
+    """The owner is killed while it rings, and the call is answered"""
+    cluster = clusters.Cluster(lab)
+    Gateway(lab, pause=1500)
+    introduce(lab)
+    say('The network takes both to node a:')
+    route_to(lab, 'a')
+    lab.route('gateway', 'a')
+    caller = Caller(lab, 'call', pause=300)
+    [call_id] = caller.call_ids
+    wait_until(lambda: '180' in lab.trace.received_by('caller', call_id), 5, 'ringing')
+    wait_until(lambda: call_id in ' '.join(cluster.records()), 3, 'the record in Redis')
+    say(f'The caller dials, the gateway rings: Call-ID {call_id}')
+    kill_owner(lab, cluster, call_id)
+    say('The gateway answers: 200, to node b.')
+    result = caller.wait()
+    must((result.ok, result.failed) == (1, 0), f'the caller says: {result}')
+    answered = next(p for p in lab.trace.at('caller', call_id) if (p.kind, p.cseq_method) == ('200', 'INVITE'))
+    must(answered.node == 'b', f'the 200 came from {answered.node}')
+    say('The caller gets the 200 from node b, talks, and hangs up: ACK, BYE and its 200 all pass through node b.')
+    cluster.stop()
+
+
+def single_node_restarted(lab):
+    """One node without Redis: its Kamailio is restarted while it rings"""
+    cluster = clusters.Cluster(lab, nodes='a', store='memory://')
+    Gateway(lab)
+    say('One node, kamsyncd with store = memory://, no Redis needed.')
+    call, call_id = dial(lab)
+    wait_until(lambda: cluster['a'].counters()['events_reply'], 3, 'kamsyncd to know of the call')
+    begun = time.monotonic()
+    cluster['a'].kamailio.kill()
+    cluster['a'].start_kamailio()
+    again = wait_until(lambda: taken_over(lab, call_id, 'a'), 5, 'the new Kamailio to have the call')
+    say('Its Kamailio is killed with -9 and started again. Every transaction is gone; kamsyncd has kept them, and puts the '
+        f'INVITE back: {ms(again.time - begun)} after the kill, the start included, Kamailio has the call again.')
+    hang_up_after_takeover(lab, call, call_id, 'a')
+    cluster.stop()
+
+
+SCENES = (cancel_on_the_other_node, the_same_without_kamsync, cancel_after_the_owner_died, answered_after_the_owner_died,
+          single_node_restarted)
 
 
 # ---- the run ----

@@ -62,7 +62,7 @@ def test_kamsyncd_away_at_the_stray_s_node(lab):
         calls.wait_ended('a')
         print(f'kamsyncd away, {name}: {calls.median_ms():.1f} ms to the owner\'s answer')
         assert max(calls.answer_ms()) < 300
-        wait_until(lambda: 'node 2 (b) at 198.51.100.2:5060 is lost' in cluster['a'].log(), 10, 'b given up by a')
+        wait_until(lambda: 'node 2 (b) at 198.51.100.2:5060 is unseen' in cluster['a'].log(), 10, 'b missed by a')
     assert not lab.trace.repeated()
 
 
