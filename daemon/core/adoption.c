@@ -43,6 +43,17 @@ size_t adopt(struct engine *e, const struct txn *t, struct span request, bool ac
     return count;
 }
 
+void adopt_ack(struct engine *e, const struct txn *t, int index, struct span reply, int64_t now)
+{
+    size_t len = 0;
+    char *ack = sip_ack(reply, &len);
+
+    for (size_t i = 0; ack && i < t->branch_count; i++)
+        if (t->branches[i].index == index)
+            send_branch(e, &t->branches[i], (struct span){ack, len}, now);
+    free(ack);
+}
+
 void adopt_cancel(struct engine *e, const struct txn *t, int64_t now)
 {
     size_t len = 0;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #define JANITOR_MS 1000
+#define RECONNECT_MS 1000 /* a link that we closed is back long before */
 
 void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
 {
@@ -108,6 +109,7 @@ void engine_link_up(struct engine *e, const char *tag, int64_t now)
     e->hello = false;
     e->ack_n = 0;
     e->ack_due = false;
+    e->down_ms = 0;
     frame_reset(&e->reader);
     e->count.frames_shed += link_close(&e->link, now); /* the absence was long: what waits may be too old by now */
     link_open(&e->link);
@@ -137,7 +139,8 @@ void engine_link_down(struct engine *e, int64_t now)
 {
     e->count.frames_shed += link_close(&e->link, now);
     e->hello = false;
-    node_down(e, "Kamailio is away", now);
+    if (!e->down_ms)
+        node_down(e, "Kamailio is away", now);
 }
 
 /* A script that answers nothing any more is as good as dead, though its connection stands. */
@@ -154,6 +157,8 @@ static void probe_kamailio(struct engine *e, int64_t now)
 /* When a silence of Kamailio's has lasted too long. */
 static int64_t hang_due(const struct engine *e)
 {
+    if (e->self.up && e->down_ms)
+        return e->down_ms;
     return e->self.up && link_oldest(&e->link) >= 0 ? e->progress_ms + e->conf.hang_ms : INT64_MAX;
 }
 
@@ -186,7 +191,7 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     if (restarted) {                     /* what it had are orphans now; their records stay in the store */
         txns_clear(&e->txns);
         takeover_clear(e);
-        takeover_search(e);
+        search_begin(e);
     }
     if (!known) { /* this kamsyncd is new, Kamailio may not be */
         e->search = (struct search){.wanted = true, .learn = true};
@@ -276,6 +281,7 @@ int engine_link_data(struct engine *e, const char *p, size_t n, int64_t now)
                    "framing from Kamailio is lost (%s): closing the link. Is modparam(\"evapi\", "
                    "\"netstring_format\", 1) set?",
                    strerror(-rc));
+        e->down_ms = now + RECONNECT_MS;
     }
     return rc;
 }
@@ -291,7 +297,7 @@ void engine_store_up(struct engine *e, int64_t now)
     peers_beat(e, true);
     e->next_beat_ms = now;
     /* It may have forgotten everything; and if it was away for long, the others may have thought us dead. */
-    if (now - e->store_lost_ms >= e->conf.node_ttl_ms / 2)
+    if (now - (e->nodes_read_ms < e->store_lost_ms ? e->nodes_read_ms : e->store_lost_ms) >= e->conf.node_ttl_ms / 2)
         owner_recheck(e);
     else
         txns_mark_all(&e->txns);
@@ -324,6 +330,9 @@ void engine_flush(struct engine *e, int64_t now)
     char *bytes;
     size_t len;
 
+    if (e->turn_ms && now - e->turn_ms >= e->conf.node_ttl_ms / 2)
+        owner_recheck(e); /* this host stood still: the others may have thought it dead */
+    e->turn_ms = now;
     takeover_run(e, now);
     owner_flush(e, now);
     send_ack(e, now);

@@ -36,8 +36,10 @@ struct engine {
     int64_t store_lost_ms; /* when it went away */
     int64_t next_beat_ms, next_probe_ms, next_janitor_ms;
     uint64_t probes;        /* sent; makes each one's branch unique */
+    int64_t turn_ms;        /* the last turn of the loop, 0: none yet */
     int64_t nodes_read_ms;  /* when the node table was last read in full */
     int64_t nodes_since_ms; /* since when it has been read without a gap; 0: not yet */
+    bool nodes_ripe;        /* that is longer than a node may be silent */
     struct nodes nodes;     /* the others */
 
     struct txns txns;
@@ -48,6 +50,7 @@ struct engine {
     bool greeting; /* a hello is not yet answered: the script may count anew already, so no credit meanwhile */
     bool ack_due;
     int64_t ack_n;       /* number of the ack frame under way, 0 for none */
+    int64_t down_ms;     /* the link broke by our own doing: Kamailio is thought dead only then; 0: it did not */
     int64_t progress_ms; /* when Kamailio last acknowledged a frame, or the first was sent after all were */
 
     struct stray *strays, *strays_by_token;
@@ -72,6 +75,8 @@ void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
 /* adoption.c: acting for an orphan that cannot be taken over. */
 /* Sends the caller's CANCEL to every branch that is pending, or his ACK to every one that failed; how many. */
 size_t adopt(struct engine *e, const struct txn *t, struct span request, bool ack, int64_t now);
+/* Acknowledges a negative reply on one branch. */
+void adopt_ack(struct engine *e, const struct txn *t, int index, struct span reply, int64_t now);
 /* Cancels every branch that is pending: another one was answered. */
 void adopt_cancel(struct engine *e, const struct txn *t, int64_t now);
 
@@ -89,6 +94,9 @@ void peers_tick(struct engine *e, int64_t now);
 int64_t peers_due(const struct engine *e);
 /* Writes this node's record; tells all others at once when announce. */
 void peers_beat(struct engine *e, bool announce);
+/* Whether that incarnation of the node is dead for sure. Of a node never heard of one cannot say so before its beat had
+ * time to come. */
+bool peers_dead(const struct engine *e, int id, const char *inc, int64_t now);
 /* Gives Kamailio the node's line of its table. */
 void peers_tell(struct engine *e, const struct node *n, int64_t now);
 /* A node has answered a probe. */
@@ -98,16 +106,25 @@ void peers_alive(struct engine *e, int id, int64_t now);
 enum verdict { VERDICT_MINE, VERDICT_OWNER, VERDICT_ORPHAN, VERDICT_DONE, VERDICT_UNKNOWN, VERDICT_UNAVAILABLE };
 enum verdict engine_judge(const struct engine *e, const struct record *r, int64_t now);
 
+/* search.c */
+/* Looks for all orphans, this node's share first: a node has died. */
+void search_begin(struct engine *e);
+void search_run(struct engine *e, int64_t now);
+int64_t search_due(const struct engine *e);
+
 /* takeover.c: orphans come to life again in this node's Kamailio. */
 /* Takes the orphan over that the record at key describes, unless that is under way already. */
 void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now);
 /* The same, but the call was answered on the branch of that Via: it is only noted down, and the other branches
  * cancelled. */
 void takeover_settle(struct engine *e, const char *key, struct span record, struct span via, int code, int64_t now);
-/* Looks for all orphans, this node's share first: a node has died. */
-void takeover_search(struct engine *e);
+/* A record of that name is to be read. A foreign one is another survivor's share: only of interest if it is this node's
+ * own. */
+void takeover_wait(struct engine *e, const char *key, bool foreign);
 /* Finds out whether another node has claimed this own transaction; nothing is written of it before that is known. */
 void takeover_recheck(struct engine *e, struct txn *own);
+/* This node counted as dead for a while: what it has claimed may have been claimed from it. */
+void takeover_doubt(struct engine *e);
 /* Hands the transaction out that Kamailio has taken over, if that tm id is one; the caller owns it then. */
 struct txn *takeover_confirm(struct engine *e, struct span tm_id);
 void takeover_taken(struct engine *e, const struct event *ev, int64_t now);
@@ -127,6 +144,8 @@ void owner_adopt(struct engine *e, struct txn *t);
 /* strays.c: whose is it, and what follows. */
 /* The transaction of that key is this node's now: what waited for it goes to Kamailio. */
 void strays_wake(struct engine *e, const char *key, int64_t now);
+/* The transaction of that key cannot be taken over: what waits for it takes another way. */
+void strays_despair(struct engine *e, const char *key);
 /* The store's answer to the claim on an INVITE; id 0 when there is no holder. False when the token is none of a stray.
  */
 bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, int id, const char *inc, int64_t now);

@@ -69,9 +69,9 @@ static bool is_sip_address(const char *s)
     return n > 2 && n < TEXT_MAX && plain == n && strchr(s, ':');
 }
 
-static bool is_address(const char *s)
+bool msg_is_address(const char *s)
 {
-    return strncmp(s, "udp:", 4) == 0 ? is_sip_address(s + 4) : strncmp(s, "tcp:", 4) == 0 && is_sip_address(s + 4);
+    return (strncmp(s, "udp:", 4) == 0 || strncmp(s, "tcp:", 4) == 0) && is_sip_address(s + 4);
 }
 
 /* Incarnations likewise. */
@@ -86,7 +86,7 @@ static bool take_text(const struct field *f, const json_t *value, void *at)
 {
     const char *s = json_string_value(value);
 
-    if (!s || (f->kind == KIND_TEXT && !is_text(s)) || (f->kind == KIND_ADDRESS && !is_address(s)) ||
+    if (!s || (f->kind == KIND_TEXT && !is_text(s)) || (f->kind == KIND_ADDRESS && !msg_is_address(s)) ||
         (f->kind == KIND_SIP_ADDRESS && !is_sip_address(s)))
         return false;
     *(const char **)at = s;

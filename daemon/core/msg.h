@@ -40,6 +40,9 @@ void msg_clear(struct msg *m);
 int msg_event(struct event *ev, const struct msg *m, size_t i, char *why, size_t why_size);
 void event_clear(struct event *ev);
 
+/* Whether the text is an address, "udp:192.0.2.7:5060", and nothing else. */
+bool msg_is_address(const char *text);
+
 /* Payloads to Kamailio: JSON text that the caller frees; NULL when memory is short. */
 char *msg_hello(int64_t n, const char *tag, const char *secret, const char *old_secret);
 char *msg_ack(int64_t n, int64_t events, int64_t strays);

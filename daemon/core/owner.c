@@ -19,6 +19,7 @@
 #define TIMER_C_MS 200000    /* RFC 3261 16.6: over three minutes; tm's fr_inv_timer is shorter */
 #define LINGER_MS 5000       /* tm keeps a finished transaction that long (wt_timer) */
 #define REWRITE_AFTER_MS 1000
+#define TAKEN_MS 2000 /* after a takeover all far ends answer the same INVITE in one moment */
 #define LATE_MAX 8192 /* replies that wait while own transactions are being learnt back */
 
 struct late_reply {
@@ -47,6 +48,8 @@ void owner_adopt(struct engine *e, struct txn *t)
 {
     if (add(e, t) < 0)
         txn_free(t);
+    else if (t->unsure)
+        takeover_recheck(e, t);
     else
         txns_mark(&e->txns, t);
 }
@@ -68,6 +71,7 @@ void owner_recheck(struct engine *e)
 {
     struct txn *t, *next;
 
+    takeover_doubt(e);
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
         if (e->conf.takeover && !t->done)
@@ -86,6 +90,7 @@ static struct txn *taken_over(struct engine *e, struct span branch, int64_t now)
 
     t = txn_split_branch(branch, &id, &index) == 0 ? takeover_confirm(e, id) : NULL;
     if (t) {
+        t->taken_ms = now;
         owner_adopt(e, t);
         t = find(e, branch, &index);
     }
@@ -130,6 +135,11 @@ static bool take_reply(struct engine *e, struct span via, int code, int64_t now)
 
     if (t && txn_reply(t, index, code, now)) {
         t->done = txn_state(t) == TXN_ANSWERED;
+        /* tm cancels no branch whose provisional reply it is reading while it reads the 2xx of another one
+         * (cancel_branch() looks at last_received before reply_received() sets it), and it hears of that branch no
+         * more. A second CANCEL does no harm. */
+        if (t->done && t->taken_ms && now - t->taken_ms < TAKEN_MS)
+            adopt_cancel(e, t, now);
         txns_mark(&e->txns, t);
     }
     return t != NULL;

@@ -100,9 +100,14 @@ static void lose_nodes(struct engine *e, int64_t now)
 
     if (!e->store_up || now - e->nodes_read_ms > 2 * e->conf.heartbeat_ms)
         return;
+    /* From now on a node never heard of counts as dead: what it owned was passed over until now. */
+    if (!e->nodes_ripe && now - e->nodes_since_ms >= e->conf.node_ttl_ms) {
+        e->nodes_ripe = true;
+        search_begin(e);
+    }
     while ((lost = nodes_lose(&e->nodes, now, e->conf.node_ttl_ms)) != NULL) {
         node_changed(e, lost, now);
-        takeover_search(e);
+        search_begin(e);
     }
     while ((lost = nodes_hide(&e->nodes, now, e->conf.node_ttl_ms)) != NULL)
         node_changed(e, lost, now);
@@ -127,7 +132,7 @@ void engine_node(struct engine *e, struct span record, int64_t now)
     changed = nodes_see(&e->nodes, &fresh, now);
     if (changed) {
         node_changed(e, changed, now);
-        takeover_search(e); /* it died, or this is a new incarnation and the old one did */
+        search_begin(e); /* it died, or this is a new incarnation and the old one did */
     }
 }
 
@@ -139,24 +144,31 @@ void engine_nodes_read(struct engine *e, bool ok, int64_t now)
     if (!e->nodes_since_ms || now - e->nodes_read_ms > 2 * e->conf.heartbeat_ms) {
         nodes_grace(&e->nodes, now);
         e->nodes_since_ms = now;
+        e->nodes_ripe = false;
     }
     e->nodes_read_ms = now;
 }
 
+bool peers_dead(const struct engine *e, int id, const char *inc, int64_t now)
+{
+    const struct node *n = nodes_find(&e->nodes, id);
+
+    if (id == e->self.id)
+        return strcmp(inc, e->self.inc) != 0;
+    if (!n)
+        return e->nodes_since_ms && now - e->nodes_since_ms >= e->conf.node_ttl_ms;
+    return !node_is_alive(n, inc);
+}
+
 enum verdict engine_judge(const struct engine *e, const struct record *r, int64_t now)
 {
-    const struct node *n = nodes_find(&e->nodes, r->owner);
-
-    if (r->done && !node_is_alive(n, r->inc) && strcmp(r->inc, e->self.inc) != 0)
-        return VERDICT_DONE;
-    if (r->owner == e->self.id)
-        return strcmp(r->inc, e->self.inc) == 0 ? VERDICT_MINE : VERDICT_ORPHAN;
-    if (node_is_alive(n, r->inc))
+    if (r->owner == e->self.id && strcmp(r->inc, e->self.inc) == 0)
+        return VERDICT_MINE;
+    if (node_is_alive(nodes_find(&e->nodes, r->owner), r->inc))
         return VERDICT_OWNER;
-    /* Of a node never heard of one cannot say that it is dead before its beat had time to come. */
-    if (!n && (!e->nodes_since_ms || now - e->nodes_since_ms < e->conf.node_ttl_ms))
+    if (!peers_dead(e, r->owner, r->inc, now))
         return VERDICT_UNAVAILABLE;
-    return VERDICT_ORPHAN;
+    return r->done ? VERDICT_DONE : VERDICT_ORPHAN;
 }
 
 void peers_tick(struct engine *e, int64_t now)

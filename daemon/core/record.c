@@ -44,7 +44,7 @@ static json_t *branches_json(const struct txn *t)
 
 char *record_write(const struct txn *t, int owner, const char *inc, bool whole)
 {
-    json_t *req = t->done || !whole ? NULL : sip_text(t->req);
+    json_t *req = t->done || !whole || !t->req.n ? NULL : sip_text(t->req);
     json_t *json =
         json_pack("{s:i,s:s,s:s,s:i,s:b,s:o,s:I,s:o,s:o,s:s,s:s,s:o,s:o*}", "owner", owner, "inc", inc, "state",
                   txn_state_name(txn_state(t)), "code", txn_code(t), "done", t->done, "call_id", sip_str(t->call_id),
@@ -107,6 +107,10 @@ static int take_branch(struct txn *t, const json_t *json, int64_t now)
     b.sock = take_text(json, "sock");
     b.ruri = take_text(json, "ruri");
     b.route = json_object_get(json, "route") ? take_text(json, "route") : NULL;
+    if (b.to && b.sock && (!msg_is_address(b.to) || !msg_is_address(b.sock))) {
+        free(b.to);
+        b.to = NULL; /* a store may hold anything: refused with the rest */
+    }
     return txn_give_branch(t, &b);
 }
 
@@ -123,6 +127,8 @@ static int take_all(struct txn *t, const json_t *json, int64_t now)
 {
     if (json_object_get(json, "req"))
         t->req.p = sip_bytes(json_object_get(json, "req"), &t->req.n);
+    if (json_object_get(json, "req") && !t->req.p)
+        return -EBADMSG;
     t->call_id = take_text(json, "call_id");
     t->branch = take_text(json, "branch");
     t->sent_by = take_text(json, "sent_by");

@@ -47,5 +47,7 @@ char *sip_adopted(struct span request, const char *ruri, const char *via, const 
 /* A CANCEL for the INVITE as a proxy makes one of its own (RFC 3261 9.1), yet without Via and R-URI: sip_adopted() adds
  * those. The caller frees it; NULL when it is not SIP or memory is short. */
 char *sip_cancel(struct span invite, size_t *len);
+/* The same: the ACK to a negative reply. */
+char *sip_ack(struct span reply, size_t *len);
 
 #endif

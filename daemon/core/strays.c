@@ -40,6 +40,7 @@ struct stray {
     enum stray_kind kind;
     int code;        /* of a reply */
     bool asked;      /* a lookup is under way */
+    bool hopeless;   /* that cannot be */
     bool orphan;     /* its transaction is being taken over */
     bool answered;   /* the store has said "absent" at least once */
     struct span msg; /* owned, as are the texts */
@@ -191,10 +192,26 @@ static int stray_add(struct engine *e, struct stray *s)
     return 0;
 }
 
+/* A negative reply behind a 2xx, of a transaction that no Kamailio has: the caller must not see it. */
+static bool acknowledge(struct engine *e, struct stray *s, const struct txn *own, int64_t now)
+{
+    struct span id;
+    int index;
+
+    if (!own || !own->settled || s->kind != STRAY_REPLY || s->code < 300 ||
+        txn_split_branch(span_of(s->via), &id, &index) < 0)
+        return false;
+    adopt_ack(e, own, index, s->msg, now);
+    stray_end(e, s);
+    return true;
+}
+
 static void begin(struct engine *e, struct stray *s, int64_t now)
 {
     const struct txn *own = txns_by_key(&e->txns, s->key);
 
+    if (acknowledge(e, s, own, now))
+        return;
     if (own && strcasecmp(own->sent_by, s->sent_by) == 0)
         conclude(e, s, VERDICT_MINE, e->self.id, now);
     else if (e->stray_count > STRAYS_MAX) {
@@ -241,7 +258,7 @@ static bool adopt_stray(struct engine *e, const struct stray *s, struct span tex
  * for the takeover makes the far end repeat it. */
 static bool wants_takeover(const struct engine *e, const struct stray *s, const struct record *r)
 {
-    return e->conf.takeover && r->whole && s->kind != STRAY_ACK && s->code / 100 != 2;
+    return e->conf.takeover && r->whole && !s->hopeless && s->kind != STRAY_ACK && s->code / 100 != 2;
 }
 
 static void on_orphan(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
@@ -252,8 +269,14 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
         takeover_begin(e, s->key, text, now);
         return;
     }
-    if (s->kind == STRAY_REPLY && s->code / 100 == 2 && r->whole)
+    if (s->kind == STRAY_REPLY && s->code / 100 == 2 && r->whole) {
+        /* It goes on when that is done, or, should another node take the call over, to that one, whose tm has branches
+         * to cancel. */
+        s->orphan = true;
+        later(s, now);
         takeover_settle(e, s->key, text, span_of(s->via), s->code, now);
+        return;
+    }
     if (adopt_stray(e, s, text, now)) {
         e->count.verdict_orphan++;
         stray_end(e, s);
@@ -340,6 +363,17 @@ void strays_wake(struct engine *e, const char *key, int64_t now)
     {
         if (s->orphan && strcmp(s->key, key) == 0)
             conclude(e, s, VERDICT_MINE, e->self.id, now);
+    }
+}
+
+void strays_despair(struct engine *e, const char *key)
+{
+    struct stray *s;
+
+    DL_FOREACH(e->strays, s)
+    {
+        if (s->orphan && strcmp(s->key, key) == 0)
+            s->hopeless = true; /* the next look at its record finds out what is left */
     }
 }
 

@@ -27,13 +27,11 @@
 #include "key.h"
 #include "record.h"
 
-#define ACTIVE_MAX 64   /* takeovers under way: the pace after a death */
-#define WAITING_LOW 128 /* fewer than this wait: read the next part of the names */
-#define CONFIRM_MS 500  /* Kamailio answers within a few ms, or the message was lost */
+#define ACTIVE_MAX 64  /* takeovers under way: the pace after a death */
+#define CONFIRM_MS 500 /* Kamailio answers within a few ms, or the message was lost */
 #define TRIES_MAX 3
-#define CHAIN_MAX 8 /* claimants that died one after the other */
-#define CLAIM_TTL_MS 120000
-#define SECOND_SEARCH_MS 2000 /* what other survivors should have taken over by then, and did not */
+#define CHAIN_MAX 8    /* claimants that died one after the other */
+#define RECHECK_MS 200 /* the store did not say: ask again */
 
 enum takeover_state { WAITING, READING, CLAIMING, INJECTED };
 
@@ -41,14 +39,16 @@ struct takeover {
     struct takeover *prev, *next;
     UT_hash_handle hh; /* by key */
     enum takeover_state state;
-    bool own; /* not an orphan, but one of this node's own that others may have claimed meanwhile */
+    bool doubt;   /* this node counted as dead meanwhile: another one may have followed its claim */
+    bool foreign; /* another survivor's share: read only to learn whether it is this node's own */
+    bool own;     /* not an orphan, but one of this node's own that others may have claimed meanwhile */
     uint64_t token;
     char *key;
     struct txn *txn;      /* owned; from claiming on */
     int answered, answer; /* branch and code, when the call was answered: nothing is to be injected */
     char inc[80];         /* incarnation that is claimed next */
     int chain, tries;
-    int64_t due_ms; /* when an injected one is tried again */
+    int64_t due_ms; /* when it is tried again; 0: an answer is waited for */
 };
 
 static struct takeover *find_token(const struct engine *e, uint64_t token)
@@ -103,6 +103,14 @@ static struct takeover *add(struct engine *e, const char *key)
     return t;
 }
 
+void takeover_wait(struct engine *e, const char *key, bool foreign)
+{
+    struct takeover *t = find_key(e, key) ? NULL : add(e, key);
+
+    if (t)
+        t->foreign = foreign;
+}
+
 /* Those under way stand in front, so that answers find them at once. */
 static void activate(struct engine *e, struct takeover *t, enum takeover_state state)
 {
@@ -120,16 +128,19 @@ static void activate(struct engine *e, struct takeover *t, enum takeover_state s
  * suffix is tm's: the index in hexadecimal, lowest digit first. */
 static int branch_line(char *out, size_t size, int index, const struct txn_branch *b)
 {
-    char *ruri = base64_text(span_of(b ? b->ruri : "sip:gap")),
-         *route = base64_text(span_of(b && b->route ? b->route : ""));
+    static const struct txn_branch gap = {.code = 408, .to = "udp:127.0.0.1:9", .sock = "-", .ruri = "sip:gap"};
+    static const char hex[] = "0123456789abcdef";
+    char suffix[3] = "", *ruri, *route;
     int n = -1;
 
+    b = b ? b : &gap;
+    suffix[0] = hex[index & 15];
+    suffix[1] = index > 15 ? hex[index >> 4] : '\0';
+    ruri = base64_text(span_of(b->ruri));
+    route = base64_text(span_of(b->route ? b->route : ""));
     if (ruri && route)
-        n = snprintf(out, size, "|%d %d %s %s %s %s", index,
-                     !b               ? 408
-                     : b->code >= 300 ? b->code
-                                      : 0,
-                     b ? b->to : "udp:127.0.0.1:9", b ? b->sock : "-", ruri, *route ? route : "-");
+        n = snprintf(out, size, "|%s %d %s %s %s %s", suffix, b->code >= 300 ? b->code : 0, b->to, b->sock, ruri,
+                     *route ? route : "-");
     free(ruri);
     free(route);
     return n;
@@ -207,7 +218,8 @@ static void claim(struct engine *e, struct takeover *t)
     snprintf(value, sizeof(value), "%d %s", e->self.id, e->self.inc);
     activate(e, t, CLAIMING);
     if (key)
-        e->io.claim(e->io.ctx, key, value, CLAIM_TTL_MS, t->token); /* may answer, and so end it, before it returns */
+        e->io.claim(e->io.ctx, key, value, e->conf.tx_ttl_ms,
+                    t->token); /* may answer, and so end it, before it returns */
     else
         end(e, t);
     free(key);
@@ -217,13 +229,18 @@ static void claim(struct engine *e, struct takeover *t)
 static void settle(struct engine *e, struct takeover *t, int64_t now)
 {
     struct txn *txn = t->txn;
+    char *key;
 
     t->txn = NULL;
     txn_reply(txn, t->answered, t->answer, now);
     adopt_cancel(e, txn, now);
-    txn->done = true;
+    txn->done = txn->settled = true;
     owner_adopt(e, txn);
+    key = span_dup(span_of(t->key));
     end(e, t);
+    if (key)
+        strays_wake(e, key, now);
+    free(key);
 }
 
 /* "<node id> <incarnation>" of the node that holds a claim. */
@@ -246,7 +263,7 @@ static void on_claim(struct engine *e, struct takeover *t, enum claim_status sta
         settle(e, t, now);
     } else if (status == CLAIM_WON) {
         inject(e, t, now);
-    } else if (status == CLAIM_LOST && id && !node_is_alive(nodes_find(&e->nodes, id), inc) && ++t->chain < CHAIN_MAX) {
+    } else if (status == CLAIM_LOST && id && peers_dead(e, id, inc, now) && ++t->chain < CHAIN_MAX) {
         snprintf(t->inc, sizeof(t->inc), "%s", inc);
         claim(e, t);
     } else {
@@ -285,8 +302,9 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
 
     if (record_read(&r, text) == 0 && !r.done && engine_judge(e, &r, now) == VERDICT_MINE)
         learn(e, t->key, text, now);
-    if (record_read(&r, text) < 0 || r.done || !r.whole || engine_judge(e, &r, now) != VERDICT_ORPHAN ||
-        record_txn(&t->txn, text, now) < 0 || strcmp(t->txn->key, t->key) != 0) {
+    if (record_read(&r, text) < 0 || r.done || !r.whole || t->foreign || (!e->conf.takeover && !t->answer) ||
+        engine_judge(e, &r, now) != VERDICT_ORPHAN || record_txn(&t->txn, text, now) < 0 ||
+        strcmp(t->txn->key, t->key) != 0) {
         end(e, t);
         return;
     }
@@ -299,6 +317,10 @@ static void recheck_done(struct engine *e, struct takeover *t, enum get_status s
 {
     struct txn *own = txns_by_key(&e->txns, t->key);
 
+    if (status == GET_FAILED) {
+        t->due_ms = now + RECHECK_MS; /* that is no knowledge: again */
+        return;
+    }
     if (own && own->unsure && status == GET_FOUND) {
         owner_lose(e, own, now);
     } else if (own && own->unsure) {
@@ -325,11 +347,21 @@ bool takeover_got(struct engine *e, uint64_t token, enum get_status status, stru
 
 void takeover_recheck(struct engine *e, struct txn *own)
 {
-    struct takeover *t = find_key(e, own->key) ? NULL : add(e, own->key);
+    struct takeover *t = find_key(e, own->key);
 
-    own->unsure = t != NULL;
-    if (t)
+    if (!t && (t = add(e, own->key)))
         t->own = true;
+    own->unsure = t && t->own;
+}
+
+void takeover_doubt(struct engine *e)
+{
+    struct takeover *t;
+
+    DL_FOREACH(e->takeovers, t)
+    {
+        t->doubt = !t->own;
+    }
 }
 
 void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now)
@@ -377,6 +409,7 @@ struct txn *takeover_confirm(struct engine *e, struct span tm_id)
     if (!t)
         return NULL;
     txn = t->txn;
+    txn->unsure = t->doubt;
     t->txn = NULL;
     e->count.takeovers_done++;
     end(e, t);
@@ -390,6 +423,7 @@ static void give_up(struct engine *e, struct takeover *t)
     e->count.takeovers_failed++;
     engine_log(e, LOG_LEVEL_WARN, "takeover failed call-id=%s",
                printable(call_id, sizeof(call_id), span_of(t->txn->call_id)));
+    strays_despair(e, t->key);
     end(e, t);
 }
 
@@ -407,75 +441,16 @@ void takeover_taken(struct engine *e, const struct event *ev, int64_t now)
     }
     txn = takeover_confirm(e, span_of(t->txn->id));
     key = txn ? span_dup(span_of(txn->key)) : NULL;
-    if (txn)
+    if (txn) {
+        txn->taken_ms = now;
         owner_adopt(e, txn);
+    }
     if (key)
         strays_wake(e, key, now);
     free(key);
 }
 
-/* ---- the search ---- */
-
-void takeover_search(struct engine *e)
-{
-    e->search.wanted = true;
-}
-
-/* Survivors share the orphans by their names, each the same way, so that they need not talk about it. */
-static bool is_mine(const struct engine *e, const char *key)
-{
-    size_t alive = 1, rank = 0;
-    uint32_t hash = 2166136261u;
-
-    for (size_t i = 0; i < e->nodes.count; i++) {
-        const struct node *n = &e->nodes.list[i];
-
-        if (n->up && !n->lost) {
-            alive++;
-            rank += n->id < e->self.id;
-        }
-    }
-    for (; *key; key++)
-        hash = (hash ^ (unsigned char)*key) * 16777619u;
-    return hash % alive == rank;
-}
-
-void engine_scan_key(struct engine *e, const char *key)
-{
-    if ((e->search.all || is_mine(e, key)) && !find_key(e, key) && !txns_by_key(&e->txns, key))
-        add(e, key);
-}
-
-void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now)
-{
-    e->search.running = false;
-    e->search.cursor = ok ? next : 0;
-    if (ok && next)
-        return;
-    if (!ok || !e->search.all)
-        e->search.again_ms = now + SECOND_SEARCH_MS;
-}
-
-static bool may_search(const struct engine *e)
-{
-    return e->hello && e->store_up && (e->conf.takeover || e->search.learn) && !e->search.running &&
-           e->takeover_count - e->takeovers_active < WAITING_LOW;
-}
-
-static void search(struct engine *e, int64_t now)
-{
-    struct search *s = &e->search;
-
-    if (!may_search(e))
-        return;
-    if (s->wanted || (s->again_ms && now >= s->again_ms)) {
-        *s = (struct search){.all = s->learn || !s->wanted, .running = true};
-        e->io.scan(e->io.ctx, 0);
-    } else if (s->cursor) {
-        s->running = true;
-        e->io.scan(e->io.ctx, s->cursor);
-    }
-}
+/* ---- time ---- */
 
 /* May answer, and so end it, before it returns. */
 static void read_store(struct engine *e, struct takeover *t)
@@ -483,6 +458,7 @@ static void read_store(struct engine *e, struct takeover *t)
     char *key = t->own ? key_claim(t->key, e->self.inc) : span_dup(span_of(t->key));
 
     activate(e, t, READING);
+    t->due_ms = 0;
     if (key)
         e->io.get(e->io.ctx, key, t->token);
     else
@@ -512,9 +488,13 @@ static void run_late(struct engine *e, int64_t now)
     {
         if (t->state == WAITING)
             return;
-        if (t->state != INJECTED || now < t->due_ms)
+        if (!t->due_ms || now < t->due_ms)
             continue;
-        if (t->tries < TRIES_MAX)
+        if (t->own)
+            read_store(e, t);
+        else if (link_oldest(&e->link) >= 0 && now - e->progress_ms > CONFIRM_MS)
+            t->due_ms = now + CONFIRM_MS; /* Kamailio hangs: it may carry the INVITE out when it wakes */
+        else if (t->tries < TRIES_MAX)
             inject(e, t, now);
         else
             give_up(e, t);
@@ -523,27 +503,27 @@ static void run_late(struct engine *e, int64_t now)
 
 void takeover_run(struct engine *e, int64_t now)
 {
-    if (!e->hello || !e->store_up)
+    if (!e->hello || !e->self.up || !e->store_up)
         return;
-    search(e, now);
+    search_run(e, now);
     run_late(e, now);
     run_waiting(e);
-    if (e->learning && !e->search.wanted && !e->search.running && !e->search.cursor && !e->takeover_count)
+    if (e->learning && !e->search.learn && !e->takeover_count)
         owner_learnt(e, now);
 }
 
 int64_t takeover_due(const struct engine *e)
 {
-    int64_t due = e->search.again_ms && may_search(e) ? e->search.again_ms : INT64_MAX;
+    int64_t due = search_due(e);
     const struct takeover *t;
 
-    if (!e->hello || !e->store_up)
+    if (!e->hello || !e->self.up || !e->store_up)
         return INT64_MAX;
     DL_FOREACH(e->takeovers, t)
     {
         if (t->state == WAITING)
             break;
-        if (t->state == INJECTED && t->due_ms < due)
+        if (t->due_ms && t->due_ms < due)
             due = t->due_ms;
     }
     return due;

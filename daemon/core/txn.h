@@ -31,10 +31,12 @@ struct txn {
     struct span req;             /* owned: the INVITE as received */
     struct txn_branch *branches; /* owned, in the order of their sending */
     size_t branch_count;
+    int64_t taken_ms;        /* when this node took it over from a dead one; 0: it did not */
     int64_t begun_ms;        /* when its first branch was sent; all times are the engine's */
     int64_t changed_ms;      /* when a branch was last added or replied to */
     int64_t put_ms;          /* when the record was last given to the store */
     bool done;               /* it had its final reply: what the store holds now lives a short time */
+    bool settled;            /* answered while its owner was dead: no Kamailio has it */
     bool unsure;             /* others may have taken it over: nothing is written before that is known */
     bool dirty;              /* the record in the store is older than this */
     struct txn *prev, *next; /* the list of dirty transactions (txns.h) */

@@ -85,14 +85,14 @@ class Cluster:
     node_class = Node
 
     def __init__(self, lab, nodes=None, kamsync=True, config=CONFIG, routing=ROUTING, log_level=2,
-                 daemons=True, defines=(), shared_mb=64, **settings):
+                 daemons=True, defines=(), shared_mb=64, redis=True, **settings):
         """daemons=False: Kamailio with kamsync.cfg, and no kamsyncd beside it yet.
         defines: more of them for Kamailio, as in Lab.kamailio(); settings: options of kamsyncd."""
         self.lab, self.kamsync, self.settings, self.log_level = lab, kamsync, settings, log_level
         self.config, self.routing, self.secret, self.daemons = config, routing, SECRET, daemons
         self.defines, self.shared_mb = dict(defines), shared_mb
         self.nodes = tuple(nodes or lab.nodes)
-        self.redis = lab.redis() if kamsync else None
+        self.redis = lab.redis() if kamsync and redis else None
         self.node = {name: self.node_class(self, name, number) for number, name in enumerate(self.nodes, 1)}
         for node in self.node.values():
             node.start()

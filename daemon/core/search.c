@@ -1,0 +1,81 @@
+/* The search for orphans after a death, and for this node's own transactions after a start of kamsyncd: all names of
+ * transactions are looked through, a part at a time, and those that concern this node wait for takeover.c to read them.
+ */
+#include "engine_impl.h"
+
+#define WAITING_LOW 128       /* fewer than this wait: read the next part of the names */
+#define SECOND_SEARCH_MS 2000 /* what other survivors should have taken over by then, and did not */
+
+void search_begin(struct engine *e)
+{
+    e->search.wanted = true;
+}
+
+/* Survivors share the orphans by their names, each the same way, so that they need not talk about it. */
+static bool is_mine(const struct engine *e, const char *key)
+{
+    size_t alive = 1, rank = 0;
+    uint32_t hash = 2166136261u;
+
+    for (size_t i = 0; i < e->nodes.count; i++) {
+        const struct node *n = &e->nodes.list[i];
+
+        if (n->up && !n->lost) {
+            alive++;
+            rank += n->id < e->self.id;
+        }
+    }
+    for (; *key; key++)
+        hash = (hash ^ (unsigned char)*key) * 16777619u;
+    hash = (hash ^ hash >> 16) * 0x7feb352du; /* else the last bit is only the parity of the name */
+    hash = (hash ^ hash >> 15) * 0x846ca68bu;
+    return (hash ^ hash >> 16) % alive == rank;
+}
+
+void engine_scan_key(struct engine *e, const char *key)
+{
+    bool share = e->search.all || is_mine(e, key);
+
+    if ((share || e->search.learn) && !txns_by_key(&e->txns, key))
+        takeover_wait(e, key, !share);
+}
+
+void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now)
+{
+    struct search *s = &e->search;
+
+    s->running = false;
+    s->cursor = ok ? next : 0;
+    if (ok && next)
+        return;
+    if (!ok || !s->all)
+        s->again_ms = now + SECOND_SEARCH_MS;
+    if (ok)
+        s->learn = false;
+}
+
+static bool may_run(const struct engine *e)
+{
+    return e->self.up && e->hello && e->store_up && (e->conf.takeover || e->search.learn) && !e->search.running &&
+           e->takeover_count - e->takeovers_active < WAITING_LOW;
+}
+
+void search_run(struct engine *e, int64_t now)
+{
+    struct search *s = &e->search;
+
+    if (!may_run(e))
+        return;
+    if (s->wanted || (s->again_ms && now >= s->again_ms)) {
+        *s = (struct search){.all = !s->wanted, .learn = s->learn, .running = true};
+        e->io.scan(e->io.ctx, 0);
+    } else if (s->cursor) {
+        s->running = true;
+        e->io.scan(e->io.ctx, s->cursor);
+    }
+}
+
+int64_t search_due(const struct engine *e)
+{
+    return e->search.again_ms && may_run(e) ? e->search.again_ms : INT64_MAX;
+}

@@ -1,0 +1,451 @@
+"""Callers and callees that act on command: SIP's transactions (RFC 3261, 17) over one socket for many calls.
+
+    callees = Callees(lab)                       # ports 5060, 5062, 5064, 5066; whoever is called rings
+    caller = Caller(lab)
+    call = caller.call('x-1@lab', 'one')
+    call.wait(180)
+    callees.legs('x-1@lab')[0].answer()          # or ring(), trying(), reject(503), bye()
+    call.wait(200)                               # its ACK is sent by itself
+    call.bye()
+
+SIPp follows a scenario; these do what a test says, when it says so, and go on with whatever comes meanwhile.
+"""
+import heapq
+import itertools
+import re
+import select
+import socket
+import threading
+import time
+
+import netns
+from lab import ANYCAST, SIP_PORT
+from proc import LabError, wait_until
+
+T1, T2, TIMER_F = 0.5, 4.0, 32.0
+PORTS = (5060, 5062, 5064, 5066)
+SO_RCVBUFFORCE = 33
+TICK = 0.01       # how late a timer may be that another thread has set
+BATCH = 200       # messages that are read before the timers have their turn
+_HEADERS = re.compile(r'^(Via|Record-Route|From|To|Call-ID|CSeq|Contact)[ \t]*:[ \t]*([^\r\n]*)', re.M | re.I)
+_BRANCH = re.compile(r';branch=([^;,\s]+)')
+_TAG = re.compile(r';tag=([^;,\s>]+)')
+_SENT_BY = re.compile(r'SIP/2.0/UDP +[^:;, ]+(?::(\d+))?')
+_URI = re.compile(r'<([^>]*)>')
+_numbers = itertools.count(1)
+
+
+class Message:
+    """What a phone must know of a message."""
+
+    def __init__(self, text, source=None):
+        self.text, self.source, self.time = text, source, time.monotonic()
+        words = text[:text.find('\r\n')].split(' ', 2)
+        self.code = int(words[1]) if words[0] == 'SIP/2.0' else 0
+        self.uri = '' if self.code else words[1]
+        self.headers = {}
+        for name, value in _HEADERS.findall(text[:text.find('\r\n\r\n')]):
+            self.headers.setdefault(name.lower(), []).append(value)
+        self.call_id = self['call-id']
+        self.cseq, self.method = self['cseq'].split()   # of a reply: of what it answers
+        self.branch = _first(_BRANCH, self['via'])
+
+    def __getitem__(self, name):
+        return self.headers.get(name, [''])[0]
+
+    @property
+    def to_tag(self):
+        return _first(_TAG, self['to'])
+
+    @property
+    def user(self):
+        return self.uri[4:].split('@')[0]
+
+    def routes(self):
+        """The Record-Route values, one in each element."""
+        return [route.strip() for line in self.headers.get('record-route', ()) for route in line.split(',')]
+
+
+def _first(pattern, text):
+    found = pattern.search(text)
+    return found[1] if found and found[1] else ''
+
+
+def request(method, uri, headers):
+    lines = [f'{method} {uri} SIP/2.0', *(f'{name}: {value}' for name, value in headers), 'Content-Length: 0']
+    return '\r\n'.join(lines) + '\r\n\r\n'
+
+
+def response(msg, code, tag='', contact=''):
+    """The answer to a request, with what has to be copied from it."""
+    lines = [f'SIP/2.0 {code} Code {code}', *(f'Via: {via}' for via in msg.headers['via'])]
+    if 100 < code < 300 and msg.method == 'INVITE':
+        lines += [f'Record-Route: {route}' for route in msg.headers.get('record-route', ())]
+        lines.append(f'Contact: <{contact}>')
+    to = msg['to'] + (f';tag={tag}' if tag and code > 100 and not msg.to_tag else '')
+    lines += [f'From: {msg["from"]}', f'To: {to}', f'Call-ID: {msg.call_id}', f'CSeq: {msg["cseq"]}',
+              'Content-Length: 0']
+    return '\r\n'.join(lines) + '\r\n\r\n'
+
+
+class Endpoint(threading.Thread):
+    """Sockets, timers and the client's half of requests like BYE. All that happens, happens under one lock."""
+
+    def __init__(self, lab, side, ports):
+        super().__init__(name=f'phone-{side}', daemon=True)
+        self.ip = lab.address(side)
+        self.lock = threading.RLock()
+        self.error = None
+        self._timers, self._count, self._asked, self._open = [], itertools.count(), {}, True
+        self._sockets = {port: netns.inside(lab.namespace(side), self._bind, port) for port in ports}
+        self._poll = select.poll()
+        self._by_fd = {sock.fileno(): (port, sock) for port, sock in self._sockets.items()}
+        for fd in self._by_fd:
+            self._poll.register(fd, select.POLLIN)
+        self.start()
+
+    def _bind(self, port):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+        sock.setblocking(False)
+        sock.bind((self.ip, port))
+        return sock
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self._open = False
+        self.join()
+        for sock in self._sockets.values():
+            sock.close()
+
+    def send(self, port, text, to=(ANYCAST, SIP_PORT)):
+        self._sockets[port].sendto(text.encode(), to)
+
+    def after(self, seconds, func, *args):
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), func, args))
+
+    def run(self):
+        while self._open:
+            ready = self._poll.poll(1000 * TICK)
+            with self.lock:
+                try:
+                    for fd, _ in ready:
+                        self._read(*self._by_fd[fd])
+                    self._run_timers()
+                except Exception as error:  # shown by check()
+                    self.error = self.error or error
+
+    def check(self):
+        if self.error:
+            raise LabError(f'a phone failed: {self.error!r}') from self.error
+
+    def _read(self, port, sock):
+        for _ in range(BATCH):
+            try:
+                data, source = sock.recvfrom(65535)
+            except BlockingIOError:
+                return
+            msg = Message(data.decode(errors='replace'), source)
+            if msg.code and msg.method != 'INVITE':
+                self._on_answer(msg)
+            else:
+                self.received(port, msg)
+
+    def _run_timers(self):
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            _, _, func, args = heapq.heappop(self._timers)
+            func(*args)
+
+    def received(self, port, msg):
+        raise NotImplementedError
+
+    # --- the client's half of requests other than INVITE and ACK
+
+    def ask(self, port, method, branch, text):
+        asking = Asking(self, port, text)
+        self._asked[method, branch] = asking
+        asking.send(T1)
+        return asking
+
+    def _on_answer(self, msg):
+        asking = self._asked.get((msg.method, msg.branch))
+        if asking and msg.code >= 200 and not asking.code:
+            asking.code, asking.answered, asking.tries_needed = msg.code, msg.time, asking.tries
+
+    def via(self, port, branch=None):
+        return ('Via', f'SIP/2.0/UDP {self.ip}:{port};branch={branch or f"z9hG4bKp{next(_numbers)}"};rport')
+
+
+class Asking:
+    """A request that is sent again until its answer comes (timers E and F)."""
+
+    def __init__(self, endpoint, port, text):
+        self.endpoint, self.port, self.text = endpoint, port, text
+        self.began, self.tries, self.code, self.answered, self.tries_needed = time.monotonic(), 0, 0, None, 0
+
+    def send(self, pause):
+        if not self.code and time.monotonic() - self.began < TIMER_F:
+            self.tries += 1
+            self.endpoint.send(self.port, self.text)
+            self.endpoint.after(pause, self.send, min(2 * pause, T2))
+
+
+# ---- the far end
+
+class Leg:
+    """One INVITE transaction at one port of the far end: a phone that rings."""
+
+    def __init__(self, owner, port, msg):
+        self.owner, self.port, self.invite, self.call_id = owner, port, msg, msg.call_id
+        self.tag = f'callee{next(_numbers)}'
+        self.contact = f'sip:{msg.user}@{owner.ip}:{port}'
+        self.code, self.acked, self.ended, self.invites, self.cancels, self.acks = 0, False, False, 1, 0, 0
+        self.changed = msg.time      # when its state last changed
+        self.again = []              # when the INVITE came again
+        self.to = (msg.source[0], int(_first(_SENT_BY, msg['via']) or SIP_PORT))
+
+    def say(self, code):
+        """Answer the INVITE; a final reply is sent again until its ACK comes (timer G)."""
+        with self.owner.lock:
+            if self.code >= 200:
+                return
+            self.code, self.changed = code, time.monotonic()
+            self.repeat()
+            if code >= 200:
+                self.owner.after(T1, self._again, 2 * T1, self.changed + TIMER_F)
+
+    def trying(self):
+        self.say(100)
+
+    def ring(self):
+        self.say(180)
+
+    def answer(self):
+        self.say(200)
+
+    def reject(self, code=486):
+        self.say(code)
+
+    def repeat(self):
+        if self.code:
+            self.owner.send(self.port, response(self.invite, self.code, self.tag, self.contact), self.to)
+
+    def _again(self, pause, until):
+        if not self.acked and time.monotonic() < until:
+            self.repeat()
+            self.owner.after(pause, self._again, min(2 * pause, T2), until)
+
+    def on_ack(self):
+        self.acks += 1
+        if not self.acked:
+            self.acked, self.changed = True, time.monotonic()
+
+    def bye(self):
+        """Hang up; returns the Asking."""
+        with self.owner.lock:
+            invite = self.invite
+            branch = f'z9hG4bKbye{self.tag}'
+            headers = [self.owner.via(self.port, branch), *(('Route', route) for route in invite.routes()),
+                       ('From', f'{invite["to"]};tag={self.tag}'), ('To', invite['from']), ('Call-ID', self.call_id),
+                       ('CSeq', '1 BYE'), ('Max-Forwards', '70')]
+            return self.owner.ask(self.port, 'BYE', branch, request('BYE', _first(_URI, invite['contact']), headers))
+
+    @property
+    def settled(self):
+        """It neither rings nor waits for an ACK."""
+        return self.code >= 200 and self.acked
+
+
+class Callees(Endpoint):
+    """The far end: phones at several ports that ring until a test says something else.
+
+    on_invite(leg)   what a new INVITE does; None: it rings
+    manner           what a retransmitted INVITE gets: 'repeat' (as it should), 'silence', or a code such as 482
+    """
+
+    def __init__(self, lab, ports=PORTS, on_invite=None, manner='repeat'):
+        self.on_invite, self.manner = on_invite or Leg.ring, manner
+        self._calls, self._by_branch, self.unknown = {}, {}, []
+        self.last_again = 0.0       # when an INVITE last came again
+        super().__init__(lab, 'gateway', ports)
+
+    def legs(self, call_id, port=None):
+        """The transactions of a call so far, in order. Two at one port: it rang a second time."""
+        return [leg for leg in list(self._calls.get(call_id, ())) if port in (None, leg.port)]
+
+    def rings(self, call_id):
+        """{port: how many transactions began there}"""
+        ports = [leg.port for leg in self.legs(call_id)]
+        return {port: ports.count(port) for port in ports}
+
+    def received(self, port, msg):
+        handler = {'INVITE': self._on_invite, 'CANCEL': self._on_cancel, 'ACK': self._on_ack, 'BYE': self._on_bye}
+        if msg.code == 0 and msg.method in handler:
+            handler[msg.method](port, msg)
+
+    def _on_invite(self, port, msg):
+        leg = self._by_branch.get((port, msg.branch))
+        if leg:
+            self._on_invite_again(leg, msg)
+            return
+        leg = self._by_branch[port, msg.branch] = Leg(self, port, msg)
+        self._calls.setdefault(msg.call_id, []).append(leg)
+        self.on_invite(leg)
+
+    def _on_invite_again(self, leg, msg):
+        leg.invites += 1
+        leg.again.append(msg.time)
+        self.last_again = msg.time
+        if self.manner == 'repeat':
+            leg.repeat()
+        elif self.manner != 'silence':
+            self.send(leg.port, response(msg, self.manner, leg.tag, leg.contact), leg.to)
+
+    def _on_cancel(self, port, msg):
+        leg = self._by_branch.get((port, msg.branch))
+        self._reply(port, msg, 200 if leg else 481)
+        if leg:
+            leg.cancels += 1
+            leg.say(487)
+        else:
+            self.unknown.append(msg)
+
+    def _on_ack(self, port, msg):
+        leg = self._by_branch.get((port, msg.branch)) or self._dialog(port, msg)
+        if leg:
+            leg.on_ack()
+        else:
+            self.unknown.append(msg)
+
+    def _on_bye(self, port, msg):
+        leg = self._dialog(port, msg)
+        self._reply(port, msg, 200 if leg else 481)
+        if leg:
+            leg.ended = True
+
+    def _dialog(self, port, msg):
+        return next((leg for leg in self.legs(msg.call_id, port) if leg.tag == msg.to_tag and leg.code == 200), None)
+
+    def _reply(self, port, msg, code):
+        self.send(port, response(msg, code, f'callee{next(_numbers)}'),
+                  (msg.source[0], int(_first(_SENT_BY, msg['via']) or SIP_PORT)))
+
+
+# ---- the caller
+
+class Call:
+    """One call as its caller sees it.
+
+    deaf     hears nothing and sends the INVITE only once, until repeat(): as if the replies had been lost
+    no_ack   keeps the ACK to a negative reply until ack()
+    """
+
+    def __init__(self, owner, call_id, dial, deaf=False, no_ack=False):
+        self.owner, self.call_id, self.dial, self.deaf, self.no_ack = owner, call_id, dial, deaf, no_ack
+        self.branch, self.tag = f'z9hG4bKc{next(_numbers)}', f'caller{next(_numbers)}'
+        self.replies, self.byes = [], 0
+        self.invites, self.final, self.cancelling, self.began = 0, None, None, time.monotonic()
+        self.uri = f'sip:{dial}@{ANYCAST}'
+        self._send_invite(T1)
+
+    # --- what it sends
+
+    def _headers(self, method, branch, to='', routes=()):
+        port = self.owner.port
+        return [self.owner.via(port, branch), *(('Route', route) for route in routes),
+                ('From', f'<sip:caller@{self.owner.ip}:{port}>;tag={self.tag}'), ('To', to or f'<{self.uri}>'),
+                ('Call-ID', self.call_id), ('CSeq', f'{2 if method == "BYE" else 1} {method}'), ('Max-Forwards', '70'),
+                ('Contact', f'<sip:caller@{self.owner.ip}:{port}>')]
+
+    def _send(self, method, uri, branch, to='', routes=()):
+        self.owner.send(self.owner.port, request(method, uri, self._headers(method, branch, to, routes)))
+
+    def _send_invite(self, pause):
+        if self.codes() or time.monotonic() - self.began > TIMER_F:
+            return
+        self.invites += 1
+        self._send('INVITE', self.uri, self.branch)
+        if not self.deaf:
+            self.owner.after(pause, self._send_invite, 2 * pause)
+
+    def repeat(self):
+        """Send the INVITE again, until a reply comes; from now on it hears."""
+        with self.owner.lock:
+            self.deaf, self.began = False, time.monotonic()
+            self._send_invite(T1)
+
+    def cancel(self):
+        with self.owner.lock:
+            text = request('CANCEL', self.uri, self._headers('CANCEL', self.branch))
+            self.cancelling = self.owner.ask(self.owner.port, 'CANCEL', self.branch, text)
+            return self.cancelling
+
+    def ack(self):
+        """To the negative final reply."""
+        with self.owner.lock:
+            self.no_ack = False
+            self._send('ACK', self.uri, self.branch, self.final['to'])
+
+    def _ack_2xx(self, msg):
+        self._send('ACK', _first(_URI, msg['contact']), None, msg['to'], msg.routes()[::-1])
+
+    def bye(self):
+        """Hang up an answered call; returns the Asking."""
+        with self.owner.lock:
+            branch = f'z9hG4bKbye{self.tag}'
+            text = request('BYE', _first(_URI, self.final['contact']),
+                           self._headers('BYE', branch, self.final['to'], self.final.routes()[::-1]))
+            return self.owner.ask(self.owner.port, 'BYE', branch, text)
+
+    # --- what it gets
+
+    def on_reply(self, msg):
+        if self.deaf:
+            return
+        self.replies.append(msg)
+        if msg.code >= 200 and (not self.final or self.final.code < 200):
+            self.final = msg
+        if 200 <= msg.code < 300:
+            self._ack_2xx(msg)
+        elif msg.code >= 300 and not self.no_ack and self.final.code >= 300:
+            self._send('ACK', self.uri, self.branch, msg['to'])
+
+    def codes(self):
+        return [msg.code for msg in self.replies]
+
+    def got(self, code, since=0.0):
+        """When that reply to the INVITE first came after a moment; None if it did not."""
+        return next((msg.time for msg in list(self.replies) if msg.code == code and msg.time >= since), None)
+
+    def wait(self, code, timeout=5):
+        return wait_until(lambda: self.got(code), timeout, f'{code} for {self.call_id}, got {self.codes()}')
+
+
+class Caller(Endpoint):
+    """Places many calls from one socket."""
+
+    def __init__(self, lab, port=17060):
+        self.port, self.calls = port, {}
+        super().__init__(lab, 'caller', (port,))
+
+    def call(self, call_id, dial, **options):
+        with self.lock:
+            self.calls[call_id] = call = Call(self, call_id, dial, **options)
+            return call
+
+    def received(self, port, msg):
+        call = self.calls.get(msg.call_id)
+        if msg.code and call and msg.branch == call.branch:
+            call.on_reply(msg)
+        elif msg.method == 'BYE' and not msg.code:
+            known = call and call.final and call.final.code == 200 and msg.to_tag == call.tag
+            self.send(port, response(msg, 200 if known else 481, f'caller{next(_numbers)}'),
+                      (msg.source[0], int(_first(_SENT_BY, msg['via']) or SIP_PORT)))
+            if known:
+                call.byes += 1

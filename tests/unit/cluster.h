@@ -1,0 +1,89 @@
+/* A small cluster in one process, the same each time: whole engines, beside each a modelled Kamailio, one store, one
+ * virtual clock. What takes time (the store, the link, the network) is a task with a time of its own; how long it takes
+ * the cluster's `delay` says. */
+#ifndef KAMSYNC_TEST_CLUSTER_H
+#define KAMSYNC_TEST_CLUSTER_H
+
+#include "engine.h"
+#include "helper.h"
+
+#define SITES_MAX 4
+#define CALLS_MAX 400
+#define CANCELS_MAX 4000
+
+struct task;
+struct cluster;
+
+/* One node: kamsyncd, its Kamailio, and how both are connected. */
+struct site {
+    struct cluster *c;
+    struct engine *e;
+    struct engine_conf conf;
+    int id;
+    /* Kamailio */
+    bool dead, hung;
+    bool isolated; /* no packet gets in or out */
+    bool refuse;   /* answers each takeover with ok=0 */
+    bool silent;   /* INVITEs of takeovers are lost on their way */
+    unsigned starts;
+    char inc[16];
+    bool linked, hello;
+    unsigned link_epoch;
+    int64_t events, strays;
+    json_t *inbox; /* what a hung one has not read yet: frames, and packets as texts */
+    bool holds[CALLS_MAX];
+    /* the store */
+    bool connected;
+    unsigned store_epoch;
+    int64_t link_at, apply_at, answer_at; /* nothing overtakes on one connection */
+};
+
+struct cluster {
+    struct site site[SITES_MAX];
+    size_t count;
+    int64_t now;
+    struct task *tasks;
+    uint64_t seq;
+    struct entry *entries, *last_entry;
+    uint64_t entry_seq;
+    size_t scan_part; /* names in each part of a scan */
+    unsigned scan_failures;
+    int64_t (*delay)(struct cluster *c);
+    bool (*maybe)(struct cluster *c); /* whether a write that got no answer was done */
+    uint64_t rng;
+    /* What happened to each call, and to each CANCEL. */
+    unsigned injected[CALLS_MAX], lost[CALLS_MAX];
+    bool ended[CALLS_MAX];
+    size_t cancel_count;
+    int cancel_call[CANCELS_MAX];
+    unsigned delivered[CANCELS_MAX], refused[CANCELS_MAX];
+    json_t *last_invite; /* of a takeover, as text */
+};
+
+/* All nodes up, and long enough so that each knows all others. */
+struct cluster *cluster_new(size_t nodes);
+void cluster_free(struct cluster *c);
+void cluster_run(struct cluster *c, int64_t ms);
+
+/* A call begins at this node (counted from 0), and rings. */
+void cluster_call(struct cluster *c, size_t node, int call);
+/* A CANCEL for it arrives at the node; its number. */
+size_t cluster_cancel(struct cluster *c, size_t node, int call);
+/* The far end answers it; the 200 comes to the node that holds it. */
+void cluster_answer(struct cluster *c, int call);
+
+void cluster_kill(struct cluster *c, size_t node);    /* Kamailio dies: the link breaks */
+void cluster_restart(struct cluster *c, size_t node); /* with a new incarnation */
+void cluster_break(struct cluster *c, size_t node);   /* only the link breaks; */
+void cluster_mend(struct cluster *c, size_t node);    /* and is mended */
+void cluster_hang(struct cluster *c, size_t node, bool hung);
+/* The node's way to the store; what is under way gets no answer. */
+void cluster_cut(struct cluster *c, size_t node);
+void cluster_join(struct cluster *c, size_t node);
+
+/* How many living Kamailios hold the call; which one. */
+size_t cluster_holders(const struct cluster *c, int call, size_t *which);
+/* A field of the record in the store; NULL when there is none. The caller derefs it. */
+json_t *cluster_record(const struct cluster *c, int call);
+
+#endif

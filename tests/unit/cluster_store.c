@@ -1,0 +1,296 @@
+/* The store of the cluster, and the ways to it. */
+#include "cluster_impl.h"
+
+#include <utlist.h>
+
+/* ---- tasks ---- */
+
+void task_free(struct task *t)
+{
+    free(t->key);
+    free(t->value);
+    json_decref(t->json);
+    free(t);
+}
+
+static int by_time(struct task *a, struct task *b)
+{
+    return a->at != b->at ? (a->at < b->at ? -1 : 1) : a->seq < b->seq ? -1 : 1;
+}
+
+struct task *task_add(struct site *s, enum kind kind, int64_t *not_before, const char *key, const char *value)
+{
+    struct cluster *c = s->c;
+    struct task *t = calloc(1, sizeof(*t));
+
+    t->at = c->now + c->delay(c);
+    if (not_before) {
+        t->at = t->at > *not_before ? t->at : *not_before;
+        *not_before = t->at;
+    }
+    t->seq = ++c->seq;
+    t->kind = kind;
+    t->site = (size_t)(s - c->site);
+    t->key = key ? strdup(key) : NULL;
+    t->value = value ? strdup(value) : NULL;
+    LL_INSERT_INORDER(c->tasks, t, by_time);
+    return t;
+}
+
+/* ---- the store ---- */
+
+struct entry *entry_find(const struct cluster *c, const char *key)
+{
+    struct entry *x;
+
+    LL_FOREACH(c->entries, x)
+    {
+        if (strcmp(x->key, key) == 0 && x->ends_ms > c->now)
+            return x;
+    }
+    return NULL;
+}
+
+static void entry_set(struct cluster *c, const char *key, const char *value, int64_t ttl_ms)
+{
+    struct entry *x, *next;
+
+    LL_FOREACH_SAFE(c->entries, x, next)
+    {
+        if (x->ends_ms <= c->now || strcmp(x->key, key) == 0) {
+            LL_DELETE(c->entries, x);
+            free(x->key);
+            free(x->value);
+            free(x);
+        }
+    }
+    x = calloc(1, sizeof(*x));
+    *x = (struct entry){NULL, ++c->entry_seq, strdup(key), strdup(value), c->now + ttl_ms};
+    LL_APPEND(c->entries, x);
+}
+
+static struct task *answer_to(struct cluster *c, const struct task *t)
+{
+    struct site *s = &c->site[t->site];
+    struct task *a = task_add(s, ANSWER, &s->answer_at, t->key, NULL);
+
+    a->of = t->kind;
+    a->epoch = t->epoch;
+    a->token = t->token;
+    return a;
+}
+
+static void apply_claim(struct cluster *c, struct task *t)
+{
+    struct entry *x = entry_find(c, t->key);
+    struct task *a = answer_to(c, t);
+
+    a->status = x ? CLAIM_LOST : CLAIM_WON;
+    if (x)
+        a->value = strdup(x->value);
+    else
+        entry_set(c, t->key, t->value, t->ttl_ms);
+}
+
+/* Entries are in the order of their last writing: one that is written again meanwhile comes again, none is missed. */
+static void apply_scan(struct cluster *c, struct task *t)
+{
+    struct task *a = answer_to(c, t);
+    struct entry *x;
+    size_t n = 0;
+
+    a->json = json_array();
+    a->status = c->scan_failures == 0;
+    c->scan_failures -= c->scan_failures > 0;
+    LL_FOREACH(c->entries, x)
+    {
+        if (x->seq <= t->cursor || strncmp(x->key, "kamsync:tx:", 11) != 0 || x->ends_ms <= c->now)
+            continue;
+        if (n++ == c->scan_part)
+            break;
+        json_array_append_new(a->json, json_string(x->key));
+        a->cursor = x->seq;
+    }
+    if (!x)
+        a->cursor = 0;
+}
+
+static void apply_nodes(struct cluster *c, struct task *t)
+{
+    struct task *a = answer_to(c, t);
+    struct entry *x;
+
+    a->json = json_array();
+    a->status = true;
+    LL_FOREACH(c->entries, x)
+    {
+        if (strncmp(x->key, "kamsync:node:", 13) == 0 && x->ends_ms > c->now)
+            json_array_append_new(a->json, json_string(x->value));
+    }
+}
+
+void store_apply(struct cluster *c, struct task *t)
+{
+    switch (t->kind) {
+    case APPLY_PUT:
+        entry_set(c, t->key, t->value, t->ttl_ms);
+        answer_to(c, t)->status = true;
+        break;
+    case APPLY_GET: {
+        struct entry *x = entry_find(c, t->key);
+        struct task *a = answer_to(c, t);
+
+        a->status = x ? GET_FOUND : GET_ABSENT;
+        a->value = x ? strdup(x->value) : NULL;
+        break;
+    }
+    case APPLY_CLAIM:
+        apply_claim(c, t);
+        break;
+    case APPLY_SCAN:
+        apply_scan(c, t);
+        break;
+    case APPLY_BEAT:
+        entry_set(c, t->key, t->value, t->ttl_ms);
+        for (size_t i = 0; t->status && i < c->count; i++)
+            if (i != t->site && c->site[i].connected)
+                task_add(&c->site[i], ANNOUNCE, NULL, NULL, t->value)->epoch = c->site[i].store_epoch;
+        break;
+    default:
+        apply_nodes(c, t);
+    }
+}
+
+void store_answer(struct site *s, enum kind of, const struct task *t, bool failed)
+{
+    struct span value = span_of(failed ? NULL : t->value);
+    json_t *each;
+    size_t i;
+
+    switch (of) {
+    case APPLY_PUT:
+        engine_put_done(s->e, !failed, s->c->now);
+        break;
+    case APPLY_GET:
+        engine_got(s->e, t->token, failed ? GET_FAILED : (enum get_status)t->status, value, s->c->now);
+        break;
+    case APPLY_CLAIM:
+        engine_claimed(s->e, t->token, failed ? CLAIM_FAILED : (enum claim_status)t->status, value, s->c->now);
+        break;
+    case APPLY_SCAN:
+        if (!failed && t->status)
+            json_array_foreach(t->json, i, each) engine_scan_key(s->e, json_string_value(each));
+        engine_scanned(s->e, !failed && t->status, failed ? 0 : t->cursor, s->c->now);
+        break;
+    case APPLY_NODES:
+        if (!failed)
+            json_array_foreach(t->json, i, each) engine_node(s->e, span_of(json_string_value(each)), s->c->now);
+        engine_nodes_read(s->e, !failed, s->c->now);
+        break;
+    default:
+        break;
+    }
+}
+
+static struct task *ask(void *ctx, enum kind kind, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    struct site *s = ctx;
+    struct task *t;
+
+    if (!s->connected) {
+        struct task none = {.token = token};
+
+        store_answer(s, kind, &none, true);
+        return NULL;
+    }
+    t = task_add(s, kind, &s->apply_at, key, value);
+    t->epoch = s->store_epoch;
+    t->ttl_ms = ttl_ms;
+    t->token = token;
+    return t;
+}
+
+static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms)
+{
+    ask(ctx, APPLY_PUT, key, value, ttl_ms, 0);
+}
+
+static void io_get(void *ctx, const char *key, uint64_t token)
+{
+    ask(ctx, APPLY_GET, key, NULL, 0, token);
+}
+
+static void io_claim(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    ask(ctx, APPLY_CLAIM, key, value, ttl_ms, token);
+}
+
+static void io_scan(void *ctx, uint64_t cursor)
+{
+    struct task *t = ask(ctx, APPLY_SCAN, NULL, NULL, 0, 0);
+
+    if (t)
+        t->cursor = cursor;
+}
+
+static void io_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce)
+{
+    struct task *t = ask(ctx, APPLY_BEAT, scratch("kamsync:node:%d", id), record, ttl_ms, 0);
+
+    if (t)
+        t->status = announce;
+}
+
+static void io_read_nodes(void *ctx)
+{
+    ask(ctx, APPLY_NODES, NULL, NULL, 0, 0);
+}
+
+struct engine_io store_io(struct site *s)
+{
+    return (struct engine_io){.ctx = s,
+                              .put = io_put,
+                              .get = io_get,
+                              .claim = io_claim,
+                              .scan = io_scan,
+                              .beat = io_beat,
+                              .read_nodes = io_read_nodes};
+}
+
+void cluster_cut(struct cluster *c, size_t node)
+{
+    struct site *s = &c->site[node];
+    struct task *t, *next;
+
+    if (!s->connected)
+        return;
+    s->connected = false;
+    LL_FOREACH_SAFE(c->tasks, t, next)
+    {
+        if (t->site != node || t->kind > ANSWER || t->epoch != s->store_epoch)
+            continue;
+        LL_DELETE(c->tasks, t);
+        if (t->kind < ANSWER && c->maybe(c)) { /* it arrived, its answer does not */
+            if (t->kind == APPLY_PUT || t->kind == APPLY_BEAT)
+                entry_set(c, t->key, t->value, t->ttl_ms);
+            else if (t->kind == APPLY_CLAIM && !entry_find(c, t->key))
+                entry_set(c, t->key, t->value, t->ttl_ms);
+        }
+        store_answer(s, t->kind == ANSWER ? t->of : t->kind, t, true);
+        task_free(t);
+    }
+    s->store_epoch++;
+    engine_store_down(s->e, c->now);
+    engine_flush(s->e, c->now);
+}
+
+void cluster_join(struct cluster *c, size_t node)
+{
+    struct site *s = &c->site[node];
+
+    if (s->connected)
+        return;
+    s->connected = true;
+    engine_store_up(s->e, c->now);
+    engine_flush(s->e, c->now);
+}

@@ -1,0 +1,496 @@
+#include "fake.h"
+
+#include <stdarg.h>
+
+#include "base64.h"
+#include "frame.h"
+
+/* ---- what the engine asks of the world ---- */
+
+/* Asks another node's Kamailio whether it lives; no business of a test that counts what is sent. */
+static bool is_probe(struct fake *f, json_t *frame)
+{
+    size_t n;
+    char *msg = strcmp(fake_text(frame, "t"), "send") == 0 ? base64_bytes(fake_text(frame, "msg"), &n) : NULL;
+    const char *probe = msg ? strstr(msg, ";why=probe;") : NULL, *to = probe ? strstr(msg, "X-Kamsync: to=") : NULL;
+
+    if (to && !f->unreachable)
+        f->probed |= 1u << atoi(to + strlen("X-Kamsync: to="));
+    free(msg);
+    return probe;
+}
+
+static void on_payload(void *arg, struct span payload)
+{
+    struct fake *f = arg;
+    json_t *json = json_loadb(payload.p, payload.n, JSON_REJECT_DUPLICATES, NULL);
+
+    cr_assert_not_null(json, "not JSON: %.*s", (int)payload.n, payload.p);
+    f->written++;
+    if (!f->deaf && (strcmp(fake_text(json, "t"), "ping") == 0 || is_probe(f, json))) {
+        cr_assert(f->ping_count < COUNT(f->pings));
+        f->pings[f->ping_count++] = fake_int(json, "n");
+        json_decref(json);
+    } else {
+        if (f->polite)
+            f->pings[f->ping_count++] = fake_int(json, "n");
+        json_array_append_new(f->frames, json);
+    }
+}
+
+static void io_write(void *ctx, struct span bytes)
+{
+    struct fake *f = ctx;
+    struct frame_reader reader = {0};
+    size_t before = f->written;
+
+    cr_assert(frame_feed(&reader, bytes.p, bytes.n, on_payload, f) == 0);
+    cr_assert(reader.len == 0 && f->written == before + 1, "one whole frame per write");
+    frame_reset(&reader);
+}
+
+static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms)
+{
+    struct fake *f = ctx;
+
+    cr_assert(f->put_count < FAKE_MAX);
+    f->puts[f->put_count++] = (struct fake_put){scratch("%s", key), scratch("%s", value), ttl_ms};
+    if (f->answer_puts)
+        engine_put_done(f->e, true, f->now);
+}
+
+static void answer(struct fake *f, uint64_t token, const char *record)
+{
+    engine_got(f->e, token, record && *record ? GET_FOUND : GET_ABSENT, span_of(record), f->now);
+}
+
+static void io_get(void *ctx, const char *key, uint64_t token)
+{
+    struct fake *f = ctx;
+
+    cr_assert(f->get_count < FAKE_MAX);
+    f->gets[f->get_count++] = (struct fake_get){scratch("%s", key), token};
+    if (f->found)
+        answer(f, token, f->found);
+}
+
+static void io_claim(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    struct fake *f = ctx;
+
+    cr_assert(f->claim_count < FAKE_MAX);
+    f->claims[f->claim_count++] = (struct fake_claim){scratch("%s", key), scratch("%s", value), ttl_ms, token};
+    if (f->holder)
+        engine_claimed(f->e, token, CLAIM_LOST, span_of(f->holder), f->now);
+}
+
+static void io_scan(void *ctx, uint64_t cursor)
+{
+    struct fake *f = ctx;
+
+    cr_assert(!f->scanning, "one part at a time");
+    f->scans++;
+    f->cursor = cursor;
+    f->scanning = true;
+}
+
+static void io_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce)
+{
+    struct fake *f = ctx;
+
+    cr_expect(id > 0);
+    f->beats[f->beat_count++ % COUNT(f->beats)] = (struct fake_beat){scratch("%s", record), ttl_ms, announce};
+}
+
+static void io_read_nodes(void *ctx)
+{
+    ((struct fake *)ctx)->node_reads++;
+}
+
+static void io_log(void *ctx, enum log_level level, const char *line)
+{
+    struct fake *f = ctx;
+
+    (void)level;
+    for (const char *p = line; *p; p++)
+        cr_assert((unsigned char)*p >= ' ', "a line of the log holds a control character");
+    if (strlen(f->logs) < 100000)
+        f->logs = scratch("%s%s\n", f->logs, line);
+}
+
+/* ---- life ---- */
+
+struct fake *fake_new(void)
+{
+    struct fake *f = calloc(1, sizeof(*f));
+    struct engine_io io = {.ctx = f,
+                           .link_write = io_write,
+                           .put = io_put,
+                           .get = io_get,
+                           .claim = io_claim,
+                           .scan = io_scan,
+                           .beat = io_beat,
+                           .read_nodes = io_read_nodes,
+                           .log = io_log};
+
+    cr_assert_not_null(f);
+    f->now = 1000000;
+    f->logs = scratch("%s", "");
+    f->frames = json_array();
+    f->conf = (struct engine_conf){
+        .name = "ams1",
+        .secret = "0123456789abcdef",
+        .old_secret = "",
+        .heartbeat_ms = 1000,
+        .node_ttl_ms = 3000,
+        .hang_ms = 3600000,
+        .lookup_ms = 200,
+        .store_wait_ms = 250,
+        .tx_ttl_ms = 300000,
+        .done_ttl_ms = 32000,
+        .tx_max_ms = 900000,
+        .takeover = true,
+        .beat_base = 5000,
+    };
+    f->e = engine_new(&f->conf, &io, f->now);
+    cr_assert_not_null(f->e);
+    return f;
+}
+
+void fake_free(struct fake *f)
+{
+    engine_free(f->e);
+    json_decref(f->frames);
+    free(f);
+}
+
+struct fake *fake_ready(void)
+{
+    struct fake *f = fake_new();
+
+    engine_store_up(f->e, f->now);
+    engine_link_up(f->e, "tag-1", f->now);
+    fake_turn(f);
+    fake_ack_all(f);
+    fake_hello(f, 1, "100.1");
+    fake_turn(f);
+    fake_forget(f);
+    return f;
+}
+
+void fake_forget(struct fake *f)
+{
+    json_array_clear(f->frames);
+    f->put_count = f->get_count = f->claim_count = f->beat_count = f->node_reads = f->scans = 0;
+}
+
+/* ---- time ---- */
+
+/* What Kamailio and the store answer by themselves. */
+static bool answer_more(struct fake *f)
+{
+    bool scanned = f->scanning && !f->mute_scans, pinged = f->ping_count > 0;
+
+    if (scanned) {
+        f->scanning = false;
+        engine_scanned(f->e, true, 0, f->now);
+    }
+    while (f->ping_count > 0)
+        fake_say(f, "{\"t\":\"ack\",\"n\":%lld}", (long long)f->pings[--f->ping_count]);
+    for (int id = 1; id < 32; id++)
+        if (f->probed & 1u << id)
+            fake_say(f, "{\"t\":\"events\",\"n\":%lld,\"e\":[{\"t\":\"alive\",\"id\":%d}]}", f->events ? f->events : 1,
+                     id);
+    f->probed = 0;
+    return scanned || pinged;
+}
+
+/* As the daemon does it: the tick when it is due, then the flush. A second tick at once must have nothing to do. */
+void fake_turn(struct fake *f)
+{
+    if (engine_wait(f->e, f->now) <= 0)
+        engine_tick(f->e, f->now);
+    do
+        engine_flush(f->e, f->now);
+    while (answer_more(f));
+    cr_assert(engine_wait(f->e, f->now) > 0, "after a tick nothing may be due at once: that would be a busy loop");
+}
+
+void fake_pass(struct fake *f, int64_t ms)
+{
+    int64_t end = f->now + ms;
+
+    fake_turn(f);
+    while (f->now < end) {
+        int64_t wait = engine_wait(f->e, f->now);
+
+        f->now += wait < end - f->now ? wait : end - f->now;
+        fake_turn(f);
+    }
+}
+
+/* ---- Kamailio ---- */
+
+static void say(struct fake *f, const char *text)
+{
+    size_t len;
+    char *frame = frame_make(span_of(text), &len);
+
+    sscanf(text, "{\"t\":\"events\",\"n\":%lld", &f->events);
+    cr_assert(engine_link_data(f->e, frame, len, f->now) == 0);
+    free(frame);
+}
+
+void fake_say(struct fake *f, const char *fmt, ...)
+{
+    va_list ap;
+    char text[2048];
+
+    va_start(ap, fmt);
+    cr_assert(vsnprintf(text, sizeof(text), fmt, ap) < (int)sizeof(text));
+    va_end(ap);
+    say(f, text);
+}
+
+void fake_hello(struct fake *f, int node, const char *inc)
+{
+    fake_say(f, "{\"t\":\"hello\",\"node\":%d,\"inc\":\"%s\",\"sip\":\"192.0.2.%d:5060\"}", node, inc, node);
+}
+
+void fake_ack_all(struct fake *f)
+{
+    json_t *frame;
+    size_t i;
+
+    json_array_foreach(f->frames, i, frame) fake_say(f, "{\"t\":\"ack\",\"n\":%lld}", (long long)fake_int(frame, "n"));
+}
+
+void fake_branch(struct fake *f, int64_t n, const struct call *c, const char *index, bool with_req)
+{
+    char *req = with_req ? scratch(",\"req\":\"%s\"", base64_of(sip_request(c, "INVITE"))) : scratch("%s", "");
+
+    fake_say(f,
+             "{\"t\":\"events\",\"n\":%lld,\"e\":[{\"t\":\"branch\",\"src\":\"udp:198.51.100.9:5060\","
+             "\"dst\":\"udp:192.0.2.10:5060\",\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:5060\","
+             "\"sent\":\"%s\"%s}]}",
+             (long long)n, base64_of(sip_sent_on(c, index)), req);
+}
+
+void fake_reply(struct fake *f, int64_t n, const struct call *c, const char *index, int code)
+{
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld,\"e\":[{\"t\":\"reply\",\"via\":\"%s\",\"code\":%d}]}", (long long)n,
+             base64_of(scratch("%s.%s", c->tm, index)), code);
+}
+
+void fake_stray(struct fake *f, int64_t k, const struct call *c, const char *method)
+{
+    fake_say(f,
+             "{\"t\":\"stray\",\"k\":%lld,\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
+             "\"msg\":\"%s\"}",
+             (long long)k, base64_of(sip_request(c, method)));
+}
+
+/* ---- the store ---- */
+
+void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up)
+{
+    char *record =
+        scratch("{\"id\":%d,\"name\":\"node%d\",\"sip\":\"192.0.2.%d:5060\",\"inc\":\"%s\",\"beat\":%lld,\"up\":%s}",
+                id, id, id, inc, (long long)beat, up ? "true" : "false");
+
+    engine_node(f->e, span_of(record), f->now);
+    engine_nodes_read(f->e, true, f->now);
+}
+
+void fake_answer(struct fake *f, const char *record)
+{
+    cr_assert(f->get_count > 0);
+    answer(f, f->gets[f->get_count - 1].token, record);
+}
+
+void fake_claimed(struct fake *f, enum claim_status status, const char *holder)
+{
+    cr_assert(f->claim_count > 0);
+    engine_claimed(f->e, f->claims[f->claim_count - 1].token, status, span_of(holder), f->now);
+}
+
+void fake_scanned(struct fake *f, unsigned from, size_t n, bool ok, uint64_t next)
+{
+    cr_assert(f->scanning);
+    f->scanning = false;
+    for (unsigned i = from; i < from + n; i++)
+        engine_scan_key(f->e, scratch("kamsync:tx:{call-%u@caller.example}:1:z9hG4bK-caller-%u", i, i));
+    engine_scanned(f->e, ok, next, f->now);
+}
+
+void fake_put_done(struct fake *f, size_t n, bool ok)
+{
+    while (n-- > 0)
+        engine_put_done(f->e, ok, f->now);
+}
+
+char *fake_record(const struct call *c, int owner, const char *inc, bool done)
+{
+    return scratch("{\"owner\":%d,\"inc\":\"%s\",\"done\":%s,\"sent_by\":\"%s\"}", owner, inc, done ? "true" : "false",
+                   c->sent_by);
+}
+
+char *fake_branch_json(const struct call *c, int index, const char *suffix, int code, const char *route)
+{
+    return scratch("{\"i\":%d,\"code\":%d,\"via\":\"SIP/2.0/UDP 192.0.2.10:5060;branch=%s.%s\","
+                   "\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:5060\","
+                   "\"ruri\":\"sip:bob%d@203.0.113.5:5060\"%s}",
+                   index, code, c->tm, suffix, index, route ? scratch(",\"route\":\"%s\"", route) : "");
+}
+
+char *fake_whole(const struct call *c, int owner, const char *inc, const char *branches)
+{
+    json_t *req = json_string(sip_request(c, "INVITE"));
+    char *text = json_dumps(req, JSON_ENCODE_ANY),
+         *record = scratch("{\"owner\":%d,\"inc\":\"%s\",\"state\":\"trying\",\"code\":0,\"done\":false,"
+                           "\"call_id\":\"%s\",\"cseq\":%u,\"branch\":\"%s\",\"sent_by\":\"%s\","
+                           "\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\",\"branches\":[%s],"
+                           "\"req\":%s}",
+                           owner, inc, c->call_id, c->cseq, c->branch, c->sent_by, branches, text);
+
+    free(text);
+    json_decref(req);
+    return record;
+}
+
+char *fake_orphan(const struct call *c, int owner, const char *inc)
+{
+    return fake_whole(c, owner, inc, fake_branch_json(c, 0, "0", 180, NULL));
+}
+
+void fake_taken(struct fake *f, int64_t n, int ok)
+{
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld,\"e\":[{\"t\":\"taken\",\"token\":%lld,\"ok\":%d}]}", (long long)n,
+             (long long)fake_token(f, NULL), ok);
+}
+
+int64_t fake_token(const struct fake *f, char **branches)
+{
+    size_t n = fake_sent_count(f, "why=takeover");
+    char *msg = n ? fake_sent(f, "why=takeover", n - 1, NULL) : NULL, *line, *list;
+
+    cr_assert_not_null(msg, "no INVITE was injected");
+    line = strstr(msg, "\r\nX-Kamsync-Branches: ");
+    cr_assert_not_null(line);
+    list = strchr(line, '|');
+    if (branches)
+        *branches = scratch("%.*s", (int)strcspn(list, "\r"), list);
+    return strtoll(line + strlen("\r\nX-Kamsync-Branches: "), NULL, 10);
+}
+
+struct fake *fake_peers(void)
+{
+    struct fake *f = fake_ready();
+
+    for (int beat = 1; beat <= 5; beat++) {
+        fake_node(f, 2, beat, "200.1", true);
+        fake_node(f, 3, beat, "300.1", true);
+        fake_pass(f, 1000);
+    }
+    fake_ack_all(f);
+    fake_turn(f);
+    fake_forget(f);
+    return f;
+}
+
+void fake_death(struct fake *f)
+{
+    fake_node(f, 2, 9, "200.1", false);
+    fake_turn(f);
+    fake_ack_all(f);
+    fake_turn(f);
+    fake_forget(f);
+}
+
+/* ---- what Kamailio and the store got ---- */
+
+char *fake_sent(const struct fake *f, const char *part, size_t n, json_t **frame)
+{
+    json_t *each;
+    size_t i, len;
+
+    json_array_foreach(f->frames, i, each)
+    {
+        char *msg = strcmp(fake_text(each, "t"), "send") == 0 ? base64_bytes(fake_text(each, "msg"), &len) : NULL;
+        char *copy = msg && strstr(msg, part) && n-- == 0 ? scratch("%s", msg) : NULL;
+
+        free(msg);
+        if (copy && frame)
+            *frame = each;
+        if (copy)
+            return copy;
+    }
+    return NULL;
+}
+
+size_t fake_sent_count(const struct fake *f, const char *part)
+{
+    size_t n = 0;
+
+    while (fake_sent(f, part, n, NULL))
+        n++;
+    return n;
+}
+
+size_t fake_count(const struct fake *f, const char *t)
+{
+    json_t *frame;
+    size_t i, n = 0;
+
+    json_array_foreach(f->frames, i, frame) n += strcmp(fake_text(frame, "t"), t) == 0;
+    return n;
+}
+
+json_t *fake_last(const struct fake *f, const char *t)
+{
+    for (size_t i = json_array_size(f->frames); i-- > 0;)
+        if (strcmp(fake_text(json_array_get(f->frames, i), "t"), t) == 0)
+            return json_array_get(f->frames, i);
+    return NULL;
+}
+
+int64_t fake_int(json_t *frame, const char *field)
+{
+    json_t *v = json_object_get(frame, field);
+
+    return json_is_integer(v) ? json_integer_value(v) : -1;
+}
+
+const char *fake_text(json_t *frame, const char *field)
+{
+    const char *s = json_string_value(json_object_get(frame, field));
+
+    return s ? s : "(none)";
+}
+
+char *fake_handover(const struct fake *f, char **rest)
+{
+    size_t n = 0;
+    char *msg = base64_bytes(fake_text(fake_last(f, "send"), "msg"), &n), *header, *end, *result;
+
+    cr_assert_not_null(msg, "no send");
+    header = strstr(msg, "\r\nX-Kamsync: ");
+    cr_assert_not_null(header);
+    header += 2;
+    end = strstr(header, "\r\n") + 2;
+    result = scratch("%.*s", (int)(end - 2 - header), header);
+    if (rest)
+        *rest = scratch("%.*s%s", (int)(header - msg), msg, end);
+    free(msg);
+    return result;
+}
+
+json_t *fake_put_field(const struct fake *f, const char *field)
+{
+    static json_t *json;
+
+    json_decref(json);
+    cr_assert(f->put_count > 0);
+    json = json_loads(f->puts[f->put_count - 1].value, 0, NULL);
+    return json_object_get(json, field);
+}

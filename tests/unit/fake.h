@@ -1,0 +1,128 @@
+/* The world around one engine: a virtual clock, a Kamailio and a store that do only what a test tells them, and that
+ * remember what they were asked. */
+#ifndef KAMSYNC_TEST_FAKE_H
+#define KAMSYNC_TEST_FAKE_H
+
+#include "engine.h"
+#include "helper.h"
+
+#define FAKE_MAX 4200
+
+struct fake_put {
+    char *key, *value;
+    int64_t ttl_ms;
+};
+
+struct fake_get {
+    char *key;
+    uint64_t token;
+};
+
+struct fake_claim {
+    char *key, *value;
+    int64_t ttl_ms;
+    uint64_t token;
+};
+
+struct fake_beat {
+    char *record;
+    int64_t ttl_ms;
+    bool announce;
+};
+
+struct fake {
+    struct engine *e;
+    struct engine_conf conf;
+    int64_t now;
+    json_t *frames; /* what Kamailio got, in order */
+    struct fake_put puts[FAKE_MAX];
+    struct fake_get gets[FAKE_MAX];
+    struct fake_beat beats[64];
+    struct fake_claim claims[FAKE_MAX];
+    size_t written; /* frames, as ever */
+    size_t put_count, get_count, claim_count, beat_count, node_reads, scans;
+    uint64_t cursor;    /* of the last scan */
+    bool answer_puts;   /* at once, from within the call */
+    const char *found;  /* non-NULL: every get is answered so, from within the call; "" is absent */
+    const char *holder; /* non-NULL: every claim is lost to it, from within the call */
+    bool deaf;          /* Kamailio does not acknowledge pings, which then stand among the frames */
+    bool polite;        /* Kamailio acknowledges each frame at the end of the turn */
+    bool unreachable;   /* other nodes do not answer probes; else they do at the end of the turn */
+    unsigned probed;    /* bit n: node n is to answer a probe */
+    long long events;   /* number of the last events frame */
+    bool mute_scans;    /* scans are not answered; else each finds nothing, at the end of the turn */
+    bool scanning;      /* a scan waits for its answer */
+    int64_t pings[64];  /* pings and probes that Kamailio will acknowledge at the end of the turn */
+    size_t ping_count;
+    char *logs; /* all lines */
+};
+
+/* An engine at time 1,000,000 that knows nobody; node 1, with everything at its default, but for hang_ms: frames that a
+ * test does not acknowledge are no hang before an hour has passed. */
+struct fake *fake_new(void);
+void fake_free(struct fake *f);
+
+/* Brings the link and the store up and says hello as node 1. Frames and beats so far are forgotten. */
+struct fake *fake_ready(void);
+
+/* One turn of the loop, now or after ms more. The clock stops wherever the engine wants to be called. */
+void fake_turn(struct fake *f);
+void fake_pass(struct fake *f, int64_t ms);
+
+/* Kamailio says this (printf; one JSON object). No turn follows. */
+__attribute__((format(printf, 2, 3))) void fake_say(struct fake *f, const char *fmt, ...);
+void fake_hello(struct fake *f, int node, const char *inc);
+/* Kamailio acknowledges every frame that it has got. */
+void fake_ack_all(struct fake *f);
+/* Events, each in an events frame with number n. */
+void fake_branch(struct fake *f, int64_t n, const struct call *c, const char *index, bool with_req);
+void fake_reply(struct fake *f, int64_t n, const struct call *c, const char *index, int code);
+/* A stray with number k. */
+void fake_stray(struct fake *f, int64_t k, const struct call *c, const char *method);
+
+/* Another node's record arrives, then the reading ends. */
+void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up);
+/* The last get is answered. NULL: absent. */
+void fake_answer(struct fake *f, const char *record);
+/* So is the last claim. */
+void fake_claimed(struct fake *f, enum claim_status status, const char *holder);
+/* The names that a scan found, from call number `from` on, then its end. */
+void fake_scanned(struct fake *f, unsigned from, size_t n, bool ok, uint64_t next);
+/* The last n puts are answered. */
+void fake_put_done(struct fake *f, size_t n, bool ok);
+
+/* The record that a node with this id would have written. */
+char *fake_record(const struct call *c, int owner, const char *inc, bool done);
+
+/* The whole of it, with these branches (fake_branch_json(), separated by commas) and the request. */
+char *fake_whole(const struct call *c, int owner, const char *inc, const char *branches);
+char *fake_branch_json(const struct call *c, int index, const char *suffix, int code, const char *route);
+/* The same with one branch that rings. */
+char *fake_orphan(const struct call *c, int owner, const char *inc);
+/* Kamailio says of the INVITE that it was last given whether it took the transaction over. */
+void fake_taken(struct fake *f, int64_t n, int ok);
+/* The token in the last X-Kamsync-Branches, and the list behind it. */
+int64_t fake_token(const struct fake *f, char **branches);
+
+/* Knows node 2 with incarnation 200.1 and node 3 with 300.1, which are up, and has read the nodes long enough to know
+ * that there is no other. All is acknowledged and forgotten. */
+struct fake *fake_peers(void);
+/* Lets node 2 say that its Kamailio is away. The search that follows finds nothing. */
+void fake_death(struct fake *f);
+
+/* Frames of a type: how many, and the last one (a NULL when there is none). */
+size_t fake_count(const struct fake *f, const char *t);
+json_t *fake_last(const struct fake *f, const char *t);
+int64_t fake_int(json_t *frame, const char *field);
+const char *fake_text(json_t *frame, const char *field);
+/* The message of a `send`, of which n of the same kind came before: "why=takeover" and the like must stand in it. NULL
+ * when there is none. */
+char *fake_sent(const struct fake *f, const char *part, size_t n, json_t **frame);
+size_t fake_sent_count(const struct fake *f, const char *part);
+/* The X-Kamsync header of the last `send`, and that frame's message without it. */
+char *fake_handover(const struct fake *f, char **rest);
+/* A field of the last put's record. */
+json_t *fake_put_field(const struct fake *f, const char *field);
+void fake_forget(struct fake *f);
+
+#endif

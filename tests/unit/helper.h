@@ -1,0 +1,56 @@
+/* What the unit tests share: texts, SIP messages, and small comforts around Criterion. */
+#ifndef KAMSYNC_TEST_HELPER_H
+#define KAMSYNC_TEST_HELPER_H
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+
+#include "span.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* For a suite's .fini: Criterion ends well although the leak checker found something, so it is asked before. Without
+ * sanitizer it does nothing. */
+void no_leaks(void);
+
+/* printf into memory that stays until the test's process ends: tests need not free it. */
+__attribute__((format(printf, 1, 2))) char *scratch(const char *fmt, ...);
+
+/* The same bytes in a block of exactly their size, so that the address sanitizer sees each read past the end. */
+struct span scratch_exact(struct span s);
+
+/* A span with a literal's bytes, embedded NULs included. */
+#define BYTES(literal) ((struct span){literal, sizeof(literal) - 1})
+
+/* Whether the span holds this text. */
+#define assert_span(got, text)                                                                                         \
+    cr_expect(span_eq(got, span_of(text)), "got '%.*s', not '%s'", (int)(got).n, (got).p, text)
+
+/* What makes one INVITE transaction differ from another. */
+struct call {
+    const char *call_id;
+    unsigned cseq;
+    const char *branch;  /* caller's Via branch */
+    const char *sent_by; /* caller's */
+    const char *tm;      /* Via branch of Kamailio without its index */
+};
+
+/* Number i of as many calls as are needed. */
+struct call call_make(unsigned i);
+
+/* A request as the caller sent it, without body. */
+char *sip_request(const struct call *c, const char *method);
+/* The INVITE as Kamailio sent it on the branch with this index (tm's text, like "0" or "01"). */
+char *sip_sent_on(const struct call *c, const char *index);
+
+/* base64 of a text, in scratch memory. */
+char *base64_of(const char *text);
+
+/* An array of test vectors out of proto/examples; the caller derefs it. */
+json_t *vectors(const char *file);
+/* The payload of one vector: of its "message", "text" or "base64". */
+struct span vector_payload(json_t *vector);
+
+#endif

@@ -1,0 +1,326 @@
+/* Several nodes at once, around one store: who takes over what, and who lets go of it. */
+#include "cluster.h"
+
+TestSuite(cluster, .fini = no_leaks, .timeout = 60);
+
+static void expect_holder(struct cluster *c, int call, size_t node)
+{
+    size_t who = 99, n = cluster_holders(c, call, &who);
+    json_t *record = cluster_record(c, call);
+
+    cr_expect(n == 1 && who == node, "call %d: %zu holders, the last is node %zu", call, n, who + 1);
+    cr_assert_not_null(record);
+    cr_expect(json_integer_value(json_object_get(record, "owner")) == (int)node + 1);
+    cr_expect_str_eq(json_string_value(json_object_get(record, "inc")), c->site[node].inc);
+    json_decref(record);
+}
+
+/* Exactly one of the living holds each of the calls, was given it once, and the record says so. */
+static void expect_taken(struct cluster *c, int from, int to, size_t dead)
+{
+    for (int i = from; i < to; i++) {
+        size_t who = 99, n = cluster_holders(c, i, &who);
+
+        cr_assert(n == 1 && who != dead, "call %d: %zu holders, the last is node %zu", i, n, who + 1);
+        cr_expect(c->injected[i] == 1, "call %d was injected %u times", i, c->injected[i]);
+        expect_holder(c, i, who);
+    }
+}
+
+static struct cluster *with_calls(size_t nodes, int calls)
+{
+    struct cluster *c = cluster_new(nodes);
+
+    for (int i = 0; i < calls; i++)
+        cluster_call(c, 0, i);
+    cluster_run(c, 2000);
+    for (int i = 0; i < calls; i++)
+        expect_holder(c, i, 0);
+    return c;
+}
+
+static void quiet(struct cluster *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        struct engine_status s;
+
+        engine_status(c->site[i].e, &s);
+        if (c->site[i].dead)
+            continue;
+        cr_expect(s.takeovers == 0 && s.strays == 0 && s.queued == 0 && s.puts == 0, "node %zu is busy", i + 1);
+    }
+    cluster_free(c);
+}
+
+Test(cluster, owner_that_dies)
+{
+    struct cluster *c = with_calls(3, 30);
+
+    cluster_kill(c, 0);
+    cluster_run(c, 6000);
+    expect_taken(c, 0, 30, 0);
+    quiet(c);
+}
+
+Test(cluster, owner_that_restarts)
+{
+    struct cluster *c = with_calls(3, 30);
+
+    cluster_restart(c, 0);
+    cluster_run(c, 6000);
+    expect_taken(c, 0, 30, 99);
+    quiet(c);
+}
+
+Test(cluster, owner_whose_beats_end)
+{
+    struct cluster *c = with_calls(3, 30);
+
+    cluster_cut(c, 0); /* its host is gone: nobody announces it */
+    c->site[0].isolated = true;
+    cluster_run(c, 1900);
+    for (int i = 0; i < 30; i++)
+        cr_expect(c->injected[i] == 0, "too early");
+    cluster_run(c, 8000);
+    c->site[0].dead = true;
+    expect_taken(c, 0, 30, 0);
+    cluster_free(c);
+}
+
+Test(cluster, owner_that_is_only_cut_off_from_the_store_keeps_its_calls)
+{
+    struct cluster *c = with_calls(3, 10);
+
+    cluster_cut(c, 0);
+    cluster_run(c, 20000);
+    cluster_join(c, 0);
+    cluster_run(c, 5000);
+    for (int i = 0; i < 10; i++) {
+        cr_expect(c->injected[i] == 0 && c->lost[i] == 0);
+        expect_holder(c, i, 0);
+    }
+    quiet(c);
+}
+
+Test(cluster, owner_that_hangs)
+{
+    struct cluster *c = with_calls(3, 30);
+
+    cluster_hang(c, 0, true);
+    cluster_run(c, 8000);
+    for (int i = 0; i < 30; i++)
+        cr_expect(c->injected[i] == 1 && cluster_holders(c, i, NULL) == 2, "call %d", i);
+    cluster_hang(c, 0, false);
+    cluster_run(c, 3000);
+    for (int i = 0; i < 30; i++)
+        cr_expect(c->lost[i] == 1);
+    expect_taken(c, 0, 30, 0);
+    quiet(c);
+}
+
+Test(cluster, single_node_that_restarts)
+{
+    struct cluster *c = with_calls(1, 10);
+
+    cluster_restart(c, 0);
+    cluster_run(c, 6000);
+    expect_taken(c, 0, 10, 99);
+    quiet(c);
+}
+
+Test(cluster, many_calls_at_a_pace)
+{
+    struct cluster *c = with_calls(3, 390);
+
+    cluster_kill(c, 0);
+    cluster_run(c, 10000);
+    expect_taken(c, 0, 390, 0);
+    quiet(c);
+}
+
+/* CANCELs reach both survivors at once: one wins the claim, both are delivered there. */
+Test(cluster, both_survivors_try_at_once)
+{
+    for (int64_t ahead = 0; ahead < 8; ahead++) {
+        struct cluster *c = with_calls(3, 1);
+        size_t first, second;
+
+        cluster_kill(c, 0);
+        cluster_run(c, ahead);
+        first = cluster_cancel(c, 1, 0);
+        second = cluster_cancel(c, 2, 0);
+        cluster_run(c, 5000);
+        cr_expect(c->injected[0] == 1, "%u INVITEs", c->injected[0]);
+        cr_expect(c->delivered[first] + c->delivered[second] == 1 && c->ended[0], "the call rings on");
+        cr_expect(c->delivered[first] + c->refused[first] == 1 && c->delivered[second] + c->refused[second] == 1);
+        quiet(c);
+    }
+}
+
+Test(cluster, cancel_during_takeover_is_delivered)
+{
+    struct cluster *c = with_calls(3, 20);
+    size_t number[20];
+
+    cluster_kill(c, 0);
+    cluster_run(c, 3);
+    for (int i = 0; i < 20; i++)
+        number[i] = cluster_cancel(c, 1 + (size_t)i % 2, i);
+    cluster_run(c, 5000);
+    for (int i = 0; i < 20; i++)
+        cr_expect(c->delivered[number[i]] == 1 && c->refused[number[i]] == 0, "CANCEL %d", i);
+    quiet(c);
+}
+
+Test(cluster, cancel_at_any_node_reaches_the_owner)
+{
+    struct cluster *c = with_calls(3, 3);
+    size_t number[3];
+
+    for (size_t i = 0; i < 3; i++)
+        number[i] = cluster_cancel(c, i, (int)i);
+    cluster_run(c, 1000);
+    for (size_t i = 0; i < 3; i++)
+        cr_expect(c->delivered[number[i]] == 1);
+    quiet(c);
+}
+
+/* The claimant dies after it claimed and before its Kamailio had it; the next one follows the chain. */
+Test(cluster, claimants_that_die_half_way)
+{
+    struct cluster *c = with_calls(4, 10);
+
+    c->site[1].silent = c->site[2].silent = true;
+    cluster_kill(c, 0);
+    cluster_run(c, 100);
+    cluster_kill(c, 1);
+    cluster_run(c, 100);
+    cluster_kill(c, 2);
+    cluster_run(c, 6000);
+    for (int i = 0; i < 10; i++)
+        expect_holder(c, i, 3);
+    quiet(c);
+}
+
+Test(cluster, failed_scan_is_repeated)
+{
+    struct cluster *c = with_calls(3, 30);
+
+    c->scan_failures = 3;
+    cluster_kill(c, 0);
+    cluster_run(c, 10000);
+    expect_taken(c, 0, 30, 0);
+    quiet(c);
+}
+
+Test(cluster, calls_of_the_living_are_left_alone)
+{
+    struct cluster *c = with_calls(3, 10);
+
+    for (int i = 10; i < 20; i++)
+        cluster_call(c, 1, i);
+    for (int i = 0; i < 5; i++)
+        cluster_answer(c, i);
+    cluster_run(c, 1000);
+    cluster_kill(c, 0);
+    cluster_run(c, 6000);
+    for (int i = 0; i < 5; i++)
+        cr_expect(c->injected[i] == 0, "it was answered");
+    expect_taken(c, 5, 10, 0);
+    for (int i = 10; i < 20; i++) {
+        cr_expect(c->injected[i] == 0);
+        expect_holder(c, i, 1);
+    }
+    quiet(c);
+}
+
+static void expect_outage(int64_t ms, bool taken)
+{
+    struct cluster *c = with_calls(3, 10);
+
+    cluster_cut(c, 0);
+    c->site[0].isolated = true;
+    cluster_run(c, ms);
+    c->site[0].isolated = false;
+    cluster_join(c, 0);
+    cluster_run(c, 6000);
+    for (int i = 0; i < 10; i++) {
+        cr_expect(c->injected[i] == taken && c->lost[i] == taken, "%lld ms: call %d: injected %u, lost %u",
+                  (long long)ms, i, c->injected[i], c->lost[i]);
+        cr_expect(cluster_holders(c, i, NULL) == 1, "%lld ms: call %d has %zu owners", (long long)ms, i,
+                  cluster_holders(c, i, NULL));
+    }
+    quiet(c);
+}
+
+Test(cluster, short_outage_of_the_store_costs_nothing)
+{
+    expect_outage(1000, false);
+    expect_outage(1600, false);
+}
+
+Test(cluster, owner_that_returns_loses_what_was_taken)
+{
+    expect_outage(10000, true);
+    expect_outage(60000, true);
+}
+
+/* Longer than the claims live. */
+Test(cluster, owner_that_returns_very_late_loses_what_was_taken)
+{
+    expect_outage(150000, true);
+}
+
+Test(cluster, store_that_is_away_for_all_costs_nothing)
+{
+    struct cluster *c = with_calls(3, 10);
+
+    for (size_t i = 0; i < 3; i++)
+        cluster_cut(c, i);
+    cluster_run(c, 20000);
+    for (size_t i = 0; i < 3; i++)
+        cluster_join(c, i);
+    cluster_run(c, 6000);
+    for (int i = 0; i < 10; i++) {
+        cr_expect(c->injected[i] == 0 && c->lost[i] == 0);
+        expect_holder(c, i, 0);
+    }
+    quiet(c);
+}
+
+/* The link to the claimant's Kamailio breaks while it takes over; it counts as dead until the link is mended. */
+Test(cluster, claimant_whose_link_breaks_for_a_moment)
+{
+    for (int64_t gone = 1; gone < 2000; gone += 60) {
+        struct cluster *c = with_calls(3, 10);
+
+        cluster_kill(c, 0);
+        cluster_run(c, 4);
+        cluster_break(c, 1);
+        cluster_run(c, gone);
+        cluster_mend(c, 1);
+        cluster_run(c, 8000);
+        for (int i = 0; i < 10; i++)
+            cr_expect(cluster_holders(c, i, NULL) == 1, "gone %lld ms: call %d has %zu owners", (long long)gone, i,
+                      cluster_holders(c, i, NULL));
+        quiet(c);
+    }
+}
+
+Test(cluster, claimant_that_hangs_for_a_moment)
+{
+    for (int64_t hung = 200; hung < 5000; hung += 200) {
+        struct cluster *c = with_calls(3, 10);
+
+        cluster_kill(c, 0);
+        cluster_run(c, 1);
+        cluster_hang(c, 1, true);
+        cluster_run(c, hung);
+        cluster_hang(c, 1, false);
+        cluster_run(c, 10000);
+        for (int i = 0; i < 10; i++)
+            cr_expect(cluster_holders(c, i, NULL) == 1, "hung %lld ms: call %d has %zu owners", (long long)hung, i,
+                      cluster_holders(c, i, NULL));
+        quiet(c);
+    }
+}

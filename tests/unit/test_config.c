@@ -1,0 +1,258 @@
+/* The configuration file: what is wrong is said with its file and option. */
+#include "config.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include "helper.h"
+
+TestSuite(config, .fini = no_leaks);
+
+#define SECRET "0123456789abcdef"
+
+/* A file with this text, gone with the test's end. */
+static char *file_with(const char *text)
+{
+    static int count;
+    char *path = scratch("/tmp/kamsync-test-%d-%d", (int)getpid(), count++);
+    FILE *f = fopen(path, "w");
+
+    cr_assert_not_null(f);
+    fputs(text, f);
+    cr_assert(fclose(f) == 0);
+    return path;
+}
+
+static int read_text(struct config *c, const char *text, char **why)
+{
+    char buffer[512] = "", *path = file_with(text);
+    int rc = config_read(c, path, buffer, sizeof(buffer));
+
+    unlink(path);
+    *why = scratch("%s", buffer);
+    cr_expect((rc == 0) == (buffer[0] == '\0'), "'%s': %d '%s'", text, rc, buffer);
+    cr_expect(rc == 0 || strstr(buffer, path) || strstr(buffer, "secret_file") || strstr(buffer, "password_file"),
+              "the file is not named: '%s'", buffer);
+    return rc;
+}
+
+Test(config, defaults)
+{
+    char why[128] = "";
+    struct config c;
+
+    cr_assert(config_read(&c, NULL, why, sizeof(why)) == 0, "%s", why);
+    cr_expect_str_eq(c.kamailio, "127.0.0.1:8448");
+    cr_expect_str_eq(c.store, "memory://");
+    cr_expect_str_eq(c.log_level, "info");
+    cr_expect_str_eq(c.secret, "");
+    cr_expect(*c.name, "the host's name");
+    cr_expect(c.heartbeat_ms == 1000 && c.node_ttl_ms == 3000 && c.tx_ttl_s == 300 && !c.clustered);
+    cr_expect(c.kamailio_addr.ss_family == AF_INET);
+    config_clear(&c);
+    config_clear(&c); /* again: no harm */
+}
+
+Test(config, all_that_can_be_said)
+{
+    char *secret = file_with(SECRET "\nmore\n"), *old = file_with("fedcba9876543210\r\n"), *password = file_with("pw"),
+         *why;
+    struct config c;
+
+    cr_assert(
+        read_text(
+            &c,
+            scratch("# comment\n[kamsync]\nkamailio = [::1]:9000\nstore = redis://db.example:6380/3\nname = ams1\n"
+                    "secret_file = %s\nold_secret_file=%s\nlog_level = debug\nredis_user = u\n"
+                    "redis_password_file = %s\nredis_timeout_ms = 100\nheartbeat_ms = 60000\nnode_ttl_ms = 300000\n"
+                    "lookup_ms = 0\nstore_wait_ms = 290\ntx_ttl_s = 10\ndone_ttl_s = 3600\ntx_max_s = 60\n",
+                    secret, old, password),
+            &why) == 0,
+        "%s", why);
+    cr_expect_str_eq(c.secret, SECRET);
+    cr_expect_str_eq(c.old_secret, "fedcba9876543210");
+    cr_expect_str_eq(c.redis_password, "pw");
+    cr_expect_str_eq(c.redis.password, "pw");
+    cr_expect_str_eq(c.redis.user, "u");
+    cr_expect_str_eq(c.redis.host, "db.example");
+    cr_expect(c.clustered && c.redis.port == 6380 && c.redis.db == 3 && c.redis.timeout_ms == 100);
+    cr_expect(c.kamailio_addr.ss_family == AF_INET6);
+    cr_expect(ntohs(((struct sockaddr_in6 *)&c.kamailio_addr)->sin6_port) == 9000);
+    cr_expect(c.lookup_ms == 0 && c.tx_max_s == 60);
+    config_clear(&c);
+    unlink(secret);
+    unlink(old);
+    unlink(password);
+}
+
+Test(config, bad_values_are_refused_by_name)
+{
+    static const struct {
+        const char *text, *option;
+    } cases[] = {
+        {"what = 1\n", "'what'"},
+        {"Kamailio = 127.0.0.1:1\n", "'Kamailio'"},
+        {"[other]\nname = x\n", "[other]"},
+        {"name x\n", "line 1"},
+        {"name = x\nstore\n", "line 2"},
+        {"[kamsync\n", "line 1"},
+        {"heartbeat_ms = 99\n", "heartbeat_ms"},
+        {"heartbeat_ms = 60001\n", "heartbeat_ms"},
+        {"heartbeat_ms = \n", "heartbeat_ms"},
+        {"heartbeat_ms = 1s\n", "heartbeat_ms"},
+        {"heartbeat_ms = 1000.5\n", "heartbeat_ms"},
+        {"heartbeat_ms = 1e3\n", "heartbeat_ms"},
+        {"heartbeat_ms = -1000\n", "heartbeat_ms"},
+        {"heartbeat_ms = 99999999999999999999\n", "heartbeat_ms"},
+        {"heartbeat_ms = 0x3e8\n", "heartbeat_ms"},
+        {"node_ttl_ms = 299\n", "node_ttl_ms"},
+        {"heartbeat_ms = 1000\nnode_ttl_ms = 1999\n", "node_ttl_ms"},
+        {"lookup_ms = 281\n", "lookup_ms"},
+        {"lookup_ms = -1\n", "lookup_ms"},
+        {"store_wait_ms = 9\n", "store_wait_ms"},
+        {"tx_ttl_s = 9\n", "tx_ttl_s"},
+        {"done_ttl_s = 4\n", "done_ttl_s"},
+        {"tx_max_s = 59\n", "tx_max_s"},
+        {"redis_timeout_ms = 99\n", "redis_timeout_ms"},
+        {"log_level = loud\n", "log_level"},
+        {"log_level = \n", "log_level"},
+        {"kamailio = localhost:8448\n", "kamailio"},
+        {"kamailio = 127.0.0.1\n", "kamailio"},
+        {"kamailio = 127.0.0.1:0\n", "kamailio"},
+        {"kamailio = 127.0.0.1:65536\n", "kamailio"},
+        {"kamailio = 127.0.0.1:8448x\n", "kamailio"},
+        {"kamailio = ::1:8448\n", "kamailio"},
+        {"kamailio = [::1:8448\n", "kamailio"},
+        {"kamailio = \n", "kamailio"},
+        {"store = \n", "store"},
+        {"store = memory\n", "store"},
+        {"store = http://x\n", "store"},
+        {"store = redis://\n", "store"},
+        {"store = redis://h:0\n", "store"},
+        {"store = redis://h:99999\n", "store"},
+        {"store = redis://h:1x\n", "store"},
+        {"store = redis://h/x\n", "store"},
+        {"store = redis://h/-1\n", "store"},
+        {"store = redis://[::1\n", "store"},
+        {"store = redis://h\n", "secret_file"},
+        {"secret_file = /nonexistent/x\n", "secret_file"},
+        {"old_secret_file = /nonexistent/x\n", "old_secret_file"},
+        {"redis_password_file = /nonexistent/x\n", "redis_password_file"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct config c;
+        char *why;
+        int rc = read_text(&c, cases[i].text, &why);
+
+        cr_expect(rc == -1, "'%s' was taken", cases[i].text);
+        cr_expect(rc == 0 || strstr(why, cases[i].option), "'%s': '%s'", cases[i].text, why);
+        if (rc == 0)
+            config_clear(&c);
+    }
+}
+
+/* A secret file with this text under this option. */
+static void expect_secret(const char *option, const char *text, bool good)
+{
+    struct config c;
+    char *path = file_with(text), *why;
+    int rc = read_text(&c, scratch("%s = %s\n", option, path), &why);
+
+    cr_expect((rc == 0) == good, "%s '%.40s': %s", option, text, rc == 0 ? "taken" : why);
+    cr_expect(rc == 0 || (strstr(why, option) && strstr(why, path)), "neither option nor file: '%s'", why);
+    cr_expect(rc == 0 || !strstr(why, SECRET), "the secret itself stands in the error");
+    if (rc == 0)
+        config_clear(&c);
+    unlink(path);
+}
+
+Test(config, secrets)
+{
+    char *longest = scratch("%0256d", 7), *longer = scratch("%0257d", 7);
+
+    expect_secret("secret_file", SECRET, true);
+    expect_secret("secret_file", SECRET "\n", true);
+    expect_secret("secret_file", longest, true);
+    expect_secret("secret_file", scratch("%s\r\n", longest), true);
+    expect_secret("secret_file", "", false);
+    expect_secret("secret_file", "\n" SECRET, false);
+    expect_secret("secret_file", "0123456789abcde", false);
+    expect_secret("secret_file", "0123456789 abcdef", false);
+    expect_secret("secret_file", SECRET "\x01", false);
+    expect_secret("secret_file", SECRET "\xe9", false);
+    expect_secret("secret_file", longer, false);
+    expect_secret("redis_password_file", "short", true);
+    expect_secret("redis_password_file", "", false);
+}
+
+/* It goes the same way to Kamailio as the new one: a byte that is no UTF-8 and hello cannot be made at all. */
+Test(config, old_secret_is_held_to_the_same_rules)
+{
+    expect_secret("old_secret_file", SECRET, true);
+    expect_secret("old_secret_file", SECRET "\xe9", false);
+    expect_secret("old_secret_file", "0123456789 abcdef", false);
+}
+
+Test(config, file_that_cannot_be_read)
+{
+    char why[256] = "";
+    struct config c;
+
+    cr_expect(config_read(&c, "/nonexistent/kamsync.conf", why, sizeof(why)) == -1);
+    cr_expect(strstr(why, "/nonexistent/kamsync.conf"), "%s", why);
+}
+
+Test(config, directory_is_no_file)
+{
+    char why[256] = "";
+    struct config c;
+    int rc = config_read(&c, "/tmp", why, sizeof(why));
+
+    cr_expect(rc == -1 && strstr(why, "/tmp"), "%d '%s'", rc, why);
+    if (rc == 0)
+        config_clear(&c);
+}
+
+Test(config, reload)
+{
+    static const struct {
+        const char *text, *restart;
+    } cases[] = {
+        {"", NULL},
+        {"name = other\nlog_level = debug\nheartbeat_ms = 500\nlookup_ms = 1\n", NULL},
+        {"kamailio = 127.0.0.1:9000\n", "kamailio"},
+        {"redis_user = x\n", "redis_user"},
+        {"redis_timeout_ms = 2000\n", "redis_timeout_ms"},
+    };
+    struct config old, fresh;
+    char *why;
+
+    cr_assert(read_text(&old, "", &why) == 0);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *option;
+
+        cr_assert(read_text(&fresh, cases[i].text, &why) == 0, "%s", why);
+        option = config_needs_restart(&old, &fresh);
+        cr_expect_str_eq(option ? option : "none", cases[i].restart ? cases[i].restart : "none");
+        config_clear(&fresh);
+    }
+    config_clear(&old);
+}
+
+Test(config, help_names_every_option)
+{
+    static const char *const names[] = {"kamailio",        "store",         "name",       "secret_file",
+                                        "old_secret_file", "log_level",     "redis_user", "heartbeat_ms",
+                                        "node_ttl_ms",     "store_wait_ms", "tx_max_s",   "redis_timeout_ms"};
+    char *text = NULL;
+    size_t n;
+    FILE *out = open_memstream(&text, &n);
+
+    config_help(out);
+    fclose(out);
+    for (size_t i = 0; i < COUNT(names); i++)
+        cr_expect(strstr(text, scratch("  %s ", names[i])), "%s", names[i]);
+    free(text);
+}

@@ -1,0 +1,422 @@
+/* Strays: whose is it, and what follows. The node that reports them is number 1; node 2 is their owner where one lives.
+ */
+#include "fake.h"
+
+TestSuite(strays, .fini = no_leaks);
+
+static const struct counters *count(const struct fake *f)
+{
+    return engine_counters(f->e);
+}
+
+/* Knows node 2, which is up, and has read the nodes long enough to know that there is no other. */
+static struct fake *with_peer(void)
+{
+    struct fake *f = fake_ready();
+
+    for (int beat = 1; beat <= 5; beat++) {
+        fake_node(f, 2, beat, "200.1", true);
+        fake_pass(f, 1000);
+    }
+    fake_ack_all(f);
+    fake_turn(f);
+    fake_forget(f);
+    return f;
+}
+
+/* A stray of call 1 that is being looked up. */
+static struct fake *with_stray(const char *method, struct call *c)
+{
+    struct fake *f = with_peer();
+
+    *c = call_make(1);
+    fake_stray(f, 1, c, method);
+    cr_assert(f->get_count == 1);
+    fake_turn(f);
+    return f;
+}
+
+/* The one handover that was sent: to this address, with this beginning of its header. */
+static void expect_sent(struct fake *f, const char *to, const char *header)
+{
+    char *got, *rest;
+    struct call c = call_make(1);
+
+    fake_turn(f);
+    cr_assert(fake_count(f, "send") == 1, "%zu handovers", fake_count(f, "send"));
+    cr_expect_str_eq(fake_text(fake_last(f, "send"), "to"), to);
+    cr_expect_str_eq(fake_text(fake_last(f, "send"), "sock"), "udp:192.0.2.1:5060");
+    got = fake_handover(f, &rest);
+    cr_expect(strncmp(got, header, strlen(header)) == 0, "'%s', not '%s'", got, header);
+    cr_expect(strstr(got, ";src=udp:198.51.100.9:5060;dst=udp:192.0.2.10:5060;proof="));
+    cr_expect(strcmp(rest, sip_request(&c, "CANCEL")) == 0 || strcmp(rest, sip_request(&c, "ACK")) == 0, "%s", rest);
+}
+
+static void expect_back(struct fake *f, const char *why)
+{
+    expect_sent(f, "192.0.2.1:5060", scratch("X-Kamsync: to=1;inc=100.1;why=%s;", why));
+}
+
+/* Nothing more happens to it, however long one waits and whatever the store still says. */
+static void expect_over(struct fake *f, const char *late)
+{
+    struct engine_status s;
+    size_t gets = f->get_count, sends = fake_count(f, "send");
+
+    engine_status(f->e, &s);
+    cr_expect(s.strays == 0);
+    fake_answer(f, late);
+    fake_pass(f, 1000);
+    cr_expect(f->get_count == gets && fake_count(f, "send") == sends);
+    fake_free(f);
+}
+
+Test(strays, lookup_is_made_at_once)
+{
+    struct call c;
+    struct fake *f = with_stray("CANCEL", &c);
+
+    cr_expect_str_eq(f->gets[0].key, "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1");
+    cr_expect(fake_count(f, "send") == 0 && count(f)->strays == 1 && count(f)->lookups == 1);
+    fake_free(f);
+}
+
+Test(strays, owner_gets_it)
+{
+    struct call c;
+    struct fake *f = with_stray("CANCEL", &c);
+
+    fake_answer(f, fake_record(&c, 2, "200.1", false));
+    expect_sent(f, "192.0.2.2:5060", "X-Kamsync: to=2;inc=200.1;why=owner;");
+    cr_expect(count(f)->verdict_owner == 1);
+    expect_over(f, fake_record(&c, 2, "200.1", false));
+}
+
+/* The owner's Kamailio still has a finished transaction for some seconds. */
+Test(strays, living_owner_gets_it_also_when_done)
+{
+    struct call c;
+    struct fake *f = with_stray("ACK", &c);
+
+    fake_answer(f, fake_record(&c, 2, "200.1", true));
+    expect_sent(f, "192.0.2.2:5060", "X-Kamsync: to=2;inc=200.1;why=owner;");
+    expect_over(f, NULL);
+}
+
+Test(strays, store_may_answer_within_the_call)
+{
+    struct call c = call_make(1);
+    struct fake *f = with_peer();
+
+    f->found = fake_record(&c, 2, "200.1", false);
+    fake_stray(f, 1, &c, "CANCEL");
+    expect_sent(f, "192.0.2.2:5060", "X-Kamsync: to=2;inc=200.1;why=owner;");
+    expect_over(f, NULL);
+}
+
+Test(strays, store_that_says_absent_within_the_call_is_asked_now_and_then)
+{
+    struct call c = call_make(1);
+    struct fake *f = with_peer();
+
+    f->found = "";
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_pass(f, 199);
+    cr_expect(fake_count(f, "send") == 0);
+    cr_expect(f->get_count > 5 && f->get_count < 30, "%zu lookups", f->get_count);
+    fake_pass(f, 1);
+    expect_back(f, "unknown");
+    cr_expect(count(f)->verdict_unknown == 1);
+    expect_over(f, NULL);
+}
+
+Test(strays, unknown_cancel_waits_for_its_record)
+{
+    struct call c;
+    struct fake *f = with_stray("CANCEL", &c);
+
+    fake_answer(f, NULL);
+    fake_pass(f, 150);
+    cr_expect(f->get_count >= 2, "asked again");
+    fake_answer(f, NULL);
+    fake_pass(f, 49);
+    cr_expect(fake_count(f, "send") == 0);
+    fake_pass(f, 1);
+    expect_back(f, "unknown");
+    expect_over(f, fake_record(&c, 2, "200.1", false));
+}
+
+Test(strays, record_that_arrives_during_the_wait)
+{
+    struct call c;
+    struct fake *f = with_stray("CANCEL", &c);
+
+    fake_answer(f, NULL);
+    fake_pass(f, 20);
+    cr_assert(f->get_count == 2);
+    fake_answer(f, fake_record(&c, 2, "200.1", false));
+    expect_sent(f, "192.0.2.2:5060", "X-Kamsync: to=2;inc=200.1;why=owner;");
+    expect_over(f, NULL);
+}
+
+/* The script has routed it on already; it may have been one for a 2xx. */
+Test(strays, unknown_ack_is_not_given_back)
+{
+    struct call c;
+    struct fake *f = with_stray("ACK", &c);
+
+    fake_answer(f, NULL);
+    fake_pass(f, 199);
+    cr_expect(f->get_count >= 2);
+    fake_answer(f, NULL);
+    fake_pass(f, 1);
+    cr_expect(fake_count(f, "send") == 0 && count(f)->verdict_unknown == 1);
+    expect_over(f, NULL);
+}
+
+Test(strays, ack_of_an_orphan_or_of_a_finished_one_is_not_given_back)
+{
+    for (int done = 0; done < 2; done++) {
+        struct call c;
+        struct fake *f = with_stray("ACK", &c);
+
+        fake_answer(f, fake_record(&c, 2, "200.0", done));
+        fake_turn(f);
+        cr_expect(fake_count(f, "send") == 0 && count(f)->verdict_orphan == !done &&
+                  count(f)->verdict_done == (uint64_t)done);
+        expect_over(f, NULL);
+    }
+}
+
+Test(strays, silent_store)
+{
+    static const char *const methods[] = {"CANCEL", "ACK"};
+
+    for (size_t i = 0; i < COUNT(methods); i++) {
+        struct call c;
+        struct fake *f = with_stray(methods[i], &c);
+
+        fake_pass(f, 249);
+        cr_expect(fake_count(f, "send") == 0 && f->get_count == 1, "not asked twice");
+        fake_pass(f, 1);
+        expect_back(f, "unavailable");
+        cr_expect(count(f)->verdict_unavailable == 1);
+        expect_over(f, fake_record(&c, 2, "200.1", false));
+    }
+}
+
+Test(strays, store_that_fails_is_unavailable_not_unknown)
+{
+    struct call c;
+    struct fake *f = with_stray("CANCEL", &c);
+
+    for (int i = 0; i < 250; i++) {
+        engine_got(f->e, f->gets[f->get_count - 1].token, GET_FAILED, (struct span){0}, f->now);
+        fake_pass(f, 1);
+    }
+    expect_back(f, "unavailable");
+    fake_free(f);
+}
+
+Test(strays, store_that_is_down_is_unavailable_at_once)
+{
+    struct call c = call_make(1);
+    struct fake *f = with_peer();
+
+    engine_store_down(f->e, f->now);
+    fake_stray(f, 1, &c, "CANCEL");
+    cr_expect(f->get_count == 0);
+    expect_back(f, "unavailable");
+    fake_free(f);
+}
+
+Test(strays, store_that_goes_down_during_the_wait_is_not_asked)
+{
+    struct call c;
+    struct fake *f = with_stray("CANCEL", &c);
+
+    engine_got(f->e, f->gets[0].token, GET_FAILED, (struct span){0}, f->now);
+    engine_store_down(f->e, f->now);
+    fake_pass(f, 250);
+    cr_expect(f->get_count == 1);
+    expect_back(f, "unavailable");
+    fake_free(f);
+}
+
+/* The same Call-ID, CSeq and branch from somebody else is another transaction (RFC 3261 17.2.3). */
+Test(strays, another_sent_by_is_another_transaction)
+{
+    struct call c, other;
+    struct fake *f = with_stray("CANCEL", &c);
+
+    other = c;
+    other.sent_by = "198.51.100.10:5060";
+    fake_answer(f, fake_record(&other, 2, "200.1", false));
+    fake_pass(f, 250);
+    expect_back(f, "unknown");
+    fake_free(f);
+}
+
+Test(strays, case_of_sent_by_does_not_matter)
+{
+    struct call c = call_make(1), upper = c;
+    struct fake *f = with_peer();
+
+    c.sent_by = "pbx.caller.example";
+    upper.sent_by = "PBX.Caller.Example";
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_answer(f, fake_record(&upper, 2, "200.1", false));
+    fake_turn(f);
+    cr_expect(count(f)->verdict_owner == 1);
+    fake_free(f);
+}
+
+Test(strays, record_that_nobody_understands_is_as_none)
+{
+    struct call c;
+    struct fake *f = with_stray("CANCEL", &c);
+
+    fake_answer(f, "{\"owner\":\"who?\"}");
+    fake_pass(f, 250);
+    expect_back(f, "unknown");
+    fake_free(f);
+}
+
+static void expect_verdict(const char *what, int owner, const char *inc, bool done, const char *why)
+{
+    struct call c = call_make(1);
+    struct fake *f = with_peer();
+
+    if (strcmp(what, "down") == 0)
+        fake_node(f, 2, 9, "200.1", false);
+    f->unreachable = strcmp(what, "lost") == 0;
+    for (int i = 0; i < 6 && f->unreachable; i++) {
+        fake_pass(f, 1000);
+        engine_nodes_read(f->e, true, f->now);
+    }
+    fake_turn(f);
+    fake_ack_all(f);
+    fake_forget(f);
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_answer(f, fake_record(&c, owner, inc, done));
+    expect_back(f, why);
+    expect_over(f, NULL);
+}
+
+Test(strays, owner_that_is_gone)
+{
+    expect_verdict("restarted", 2, "200.0", false, "orphan");
+    expect_verdict("restarted", 2, "200.0", true, "done");
+    expect_verdict("never heard of", 9, "900.1", false, "orphan");
+    expect_verdict("never heard of", 9, "900.1", true, "done");
+    expect_verdict("down", 2, "200.1", false, "orphan");
+    expect_verdict("lost", 2, "200.1", false, "orphan");
+    expect_verdict("own, of an earlier start", 1, "100.0", false, "orphan");
+    expect_verdict("own, of an earlier start", 1, "100.0", true, "done");
+}
+
+/* Of a node that this one has not yet heard of one cannot say that it is dead before its beat had time to come. */
+Test(strays, node_never_heard_of_is_not_taken_for_dead_at_once)
+{
+    struct call c = call_make(1);
+    struct fake *f = fake_ready();
+
+    engine_nodes_read(f->e, true, f->now);
+    fake_stray(f, 1, &c, "CANCEL");
+    f->found = fake_record(&c, 9, "900.1", false);
+    fake_answer(f, f->found);
+    fake_pass(f, 250);
+    expect_back(f, "unavailable");
+    fake_free(f);
+}
+
+/* Kamailio has it by now, or it ended while the message was under way: to the script both are a handover. */
+Test(strays, own_record_is_mine_which_the_script_hears_as_owner)
+{
+    expect_verdict("own", 1, "100.1", false, "owner");
+    expect_verdict("own", 1, "100.1", true, "owner");
+}
+
+Test(strays, own_transaction_needs_no_lookup)
+{
+    struct call c = call_make(1);
+    struct fake *f = with_peer();
+
+    fake_branch(f, 1, &c, "0", true);
+    fake_stray(f, 1, &c, "CANCEL");
+    cr_expect(f->get_count == 0 && count(f)->verdict_mine == 1);
+    expect_back(f, "owner");
+    fake_free(f);
+}
+
+Test(strays, own_transaction_of_another_sent_by_is_not_taken_for_it)
+{
+    struct call c = call_make(1), other = c;
+    struct fake *f = with_peer();
+
+    other.sent_by = "198.51.100.10:5060";
+    fake_branch(f, 1, &other, "0", true);
+    fake_stray(f, 1, &c, "CANCEL");
+    cr_expect(f->get_count == 1 && count(f)->verdict_mine == 0);
+    fake_free(f);
+}
+
+Test(strays, several_wait_side_by_side)
+{
+    struct fake *f = with_peer();
+    struct call c[3];
+
+    for (unsigned i = 0; i < COUNT(c); i++) {
+        c[i] = call_make(i + 1);
+        fake_stray(f, i + 1, &c[i], "CANCEL");
+    }
+    cr_assert(f->get_count == 3);
+    engine_got(f->e, f->gets[1].token, GET_FOUND, span_of(fake_record(&c[1], 2, "200.1", false)), f->now);
+    engine_got(f->e, f->gets[0].token, GET_ABSENT, (struct span){0}, f->now);
+    engine_got(f->e, 4711, GET_FOUND, span_of("?"), f->now);
+    fake_pass(f, 1000);
+    cr_expect(count(f)->verdict_owner == 1 && count(f)->verdict_unknown + count(f)->verdict_unavailable == 2);
+    fake_free(f);
+}
+
+Test(strays, too_many_are_given_back_at_once)
+{
+    struct fake *f = with_peer();
+
+    for (unsigned i = 1; i <= 2050; i++) {
+        struct call c = call_make(i);
+
+        fake_stray(f, i, &c, "CANCEL");
+    }
+    cr_expect(f->get_count == 2048 && count(f)->strays_shed == 2 && count(f)->verdict_unavailable == 2);
+    fake_free(f);
+}
+
+Test(strays, what_is_no_sip_is_only_counted)
+{
+    struct fake *f = with_peer();
+
+    fake_say(f, "{\"t\":\"stray\",\"k\":1,\"src\":\"udp:1.1.1.1:1\",\"dst\":\"udp:1.1.1.1:1\",\"msg\":\"eA==\"}");
+    fake_turn(f);
+    cr_expect(count(f)->frames_bad == 1 && fake_count(f, "send") == 0 && f->get_count == 0);
+    fake_free(f);
+}
+
+Test(strays, call_id_cannot_spoil_the_log)
+{
+    struct call c = call_make(1);
+    struct fake *f = with_peer();
+
+    c.call_id = "a\x1b[2J\x07\xff%s%n@x";
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_answer(f, fake_record(&c, 2, "200.1", false)); /* the fake's log refuses control characters */
+    cr_expect(strstr(f->logs, "call-id=a?[2J??%s%n@x"), "%s", f->logs);
+    fake_free(f);
+}
+
+Test(strays, waiting_strays_end_with_the_engine)
+{
+    struct call c;
+
+    fake_free(with_stray("CANCEL", &c));
+}

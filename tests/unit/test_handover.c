@@ -1,0 +1,101 @@
+/* The X-Kamsync header: its proof as others compute it, its place, and the message behind it untouched. */
+#include "base64.h"
+#include "handover.h"
+#include "helper.h"
+
+TestSuite(handover, .fini = no_leaks);
+
+#define CANCEL_LINE "CANCEL sip:b@x SIP/2.0\r\n"
+#define CANCEL_REST "Call-ID: c@x\r\n\r\n"
+
+static const struct handover plain = {
+    .to = 2, .inc = "1763690712.000001", .why = "owner", .src = "udp:198.51.100.9:5060", .dst = "udp:192.0.2.10:5060"};
+
+static void expect_made(const struct handover *h, struct span msg, const char *secret, struct span want)
+{
+    char *text = handover_make(h, scratch_exact(msg), secret), *bytes;
+    size_t n = 0;
+
+    cr_assert_not_null(text);
+    bytes = base64_bytes(text, &n);
+    cr_expect(bytes && span_eq((struct span){bytes, n}, want), "'%.*s'", (int)n, bytes);
+    free(bytes);
+    free(text);
+}
+
+/* printf 'to=2;inc=1763690712.000001;why=owner;src=udp:198.51.100.9:5060;dst=udp:192.0.2.10:5060\n'\
+ * 'CANCEL sip:b@x SIP/2.0\r\nCall-ID: c@x\r\n\r\n' | openssl dgst -sha256 -hmac 0123456789abcdef -binary |
+ * openssl base64 -A | tr '+/' '-_' | tr -d = */
+Test(handover, proof_is_what_openssl_computes)
+{
+    expect_made(&plain, BYTES(CANCEL_LINE CANCEL_REST), "0123456789abcdef",
+                BYTES(CANCEL_LINE
+                      "X-Kamsync: to=2;inc=1763690712.000001;why=owner;src=udp:198.51.100.9:5060;"
+                      "dst=udp:192.0.2.10:5060;proof=dVqIn1kZzHgaHJjzg9mcBzDi2DKdWZ2Hqraork3RJO0\r\n" CANCEL_REST));
+}
+
+/* A single node needs no secret, and a message is bytes.
+ * printf 'to=1;inc=0;why=unknown;src=udp:[2001:db8::9]:5060;dst=udp:[2001:db8::1]:5060\nACK\n\000\377' |
+ * openssl dgst -sha256 -hmac '' -binary | openssl base64 -A | tr '+/' '-_' | tr -d = */
+Test(handover, empty_secret_and_binary_message)
+{
+    static const struct handover h = {
+        .to = 1, .inc = "0", .why = "unknown", .src = "udp:[2001:db8::9]:5060", .dst = "udp:[2001:db8::1]:5060"};
+
+    expect_made(&h, BYTES("ACK\n\0\377"), "",
+                BYTES("ACK\nX-Kamsync: to=1;inc=0;why=unknown;src=udp:[2001:db8::9]:5060;dst=udp:[2001:db8::1]:5060;"
+                      "proof=dr8mjtFqYeAV4Aw5Zo5iuPR0gGDT8vQnEGVZRMHb6mw\r\n\0\377"));
+}
+
+static char *proof_of(struct handover h, const char *msg, const char *secret)
+{
+    char *text = handover_make(&h, span_of(msg), secret), *bytes, *proof;
+    size_t n;
+
+    cr_assert_not_null(text);
+    bytes = base64_bytes(text, &n);
+    proof = scratch("%.43s", strstr(bytes, ";proof=") + 7);
+    cr_expect(strspn(proof, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == 43, "'%s'", proof);
+    cr_expect(strncmp(strstr(bytes, ";proof=") + 7 + 43, "\r\n", 2) == 0);
+    free(bytes);
+    free(text);
+    return proof;
+}
+
+Test(handover, proof_covers_every_part)
+{
+    const char *msg = CANCEL_LINE CANCEL_REST, *base = proof_of(plain, msg, "secret");
+    struct handover to = plain, inc = plain, why = plain, src = plain, dst = plain;
+
+    to.to = 3;
+    inc.inc = "1763690712.000002";
+    why.why = "perhaps";
+    src.src = "udp:198.51.100.8:5060";
+    dst.dst = "udp:192.0.2.11:5060";
+    cr_expect_str_eq(proof_of(plain, msg, "secret"), base);
+    cr_expect_str_neq(proof_of(to, msg, "secret"), base);
+    cr_expect_str_neq(proof_of(inc, msg, "secret"), base);
+    cr_expect_str_neq(proof_of(why, msg, "secret"), base);
+    cr_expect_str_neq(proof_of(src, msg, "secret"), base);
+    cr_expect_str_neq(proof_of(dst, msg, "secret"), base);
+    cr_expect_str_neq(proof_of(plain, msg, "secres"), base);
+    cr_expect_str_neq(proof_of(plain, CANCEL_LINE "Call-ID: d@x\r\n\r\n", "secret"), base);
+}
+
+Test(handover, longest_fields_fit)
+{
+    const char *addr = scratch("udp:%079d", 1), *inc = scratch("%079d", 2);
+    struct handover h = {.to = 2147483647, .inc = inc, .why = "unavailable", .src = addr, .dst = addr};
+
+    proof_of(h, CANCEL_LINE CANCEL_REST, "secret");
+}
+
+Test(handover, nothing_is_made_of_no_message_or_of_too_long_fields)
+{
+    struct handover h = plain;
+
+    cr_expect_null(handover_make(&plain, BYTES(""), "secret"));
+    cr_expect_null(handover_make(&plain, BYTES("no line end"), "secret"));
+    h.src = scratch("%0600d", 1);
+    cr_expect_null(handover_make(&h, BYTES(CANCEL_LINE), "secret"));
+}

@@ -1,0 +1,240 @@
+/* Frames to Kamailio: order, the window, and what becomes of them when the connection breaks. */
+#include "frame.h"
+#include "helper.h"
+#include "link.h"
+
+TestSuite(link, .fini = no_leaks);
+
+static int64_t push(struct link *l, const char *payload, int64_t now)
+{
+    int64_t n = link_next_n(l);
+
+    cr_expect(link_push(l, n, strdup(payload), now), "push %s", payload);
+    return n;
+}
+
+static char *big(size_t n)
+{
+    return scratch("%0*d", (int)n, 7);
+}
+
+/* All that can be taken now, joined. */
+static char *take_all(struct link *l)
+{
+    char *all = scratch("%s", ""), *bytes;
+    size_t len;
+
+    while ((bytes = link_take(l, &len)) != NULL) {
+        all = scratch("%s%.*s", all, (int)len, bytes);
+        free(bytes);
+    }
+    return all;
+}
+
+static size_t take_count(struct link *l)
+{
+    char *bytes;
+    size_t len, n = 0;
+
+    for (; (bytes = link_take(l, &len)) != NULL; n++)
+        free(bytes);
+    return n;
+}
+
+Test(link, numbers_count_from_one)
+{
+    struct link l = {0};
+
+    cr_expect(link_next_n(&l) == 1);
+    cr_expect(link_next_n(&l) == 2);
+    link_free(&l);
+}
+
+Test(link, nothing_goes_out_while_closed)
+{
+    struct link l = {0};
+
+    push(&l, "a", 0);
+    cr_expect_str_eq(take_all(&l), "");
+    link_open(&l);
+    cr_expect_str_eq(take_all(&l), "1:a,");
+    cr_expect_str_eq(take_all(&l), "");
+    link_free(&l);
+}
+
+Test(link, order_and_hello_first)
+{
+    struct link l = {0};
+    int64_t n;
+
+    push(&l, "one", 0);
+    push(&l, "two", 0);
+    n = link_next_n(&l);
+    cr_expect(link_push_first(&l, n, strdup("hello"), 0));
+    link_open(&l);
+    push(&l, "three", 0);
+    cr_expect_str_eq(take_all(&l), "5:hello,3:one,3:two,5:three,");
+    link_free(&l);
+}
+
+Test(link, window_is_kept)
+{
+    struct link l = {0};
+    int64_t first, second;
+
+    link_open(&l);
+    first = push(&l, big(LINK_WINDOW - 100), 0);
+    second = push(&l, big(100), 0);
+    push(&l, "x", 0);
+    cr_expect(take_count(&l) == 2, "exactly full");
+    cr_expect(l.under_way_bytes == LINK_WINDOW);
+    link_acked(&l, second);
+    cr_expect_str_eq(take_all(&l), "1:x,", "room again, whichever was acknowledged");
+    link_acked(&l, first);
+    cr_expect(l.under_way_bytes == 1);
+    link_free(&l);
+}
+
+/* A frame larger than the window goes alone; a small one does not overtake it. */
+Test(link, large_frame_goes_alone_and_in_order)
+{
+    struct link l = {0};
+    int64_t small, large;
+
+    link_open(&l);
+    small = push(&l, "s", 0);
+    large = push(&l, big(LINK_WINDOW + 1), 0);
+    push(&l, "t", 0);
+    cr_expect_str_eq(take_all(&l), "1:s,");
+    link_acked(&l, small);
+    cr_expect(take_count(&l) == 1, "the large one");
+    cr_expect(take_count(&l) == 0);
+    link_acked(&l, large);
+    cr_expect_str_eq(take_all(&l), "1:t,");
+    link_free(&l);
+}
+
+Test(link, only_acks_of_frames_under_way_count)
+{
+    struct link l = {0};
+    int64_t n;
+
+    link_open(&l);
+    n = push(&l, "a", 0);
+    link_acked(&l, n);
+    cr_expect(take_count(&l) == 1, "it waited still");
+    link_acked(&l, n + 1);
+    link_acked(&l, -1);
+    link_acked(&l, INT64_MAX);
+    cr_expect(l.under_way_bytes == 1);
+    link_acked(&l, n);
+    link_acked(&l, n);
+    cr_expect(l.under_way_bytes == 0 && l.under_way == NULL);
+    link_free(&l);
+}
+
+Test(link, longest_frame)
+{
+    struct link l = {0};
+
+    link_open(&l);
+    push(&l, big(FRAME_MAX_OUT), 0);
+    cr_expect(!link_push(&l, link_next_n(&l), strdup(big(FRAME_MAX_OUT + 1)), 0));
+    cr_expect(!link_push(&l, link_next_n(&l), NULL, 0), "a frame that could not be made");
+    cr_expect(!link_push_first(&l, link_next_n(&l), NULL, 0));
+    cr_expect(take_count(&l) == 1 && l.waiting_count == 0);
+    link_free(&l);
+}
+
+Test(link, close_keeps_young_frames_in_order)
+{
+    struct link l = {0};
+
+    link_open(&l);
+    push(&l, "old", 0);
+    push(&l, "young1", 1000);
+    cr_expect(take_count(&l) == 2);
+    push(&l, "young2", 2000);
+    cr_expect(link_close(&l, 1000 + LINK_KEEP_MS) == 1);
+    cr_expect(l.waiting_count == 2 && l.under_way == NULL && l.under_way_bytes == 0);
+    cr_expect_str_eq(take_all(&l), "", "closed");
+    link_open(&l);
+    cr_expect_str_eq(take_all(&l), "6:young1,6:young2,");
+    link_free(&l);
+}
+
+Test(link, close_and_open_with_nothing)
+{
+    struct link l = {0};
+
+    cr_expect(link_close(&l, 5) == 0);
+    link_open(&l);
+    cr_expect(link_close(&l, 9999) == 0);
+    cr_expect(link_oldest(&l) == -1);
+    link_free(&l);
+}
+
+/* A young frame in front (the hello of a connection that broke at once) does not keep the old ones behind it. */
+Test(link, close_finds_old_frames_behind_a_young_one)
+{
+    struct link l = {0};
+
+    push(&l, "old", 0);
+    cr_expect(link_push_first(&l, link_next_n(&l), strdup("hello"), 5000));
+    cr_expect(link_close(&l, 5001) == 1);
+    link_open(&l);
+    cr_expect_null(strstr(take_all(&l), "old"));
+    link_free(&l);
+}
+
+Test(link, queue_is_bounded_and_drops_the_oldest)
+{
+    struct link l = {0};
+    char *bytes;
+    size_t len = 0;
+
+    for (int i = 0; i < LINK_QUEUE_MAX; i++)
+        push(&l, scratch("%d", i), 0);
+    cr_expect(!link_push(&l, link_next_n(&l), strdup("last"), 0));
+    cr_expect(l.waiting_count == LINK_QUEUE_MAX);
+    link_open(&l);
+    bytes = link_take(&l, &len);
+    cr_expect(bytes && strncmp(bytes, "1:1,", len) == 0, "0 went");
+    free(bytes);
+    link_free(&l);
+}
+
+/* Without its hello a connection is deaf for ever. */
+Test(link, full_queue_does_not_drop_the_hello)
+{
+    struct link l = {0};
+    char *bytes;
+    size_t len = 0;
+
+    for (int i = 0; i < LINK_QUEUE_MAX; i++)
+        push(&l, "x", 0);
+    cr_expect(link_push_first(&l, link_next_n(&l), strdup("hello"), 1));
+    cr_expect(!link_push(&l, link_next_n(&l), strdup("y"), 1));
+    link_open(&l);
+    bytes = link_take(&l, &len);
+    cr_expect(bytes && strncmp(bytes, "5:hello,", len) == 0, "the first frame is '%.10s'", bytes);
+    free(bytes);
+    link_free(&l);
+}
+
+Test(link, oldest_under_way)
+{
+    struct link l = {0};
+    int64_t n;
+
+    link_open(&l);
+    n = push(&l, "a", 100);
+    cr_expect(link_oldest(&l) == -1, "it waits still");
+    take_count(&l);
+    push(&l, "b", 200);
+    take_count(&l);
+    cr_expect(link_oldest(&l) == 100);
+    link_acked(&l, n);
+    cr_expect(link_oldest(&l) == 200);
+    link_free(&l);
+}

@@ -1,0 +1,234 @@
+/* Messages: the vectors of proto/examples, and what cannot stand in a file. */
+#include "frame.h"
+#include "helper.h"
+#include "msg.h"
+
+TestSuite(msg, .fini = no_leaks);
+
+/* Reads a payload to its last event: "" when all is good, else what was said against it. */
+static const char *read_all(struct span payload)
+{
+    char why[128] = "";
+    struct msg m;
+    struct event ev;
+    int rc = msg_read(&m, payload, why, sizeof(why));
+
+    if (rc == 0) {
+        for (size_t i = 0; rc == 0 && i < json_array_size(m.events); i++) {
+            rc = msg_event(&ev, &m, i, why, sizeof(why));
+            if (rc == 0)
+                event_clear(&ev);
+        }
+        msg_clear(&m);
+    }
+    cr_expect(rc == 0 || rc == -EBADMSG);
+    cr_expect((rc == 0) == (why[0] == '\0'), "an error and its text belong together: %d, '%s'", rc, why);
+    return scratch("%s", why);
+}
+
+Test(msg, good_vectors_are_read)
+{
+    json_t *list = vectors("good-from-kamailio.json"), *v;
+    size_t i;
+
+    json_array_foreach(list, i, v)
+    {
+        const char *why = read_all(vector_payload(v));
+
+        cr_expect_str_eq(why, "", "%s: %s", json_string_value(json_object_get(v, "name")), why);
+    }
+    cr_expect(i > 10);
+    json_decref(list);
+}
+
+Test(msg, bad_vectors_are_refused_for_the_reason_that_they_name)
+{
+    json_t *list = vectors("bad-from-kamailio.json"), *v;
+    size_t i;
+
+    json_array_foreach(list, i, v)
+    {
+        const char *why = read_all(vector_payload(v)), *error = json_string_value(json_object_get(v, "error"));
+
+        cr_expect(*why && strstr(why, error), "%s: '%s', not '%s'", json_string_value(json_object_get(v, "name")), why,
+                  error);
+    }
+    cr_expect(i > 100);
+    json_decref(list);
+}
+
+static void read_payload(void *arg, struct span payload)
+{
+    json_array_append_new(arg, json_string(read_all(scratch_exact(payload))));
+}
+
+/* What the vectors of a file give when they come as frames, in pieces of `step` bytes. */
+static json_t *through_frames(json_t *list, size_t step)
+{
+    struct frame_reader reader = {0};
+    json_t *said = json_array(), *v;
+    size_t i, len;
+
+    json_array_foreach(list, i, v)
+    {
+        char *frame = frame_make(vector_payload(v), &len);
+
+        for (size_t at = 0; at < len; at += step)
+            cr_assert(frame_feed(&reader, frame + at, at + step < len ? step : len - at, read_payload, said) == 0);
+        free(frame);
+    }
+    frame_reset(&reader);
+    return said;
+}
+
+Test(msg, result_does_not_depend_on_how_the_bytes_arrive)
+{
+    static const char *const files[] = {"good-from-kamailio.json", "bad-from-kamailio.json"};
+    static const size_t steps[] = {1, 2, 3, 7, 64};
+
+    for (size_t f = 0; f < COUNT(files); f++) {
+        json_t *list = vectors(files[f]), *whole = through_frames(list, FRAME_MAX_IN);
+
+        cr_expect(json_array_size(whole) == json_array_size(list));
+        for (size_t i = 0; i < COUNT(steps); i++) {
+            json_t *cut = through_frames(list, steps[i]);
+
+            cr_expect(json_equal(whole, cut), "%s in pieces of %zu", files[f], steps[i]);
+            json_decref(cut);
+        }
+        json_decref(whole);
+        json_decref(list);
+    }
+}
+
+/* Every beginning of a message is no message. */
+Test(msg, cut_messages_are_refused)
+{
+    json_t *list = vectors("good-from-kamailio.json"), *v;
+    size_t i;
+
+    json_array_foreach(list, i, v)
+    {
+        struct span whole = vector_payload(v);
+
+        for (size_t n = 0; n<whole.n; n += whole.n> 300 ? 37 : 1)
+            cr_expect_str_neq(read_all(scratch_exact((struct span){whole.p, n})), "");
+    }
+    json_decref(list);
+}
+
+static void expect_depth(const char *open, const char *close, size_t depth)
+{
+    char *text = malloc(depth * (strlen(open) + strlen(close)) + 64), *end = text;
+
+    cr_assert_not_null(text);
+    end += sprintf(end, "{\"t\":\"ack\",\"n\":1,\"x\":");
+    for (size_t i = 0; i < depth; i++)
+        end += sprintf(end, "%s", open);
+    end += sprintf(end, "0");
+    for (size_t i = 0; i < depth; i++)
+        end += sprintf(end, "%s", close);
+    end += sprintf(end, "}");
+    cr_expect(strstr(read_all((struct span){text, (size_t)(end - text)}), "not a JSON object"));
+    cr_expect_str_neq(read_all((struct span){text, (size_t)(end - text) / 2}), "", "cut in the deepest place");
+    free(text);
+}
+
+Test(msg, deep_nesting_is_refused)
+{
+    expect_depth("[", "]", 3000);
+    expect_depth("{\"a\":", "}", 3000);
+    expect_depth("[", "]", 100000);
+}
+
+Test(msg, fields_arrive)
+{
+    char why[64];
+    struct msg m;
+
+    cr_assert(msg_read(&m, span_of("{\"t\":\"hello\",\"node\":7,\"inc\":\"1.5\",\"sip\":\"[::1]:5060\"}"), why,
+                       sizeof(why)) == 0);
+    cr_expect(m.type == MSG_HELLO && m.node == 7);
+    cr_expect_str_eq(m.inc, "1.5");
+    cr_expect_str_eq(m.sip, "[::1]:5060");
+    msg_clear(&m);
+    cr_assert(
+        msg_read(
+            &m,
+            span_of(
+                "{\"k\":3,\"msg\":\"AAECAw==\",\"dst\":\"udp:1.1.1.1:5\",\"src\":\"udp:2.2.2.2:6\",\"t\":\"stray\"}"),
+            why, sizeof(why)) == 0);
+    cr_expect(m.type == MSG_STRAY && m.k == 3);
+    cr_expect_str_eq(m.src, "udp:2.2.2.2:6");
+    cr_expect_str_eq(m.dst, "udp:1.1.1.1:5");
+    cr_expect(span_eq(m.msg, BYTES("\0\1\2\3")));
+    msg_clear(&m);
+}
+
+Test(msg, event_fields_arrive)
+{
+    static const char text[] =
+        "{\"t\":\"events\",\"n\":9,\"e\":[{\"t\":\"branch\",\"src\":\"udp:1.1.1.1:1\",\"dst\":\"udp:2.2.2.2:2\","
+        "\"to\":\"udp:3.3.3.3:3\",\"sock\":\"udp:4.4.4.4:4\",\"sent\":\"eA==\"},"
+        "{\"t\":\"reply\",\"via\":\"eXk=\",\"code\":404}]}";
+    char why[64];
+    struct msg m;
+    struct event ev;
+
+    cr_assert(msg_read(&m, span_of(text), why, sizeof(why)) == 0);
+    cr_expect(m.type == MSG_EVENTS && m.n == 9 && json_array_size(m.events) == 2);
+    cr_assert(msg_event(&ev, &m, 0, why, sizeof(why)) == 0);
+    cr_expect(ev.type == EVENT_BRANCH && ev.req.n == 0);
+    assert_span(span_of(ev.src), "udp:1.1.1.1:1");
+    assert_span(span_of(ev.dst), "udp:2.2.2.2:2");
+    assert_span(span_of(ev.to), "udp:3.3.3.3:3");
+    assert_span(span_of(ev.sock), "udp:4.4.4.4:4");
+    assert_span(ev.sent, "x");
+    event_clear(&ev);
+    cr_assert(msg_event(&ev, &m, 1, why, sizeof(why)) == 0);
+    cr_expect(ev.type == EVENT_REPLY && ev.code == 404);
+    assert_span(ev.via, "yy");
+    event_clear(&ev);
+    cr_expect(msg_event(&ev, &m, 2, why, sizeof(why)) == -EBADMSG, "there is no third event");
+    msg_clear(&m);
+}
+
+/* The message that kamsyncd would make of the vector's values. */
+static char *make(json_t *m)
+{
+    const char *t = json_string_value(json_object_get(m, "t"));
+#define TEXT(name) json_string_value(json_object_get(m, name))
+#define INT(name) json_integer_value(json_object_get(m, name))
+    if (strcmp(t, "hello") == 0)
+        return msg_hello(INT("n"), TEXT("tag"), TEXT("secret"), TEXT("old_secret"));
+    if (strcmp(t, "ack") == 0)
+        return msg_ack(INT("n"), INT("events"), INT("strays"));
+    if (strcmp(t, "node") == 0)
+        return msg_node(INT("n"), (int)INT("id"), TEXT("sip"), TEXT("inc"), INT("up") == 1);
+    if (strcmp(t, "ping") == 0)
+        return msg_ping(INT("n"));
+    if (strcmp(t, "lost") == 0)
+        return msg_lost(INT("n"), TEXT("call_id"), (uint32_t)INT("cseq"));
+    return msg_send(INT("n"), TEXT("to"), TEXT("sock"), TEXT("msg"));
+#undef TEXT
+#undef INT
+}
+
+Test(msg, what_kamsyncd_writes_is_what_the_vectors_show)
+{
+    json_t *list = vectors("good-from-kamsyncd.json"), *v;
+    size_t i;
+
+    json_array_foreach(list, i, v)
+    {
+        json_t *want = json_object_get(v, "message"), *got;
+        char *text = make(want);
+
+        got = json_loads(text, 0, NULL);
+        cr_expect(json_equal(got, want), "%s: %s", json_string_value(json_object_get(v, "name")), text);
+        json_decref(got);
+        free(text);
+    }
+    cr_expect(i >= 4);
+    json_decref(list);
+}

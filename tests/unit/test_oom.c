@@ -1,0 +1,538 @@
+/* Short memory: each scenario is run again and again, with its first, second, third … allocation failing, until it runs
+ * to its end without one. Nothing may crash, leak, or be half done and taken for done. */
+#include "base64.h"
+#include "engine.h"
+#include "frame.h"
+#include "handover.h"
+#include "helper.h"
+#include "link.h"
+#include "oom.h"
+#include "record.h"
+#include "txns.h"
+
+TestSuite(oom, .init = oom_setup, .fini = no_leaks);
+
+/* Runs the scenario until nothing fails in it any more: with one failed allocation, then with all after it failing. */
+static void run(void (*scenario)(void *arg, bool *good), void *arg)
+{
+    for (int ever = 0; ever < 2; ever++) {
+        unsigned n = 0;
+        bool failed, good;
+
+        do {
+            good = false;
+            oom_begin(++n, ever);
+            scenario(arg, &good);
+            failed = oom_end();
+            cr_assert(n < 5000);
+        } while (failed);
+        cr_expect(good, "with all memory that it wants it must end well");
+        cr_expect(n > 1, "no allocation was seen");
+    }
+}
+
+static struct event branch_event(void)
+{
+    struct call c = call_make(1);
+    char *sent = scratch("%s", sip_sent_on(&c, "0")), *end = strstr(sent, "Content-Length");
+
+    *end = '\0';
+    return (struct event){.type = EVENT_BRANCH,
+                          .src = "udp:198.51.100.9:5060",
+                          .dst = "udp:192.0.2.10:5060",
+                          .to = "udp:203.0.113.5:5060",
+                          .sock = "udp:192.0.2.10:5060",
+                          .sent = span_of(scratch("%sRoute: <sip:r1>,<sip:r2>\r\n\r\n", sent)),
+                          .req = span_of(sip_request(&c, "INVITE"))};
+}
+
+static void read_msg(void *arg, bool *good)
+{
+    char why[128] = "";
+    struct msg m;
+    struct event ev;
+
+    if (msg_read(&m, *(struct span *)arg, why, sizeof(why)) < 0)
+        return;
+    *good = true;
+    for (size_t i = 0; i < json_array_size(m.events); i++) {
+        if (msg_event(&ev, &m, i, why, sizeof(why)) == 0)
+            event_clear(&ev);
+        else
+            *good = false;
+    }
+    msg_clear(&m);
+}
+
+Test(oom, msg_read)
+{
+    json_t *list = vectors("good-from-kamailio.json"), *v;
+    size_t i;
+
+    json_array_foreach(list, i, v)
+    {
+        struct span payload = vector_payload(v);
+
+        run(read_msg, &payload);
+    }
+    json_decref(list);
+}
+
+static void write_msgs(void *arg, bool *good)
+{
+    char *texts[] = {msg_hello(1, "t", "s", "o"), msg_ack(1, 2, 3), msg_node(1, 2, "s", "i", true),
+                     msg_send(1, "t", "s", "m"),  msg_ping(1),      msg_lost(1, "YQ==", 1)};
+
+    (void)arg;
+    *good = true;
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        *good = *good && texts[i];
+        free(texts[i]);
+    }
+}
+
+Test(oom, msg_write)
+{
+    run(write_msgs, NULL);
+}
+
+static void new_txn(void *arg, bool *good)
+{
+    struct txn *t = NULL;
+    int rc = txn_new(&t, arg, 0);
+
+    cr_expect(rc == 0 || rc == -ENOMEM, "%d", rc);
+    cr_expect((rc == 0) == (t != NULL));
+    *good = rc == 0;
+    txn_free(t);
+}
+
+Test(oom, txn_new)
+{
+    struct event ev = branch_event();
+
+    run(new_txn, &ev);
+}
+
+static void write_record(void *arg, bool *good)
+{
+    char *text = record_write(arg, 1, "1", true);
+
+    /* All or nothing: a survivor must not take a record with holes for the whole story. */
+    cr_expect(!text || strstr(text, "\"req\":"), "a record without its request: %s", text);
+    cr_expect(!text || strstr(text, "\"route\":"), "a record without its Route set: %s", text);
+    *good = text != NULL;
+    free(text);
+}
+
+Test(oom, record_write)
+{
+    struct event ev = branch_event();
+    struct txn *t = NULL;
+
+    cr_assert(txn_new(&t, &ev, 0) == 0);
+    run(write_record, t);
+    txn_free(t);
+}
+
+static void write_binary_record(void *arg, bool *good)
+{
+    char *text = record_write(arg, 1, "1", true);
+
+    *good = text != NULL;
+    free(text);
+}
+
+Test(oom, record_write_of_a_request_that_is_no_utf8)
+{
+    struct event ev = branch_event();
+    struct txn *t = NULL;
+
+    ev.req = span_of(scratch("%s\xff\xfe", ev.req.p));
+    cr_assert(txn_new(&t, &ev, 0) == 0);
+    run(write_binary_record, t);
+    txn_free(t);
+}
+
+static void read_record(void *arg, bool *good)
+{
+    struct record r;
+
+    *good = record_read(&r, span_of(arg)) == 0;
+}
+
+Test(oom, record_read)
+{
+    run(read_record, "{\"owner\":1,\"inc\":\"1\",\"done\":false,\"sent_by\":\"h\",\"branches\":[{\"i\":0}]}");
+}
+
+static void make_handover(void *arg, bool *good)
+{
+    struct handover h = {.to = 2, .inc = "1", .why = "owner", .src = "udp:1.1.1.1:1", .dst = "udp:1.1.1.1:1"};
+    char *text = handover_make(&h, span_of(arg), "secret");
+
+    *good = text != NULL;
+    free(text);
+}
+
+Test(oom, handover_make)
+{
+    run(make_handover, "ACK x SIP/2.0\r\n\r\n");
+}
+
+static void ignore_payload(void *arg, struct span payload)
+{
+    *(size_t *)arg += payload.n;
+}
+
+static void read_frames(void *arg, bool *good)
+{
+    struct frame_reader r = {0};
+    size_t n = 0;
+    int rc = frame_feed(&r, arg, 6, ignore_payload, &n);
+
+    if (rc == 0)
+        rc = frame_feed(&r, (char *)arg + 6, strlen(arg) - 6, ignore_payload, &n);
+    cr_expect(rc == 0 || rc == -ENOMEM);
+    *good = rc == 0 && n == 10000;
+    frame_reset(&r);
+}
+
+Test(oom, frame_feed)
+{
+    run(read_frames, scratch("10000:%010000d,", 1));
+}
+
+static void use_link(void *arg, bool *good)
+{
+    struct link l = {0};
+    char *bytes;
+    size_t len;
+
+    (void)arg;
+    link_open(&l);
+    *good = link_push(&l, link_next_n(&l), span_dup(span_of("a")), 0);
+    *good = link_push_first(&l, link_next_n(&l), span_dup(span_of("h")), 0) && *good;
+    bytes = link_take(&l, &len);
+    *good = *good && bytes;
+    free(bytes);
+    link_close(&l, 0);
+    link_free(&l);
+}
+
+Test(oom, link)
+{
+    run(use_link, NULL);
+}
+
+/* ---- a whole engine ---- */
+
+struct world {
+    struct engine *e;
+    size_t writes, puts, acks; /* acks: credits among the writes */
+    char *hello, *stray, *branch, *reply, *taken, *stray_ack, *ack, *key, *orphan, *found_first;
+    char *found;
+};
+
+static void io_write(void *ctx, struct span bytes)
+{
+    struct world *w = ctx;
+
+    w->writes++;
+    w->acks += memmem(bytes.p, bytes.n, "\"t\":\"ack\"", 9) != NULL;
+}
+
+static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms)
+{
+    struct world *w = ctx;
+
+    (void)key;
+    (void)value;
+    (void)ttl_ms;
+    w->puts++;
+    engine_put_done(w->e, true, 0);
+}
+
+static void io_get(void *ctx, const char *key, uint64_t token)
+{
+    struct world *w = ctx;
+
+    (void)key;
+    engine_got(w->e, token, GET_FOUND, span_of(w->found), 0);
+}
+
+static void io_claim(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    struct world *w = ctx;
+
+    (void)key;
+    (void)value;
+    (void)ttl_ms;
+    engine_claimed(w->e, token, CLAIM_FAILED, (struct span){0}, 0);
+}
+
+static void io_win(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    struct world *w = ctx;
+
+    (void)key;
+    (void)value;
+    (void)ttl_ms;
+    engine_claimed(w->e, token, CLAIM_WON, (struct span){0}, 0);
+}
+
+static void io_find(void *ctx, uint64_t cursor)
+{
+    struct world *w = ctx;
+
+    (void)cursor;
+    w->found = w->found_first;
+    engine_scan_key(w->e, w->key);
+    engine_scanned(w->e, true, 0, 0);
+}
+
+static void io_scan(void *ctx, uint64_t cursor)
+{
+    (void)ctx;
+    (void)cursor;
+}
+
+static void io_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce)
+{
+    (void)ctx;
+    (void)id;
+    (void)record;
+    (void)ttl_ms;
+    (void)announce;
+}
+
+static void io_read_nodes(void *ctx)
+{
+    (void)ctx;
+}
+
+static void io_log(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    (void)level;
+    (void)line;
+}
+
+static char *framed(const char *text)
+{
+    return scratch("%zu:%s,", strlen(text), text);
+}
+
+static struct world world_new(void)
+{
+    struct event ev = branch_event();
+    struct call c = call_make(1), other = call_make(2);
+
+    return (struct world){
+        .hello = framed("{\"t\":\"hello\",\"node\":1,\"inc\":\"1\",\"sip\":\"192.0.2.1:5060\"}"),
+        .stray = framed(scratch("{\"t\":\"stray\",\"k\":1,\"src\":\"%s\",\"dst\":\"%s\",\"msg\":\"%s\"}", ev.src,
+                                ev.dst, base64_of(sip_request(&other, "CANCEL")))),
+        .branch = framed(
+            scratch("{\"t\":\"events\",\"n\":1,\"e\":[{\"t\":\"branch\",\"src\":\"%s\",\"dst\":\"%s\",\"to\":\"%s\","
+                    "\"sock\":\"%s\",\"sent\":\"%s\",\"req\":\"%s\"}]}",
+                    ev.src, ev.dst, ev.to, ev.sock, base64_of(ev.sent.p), base64_of(ev.req.p))),
+        .reply = framed(scratch("{\"t\":\"events\",\"n\":2,\"e\":[{\"t\":\"reply\",\"via\":\"%s\",\"code\":200}]}",
+                                base64_of(scratch("%s.0", c.tm)))),
+        .found = "{\"owner\":2,\"inc\":\"2\",\"done\":false,\"sent_by\":\"198.51.100.9:5060\"}",
+    };
+}
+
+static int say(struct world *w, const char *frame)
+{
+    int rc = engine_link_data(w->e, frame, strlen(frame), 0);
+
+    cr_expect(rc == 0 || rc == -ENOMEM, "%d", rc);
+    engine_flush(w->e, 0);
+    return rc;
+}
+
+/* One node's day: hello, a transaction, its end, a stray for node 2. The engine itself was made with enough memory. */
+static void live(void *arg, bool *good)
+{
+    static const struct engine_conf conf = {.name = "n",
+                                            .secret = "s",
+                                            .old_secret = "",
+                                            .heartbeat_ms = 1000,
+                                            .node_ttl_ms = 3000,
+                                            .lookup_ms = 200,
+                                            .store_wait_ms = 250,
+                                            .tx_ttl_ms = 300000,
+                                            .done_ttl_ms = 32000,
+                                            .tx_max_ms = 900000};
+    struct world *w = arg;
+    struct engine_io io = {.ctx = w,
+                           .link_write = io_write,
+                           .put = io_put,
+                           .get = io_get,
+                           .claim = io_claim,
+                           .scan = io_scan,
+                           .beat = io_beat,
+                           .read_nodes = io_read_nodes,
+                           .log = io_log};
+
+    w->writes = w->puts = w->acks = 0;
+    w->e = engine_new(&conf, &io, 0);
+    if (!w->e)
+        return;
+    engine_store_up(w->e, 0);
+    engine_link_up(w->e, "t", 0);
+    engine_flush(w->e, 0);
+    *good = say(w, w->hello) == 0;
+    engine_node(
+        w->e, span_of("{\"id\":2,\"name\":\"b\",\"sip\":\"192.0.2.2:5060\",\"inc\":\"2\",\"beat\":1,\"up\":true}"), 0);
+    engine_nodes_read(w->e, true, 0);
+    *good = say(w, w->branch) == 0 && *good;
+    *good = say(w, w->reply) == 0 && *good;
+    *good = say(w, w->stray) == 0 && *good;
+    engine_configure(w->e, &conf, 0);
+    engine_tick(w->e, 0);
+    engine_flush(w->e, 0);
+    *good = *good && engine_counters(w->e)->verdict_owner == 1 && w->puts == 2;
+    engine_link_down(w->e, 0);
+    engine_free(w->e);
+}
+
+Test(oom, engine)
+{
+    struct world w = world_new();
+
+    run(live, &w);
+}
+
+/* A node dies, its call is found by the search and taken over, and a CANCEL waits for it; then our own is lost, and an
+ * orphan is adopted. */
+static void take_over(void *arg, bool *good)
+{
+    static const struct engine_conf conf = {.name = "n",
+                                            .secret = "s",
+                                            .old_secret = "",
+                                            .heartbeat_ms = 1000,
+                                            .node_ttl_ms = 3000,
+                                            .hang_ms = 1500,
+                                            .lookup_ms = 200,
+                                            .store_wait_ms = 250,
+                                            .tx_ttl_ms = 300000,
+                                            .done_ttl_ms = 32000,
+                                            .tx_max_ms = 900000,
+                                            .takeover = true};
+    struct world *w = arg;
+    struct engine_io io = {.ctx = w,
+                           .link_write = io_write,
+                           .put = io_put,
+                           .get = io_get,
+                           .claim = io_win,
+                           .scan = io_find,
+                           .beat = io_beat,
+                           .read_nodes = io_read_nodes,
+                           .log = io_log};
+    const struct counters *count;
+
+    w->writes = w->puts = w->acks = 0;
+    w->e = engine_new(&conf, &io, 0);
+    if (!w->e)
+        return;
+    count = engine_counters(w->e);
+    engine_store_up(w->e, 0);
+    engine_link_up(w->e, "t", 0);
+    say(w, w->hello);
+    engine_node(
+        w->e, span_of("{\"id\":2,\"name\":\"b\",\"sip\":\"192.0.2.2:5060\",\"inc\":\"3\",\"beat\":1,\"up\":true}"), 0);
+    engine_nodes_read(w->e, true, 0);
+    engine_flush(w->e, 0);
+    say(w, w->stray);
+    say(w, w->taken);
+    *good = count->takeovers_done == 1 && count->verdict_mine == 1 && w->puts == 1;
+    say(w, w->ack);
+    engine_link_down(w->e, 0);
+    engine_link_up(w->e, "u", 0);
+    w->found = "2 3"; /* what stands at the key of the claim */
+    say(w, w->hello);
+    *good = *good && count->txns_lost == 1;
+    w->found = w->orphan;
+    say(w, w->stray_ack);
+    *good = *good && count->adoptions == 1;
+    engine_tick(w->e, 5000);
+    engine_flush(w->e, 5000);
+    engine_free(w->e);
+}
+
+Test(oom, takeover)
+{
+    struct call c = call_make(2);
+    struct world w = world_new();
+    json_t *req = json_string(sip_request(&c, "INVITE"));
+    char *text = json_dumps(req, JSON_ENCODE_ANY);
+    static const char head[] = "{\"owner\":2,\"inc\":\"2\",\"done\":false,\"call_id\":\"%s\",\"cseq\":1,"
+                               "\"branch\":\"%s\",\"sent_by\":\"%s\",\"src\":\"udp:1.1.1.1:1\","
+                               "\"dst\":\"udp:1.1.1.1:1\",\"branches\":[{\"i\":0,\"code\":%d,\"via\":\"V;branch=%s.0\","
+                               "\"to\":\"udp:1.1.1.1:1\",\"sock\":\"udp:1.1.1.1:1\",\"ruri\":\"sip:a\","
+                               "\"route\":\"<sip:r>\"}],\"req\":%s}";
+
+    w.ack = framed("{\"t\":\"ack\",\"n\":1}");
+    w.key = scratch("kamsync:tx:{%s}:1:%s", c.call_id, c.branch);
+    w.orphan = scratch(head, c.call_id, c.branch, c.sent_by, 486, c.tm, text);
+    w.found_first = scratch(head, c.call_id, c.branch, c.sent_by, 180, c.tm, text);
+    w.taken = framed(scratch("{\"t\":\"events\",\"n\":1,\"e\":[{\"t\":\"branch\",\"src\":\"udp:1.1.1.1:1\",\"dst\":"
+                             "\"udp:1.1.1.1:1\",\"to\":\"udp:1.1.1.1:1\",\"sock\":\"udp:1.1.1.1:1\",\"sent\":\"%s\"}]}",
+                             base64_of(sip_sent_on(&c, "0"))));
+    w.stray_ack = framed(scratch("{\"t\":\"stray\",\"k\":2,\"src\":\"udp:1.1.1.1:1\",\"dst\":\"udp:1.1.1.1:1\","
+                                 "\"msg\":\"%s\"}",
+                                 base64_of(sip_request(&c, "ACK"))));
+    free(text);
+    json_decref(req);
+    run(take_over, &w);
+}
+
+/* Memory that was short for a moment must not leave the engine deaf or dumb: afterwards it must hand out credit again.
+ */
+static void recover(void *arg, bool *good)
+{
+    static const struct engine_conf conf = {.name = "n",
+                                            .secret = "s",
+                                            .old_secret = "",
+                                            .heartbeat_ms = 1000,
+                                            .node_ttl_ms = 3000,
+                                            .lookup_ms = 200,
+                                            .store_wait_ms = 250};
+    struct world *w = arg;
+    struct engine_io io = {.ctx = w,
+                           .link_write = io_write,
+                           .put = io_put,
+                           .get = io_get,
+                           .claim = io_claim,
+                           .scan = io_scan,
+                           .beat = io_beat,
+                           .read_nodes = io_read_nodes,
+                           .log = io_log};
+    unsigned n = (unsigned)w->writes;
+
+    oom_begin(0, false);
+    w->writes = w->puts = w->acks = 0;
+    w->e = engine_new(&conf, &io, 0);
+    engine_link_up(w->e, "t", 0);
+    say(w, w->hello);
+    oom_begin(n, false);
+    if (say(w, w->reply) < 0)
+        w->acks = 1; /* the caller closes the link: the next one starts anew */
+    *good = !oom_end();
+    if (w->acks == 0)
+        say(w, w->reply);
+    cr_expect(w->acks > 0, "no credit after allocation %u failed", n);
+    engine_free(w->e);
+}
+
+Test(oom, credit_is_given_after_short_memory)
+{
+    struct world w = world_new();
+    bool good = false;
+
+    for (unsigned n = 1; !good; n++) {
+        w.writes = n;
+        recover(&w, &good);
+    }
+}

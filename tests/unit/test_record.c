@@ -1,0 +1,197 @@
+/* Records: what one kamsyncd writes, another must be able to read. */
+#include "base64.h"
+#include "helper.h"
+#include "record.h"
+
+TestSuite(record, .fini = no_leaks);
+
+/* A transaction of this INVITE; `sent` gets Kamailio's Via on top of it. */
+static struct txn *txn_of(struct span req, const char *extra)
+{
+    struct call c = call_make(1);
+    char *sent = scratch("%s", sip_sent_on(&c, "0")), *end = strstr(sent, "Content-Length");
+    struct event ev = {.type = EVENT_BRANCH,
+                       .src = "udp:198.51.100.9:5060",
+                       .dst = "udp:192.0.2.10:5060",
+                       .to = "udp:203.0.113.5:5060",
+                       .sock = "udp:192.0.2.10:5060",
+                       .req = req};
+    struct txn *t = NULL;
+
+    *end = '\0';
+    ev.sent = span_of(scratch("%s%s\r\n", sent, extra));
+    cr_assert(txn_new(&t, &ev, 0) == 0);
+    return t;
+}
+
+static struct span plain_req(void)
+{
+    struct call c = call_make(1);
+
+    return span_of(sip_request(&c, "INVITE"));
+}
+
+static json_t *written(struct txn *t)
+{
+    char *text = record_write(t, 3, "17.5", true);
+    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+
+    cr_assert_not_null(json, "%s", text);
+    free(text);
+    return json;
+}
+
+static void expect_text(json_t *json, const char *name, const char *value)
+{
+    const char *got = json_string_value(json_object_get(json, name));
+
+    cr_expect(got && strcmp(got, value) == 0, "%s: '%s', not '%s'", name, got ? got : "NULL", value);
+}
+
+Test(record, holds_all_that_a_survivor_needs)
+{
+    struct txn *t = txn_of(plain_req(), "Route: <sip:r1;lr>,<sip:r2>\r\n");
+    json_t *json, *branch;
+
+    txn_reply(t, 0, 183, 1);
+    json = written(t);
+    cr_expect(json_integer_value(json_object_get(json, "owner")) == 3);
+    cr_expect(json_integer_value(json_object_get(json, "code")) == 183);
+    cr_expect(json_integer_value(json_object_get(json, "cseq")) == 1);
+    cr_expect(json_is_false(json_object_get(json, "done")));
+    expect_text(json, "inc", "17.5");
+    expect_text(json, "state", "ringing");
+    expect_text(json, "call_id", "call-1@caller.example");
+    expect_text(json, "branch", "z9hG4bK-caller-1");
+    expect_text(json, "sent_by", "198.51.100.9:5060");
+    expect_text(json, "src", "udp:198.51.100.9:5060");
+    expect_text(json, "dst", "udp:192.0.2.10:5060");
+    expect_text(json, "req", plain_req().p);
+    cr_assert(json_array_size(json_object_get(json, "branches")) == 1);
+    branch = json_array_get(json_object_get(json, "branches"), 0);
+    cr_expect(json_integer_value(json_object_get(branch, "i")) == 0);
+    cr_expect(json_integer_value(json_object_get(branch, "code")) == 183);
+    expect_text(branch, "to", "udp:203.0.113.5:5060");
+    expect_text(branch, "sock", "udp:192.0.2.10:5060");
+    expect_text(branch, "ruri", "sip:bob@203.0.113.5:5060");
+    expect_text(branch, "route", "<sip:r1;lr>, <sip:r2>");
+    json_decref(json);
+    txn_free(t);
+}
+
+/* Write, then read as another node would. */
+static void expect_round_trip(const char *what, struct span req, bool done)
+{
+    struct txn *t = txn_of(req, "");
+    struct record r = {0};
+    char *text;
+    int rc;
+
+    t->done = done;
+    text = record_write(t, 12, "1763690712.000001", true);
+    rc = record_read(&r, scratch_exact(span_of(text)));
+    cr_expect(rc == 0, "%s: %d", what, rc);
+    cr_expect(r.owner == 12 && r.done == done, "%s", what);
+    cr_expect_str_eq(r.inc, "1763690712.000001");
+    cr_expect_str_eq(r.sent_by, "198.51.100.9:5060");
+    free(text);
+    txn_free(t);
+}
+
+static struct span with_body(struct span body)
+{
+    char *head = scratch("%.*s", (int)plain_req().n, plain_req().p), *both = scratch("%s%*s", head, (int)body.n, "");
+
+    memcpy(both + strlen(head), body.p, body.n);
+    return (struct span){both, strlen(head) + body.n};
+}
+
+Test(record, round_trip)
+{
+    expect_round_trip("plain", plain_req(), false);
+    expect_round_trip("done", plain_req(), true);
+    expect_round_trip("body", with_body(BYTES("v=0\r\n\"\\{}%\t")), false);
+    expect_round_trip("UTF-8", with_body(BYTES("\xc3\xa4\xf0\x9f\x93\x9e")), false);
+    expect_round_trip("no UTF-8", with_body(BYTES("\xff\xfe\x80")), false);
+}
+
+/* A binary body (ISUP, an image) may well hold a NUL and else be UTF-8. */
+Test(record, round_trip_with_a_nul_byte_in_the_request)
+{
+    expect_round_trip("NUL", with_body(BYTES("a\0b")), false);
+}
+
+Test(record, request_that_is_not_utf8_stands_as_base64)
+{
+    struct span req = with_body(BYTES("\xff\x01"));
+    struct txn *t = txn_of(req, "");
+    json_t *json = written(t), *stored = json_object_get(json, "req");
+    size_t n = 0;
+    char *back = base64_bytes(json_string_value(json_object_get(stored, "base64")), &n);
+
+    cr_expect(back && span_eq((struct span){back, n}, req));
+    free(back);
+    json_decref(json);
+    txn_free(t);
+}
+
+Test(record, one_that_is_over_goes_without_its_request)
+{
+    struct txn *t = txn_of(plain_req(), "");
+    json_t *json;
+
+    txn_reply(t, 0, 486, 1);
+    t->done = true;
+    json = written(t);
+    cr_expect(json_is_true(json_object_get(json, "done")));
+    cr_expect_null(json_object_get(json, "req"));
+    expect_text(json, "state", "failed");
+    json_decref(json);
+    txn_free(t);
+}
+
+Test(record, what_is_no_record_is_refused)
+{
+    static const char *const bad[] = {
+        "",
+        "x",
+        "null",
+        "[]",
+        "{}",
+        "1",
+        "\"x\"",
+        "{\"owner\":1",
+        "{\"inc\":\"1\",\"done\":false,\"sent_by\":\"h\"}",
+        "{\"owner\":1,\"done\":false,\"sent_by\":\"h\"}",
+        "{\"owner\":1,\"inc\":\"1\",\"sent_by\":\"h\"}",
+        "{\"owner\":1,\"inc\":\"1\",\"done\":false}",
+        "{\"owner\":\"1\",\"inc\":\"1\",\"done\":false,\"sent_by\":\"h\"}",
+        "{\"owner\":1,\"inc\":1,\"done\":false,\"sent_by\":\"h\"}",
+        "{\"owner\":1,\"inc\":\"1\",\"done\":0,\"sent_by\":\"h\"}",
+        "{\"owner\":1,\"inc\":\"1\",\"done\":false,\"sent_by\":null}",
+        "{\"owner\":0,\"inc\":\"1\",\"done\":false,\"sent_by\":\"h\"}",
+        "{\"owner\":-1,\"inc\":\"1\",\"done\":false,\"sent_by\":\"h\"}",
+        "{\"owner\":1,\"inc\":\"1\",\"done\":false,\"sent_by\":\"h\"} x",
+    };
+    struct record r;
+
+    for (size_t i = 0; i < COUNT(bad); i++)
+        cr_expect(record_read(&r, scratch_exact(span_of(bad[i]))) == -EBADMSG, "'%s'", bad[i]);
+    cr_expect(record_read(&r, span_of(scratch("{\"owner\":1,\"inc\":\"%0100d\",\"done\":false,\"sent_by\":\"h\"}",
+                                              1))) == -EBADMSG);
+    cr_expect(record_read(&r, span_of(scratch("{\"owner\":1,\"inc\":\"1\",\"done\":false,\"sent_by\":\"%0300d\"}",
+                                              1))) == -EBADMSG);
+    cr_expect(record_read(&r, BYTES("{\"owner\":1,\"inc\":\"\xff\",\"done\":false,\"sent_by\":\"h\"}")) == -EBADMSG);
+}
+
+Test(record, every_beginning_of_one_is_refused)
+{
+    struct txn *t = txn_of(plain_req(), "");
+    char *text = record_write(t, 1, "1", true);
+    struct record r;
+
+    for (size_t n = 0; n < strlen(text); n++)
+        cr_expect(record_read(&r, scratch_exact((struct span){text, n})) == -EBADMSG, "%zu bytes", n);
+    free(text);
+    txn_free(t);
+}

@@ -1,0 +1,252 @@
+/* What is read in SIP messages. libre parses; these cases hold it to what kamsync needs. */
+#include "helper.h"
+#include "sip.h"
+
+TestSuite(sip, .fini = no_leaks);
+
+#define VIA "Via: SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bK-1\r\n"
+#define REST "From: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\n"
+#define ID "Call-ID: c@x\r\nCSeq: 7 CANCEL\r\n"
+#define LINE "CANCEL sip:b@x SIP/2.0\r\n"
+
+static void expect_id(const char *what, const char *msg, const char *call_id, const char *branch, const char *sent_by,
+                      unsigned cseq)
+{
+    struct sip_id id;
+    int rc = sip_read_id(&id, scratch_exact(span_of(msg)));
+
+    cr_expect(rc == 0, "%s: %d", what, rc);
+    if (rc == 0) {
+        cr_expect(span_eq(id.call_id, span_of(call_id)), "%s: Call-ID '%.*s'", what, (int)id.call_id.n, id.call_id.p);
+        cr_expect(span_eq(id.branch, span_of(branch)), "%s: branch '%.*s'", what, (int)id.branch.n, id.branch.p);
+        cr_expect(span_eq(id.sent_by, span_of(sent_by)), "%s: sent-by '%.*s'", what, (int)id.sent_by.n, id.sent_by.p);
+        cr_expect(id.cseq == cseq, "%s: CSeq %u", what, id.cseq);
+    }
+}
+
+Test(sip, ids_are_found)
+{
+    static const struct {
+        const char *what, *msg, *call_id, *branch, *sent_by;
+        unsigned cseq;
+    } cases[] = {
+        {"plain", LINE VIA REST ID "\r\n", "c@x", "z9hG4bK-1", "198.51.100.9:5060", 7},
+        {"compact",
+         LINE
+         "v: SIP/2.0/UDP h;branch=b\r\nf: <sip:a@x>;tag=1\r\nt: <sip:b@x>\r\ni: c@x\r\nCSeq: 1 CANCEL\r\nl: 0\r\n\r\n",
+         "c@x", "b", "h", 1},
+        {"several Vias in a line",
+         LINE "Via: SIP/2.0/UDP top:5060;branch=b0, SIP/2.0/UDP low;branch=b1\r\n" REST ID "\r\n", "c@x", "b0",
+         "top:5060", 7},
+        {"several Via lines", LINE "Via: SIP/2.0/UDP top;branch=b0\r\n" VIA REST ID "\r\n", "c@x", "b0", "top", 7},
+        {"Via not first", LINE REST ID VIA "\r\n", "c@x", "z9hG4bK-1", "198.51.100.9:5060", 7},
+        {"folded Via", LINE "Via: SIP/2.0/UDP\r\n h:5060\r\n\t;branch=b\r\n" REST ID "\r\n", "c@x", "b", "h:5060", 7},
+        {"folded From", LINE VIA "From: \"A\"\r\n <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\n" ID "\r\n", "c@x", "z9hG4bK-1",
+         "198.51.100.9:5060", 7},
+        {"names in any case", LINE "VIA: SIP/2.0/UDP h;BRANCH=b\r\n" REST "CALL-id: c@x\r\ncseq: 7 CANCEL\r\n\r\n",
+         "c@x", "b", "h", 7},
+        {"blanks around colons",
+         LINE "Via \t: SIP/2.0/UDP h ; branch=b\r\n" REST "Call-ID :  c@x \r\nCSeq: 7   CANCEL\r\n\r\n", "c@x", "b",
+         "h", 7},
+        {"IPv6", LINE "Via: SIP/2.0/UDP [2001:db8::9]:5060;rport;branch=b;i=1\r\n" REST ID "\r\n", "c@x", "b",
+         "[2001:db8::9]:5060", 7},
+        {"odd Call-ID", LINE VIA REST "Call-ID: a\"b\\c{d}%41'<e>?@[x]\r\nCSeq: 7 CANCEL\r\n\r\n",
+         "a\"b\\c{d}%41'<e>?@[x]", "z9hG4bK-1", "198.51.100.9:5060", 7},
+        {"quoted blanks in a name",
+         LINE VIA "From: \"A \\\" B, ;branch=x\" <sip:a@x>;tag=1\r\nTo: Bob B <sip:b@x>\r\n" ID "\r\n", "c@x",
+         "z9hG4bK-1", "198.51.100.9:5060", 7},
+        {"largest CSeq", LINE VIA REST "Call-ID: c\r\nCSeq: 4294967295 CANCEL\r\n\r\n", "c", "z9hG4bK-1",
+         "198.51.100.9:5060", 4294967295u},
+        {"branch without the cookie", LINE "Via: SIP/2.0/UDP h;branch=1\r\n" REST ID "\r\n", "c@x", "1", "h", 7},
+        {"body", LINE VIA REST ID "Content-Length: 4\r\n\r\nabcd", "c@x", "z9hG4bK-1", "198.51.100.9:5060", 7},
+        {"reply: the caller's Via is the second",
+         "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP proxy;branch=p.0\r\n" VIA REST ID "\r\n", "c@x", "z9hG4bK-1",
+         "198.51.100.9:5060", 7},
+        {"no UTF-8", LINE VIA REST "Call-ID: \xff\xfe@x\r\nCSeq: 7 CANCEL\r\n\r\n", "\xff\xfe@x", "z9hG4bK-1",
+         "198.51.100.9:5060", 7},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++)
+        expect_id(cases[i].what, cases[i].msg, cases[i].call_id, cases[i].branch, cases[i].sent_by, cases[i].cseq);
+}
+
+Test(sip, method_and_code)
+{
+    struct sip_id id;
+
+    cr_assert(sip_read_id(&id, span_of(LINE VIA REST ID "\r\n")) == 0);
+    assert_span(id.method, "CANCEL");
+    cr_expect(id.code == 0);
+    cr_assert(sip_read_id(&id, span_of("SIP/2.0 487 No\r\nVia: SIP/2.0/UDP proxy;branch=p.0\r\n" VIA REST ID "\r\n")) ==
+              0);
+    assert_span(id.method, "CANCEL");
+    assert_span(id.via, "p.0");
+    cr_expect(id.code == 487);
+    cr_expect(sip_read_id(&id, span_of("SIP/2.0 487 No\r\n" VIA REST ID "\r\n")) == -EBADMSG, "no Via of a caller");
+}
+
+Test(sip, what_is_no_sip_or_lacks_its_id_is_refused)
+{
+    static const char *const bad[] = {
+        "",
+        "\r\n",
+        "\r\n\r\n",
+        "x",
+        "{\"t\":\"ack\"}",
+        "CANCEL",
+        "CANCEL sip:b@x SIP/2.0",
+        LINE,
+        LINE "\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        LINE VIA REST ID /* no empty line */,
+        LINE REST ID "\r\n" /* no Via */,
+        LINE VIA REST "CSeq: 7 CANCEL\r\n\r\n" /* no Call-ID */,
+        LINE VIA REST "Call-ID: c@x\r\n\r\n" /* no CSeq */,
+        LINE "Via: SIP/2.0/UDP h\r\n" REST ID "\r\n" /* no branch */,
+        LINE "Via: SIP/2.0/UDP h;branch=\r\n" REST ID "\r\n",
+        LINE "Via: x\r\n" REST ID "\r\n",
+        LINE "Via:\r\n" REST ID "\r\n",
+        LINE VIA REST "Call-ID:\r\nCSeq: 7 CANCEL\r\n\r\n",
+        LINE VIA REST "Call-ID: c\r\nCSeq: CANCEL\r\n\r\n",
+        LINE VIA REST "Call-ID: c\r\nCSeq: 7\r\n\r\n",
+        "SIP/2.0\r\n" VIA REST ID "\r\n",
+        "CANCEL sip:b@x SIP/3.0\r\n" VIA REST ID "\r\n",
+    };
+
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        struct sip_id id;
+        int rc = sip_read_id(&id, scratch_exact(span_of(bad[i])));
+
+        cr_expect(rc == -EBADMSG, "%zu '%.60s': %d", i, bad[i], rc);
+    }
+}
+
+/* UDP brings messages whole or cut, and a cut one must neither be read past its end nor pass for whole. */
+Test(sip, every_beginning_of_a_message_is_refused)
+{
+    static const char msg[] =
+        LINE "v: SIP/2.0/UDP h:5060;branch=b,SIP/2.0/UDP l;branch=c\r\n" REST ID "Route: <sip:r;lr>\r\n\r\n";
+
+    for (size_t n = 0; n < sizeof(msg) - 1; n++) {
+        struct span part = scratch_exact((struct span){msg, n});
+        struct sip_id id;
+        struct sip_sent sent;
+
+        cr_expect(sip_read_id(&id, part) == -EBADMSG, "%zu bytes", n);
+        cr_expect(sip_read_sent(&sent, part) == -EBADMSG, "%zu bytes", n);
+    }
+}
+
+/* Neither crash nor read astray whatever single byte is wrong. */
+Test(sip, one_wrong_byte_anywhere)
+{
+    static const char msg[] =
+        LINE "Via: SIP/2.0/UDP h:5060;branch=b,SIP/2.0/UDP l\r\n" REST ID "Route: <sip:r>,<sip:s>\r\n\r\n";
+    static const char wrong[] = {'\0', '\r', '\n', ' ', ';', ',', '"', '<', ':', '\xff'};
+    char copy[sizeof(msg)];
+
+    for (size_t i = 0; i < sizeof(msg) - 1; i++)
+        for (size_t k = 0; k < sizeof(wrong); k++) {
+            struct sip_id id;
+            struct sip_sent sent;
+            struct span s;
+            int rc;
+
+            memcpy(copy, msg, sizeof(msg));
+            copy[i] = wrong[k];
+            s = scratch_exact((struct span){copy, sizeof(msg) - 1});
+            rc = sip_read_id(&id, s);
+            cr_expect(rc == 0 || rc == -EBADMSG);
+            if (rc == 0)
+                cr_expect(id.branch.p >= s.p && id.branch.p + id.branch.n <= s.p + s.n);
+            rc = sip_read_sent(&sent, s);
+            cr_expect(rc == 0 || rc == -EBADMSG);
+        }
+}
+
+#define INVITE "INVITE sip:bob@203.0.113.5;x=\"y\" SIP/2.0\r\n"
+#define INVITE_ID "Call-ID: c@x\r\nCSeq: 7 INVITE\r\n"
+
+Test(sip, sent_request)
+{
+    struct sip_sent s;
+
+    cr_assert(sip_read_sent(
+                  &s, span_of(INVITE "Via: SIP/2.0/UDP 192.0.2.1;branch=b.0;i=1\r\n" VIA REST INVITE_ID
+                                     "Route: <sip:r1;lr>, \"R, 2\" <sip:r2;lr>;p=1\r\nRoute: <sip:r3>\r\n\r\n")) == 0);
+    assert_span(s.via, "SIP/2.0/UDP 192.0.2.1;branch=b.0;i=1");
+    assert_span(s.branch, "b.0");
+    assert_span(s.ruri, "sip:bob@203.0.113.5;x=\"y\"");
+    cr_assert(s.routes == 3);
+    assert_span(s.route[0], "<sip:r1;lr>");
+    assert_span(s.route[1], "\"R, 2\" <sip:r2;lr>;p=1");
+    assert_span(s.route[2], "<sip:r3>");
+}
+
+Test(sip, only_kamailios_own_via_of_several_in_a_line)
+{
+    struct sip_sent s;
+
+    cr_assert(
+        sip_read_sent(&s, span_of(INVITE "v: SIP/2.0/UDP 192.0.2.1;branch=b.0,SIP/2.0/UDP c;branch=x\r\n" REST INVITE_ID
+                                         "\r\n")) == 0);
+    assert_span(s.via, "SIP/2.0/UDP 192.0.2.1;branch=b.0");
+    cr_expect(s.routes == 0);
+}
+
+static int routes(int n, struct sip_sent *s)
+{
+    char *list = scratch("Route: <sip:r0;lr>");
+
+    for (int i = 1; i < n; i++)
+        list = scratch("%s%s<sip:r%d;lr>", list, i % 2 ? "," : "\r\nRoute: ", i);
+    return sip_read_sent(s, span_of(scratch(INVITE VIA REST INVITE_ID "%s\r\n\r\n", list)));
+}
+
+Test(sip, routes_up_to_the_limit)
+{
+    struct sip_sent s;
+
+    cr_expect(routes(SIP_ROUTES_MAX, &s) == 0);
+    cr_expect(s.routes == SIP_ROUTES_MAX);
+    cr_expect(routes(SIP_ROUTES_MAX + 1, &s) == -E2BIG);
+}
+
+Test(sip, sent_must_be_a_request_with_a_branch)
+{
+    struct sip_sent s;
+
+    cr_expect(sip_read_sent(&s, span_of("SIP/2.0 200 OK\r\n" VIA REST INVITE_ID "\r\n")) == -EBADMSG);
+    cr_expect(sip_read_sent(&s, span_of(INVITE REST INVITE_ID "\r\n")) == -EBADMSG);
+    cr_expect(sip_read_sent(&s, span_of(INVITE "Via: SIP/2.0/UDP h\r\n" REST INVITE_ID "\r\n")) == -EBADMSG);
+}
+
+Test(sip, header_goes_before_the_first_one)
+{
+    static const struct {
+        struct span in, out;
+    } cases[] = {
+        {BYTES("ACK x SIP/2.0\r\nVia: y\r\n\r\n"), BYTES("ACK x SIP/2.0\r\nX-H: 1\r\nVia: y\r\n\r\n")},
+        {BYTES("ACK x SIP/2.0\r\n\r\n"), BYTES("ACK x SIP/2.0\r\nX-H: 1\r\n\r\n")},
+        {BYTES("ACK x SIP/2.0\r\n"), BYTES("ACK x SIP/2.0\r\nX-H: 1\r\n")},
+        {BYTES("ACK\nVia: y\n\n"), BYTES("ACK\nX-H: 1\r\nVia: y\n\n")},
+        {BYTES("A\r\nB: c\r\n\r\n\0\xff\r\n"), BYTES("A\r\nX-H: 1\r\nB: c\r\n\r\n\0\xff\r\n")},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        size_t len = 0;
+        char *out = sip_with_header(scratch_exact(cases[i].in), "X-H: 1", &len);
+
+        cr_expect(out && span_eq((struct span){out, len}, cases[i].out), "case %zu", i);
+        free(out);
+    }
+}
+
+Test(sip, no_first_line_no_header)
+{
+    size_t len = 0;
+
+    cr_expect_null(sip_with_header(BYTES(""), "X-H: 1", &len));
+    cr_expect_null(sip_with_header(BYTES("ACK x SIP/2.0"), "X-H: 1", &len));
+    cr_expect_null(sip_with_header((struct span){0}, "X-H: 1", &len));
+}

@@ -1,0 +1,455 @@
+/* Takeover, seen from one survivor: claim, the INVITE that goes back into its Kamailio, confirmation. Node 2 is the
+ * owner that died, node 3 another survivor. */
+#include "base64.h"
+#include "fake.h"
+
+TestSuite(takeover, .fini = no_leaks);
+
+static const struct counters *count(const struct fake *f)
+{
+    return engine_counters(f->e);
+}
+
+static struct engine_status status_of(const struct fake *f)
+{
+    struct engine_status s;
+
+    engine_status(f->e, &s);
+    return s;
+}
+
+#define CLAIM_OF(inc) "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:" inc
+
+/* A stray CANCEL of call 1, whose record was found and whose claim is not yet answered. */
+static struct fake *claiming(struct call *c, const char *branches)
+{
+    struct fake *f = fake_peers();
+
+    *c = call_make(1);
+    fake_death(f);
+    fake_stray(f, 1, c, "CANCEL");
+    cr_assert(f->get_count == 1);
+    fake_answer(f, branches ? fake_whole(c, 2, "200.1", branches) : fake_orphan(c, 2, "200.1"));
+    cr_assert(f->claim_count == 1);
+    return f;
+}
+
+/* The same with the claim won and the INVITE injected. Each lookup finds the record of the dead owner from now on. */
+static struct fake *injected(struct call *c, const char *branches)
+{
+    struct fake *f = claiming(c, branches);
+
+    fake_claimed(f, CLAIM_WON, NULL);
+    f->found = fake_orphan(c, 2, "200.1");
+    fake_turn(f);
+    cr_assert(fake_sent_count(f, "why=takeover") == 1);
+    return f;
+}
+
+Test(takeover, claim_is_made_on_the_dead_incarnation)
+{
+    struct call c;
+    struct fake *f = claiming(&c, NULL);
+
+    cr_expect_str_eq(f->claims[0].key, CLAIM_OF("200.1"));
+    cr_expect_str_eq(f->claims[0].value, "1 100.1");
+    cr_expect(f->claims[0].ttl_ms > 0);
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "why=takeover") == 0, "nothing before the claim is won");
+    fake_free(f);
+}
+
+Test(takeover, won_claim_puts_the_invite_back)
+{
+    struct call c;
+    struct fake *f = injected(&c, NULL);
+    json_t *frame = NULL;
+    char *msg = fake_sent(f, "why=takeover", 0, &frame), *line;
+
+    cr_expect_str_eq(fake_text(frame, "to"), "192.0.2.1:5060");
+    cr_expect_str_eq(fake_text(frame, "sock"), "udp:192.0.2.1:5060");
+    cr_expect(strstr(msg, "X-Kamsync: to=1;inc=100.1;why=takeover;src=udp:198.51.100.9:5060;dst=udp:192.0.2.10:5060;"));
+    /* Without the two headers it is the INVITE as the caller sent it. */
+    line = strstr(msg, "Via: SIP/2.0/UDP 198.51.100.9");
+    cr_expect_str_eq(line, strstr(sip_request(&c, "INVITE"), "Via: "));
+    cr_expect(strncmp(msg, "INVITE sip:bob@192.0.2.10 SIP/2.0\r\nX-Kamsync", 44) == 0);
+    cr_expect(count(f)->takeovers == 1 && count(f)->takeovers_done == 0 && status_of(f).takeovers == 1);
+    fake_free(f);
+}
+
+Test(takeover, record_is_written_only_after_kamailio_has_it)
+{
+    struct call c;
+    struct fake *f = injected(&c, NULL);
+
+    fake_pass(f, 400);
+    cr_expect(f->put_count == 0 && status_of(f).txns == 0);
+    fake_taken(f, 1, 1);
+    fake_turn(f);
+    cr_assert(f->put_count == 1 && status_of(f).txns == 1 && status_of(f).takeovers == 0);
+    cr_expect_str_eq(f->puts[0].key, "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1");
+    cr_expect(json_integer_value(fake_put_field(f, "owner")) == 1);
+    cr_expect_str_eq(json_string_value(fake_put_field(f, "inc")), "100.1");
+    cr_expect_str_eq(json_string_value(fake_put_field(f, "req")), sip_request(&c, "INVITE"));
+    cr_expect(json_is_false(fake_put_field(f, "done")) && count(f)->takeovers_done == 1);
+    fake_free(f);
+}
+
+/* The stray that waited: handed to this node's own Kamailio, which has the transaction now; once. */
+static void expect_delivered(struct fake *f, struct call *c)
+{
+    char *rest;
+
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "why=owner") == 1, "%zu", fake_sent_count(f, "why=owner"));
+    cr_expect(strstr(fake_handover(f, &rest), "X-Kamsync: to=1;inc=100.1;why=owner;"));
+    cr_expect_str_eq(rest, sip_request(c, "CANCEL"));
+    cr_expect(status_of(f).strays == 0 && count(f)->verdict_mine == 1);
+    fake_pass(f, 5000);
+    cr_expect(fake_count(f, "send") == 2 && fake_sent_count(f, "why=orphan") == 0, "the INVITE and the CANCEL");
+}
+
+Test(takeover, waiting_cancel_is_delivered_once_it_is_taken)
+{
+    struct call c;
+    struct fake *f = injected(&c, NULL);
+
+    fake_pass(f, 300);
+    cr_expect(fake_sent_count(f, "why=owner") == 0);
+    fake_taken(f, 1, 1);
+    expect_delivered(f, &c);
+    fake_free(f);
+}
+
+/* Events come in order: the branch is reported before the transaction is. */
+Test(takeover, its_first_branch_confirms_it_too)
+{
+    struct call c;
+    struct fake *f = injected(&c, NULL);
+
+    fake_branch(f, 1, &c, "0", false);
+    expect_delivered(f, &c);
+    fake_taken(f, 2, 1);
+    fake_pass(f, 1000);
+    cr_expect(status_of(f).txns == 1 && count(f)->takeovers_done == 1 && fake_sent_count(f, "why=owner") == 1);
+    fake_free(f);
+}
+
+Test(takeover, several_strays_wait_for_one_takeover)
+{
+    struct call c;
+    struct fake *f = injected(&c, NULL);
+
+    for (int k = 2; k <= 4; k++)
+        fake_stray(f, k, &c, "CANCEL");
+    fake_pass(f, 100);
+    cr_expect(f->claim_count == 1 && fake_sent_count(f, "why=takeover") == 1);
+    fake_taken(f, 1, 1);
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "why=owner") == 4 && status_of(f).strays == 0);
+    fake_free(f);
+}
+
+/* ---- X-Kamsync-Branches ---- */
+
+static void expect_branches(const char *branches, const char *expected)
+{
+    struct call c = call_make(1);
+    char *got;
+    struct fake *f = injected(&c, branches);
+
+    fake_token(f, &got);
+    cr_expect_str_eq(got, expected);
+    fake_free(f);
+}
+
+/* As the script reads it: suffix, code, to, sock, R-URI, Route set. */
+static char *line_of(int index, const char *suffix, int code, const char *route)
+{
+    return scratch("|%s %d udp:203.0.113.5:5060 udp:192.0.2.10:5060 %s %s", suffix, code,
+                   base64_of(scratch("sip:bob%d@203.0.113.5:5060", index)), route ? base64_of(route) : "-");
+}
+
+Test(takeover, branches_one_that_rings)
+{
+    struct call c = call_make(1);
+
+    expect_branches(fake_branch_json(&c, 0, "0", 180, NULL), line_of(0, "0", 0, NULL));
+}
+
+Test(takeover, branches_with_route_and_ended_ones_with_their_code)
+{
+    struct call c = call_make(1);
+
+    expect_branches(scratch("%s,%s,%s", fake_branch_json(&c, 0, "0", 503, NULL),
+                            fake_branch_json(&c, 1, "1", 486, "<sip:r1;lr>, <sip:r2;lr>"),
+                            fake_branch_json(&c, 2, "2", 0, "<sip:r3;lr>")),
+                    scratch("%s%s%s", line_of(0, "0", 503, NULL), line_of(1, "1", 486, "<sip:r1;lr>, <sip:r2;lr>"),
+                            line_of(2, "2", 0, "<sip:r3;lr>")));
+}
+
+/* Every index has its place, in order, so that later ones keep theirs. */
+Test(takeover, branches_with_gaps_and_in_any_order)
+{
+    struct call c = call_make(1);
+    char *gap = scratch(" 408 udp:127.0.0.1:9 - %s -", base64_of("sip:gap"));
+
+    expect_branches(scratch("%s,%s", fake_branch_json(&c, 4, "4", 0, NULL), fake_branch_json(&c, 1, "1", 404, NULL)),
+                    scratch("|0%s%s|2%s|3%s%s", gap, line_of(1, "1", 404, NULL), gap, gap, line_of(4, "4", 0, NULL)));
+}
+
+/* tm's own text: hexadecimal, lowest digit first. The script finds the branch of a replay by it. */
+Test(takeover, branches_have_tms_suffix)
+{
+    static const char *const suffixes[] = {"0",  "1",  "2",  "3",  "4",  "5",  "6",  "7",  "8",  "9",  "a",
+                                           "b",  "c",  "d",  "e",  "f",  "01", "11", "21", "31", "41", "51",
+                                           "61", "71", "81", "91", "a1", "b1", "c1", "d1", "e1"};
+    struct call c = call_make(1);
+    char *branches = scratch("%s", ""), *expected = scratch("%s", "");
+
+    for (int i = 0; i < (int)COUNT(suffixes); i++) {
+        branches =
+            scratch("%s%s%s", branches, i ? "," : "", fake_branch_json(&c, i, suffixes[i], i == 30 ? 180 : 503, NULL));
+        expected = scratch("%s%s", expected, line_of(i, suffixes[i], i == 30 ? 0 : 503, NULL));
+    }
+    expect_branches(branches, expected);
+}
+
+/* ---- Kamailio does not want it ---- */
+
+Test(takeover, unconfirmed_is_tried_three_times)
+{
+    struct call c;
+    struct fake *f = claiming(&c, NULL);
+
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    fake_ack_all(f);
+    f->polite = true;
+    f->found = ""; /* the record has ended meanwhile: nobody begins anew */
+    fake_pass(f, 499);
+    cr_expect(fake_sent_count(f, "why=takeover") == 1);
+    fake_pass(f, 1);
+    cr_expect(fake_sent_count(f, "why=takeover") == 2);
+    fake_pass(f, 500);
+    cr_expect(fake_sent_count(f, "why=takeover") == 3 && status_of(f).takeovers == 1);
+    fake_pass(f, 500);
+    cr_expect(status_of(f).takeovers == 0 && count(f)->takeovers_failed == 1 && count(f)->takeovers == 1);
+    fake_pass(f, 5000);
+    cr_expect(fake_sent_count(f, "why=takeover") == 3 && status_of(f).strays == 0 && f->put_count == 0);
+    fake_free(f);
+}
+
+/* The record stays an orphan's, so the stray finds it again and again: that must not begin the takeover anew. */
+Test(takeover, given_up_is_not_begun_again_by_the_same_stray)
+{
+    struct call c;
+    struct fake *f = injected(&c, NULL);
+
+    f->holder = "1 100.1"; /* the claim was ours before */
+    fake_ack_all(f);
+    f->polite = true;
+    fake_pass(f, 4000);
+    cr_expect(fake_sent_count(f, "why=takeover") == 3, "%zu INVITEs", fake_sent_count(f, "why=takeover"));
+    cr_expect(status_of(f).strays == 0 && status_of(f).takeovers == 0);
+    fake_free(f);
+}
+
+/* What a refused takeover leaves to do is the CANCEL to the far end by adoption (adoption.c says so). */
+Test(takeover, refused_is_given_up_at_once_and_adopted)
+{
+    struct call c;
+    struct fake *f = injected(&c, NULL);
+
+    fake_taken(f, 1, 0);
+    fake_turn(f);
+    cr_expect(count(f)->takeovers_failed == 1);
+    f->holder = "1 100.1";
+    for (int i = 0; i < 400; i++) {
+        size_t invites = fake_sent_count(f, "why=takeover");
+
+        fake_pass(f, 10);
+        if (fake_sent_count(f, "why=takeover") > invites)
+            fake_taken(f, 2 + i, 0);
+    }
+    cr_expect(fake_sent_count(f, "why=takeover") == 1, "%zu INVITEs", fake_sent_count(f, "why=takeover"));
+    cr_expect(count(f)->adoptions == 1 && fake_sent_count(f, "CANCEL sip:bob0@203.0.113.5:5060 SIP/2.0") == 1);
+    cr_expect(status_of(f).strays == 0 && f->put_count == 0);
+    fake_free(f);
+}
+
+Test(takeover, stray_is_concluded_whatever_happens)
+{
+    struct call c;
+    struct fake *f = claiming(&c, NULL);
+
+    f->found = fake_orphan(&c, 2, "200.1");
+    fake_pass(f, 2999); /* the claim is never answered */
+    cr_expect(fake_count(f, "send") == 0);
+    fake_pass(f, 1);
+    cr_expect(fake_sent_count(f, "why=orphan") == 1 && status_of(f).strays == 0 && count(f)->verdict_orphan == 1);
+    fake_free(f);
+}
+
+Test(takeover, confirmation_of_what_is_not_waited_for_changes_nothing)
+{
+    struct call c;
+    struct fake *f = injected(&c, NULL);
+
+    fake_say(f, "{\"t\":\"events\",\"n\":1,\"e\":[{\"t\":\"taken\",\"token\":4711,\"ok\":1},"
+                "{\"t\":\"taken\",\"token\":4711,\"ok\":0}]}");
+    fake_turn(f);
+    cr_expect(status_of(f).takeovers == 1 && status_of(f).txns == 0 && count(f)->takeovers_failed == 0);
+    fake_taken(f, 2, 1);
+    fake_taken(f, 3, 1);
+    fake_taken(f, 4, 0);
+    fake_turn(f);
+    cr_expect(status_of(f).txns == 1 && f->put_count == 1 && count(f)->takeovers_failed == 0);
+    fake_free(f);
+}
+
+/* ---- claims ---- */
+
+Test(takeover, lost_claim_leaves_it_to_the_living_winner)
+{
+    struct call c;
+    struct fake *f = claiming(&c, NULL);
+
+    fake_claimed(f, CLAIM_LOST, "3 300.1");
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "why=takeover") == 0 && count(f)->claims_lost == 1 && status_of(f).takeovers == 0);
+    f->found = fake_orphan(&c, 3, "300.1"); /* the winner has written it */
+    fake_pass(f, 100);
+    cr_expect(fake_sent_count(f, "X-Kamsync: to=3;inc=300.1;why=owner;") == 1 && status_of(f).strays == 0);
+    fake_free(f);
+}
+
+Test(takeover, own_claim_of_before_counts)
+{
+    struct call c;
+    struct fake *f = claiming(&c, NULL);
+
+    fake_claimed(f, CLAIM_LOST, "1 100.1");
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "why=takeover") == 1);
+    fake_free(f);
+}
+
+Test(takeover, dead_claimant_is_followed)
+{
+    struct call c;
+    struct fake *f = claiming(&c, NULL);
+
+    fake_claimed(f, CLAIM_LOST, "3 300.0"); /* restarted since */
+    cr_assert(f->claim_count == 2);
+    cr_expect_str_eq(f->claims[1].key, CLAIM_OF("300.0"));
+    fake_claimed(f, CLAIM_LOST, "1 100.0"); /* that was we, before our Kamailio restarted */
+    cr_assert(f->claim_count == 3);
+    cr_expect_str_eq(f->claims[2].key, CLAIM_OF("100.0"));
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "why=takeover") == 0);
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "why=takeover") == 1);
+    fake_free(f);
+}
+
+Test(takeover, chain_of_claimants_ends)
+{
+    struct call c;
+    struct fake *f = claiming(&c, NULL);
+
+    for (int i = 0; i < 20; i++)
+        fake_claimed(f, CLAIM_LOST, "3 300.0"); /* a circle */
+    cr_expect(f->claim_count <= 8 && status_of(f).takeovers == 0, "%zu claims", f->claim_count);
+    fake_free(f);
+}
+
+Test(takeover, holder_that_makes_no_sense_and_failed_claims_end_it)
+{
+    static const char *const holders[] = {"", "x", "3", "-", "3 "};
+    struct call c;
+    struct fake *f;
+
+    for (size_t i = 0; i < COUNT(holders); i++) {
+        f = claiming(&c, NULL);
+        fake_claimed(f, CLAIM_LOST, holders[i]);
+        fake_turn(f);
+        cr_expect(status_of(f).takeovers == 0 && fake_sent_count(f, "why=takeover") == 0, "'%s'", holders[i]);
+        fake_free(f);
+    }
+    f = claiming(&c, NULL);
+    fake_claimed(f, CLAIM_FAILED, NULL);
+    cr_expect(status_of(f).takeovers == 0);
+    f->found = fake_orphan(&c, 2, "200.1");
+    fake_pass(f, 100);
+    cr_expect(f->claim_count == 2, "the stray begins it again");
+    fake_free(f);
+}
+
+/* A node that never was heard of may be up: its beat had no time to come. */
+Test(takeover, claimant_never_heard_of_right_after_start_is_not_dead)
+{
+    struct call c = call_make(1);
+    struct fake *f = fake_ready();
+
+    fake_node(f, 2, 1, "200.2", true);
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_answer(f, fake_orphan(&c, 2, "200.1"));
+    cr_assert(f->claim_count == 1);
+    fake_claimed(f, CLAIM_LOST, "3 300.1");
+    fake_turn(f);
+    cr_expect(f->claim_count == 1 && fake_sent_count(f, "why=takeover") == 0, "the claim of a living node is followed");
+    fake_free(f);
+}
+
+Test(takeover, switched_off_it_claims_nothing)
+{
+    struct call c = call_make(1);
+    struct fake *f = fake_peers();
+
+    f->conf.takeover = false;
+    cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
+    fake_death(f);
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_answer(f, fake_orphan(&c, 2, "200.1"));
+    fake_pass(f, 1000);
+    cr_expect(f->claim_count == 0 && count(f)->adoptions == 1);
+    fake_free(f);
+}
+
+/* ---- the link ---- */
+
+Test(takeover, restarted_kamailio_forgets_what_it_was_to_take_over)
+{
+    struct call c;
+    struct fake *f = injected(&c, NULL);
+
+    engine_link_down(f->e, f->now);
+    engine_link_up(f->e, "tag-2", f->now);
+    f->found = "";
+    fake_hello(f, 1, "100.2");
+    fake_pass(f, 1000);
+    cr_expect(status_of(f).takeovers == 0 && status_of(f).txns == 0);
+    fake_free(f);
+}
+
+/* While the node counted as dead another survivor may have followed its claim. Nothing of it is written before that is
+ * known. */
+Test(takeover, link_that_breaks_half_way_makes_it_doubtful)
+{
+    struct call c;
+    struct fake *f = injected(&c, NULL);
+
+    f->found = NULL;
+    engine_link_down(f->e, f->now);
+    fake_pass(f, 100);
+    engine_link_up(f->e, "tag-2", f->now);
+    fake_hello(f, 1, "100.1");
+    fake_turn(f);
+    fake_ack_all(f);
+    fake_branch(f, 1, &c, "0", false);
+    fake_turn(f);
+    cr_expect(f->put_count == 0, "written, though node 3 may own it");
+    fake_free(f);
+}
