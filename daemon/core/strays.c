@@ -20,12 +20,13 @@
 #include "key.h"
 #include "record.h"
 
-#define STRAYS_MAX 2048  /* lookups under way */
-#define FIRST_RETRY_MS 5 /* doubled each time, */
-#define LAST_RETRY_MS 20 /* up to this */
-#define INVITE_MS 50     /* an ordinary call waits no longer for the store */
-#define REPLY_MS 30      /* the record of a transaction is older than the reply to it */
-#define ORPHAN_MS 3000   /* how long a stray waits for the takeover of its transaction */
+#define STRAYS_MAX 2048   /* lookups under way */
+#define FIRST_RETRY_MS 5  /* doubled each time, */
+#define LAST_RETRY_MS 20  /* up to this */
+#define INVITE_MS 50      /* an ordinary call waits no longer for the store */
+#define CUT_GRACE_MS 1000 /* beyond a node's time to live it is alive for sure, and only the way to it is cut */
+#define REPLY_MS 30       /* the record of a transaction is older than the reply to it */
+#define ORPHAN_MS 3000    /* how long a stray waits for the takeover of its transaction */
 
 static const char *const verdict_names[] = {"mine", "owner", "orphan", "done", "unknown", "unavailable"};
 
@@ -285,14 +286,38 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
     }
 }
 
-/* The owner lives and the way to it is cut: what a stateless proxy can do is done here, the rest must wait. */
-static void on_cut(struct engine *e, struct stray *s, struct span text, int64_t now)
+/* A reply whose owner is out of reach goes to the caller as it is; its far end, and the other branches, get what the
+ * owner would have sent. A negative one is held back at first (the far end repeats it): should the owner turn out to be
+ * dead, a survivor's failure_route has a say in it. */
+static void reply_past_owner(struct engine *e, struct stray *s, const struct node *owner, struct span text, int64_t now)
 {
-    if (s->kind == STRAY_REPLY) {
-        conclude(e, s, VERDICT_ORPHAN, 0, now);
+    struct txn *t = NULL;
+    struct span id;
+    int index;
+
+    if (s->code >= 300 && now - owner->heard_ms <= e->conf.node_ttl_ms + CUT_GRACE_MS) {
+        stray_end(e, s);
         return;
     }
+    if (s->code >= 200 && txn_split_branch(span_of(s->via), &id, &index) == 0 && record_txn(&t, text, now) == 0) {
+        txn_reply(t, index, s->code, now);
+        if (s->code >= 300)
+            adopt_ack(e, t, index, s->msg, now);
+        else
+            adopt_cancel(e, t, now);
+    }
+    txn_free(t);
+    conclude(e, s, VERDICT_ORPHAN, owner->id, now);
+}
+
+/* The owner lives and the way to it is cut: what a stateless proxy can do is done here, the rest must wait. */
+static void on_cut(struct engine *e, struct stray *s, const struct node *owner, struct span text, int64_t now)
+{
     e->count.verdict_cut++;
+    if (s->kind == STRAY_REPLY) {
+        reply_past_owner(e, s, owner, text, now);
+        return;
+    }
     if (s->kind != STRAY_INVITE)
         adopt_stray(e, s, text, now);
     stray_end(e, s);
@@ -305,7 +330,7 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
     if (v == VERDICT_UNAVAILABLE) {
         later(s, now);
     } else if (v == VERDICT_OWNER && !nodes_find(&e->nodes, r->owner)->reached) {
-        on_cut(e, s, text, now);
+        on_cut(e, s, nodes_find(&e->nodes, r->owner), text, now);
     } else if (v == VERDICT_ORPHAN) {
         on_orphan(e, s, r, text, now);
     } else {

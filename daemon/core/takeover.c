@@ -284,15 +284,22 @@ void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, 
         strays_claimed(e, token, status, id, inc, now);
 }
 
-/* A record of this node's own that this kamsyncd does not know: it was started anew beside a living Kamailio. */
-static void learn(struct engine *e, const char *key, struct span text, int64_t now)
+/* A record of this node's own that this kamsyncd does not know. If it was just started beside a living Kamailio, it
+ * learns it back, once it is known that nobody else has claimed it. Else the transaction was lost to another node,
+ * whose record is on its way. */
+static void learn(struct engine *e, struct takeover *t, struct span text, int64_t now)
 {
-    struct txn *t = NULL;
+    struct txn *txn = NULL;
+    bool good = e->learning && !txns_by_key(&e->txns, t->key) && record_txn(&txn, text, now) == 0 &&
+                strcmp(txn->key, t->key) == 0;
 
-    if (!txns_by_key(&e->txns, key) && record_txn(&t, text, now) == 0 && strcmp(t->key, key) == 0)
-        owner_adopt(e, t);
-    else
-        txn_free(t);
+    end(e, t);
+    if (!good) {
+        txn_free(txn);
+        return;
+    }
+    txn->unsure = true;
+    owner_adopt(e, txn);
 }
 
 /* The record is an orphan's: claims it, or ends. */
@@ -300,8 +307,10 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
 {
     struct record r;
 
-    if (record_read(&r, text) == 0 && !r.done && engine_judge(e, &r, now) == VERDICT_MINE)
-        learn(e, t->key, text, now);
+    if (record_read(&r, text) == 0 && !r.done && engine_judge(e, &r, now) == VERDICT_MINE) {
+        learn(e, t, text, now);
+        return;
+    }
     if (record_read(&r, text) < 0 || r.done || !r.whole || t->foreign || (!e->conf.takeover && !t->answer) ||
         engine_judge(e, &r, now) != VERDICT_ORPHAN || record_txn(&t->txn, text, now) < 0 ||
         strcmp(t->txn->key, t->key) != 0) {

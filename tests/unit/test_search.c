@@ -354,6 +354,15 @@ static struct fake *learning(bool takeover, unsigned more)
     return f;
 }
 
+/* The record says that it is this node's own, and the key of the claim that nobody has taken it. */
+static void answer_own(struct fake *f, const char *record)
+{
+    fake_answer(f, record);
+    fake_turn(f);
+    cr_expect(strncmp(f->gets[f->get_count - 1].key, "kamsync:claim:", 14) == 0, "learnt without asking for a claim");
+    fake_answer(f, NULL);
+}
+
 static void expect_learnt(struct fake *f, const char *record)
 {
     struct call c = call_make(1);
@@ -362,7 +371,7 @@ static void expect_learnt(struct fake *f, const char *record)
     cr_assert(f->scanning, "the second part is not asked for");
     fake_scanned(f, 1, 1, true, 0);
     fake_turn(f);
-    fake_answer(f, record);
+    answer_own(f, record);
     fake_pass(f, 1000);
     cr_expect(status_of(f).txns == 1 && f->put_count > 0);
     cr_expect(json_integer_value(fake_put_field(f, "code")) == 183, "the reply that came meanwhile counts");
@@ -417,7 +426,7 @@ Test(search, failed_search_for_own_transactions_is_repeated)
     cr_assert(f->scanning);
     fake_scanned(f, 1, 1, true, 0);
     fake_turn(f);
-    fake_answer(f, fake_orphan(&c, 1, "100.1"));
+    answer_own(f, fake_orphan(&c, 1, "100.1"));
     fake_pass(f, 1000);
     cr_expect(status_of(f).txns == 1 && f->put_count > 0);
     cr_expect(json_integer_value(fake_put_field(f, "code")) == 183, "the reply that came meanwhile counts");
@@ -434,7 +443,7 @@ Test(search, learnt_record_without_request_stays_one_without)
     strcpy(strstr(record, ",\"req\":"), "}");
     fake_scanned(f, 1, 1, true, 0);
     fake_turn(f);
-    fake_answer(f, record);
+    answer_own(f, record);
     fake_reply(f, 1, &c, "0", 183);
     fake_turn(f);
     cr_assert(status_of(f).txns == 1 && f->put_count > 0);
