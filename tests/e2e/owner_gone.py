@@ -228,8 +228,9 @@ def _cut_path(cluster):
 
 # What cannot work, and why: the tests expect it, and the table says it.
 CANNOT = {
-    'path to it cut': 'Redis says that the owner lives, so each stray is handed over to it, and nobody hears that it does not '
-                      'arrive. What the owner does by itself (its timers) works.',
+    'path to it cut': 'The owner lives, so nobody may take its transaction over. The nodes that can still be reached act as '
+                      'stateless proxies (RFC 3261 16.11): they pass CANCEL, ACK and replies on, but start no next branch, '
+                      'run no timers and do not absorb what the caller sends again.',
 }
 
 # name: what strikes node a; the nodes that the callers' and the phones' packets go to from then on, of even calls (of odd

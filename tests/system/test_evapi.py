@@ -38,6 +38,7 @@ def works(kamailio):
 
 def test_frames_in_single_bytes(kamailio, daemon):
     call = Call()
+    kamailio.acks = False  # an ack in the midst of it would be garbage
     stream = (kamailio.events_frame(call.branch_event(), call.reply_event(180))
               + kamailio.events_frame(call.reply_event(183)) + kamailio.stray_frame(call.cancel()))
     for i in range(len(stream)):

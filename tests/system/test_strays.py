@@ -144,6 +144,7 @@ def test_owner_host_died(make_node, redis):
     b.kamailio.wait_frame('node', id=1, up=1)
     call = a.report_call()
     a.daemon.kill()
+    b.kamailio.unreachable.add(1)
     b.kamailio.wait_frame('node', id=1, up=0)
     b.daemon.wait_log('node 1 (kamsyncd1) at 192.0.2.1:5060 is lost')
     b.kamailio.stray(call.cancel())
