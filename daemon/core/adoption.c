@@ -22,9 +22,8 @@ static void send_branch(struct engine *e, const struct txn_branch *b, struct spa
     size_t len = 0;
     char *msg = sip_adopted(request, b->ruri, b->via, b->route, &len);
     char *text = msg ? base64_text((struct span){msg, len}) : NULL;
-    int64_t n = link_next_n(&e->link);
 
-    engine_push(e, n, text ? msg_send(n, b->to + strlen("udp:"), b->sock, text) : NULL, now);
+    engine_send(e, b->to + strlen("udp:"), b->sock, text, now);
     free(msg);
     free(text);
 }

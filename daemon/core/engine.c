@@ -35,6 +35,15 @@ void engine_push(struct engine *e, int64_t n, char *payload, int64_t now)
         e->count.frames_shed++;
 }
 
+void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now)
+{
+    int64_t n = link_next_n(&e->link);
+    char own[sizeof(e->self.sip) + 4];
+
+    snprintf(own, sizeof(own), "udp:%s", e->self.sip);
+    engine_push(e, n, text ? msg_send(n, to, sock ? sock : own, text) : NULL, now);
+}
+
 /* ---- life ---- */
 
 static void conf_clear(struct engine_conf *c)

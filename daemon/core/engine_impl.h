@@ -71,6 +71,9 @@ __attribute__((format(printf, 3, 4))) void engine_log(struct engine *e, enum log
 const char *printable(char *out, size_t size, struct span s);
 /* Queues a frame made with number n, see link_push(). */
 void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
+/* Has Kamailio send a message, given as base64, to a SIP address from its socket sock (NULL: this node's own). Without
+ * text (memory was short, or the message odd) that is counted as a frame that could not be made. */
+void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now);
 
 /* adoption.c: acting for an orphan that cannot be taken over. */
 /* Sends the caller's CANCEL to every branch that is pending, or his ACK to every one that failed; how many. */

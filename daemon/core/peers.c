@@ -63,7 +63,6 @@ static void probe_node(struct engine *e, const struct node *n, int64_t now)
 {
     char text[512], sock[sizeof(e->self.sip) + 4], dst[sizeof(n->sip) + 4], *base64;
     struct handover h = {n->id, n->inc, "probe", sock, dst};
-    int64_t number = link_next_n(&e->link);
 
     e->probes++;
     snprintf(sock, sizeof(sock), "udp:%s", e->self.sip);
@@ -74,7 +73,7 @@ static void probe_node(struct engine *e, const struct node *n, int64_t now)
              "CSeq: 1 OPTIONS\r\nMax-Forwards: 1\r\nContent-Length: 0\r\n\r\n",
              n->sip, e->self.sip, n->id, e->probes, e->self.sip, e->self.id, n->sip, e->self.id, e->probes);
     base64 = handover_make(&h, span_of(text), e->conf.secret);
-    engine_push(e, number, base64 ? msg_send(number, n->sip, sock, base64) : NULL, now);
+    engine_send(e, n->sip, NULL, base64, now);
     free(base64);
 }
 

@@ -6,9 +6,10 @@
  *                          └ time is up: unknown (the store said "absent"), unavailable (it said nothing)
  *
  * An ACK may be one for a 2xx, which any node can route and which must not wait. So the script routes every stray ACK
- * on at once, as it would without kamsync, and kamsyncd only sees to it that the owner gets a copy: nothing is given
- * back. An ACK that
- * arrives twice does no harm (proto/messages.md). */
+ * on at once, as it would without kamsync, and kamsyncd only sees to it that the owner gets a copy; all nodes do when
+ * the store says nothing. An ACK that arrives twice does no harm (proto/messages.md).
+ *
+ * An INVITE is a stray where the script asks about each (KAMSYNC_CLAIM); a reply, when the node in its Via is gone. */
 #include "engine_impl.h"
 
 #include <errno.h>
@@ -41,8 +42,8 @@ struct stray {
     enum stray_kind kind;
     int code;        /* of a reply */
     bool asked;      /* a lookup is under way */
-    bool hopeless;   /* that cannot be */
     bool orphan;     /* its transaction is being taken over */
+    bool hopeless;   /* that failed */
     bool answered;   /* the store has said "absent" at least once */
     struct span msg; /* owned, as are the texts */
     char *src, *dst, *key, *sent_by, *call_id, *via;
@@ -85,11 +86,9 @@ static void send_on(struct engine *e, const struct stray *s, enum verdict v, con
     enum verdict said = v != VERDICT_MINE ? v : s->kind == STRAY_REPLY ? VERDICT_DONE : VERDICT_OWNER;
     const char *why = verdict_names[said];
     struct handover h = {.to = to->id, .inc = to->inc, .why = why, .src = s->src, .dst = s->dst};
-    char sock[sizeof(e->self.sip) + 4], *text = handover_make(&h, s->msg, e->conf.secret);
-    int64_t n = link_next_n(&e->link);
+    char *text = handover_make(&h, s->msg, e->conf.secret);
 
-    snprintf(sock, sizeof(sock), "udp:%s", e->self.sip);
-    engine_push(e, n, text ? msg_send(n, to->sip, sock, text) : NULL, now);
+    engine_send(e, to->sip, NULL, text, now);
     free(text);
 }
 

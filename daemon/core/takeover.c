@@ -197,15 +197,13 @@ static char *injection(struct engine *e, const struct takeover *t)
 
 static void inject(struct engine *e, struct takeover *t, int64_t now)
 {
-    char sock[sizeof(e->self.sip) + 4], *text = injection(e, t);
-    int64_t n = link_next_n(&e->link);
+    char *text = injection(e, t);
 
-    snprintf(sock, sizeof(sock), "udp:%s", e->self.sip);
     e->count.takeovers += t->tries == 0;
     t->tries++;
     activate(e, t, INJECTED);
     t->due_ms = now + CONFIRM_MS;
-    engine_push(e, n, text ? msg_send(n, e->self.sip, sock, text) : NULL, now);
+    engine_send(e, e->self.sip, NULL, text, now);
     free(text);
 }
 
