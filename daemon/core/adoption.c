@@ -6,10 +6,7 @@
  * owner lives and only the way to it is cut. */
 #include "engine_impl.h"
 
-#include <inttypes.h>
-
 #include "base64.h"
-#include "record.h"
 
 /* Whether a CANCEL or an ACK is due on the branch: one rings, the other has failed. */
 static bool concerns(const struct txn_branch *b, bool ack)

@@ -124,6 +124,9 @@ void takeover_settle(struct engine *e, const char *key, struct span record, stru
 /* A record of that name is to be read. A foreign one is another survivor's share: only of interest if it is this node's
  * own. */
 void takeover_wait(struct engine *e, const char *key, bool foreign);
+/* Claims the transaction of that key from that incarnation, for this node; answered by engine_claimed(), maybe before
+ * it returns. False when memory is short. */
+bool takeover_claim(struct engine *e, const char *tx_key, const char *inc, uint64_t token);
 /* Finds out whether another node has claimed this own transaction; nothing is written of it before that is known. */
 void takeover_recheck(struct engine *e, struct txn *own);
 /* This node counted as dead for a while: what it has claimed may have been claimed from it. */
@@ -143,6 +146,8 @@ void owner_lose(struct engine *e, struct txn *t, int64_t now);
 void owner_recheck(struct engine *e);
 /* Makes the transaction this node's own; frees it when memory is short. */
 void owner_adopt(struct engine *e, struct txn *t);
+/* The same for one that Kamailio has just taken over; what waited for it goes there. */
+void owner_take(struct engine *e, struct txn *t, int64_t now);
 
 /* strays.c: whose is it, and what follows. */
 /* The transaction of that key is this node's now: what waited for it goes to Kamailio. */

@@ -54,6 +54,13 @@ void owner_adopt(struct engine *e, struct txn *t)
         txns_mark(&e->txns, t);
 }
 
+void owner_take(struct engine *e, struct txn *t, int64_t now)
+{
+    t->taken_ms = now;
+    strays_wake(e, t->key, now);
+    owner_adopt(e, t);
+}
+
 void owner_lose(struct engine *e, struct txn *t, int64_t now)
 {
     int64_t n = link_next_n(&e->link);
@@ -89,14 +96,10 @@ static struct txn *taken_over(struct engine *e, struct span branch, int64_t now)
     int index;
 
     t = txn_split_branch(branch, &id, &index) == 0 ? takeover_confirm(e, id) : NULL;
-    if (t) {
-        t->taken_ms = now;
-        owner_adopt(e, t);
-        t = find(e, branch, &index);
-    }
-    if (t)
-        strays_wake(e, t->key, now);
-    return t;
+    if (!t)
+        return NULL;
+    owner_take(e, t, now);
+    return find(e, branch, &index);
 }
 
 static void on_branch(struct engine *e, const struct event *ev, int64_t now)
@@ -205,7 +208,6 @@ static void put(struct engine *e, struct txn *t, int64_t now)
     if (t->unsure)
         return; /* marked again when it is known to be ours */
     record = record_write(t, e->self.id, e->self.inc, e->conf.takeover);
-
     if (!record) {
         txns_mark(&e->txns, t); /* memory is short: later */
         return;
@@ -250,15 +252,14 @@ static bool time_out_branches(struct txn *t, int64_t now)
     return changed;
 }
 
-/* Returns false when the transaction is gone. */
-static bool look_after(struct engine *e, struct txn *t, int64_t now)
+static void look_after(struct engine *e, struct txn *t, int64_t now)
 {
     bool expired = !t->done && now - t->begun_ms > e->conf.tx_max_ms;
 
     e->count.txns_expired += expired;
     if (expired || (t->done && !t->dirty && now - t->changed_ms > LINGER_MS)) {
         txns_remove(&e->txns, t);
-        return false;
+        return;
     }
     if (!t->done && txn_state(t) == TXN_FAILED && now - t->changed_ms > FAILED_GRACE_MS) {
         t->done = true;
@@ -266,7 +267,6 @@ static bool look_after(struct engine *e, struct txn *t, int64_t now)
     }
     if (time_out_branches(t, now) || (!t->done && now - t->put_ms > e->conf.tx_ttl_ms / 2))
         txns_mark(&e->txns, t);
-    return true;
 }
 
 void owner_janitor(struct engine *e, int64_t now)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <re.h>
+#include <stdio.h>
 
 /* libre works on an mbuf; this one borrows the caller's bytes, so that nothing is copied. */
 struct parsed {
@@ -138,4 +139,35 @@ char *sip_with_header(struct span msg, const char *header, size_t *len)
     memcpy(out + head + n + 2, msg.p + head, msg.n - head);
     *len = msg.n + n + 2;
     return out;
+}
+
+/* A request of another method with the identity of the model: From, To, Call-ID and CSeq number. */
+static char *made_of(const char *method, struct span model, size_t *len)
+{
+    struct parsed p;
+    const struct sip_msg *msg;
+    char *out;
+
+    if (parse(&p, model) < 0)
+        return NULL;
+    msg = p.msg;
+    out = malloc(msg->from.val.l + msg->to.val.l + msg->callid.l + 160);
+    if (out)
+        *len = (size_t)sprintf(out,
+                               "%s sip:x SIP/2.0\r\nFrom: %.*s\r\nTo: %.*s\r\nCall-ID: %.*s\r\n"
+                               "CSeq: %u %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+                               method, (int)msg->from.val.l, msg->from.val.p, (int)msg->to.val.l, msg->to.val.p,
+                               (int)msg->callid.l, msg->callid.p, msg->cseq.num, method);
+    parsed_free(&p);
+    return out;
+}
+
+char *sip_cancel(struct span invite, size_t *len)
+{
+    return made_of("CANCEL", invite, len);
+}
+
+char *sip_ack(struct span reply, size_t *len)
+{
+    return made_of("ACK", reply, len);
 }

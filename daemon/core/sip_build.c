@@ -1,7 +1,6 @@
 /* The requests that an adoption sends: made of the caller's own, line by line, so that nothing else changes. */
 #include "sip.h"
 
-#include <re.h>
 #include <stdio.h>
 
 /* The end of the header that begins at p: its line and the folded ones behind it. */
@@ -55,36 +54,4 @@ char *sip_adopted(struct span request, const char *ruri, const char *via, const 
     to = copy_rest(to, lf + 1, end);
     *len = (size_t)(to - out);
     return out;
-}
-
-static char *made_of(const char *method, struct span model, size_t *len)
-{
-    struct mbuf *mb = mbuf_alloc(model.n);
-    struct sip_msg *msg = NULL;
-    char *out = NULL;
-
-    if (mb && mbuf_write_mem(mb, (const uint8_t *)model.p, model.n) == 0) {
-        mb->pos = 0;
-        if (sip_msg_decode(&msg, mb) == 0)
-            out = malloc(msg->from.val.l + msg->to.val.l + msg->callid.l + 160);
-    }
-    if (out)
-        *len = (size_t)sprintf(out,
-                               "%s sip:x SIP/2.0\r\nFrom: %.*s\r\nTo: %.*s\r\nCall-ID: %.*s\r\n"
-                               "CSeq: %u %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
-                               method, (int)msg->from.val.l, msg->from.val.p, (int)msg->to.val.l, msg->to.val.p,
-                               (int)msg->callid.l, msg->callid.p, msg->cseq.num, method);
-    mem_deref(msg);
-    mem_deref(mb);
-    return out;
-}
-
-char *sip_cancel(struct span invite, size_t *len)
-{
-    return made_of("CANCEL", invite, len);
-}
-
-char *sip_ack(struct span reply, size_t *len)
-{
-    return made_of("ACK", reply, len);
 }

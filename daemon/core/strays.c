@@ -118,13 +118,9 @@ static void ask(struct engine *e, struct stray *s)
 /* claim=strict: of all nodes that an INVITE reaches one may route it. */
 static void claim_invite(struct engine *e, struct stray *s)
 {
-    char value[128], *key = key_claim(s->key, "new");
-
-    snprintf(value, sizeof(value), "%d %s", e->self.id, e->self.inc);
-    s->asked = key != NULL;
-    if (key)
-        e->io.claim(e->io.ctx, key, value, e->conf.tx_ttl_ms, s->token); /* may end the stray before it returns */
-    free(key);
+    s->asked = true;
+    if (!takeover_claim(e, s->key, "new", s->token)) /* if it can be made, the answer may have ended the stray */
+        s->asked = false;
 }
 
 /* Plans the next lookup. */

@@ -209,36 +209,37 @@ static void inject(struct engine *e, struct takeover *t, int64_t now)
 
 /* ---- claim ---- */
 
-static void claim(struct engine *e, struct takeover *t)
+bool takeover_claim(struct engine *e, const char *tx_key, const char *inc, uint64_t token)
 {
-    char value[128], *key = key_claim(t->key, t->inc);
+    char value[128], *key = key_claim(tx_key, inc);
+    bool made = key != NULL;
 
     snprintf(value, sizeof(value), "%d %s", e->self.id, e->self.inc);
-    activate(e, t, CLAIMING);
     if (key)
-        e->io.claim(e->io.ctx, key, value, e->conf.tx_ttl_ms,
-                    t->token); /* may answer, and so end it, before it returns */
-    else
-        end(e, t);
+        e->io.claim(e->io.ctx, key, value, e->conf.tx_ttl_ms, token);
     free(key);
+    return made;
+}
+
+static void claim(struct engine *e, struct takeover *t)
+{
+    activate(e, t, CLAIMING);
+    if (!takeover_claim(e, t->key, t->inc, t->token))
+        end(e, t);
 }
 
 /* The far end said 2xx, and the caller has it: the transaction is over, but for the branches that still ring. */
 static void settle(struct engine *e, struct takeover *t, int64_t now)
 {
     struct txn *txn = t->txn;
-    char *key;
 
     t->txn = NULL;
     txn_reply(txn, t->answered, t->answer, now);
     adopt_cancel(e, txn, now);
     txn->done = txn->settled = true;
-    owner_adopt(e, txn);
-    key = span_dup(span_of(t->key));
     end(e, t);
-    if (key)
-        strays_wake(e, key, now);
-    free(key);
+    strays_wake(e, txn->key, now);
+    owner_adopt(e, txn);
 }
 
 /* "<node id> <incarnation>" of the node that holds a claim. */
@@ -304,14 +305,15 @@ static void learn(struct engine *e, struct takeover *t, struct span text, int64_
 static void consider(struct engine *e, struct takeover *t, struct span text, int64_t now)
 {
     struct record r;
+    bool pending = record_read(&r, text) == 0 && !r.done;
+    enum verdict v = pending ? engine_judge(e, &r, now) : VERDICT_UNKNOWN;
 
-    if (record_read(&r, text) == 0 && !r.done && engine_judge(e, &r, now) == VERDICT_MINE) {
+    if (v == VERDICT_MINE) {
         learn(e, t, text, now);
         return;
     }
-    if (record_read(&r, text) < 0 || r.done || !r.whole || t->foreign || (!e->conf.takeover && !t->answer) ||
-        engine_judge(e, &r, now) != VERDICT_ORPHAN || record_txn(&t->txn, text, now) < 0 ||
-        strcmp(t->txn->key, t->key) != 0) {
+    if (v != VERDICT_ORPHAN || !r.whole || t->foreign || (!e->conf.takeover && !t->answer) ||
+        record_txn(&t->txn, text, now) < 0 || strcmp(t->txn->key, t->key) != 0) {
         end(e, t);
         return;
     }
@@ -371,29 +373,31 @@ void takeover_doubt(struct engine *e)
     }
 }
 
-void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now)
+/* The takeover of that key, if it is not under way already; NULL also when memory is short. */
+static struct takeover *begin(struct engine *e, const char *key)
 {
     struct takeover *t = find_key(e, key);
 
-    if (t && t->state != WAITING)
-        return;
     if (!t)
-        t = add(e, key);
+        return add(e, key);
+    return t->state == WAITING ? t : NULL;
+}
+
+void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now)
+{
+    struct takeover *t = begin(e, key);
+
     if (t)
         consider(e, t, record, now);
 }
 
 void takeover_settle(struct engine *e, const char *key, struct span record, struct span via, int code, int64_t now)
 {
-    struct takeover *t = find_key(e, key);
+    struct takeover *t = begin(e, key);
     struct span id;
 
-    if (t && t->state != WAITING)
-        return; /* then it is this node's in a moment, and the far end repeats its 2xx */
     if (!t)
-        t = add(e, key);
-    if (!t)
-        return;
+        return; /* under way: then it is this node's in a moment, and the far end repeats its 2xx */
     if (txn_split_branch(via, &id, &t->answered) == 0)
         t->answer = code;
     consider(e, t, record, now);
@@ -438,7 +442,6 @@ void takeover_taken(struct engine *e, const struct event *ev, int64_t now)
 {
     struct takeover *t = find_token(e, (uint64_t)ev->token);
     struct txn *txn;
-    char *key;
 
     if (!t || t->state != INJECTED)
         return;
@@ -447,14 +450,8 @@ void takeover_taken(struct engine *e, const struct event *ev, int64_t now)
         return;
     }
     txn = takeover_confirm(e, span_of(t->txn->id));
-    key = txn ? span_dup(span_of(txn->key)) : NULL;
-    if (txn) {
-        txn->taken_ms = now;
-        owner_adopt(e, txn);
-    }
-    if (key)
-        strays_wake(e, key, now);
-    free(key);
+    if (txn)
+        owner_take(e, txn, now);
 }
 
 /* ---- time ---- */
