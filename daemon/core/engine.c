@@ -211,6 +211,24 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
         peers_tell(e, &e->nodes.list[i], now);
 }
 
+static void on_event(struct engine *e, const struct event *ev, int64_t now)
+{
+    switch (ev->type) {
+    case EVENT_BRANCH:
+        owner_branch(e, ev, now);
+        break;
+    case EVENT_REPLY:
+        owner_reply(e, ev, now);
+        break;
+    case EVENT_TAKEN:
+        takeover_taken(e, ev, now);
+        break;
+    case EVENT_ALIVE:
+        peers_alive(e, (int)ev->id, now);
+        break;
+    }
+}
+
 static void on_events(struct engine *e, const struct msg *m, int64_t now)
 {
     char why[128];
@@ -226,7 +244,7 @@ static void on_events(struct engine *e, const struct msg *m, int64_t now)
             engine_log(e, LOG_LEVEL_WARN, "event %zu of frame %" PRId64 " not understood: %s", i, m->n, why);
             continue;
         }
-        owner_event(e, &ev, now);
+        on_event(e, &ev, now);
         event_clear(&ev);
     }
 }

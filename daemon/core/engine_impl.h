@@ -1,4 +1,5 @@
-/* The engine's inside, shared by engine.c, owner.c and strays.c; nobody else includes it. */
+/* The engine's inside, shared by its files (engine, owner, strays, peers, search, takeover, adoption); nobody else
+ * includes it. */
 #ifndef KAMSYNC_ENGINE_IMPL_H
 #define KAMSYNC_ENGINE_IMPL_H
 
@@ -86,7 +87,8 @@ void adopt_cancel(struct engine *e, const struct txn *t, int64_t now);
 /* owner.c: the transactions that this node owns. */
 /* All own transactions that the store knew of are known now: replies that came meanwhile find theirs. */
 void owner_learnt(struct engine *e, int64_t now);
-void owner_event(struct engine *e, const struct event *ev, int64_t now);
+void owner_branch(struct engine *e, const struct event *ev, int64_t now);
+void owner_reply(struct engine *e, const struct event *ev, int64_t now);
 /* Gives changed records to the store, as many as may be under way. */
 void owner_flush(struct engine *e, int64_t now);
 /* The slow pass over all transactions. */

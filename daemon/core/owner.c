@@ -102,7 +102,7 @@ static struct txn *taken_over(struct engine *e, struct span branch, int64_t now)
     return find(e, branch, &index);
 }
 
-static void on_branch(struct engine *e, const struct event *ev, int64_t now)
+void owner_branch(struct engine *e, const struct event *ev, int64_t now)
 {
     struct sip_sent sent;
     struct txn *t;
@@ -163,7 +163,7 @@ static bool keep_for_later(struct engine *e, const struct event *ev)
     return true;
 }
 
-static void on_reply(struct engine *e, const struct event *ev, int64_t now)
+void owner_reply(struct engine *e, const struct event *ev, int64_t now)
 {
     e->count.events_reply++;
     if (!take_reply(e, ev->via, (int)ev->code, now) && !(e->learning && keep_for_later(e, ev)))
@@ -181,24 +181,6 @@ void owner_learnt(struct engine *e, int64_t now)
     free(e->late);
     e->late = NULL;
     e->late_count = 0;
-}
-
-void owner_event(struct engine *e, const struct event *ev, int64_t now)
-{
-    switch (ev->type) {
-    case EVENT_BRANCH:
-        on_branch(e, ev, now);
-        break;
-    case EVENT_REPLY:
-        on_reply(e, ev, now);
-        break;
-    case EVENT_TAKEN:
-        takeover_taken(e, ev, now);
-        break;
-    case EVENT_ALIVE:
-        peers_alive(e, (int)ev->id, now);
-        break;
-    }
 }
 
 static void put(struct engine *e, struct txn *t, int64_t now)
