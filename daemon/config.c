@@ -48,6 +48,7 @@ static const struct option options[] = {
     TEXT(log_level, "info", true, "error, warn, info or debug"),
     TEXT(redis_user, "", false, "Redis ACL user; empty: the default user"),
     TEXT(redis_password_file, "", false, "file with the Redis password"),
+    TEXT(control, "/run/kamsync/control.sock", false, "unix socket on which kamsyncctl asks; empty: none"),
     TEXT(ready_file, "", false,
          "a file that is there while this node should get calls: Kamailio answers, and it is not drained (SIGUSR2); "
          "let your routing daemon withdraw the anycast address when it is gone"),
@@ -62,6 +63,10 @@ static const struct option options[] = {
     NUMBER(tx_ttl_s, 300, 10, 86400, "life of a pending transaction's record; its owner renews it"),
     NUMBER(done_ttl_s, 32, 5, 3600, "life of the record of a transaction that is over"),
     NUMBER(tx_max_s, 900, 60, 86400, "a transaction that gets no final reply is given up after this"),
+    NUMBER(call_max_s, 43200, 60, 604800, "a call that nobody ends is ended after this"),
+    NUMBER(ended_ttl_s, 300, 32, 86400, "life of the record of a call that has ended"),
+    {"cdr_max", KIND_NUMBER, offsetof(struct config, cdr_max), "100000", 0, 100000000, false,
+     "so many ended calls, or a few more, are kept in the archive; 0: all"},
     NUMBER(claim_strict, 0, 0, 1,
            "with KAMSYNC_CLAIM in Kamailio: 1: each INVITE is claimed in the store before it is routed; 0: it is "
            "looked up"),
@@ -251,6 +256,7 @@ static void check(struct reading *r)
     c->redis.user = c->redis_user;
     c->redis.password = c->redis_password;
     c->redis.timeout_ms = c->redis_timeout_ms;
+    c->redis.cdr_max = c->cdr_max;
 }
 
 static void read_file(struct reading *r)

@@ -17,6 +17,8 @@ struct config {
     int64_t heartbeat_ms, node_ttl_ms, hang_ms;
     int64_t lookup_ms, store_wait_ms;
     int64_t tx_ttl_s, done_ttl_s, tx_max_s;
+    char *control;
+    int64_t call_max_s, ended_ttl_s, cdr_max;
     int64_t takeover, claim_strict;
     char *secret, *old_secret, *redis_password; /* owned: read from their files, "" where there is none */
     struct sockaddr_storage kamailio_addr;      /* what `kamailio` says */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/control.h"
 #include "io/evapi.h"
 #include "io/store.h"
 #include "log.h"
@@ -27,6 +28,7 @@ struct daemon {
     struct engine *engine;
     struct evapi *evapi;
     struct store *store;
+    struct control *control; /* NULL: none */
     uv_prepare_t prepare;
     uv_timer_t timer;
     uv_signal_t signals[SIGNALS];
@@ -91,6 +93,54 @@ static void do_read_nodes(void *ctx)
     struct store *s = ((struct daemon *)ctx)->store;
 
     s->ops->read_nodes(s);
+}
+
+static void do_call_write(void *ctx, const struct call_write *w, uint64_t token)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    s->ops->call_write(s, w, token);
+}
+
+static void do_call_get(void *ctx, const char *key, uint64_t token)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    s->ops->call_get(s, key, token);
+}
+
+static void do_archive(void *ctx, const char *after, int count, uint64_t token)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    s->ops->archive(s, after, count, token);
+}
+
+static void do_tell(void *ctx, int node, const char *text)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    s->ops->tell(s, node, text);
+}
+
+static int64_t wall(void *ctx)
+{
+    uv_timeval64_t clock = {0};
+
+    (void)ctx;
+    uv_gettimeofday(&clock);
+    return clock.tv_sec * 1000 + clock.tv_usec / 1000;
+}
+
+static void do_answer(void *ctx, uint64_t client, json_t *answer)
+{
+    struct daemon *d = ctx;
+
+    if (json_object_get(answer, "counters")) { /* a status: what only this side knows */
+        json_object_set_new(answer, "version", json_string(KAMSYNC_VERSION));
+        json_object_set_new(answer, "drained", json_boolean(d->drained));
+    }
+    control_answer(d->control, client, answer);
 }
 
 static void do_log(void *ctx, enum log_level level, const char *line)
@@ -175,6 +225,26 @@ static void on_nodes_read(void *ctx, bool ok)
     engine_nodes_read(((struct daemon *)ctx)->engine, ok, now(ctx));
 }
 
+static void on_call_written(void *ctx, uint64_t token, enum call_result result)
+{
+    engine_call_written(((struct daemon *)ctx)->engine, token, result, now(ctx));
+}
+
+static void on_call_got(void *ctx, uint64_t token, enum get_status status, const struct pair *pairs, size_t count)
+{
+    engine_call_got(((struct daemon *)ctx)->engine, token, status, pairs, count, now(ctx));
+}
+
+static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok)
+{
+    engine_archived(((struct daemon *)ctx)->engine, token, id, pairs, count, ok, now(ctx));
+}
+
+static void on_told(void *ctx, struct span text)
+{
+    engine_told(((struct daemon *)ctx)->engine, text, now(ctx));
+}
+
 /* ---- settings ---- */
 
 /* Without a cluster the proof is only for this node's own eyes, and any secret will do. */
@@ -191,9 +261,6 @@ static const char *secret_of(const struct config *c)
 
 static struct engine_conf engine_conf(const struct config *c)
 {
-    uv_timeval64_t clock = {0};
-
-    uv_gettimeofday(&clock);
     return (struct engine_conf){
         .name = c->name,
         .secret = secret_of(c),
@@ -206,14 +273,16 @@ static struct engine_conf engine_conf(const struct config *c)
         .tx_ttl_ms = c->tx_ttl_s * 1000,
         .done_ttl_ms = c->done_ttl_s * 1000,
         .tx_max_ms = c->tx_max_s * 1000,
+        .call_max_ms = c->call_max_s * 1000,
+        .ended_ttl_ms = c->ended_ttl_s * 1000,
         .claim_strict = c->claim_strict != 0,
         .takeover = c->takeover != 0,
-        .beat_base = clock.tv_sec * 1000 + clock.tv_usec / 1000,
+        .beat_base = wall(NULL),
     };
 }
 
-/* The new values are read whole and checked before the first one is used. */
-static void reload(struct daemon *d)
+/* The new values are read whole and checked before the first one is used. False: the old ones stay. */
+static bool reload(struct daemon *d)
 {
     struct config fresh;
     const char *fixed;
@@ -222,7 +291,7 @@ static void reload(struct daemon *d)
 
     if (config_read(&fresh, d->path, why, sizeof(why)) < 0) {
         log_printf(LOG_LEVEL_ERROR, "reload refused, the old settings stay: %s", why);
-        return;
+        return false;
     }
     fixed = config_needs_restart(&d->config, &fresh);
     conf = engine_conf(&fresh);
@@ -231,12 +300,13 @@ static void reload(struct daemon *d)
         if (fixed)
             log_printf(LOG_LEVEL_ERROR, "a change of '%s' needs a restart", fixed);
         config_clear(&fresh);
-        return;
+        return false;
     }
     config_clear(&d->config);
     d->config = fresh;
     log_set_level((enum log_level)log_level_of(fresh.log_level));
     log_printf(LOG_LEVEL_INFO, "settings reloaded");
+    return true;
 }
 
 static void show(struct daemon *d)
@@ -255,6 +325,62 @@ static void show(struct daemon *d)
 #undef SHOW
 }
 
+/* ---- kamsyncctl ---- */
+
+static const char *drain(struct daemon *d)
+{
+    d->drained = true;
+    return NULL;
+}
+
+static const char *undrain(struct daemon *d)
+{
+    d->drained = false;
+    return NULL;
+}
+
+static const char *reload_asked(struct daemon *d)
+{
+    return reload(d) ? NULL : "the settings are wrong, so the old ones stay: see the log, or kamsyncd --check";
+}
+
+/* What concerns the process; all else is the engine's. */
+static const struct {
+    const char *cmd;
+    const char *(*run)(struct daemon *d); /* NULL, or what is wrong */
+} commands[] = {{"drain", drain}, {"undrain", undrain}, {"reload", reload_asked}};
+
+static void on_request(void *ctx, uint64_t client, const json_t *request)
+{
+    const char *cmd = json_string_value(json_object_get(request, "cmd")), *error;
+    struct daemon *d = ctx;
+
+    for (size_t i = 0; cmd && i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(cmd, commands[i].cmd) != 0)
+            continue;
+        error = commands[i].run(d);
+        control_answer(d->control, client, json_pack("{s:b,s:s*}", "ok", !error, "error", error));
+        return;
+    }
+    engine_ask(d->engine, request, client, now(d));
+}
+
+static void on_gone(void *ctx, uint64_t client)
+{
+    engine_forget_client(((struct daemon *)ctx)->engine, client);
+}
+
+/* Without it kamsyncd does its work all the same. */
+static void start_control(struct daemon *d)
+{
+    const struct control_events on = {d, on_request, on_gone};
+    int rc = *d->config.control ? control_new(&d->control, &d->loop, d->config.control, &on) : 0;
+
+    if (rc < 0)
+        log_printf(LOG_LEVEL_WARN, "control '%s': %s; kamsyncctl will not find this kamsyncd", d->config.control,
+                   strerror(-rc));
+}
+
 /* ---- the loop ---- */
 
 static void close_all(struct daemon *d)
@@ -263,6 +389,8 @@ static void close_all(struct daemon *d)
         return;
     d->closed = true;
     d->store->ops->close(d->store);
+    control_close(d->control);
+    d->control = NULL;
     uv_close((uv_handle_t *)&d->prepare, NULL);
     uv_close((uv_handle_t *)&d->timer, NULL);
     for (int i = 0; i < SIGNALS; i++)
@@ -349,11 +477,25 @@ static void on_signal(uv_signal_t *handle, int number)
 static int start_sockets(struct daemon *d)
 {
     const struct evapi_events link = {d, on_link_up, on_link_down, on_link_data, on_link_failed};
-    const struct store_events store = {d,           on_store_up, on_store_down, on_put_done,   on_got, on_claimed,
-                                       on_scan_key, on_scanned,  on_node,       on_nodes_read, do_log};
+    const struct store_events store = {.ctx = d,
+                                       .up = on_store_up,
+                                       .down = on_store_down,
+                                       .put_done = on_put_done,
+                                       .got = on_got,
+                                       .claimed = on_claimed,
+                                       .scan_key = on_scan_key,
+                                       .scanned = on_scanned,
+                                       .node = on_node,
+                                       .nodes_read = on_nodes_read,
+                                       .call_written = on_call_written,
+                                       .call_got = on_call_got,
+                                       .archived = on_archived,
+                                       .told = on_told,
+                                       .log = do_log};
+    const struct config *c = &d->config;
 
     d->evapi = evapi_new(&d->loop, (struct sockaddr *)&d->config.kamailio_addr, &link);
-    d->store = d->config.clustered ? store_redis(&d->loop, &d->config.redis, &store) : store_memory(&d->loop, &store);
+    d->store = c->clustered ? store_redis(&d->loop, &c->redis, &store) : store_memory(&d->loop, c->cdr_max, &store);
     return d->evapi && d->store ? 0 : -1;
 }
 
@@ -374,7 +516,21 @@ static void start_handles(struct daemon *d)
 int daemon_run(struct config *config, const char *path)
 {
     struct daemon d = {.config = *config, .path = path};
-    const struct engine_io io = {&d, do_link_write, do_put, do_get, do_claim, do_scan, do_beat, do_read_nodes, do_log};
+    const struct engine_io io = {.ctx = &d,
+                                 .link_write = do_link_write,
+                                 .put = do_put,
+                                 .get = do_get,
+                                 .claim = do_claim,
+                                 .scan = do_scan,
+                                 .beat = do_beat,
+                                 .read_nodes = do_read_nodes,
+                                 .call_write = do_call_write,
+                                 .call_get = do_call_get,
+                                 .archive = do_archive,
+                                 .tell = do_tell,
+                                 .wall = wall,
+                                 .answer = do_answer,
+                                 .log = do_log};
     struct engine_conf conf = engine_conf(config);
     int rc = uv_loop_init(&d.loop);
 
@@ -386,6 +542,7 @@ int daemon_run(struct config *config, const char *path)
         return 1;
     }
     start_handles(&d);
+    start_control(&d);
     log_printf(LOG_LEVEL_INFO, "kamsyncd " KAMSYNC_VERSION " started: name=%s kamailio=%s store=%s", d.config.name,
                d.config.kamailio, d.config.store);
     uv_run(&d.loop, UV_RUN_DEFAULT);

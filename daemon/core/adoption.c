@@ -2,8 +2,7 @@
  * far end finds its transaction by them; its answers come back to any node, pop that Via and reach the caller. Who
  * lacks an answer sends again, so nothing is kept here.
  *
- * It is for where a takeover cannot be: no request in the record, a 2xx already, Kamailio would not have it, or the
- * owner lives and only the way to it is cut. */
+ * It is for where a takeover cannot be: no request in the record, a 2xx already, or Kamailio would not have it. */
 #include "engine_impl.h"
 
 #include "base64.h"

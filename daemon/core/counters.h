@@ -23,7 +23,7 @@
     X(lookups, "lookups in the store")                                                                                 \
     X(verdict_mine, "strays whose transaction this node had, and that came too late")                                  \
     X(verdict_owner, "strays handed over to their owner")                                                              \
-    X(verdict_cut, "strays whose owner lives out of reach: adopted")                                                   \
+    X(verdict_cut, "strays whose owner lives, but out of reach")                                                       \
     X(verdict_orphan, "strays whose owner is gone")                                                                    \
     X(verdict_done, "strays of a transaction that is over and whose owner is gone")                                    \
     X(verdict_unknown, "strays that nobody owns")                                                                      \
@@ -33,6 +33,20 @@
     X(takeovers_failed, "orphans that could not be taken over")                                                        \
     X(adoptions, "requests sent on for an orphan, as a stateless proxy would")                                         \
     X(claims_lost, "orphans that another node had claimed")                                                            \
+    X(call_writes, "records of calls given to the store")                                                              \
+    X(calls_ended, "calls that this node ended")                                                                       \
+    X(calls_inherited, "calls taken from nodes that are gone")                                                         \
+    X(calls_shed, "calls not kept: too many, or memory is short")                                                      \
+    X(events_bye, "BYEs and replies to them reported")                                                                 \
+    X(byes_late, "BYEs of calls that had ended before")                                                                \
+    X(byes_foreign, "BYEs whose tags are not those of the call")                                                       \
+    X(byes_unknown, "BYEs of calls that nobody knows")                                                                 \
+    X(byes_shed, "BYEs not looked at: too many, or memory is short")                                                   \
+    X(questions, "requests within a call that the script asked about")                                                 \
+    X(dialogs_handed_over, "requests within a call that went to the node that has its dialog")                         \
+    X(relayed_out, "handovers sent through the store, because the way to the node is cut")                             \
+    X(relayed_in, "handovers that came through the store")                                                             \
+    X(told_bad, "messages of other kamsyncds that were not understood or not proven")                                  \
     X(nodes_changed, "changes of other nodes: up, down, restarted, moved")
 
 struct counters {

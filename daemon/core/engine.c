@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #define JANITOR_MS 1000
+#define REWRITE_AFTER_MS 1000
 #define RECONNECT_MS 1000 /* a link that we closed is back long before */
 
 void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
@@ -17,6 +18,17 @@ void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
     vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
     e->io.log(e->io.ctx, level, line);
+}
+
+void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...)
+{
+    char line[192];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    trace_add(&e->trace, call_id, e->io.wall(e->io.ctx), line);
 }
 
 const char *printable(char *out, size_t size, struct span s)
@@ -93,7 +105,13 @@ void engine_free(struct engine *e)
         return;
     strays_clear(e);
     takeover_clear(e);
+    inherit_clear(e);
+    ending_clear(e);
+    dialog_clear(e);
+    admin_clear(e);
     owner_learnt(e, 0);
+    calls_clear(e);
+    trace_clear(&e->trace);
     txns_clear(&e->txns);
     link_free(&e->link);
     frame_reset(&e->reader);
@@ -200,10 +218,10 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     if (restarted) {                     /* what it had are orphans now; their records stay in the store */
         txns_clear(&e->txns);
         takeover_clear(e);
-        search_begin(e);
+        search_begin(e, false);
     }
     if (!known) { /* this kamsyncd is new, Kamailio may not be */
-        e->search = (struct search){.wanted = true, .learn = true};
+        e->search = (struct search){.wanted = true, .calls = true, .learn = true};
         e->learning = true;
     }
     node_up(e, known && !restarted);
@@ -225,6 +243,15 @@ static void on_event(struct engine *e, const struct event *ev, int64_t now)
         break;
     case EVENT_ALIVE:
         peers_alive(e, (int)ev->id, now);
+        break;
+    case EVENT_CANCEL:
+        calls_cancelled(e, ev);
+        break;
+    case EVENT_BYE:
+        ending_bye(e, ev, now);
+        break;
+    case EVENT_SET:
+        calls_set(e, ev, now);
         break;
     }
 }
@@ -269,7 +296,10 @@ static void on_msg(struct engine *e, const struct msg *m, int64_t now)
     case MSG_STRAY:
         e->strays_read = m->k > e->strays_read ? m->k : e->strays_read;
         e->ack_due = true;
-        strays_take(e, m, now);
+        if (m->ask)
+            dialog_ask(e, m, now);
+        else
+            strays_take(e, m, now);
         break;
     }
 }
@@ -328,6 +358,27 @@ void engine_store_up(struct engine *e, int64_t now)
         owner_recheck(e);
     else
         txns_mark_all(&e->txns);
+    calls_mark_all(e);
+}
+
+void engine_rewrite(struct engine *e, int64_t now)
+{
+    if (!e->rewrite_ms)
+        e->rewrite_ms = now + REWRITE_AFTER_MS;
+}
+
+void engine_call_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
+{
+    if (!calls_written(e, token, result, now))
+        ending_written(e, token, result, now);
+}
+
+void engine_call_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
+                     int64_t now)
+{
+    if (!dialog_got(e, token, status, pairs, count, now) && !ending_got(e, token, status, pairs, count, now) &&
+        !admin_got(e, token, status, pairs, count))
+        inherit_got(e, token, status, pairs, count, now);
 }
 
 void engine_store_down(struct engine *e, int64_t now)
@@ -361,7 +412,11 @@ void engine_flush(struct engine *e, int64_t now)
         owner_recheck(e); /* this host stood still: the others may have thought it dead */
     e->turn_ms = now;
     takeover_run(e, now);
+    if (e->store_up)
+        inherit_run(e);
+    ending_tick(e, now);
     owner_flush(e, now);
+    calls_flush(e);
     send_ack(e, now);
     if (link_oldest(&e->link) < 0)
         e->progress_ms = now;
@@ -374,6 +429,8 @@ void engine_flush(struct engine *e, int64_t now)
 void engine_tick(struct engine *e, int64_t now)
 {
     strays_tick(e, now);
+    dialog_tick(e, now);
+    admin_tick(e, now);
     if (now >= hang_due(e)) {
         e->count.hangs++;
         node_down(e, "Kamailio does not answer", now);
@@ -384,17 +441,18 @@ void engine_tick(struct engine *e, int64_t now)
     if (now >= e->next_janitor_ms) {
         e->next_janitor_ms = now + JANITOR_MS;
         owner_janitor(e, now);
+        calls_janitor(e, now);
     }
 }
 
 int64_t engine_wait(const struct engine *e, int64_t now)
 {
-    int64_t due = strays_due(e), takeover = takeover_due(e), hang = hang_due(e);
+    const int64_t dues[] = {strays_due(e), takeover_due(e), hang_due(e),  peers_due(e),
+                            dialog_due(e), ending_due(e),   admin_due(e), e->next_janitor_ms};
+    int64_t due = INT64_MAX;
 
-    due = takeover < due ? takeover : due;
-    due = hang < due ? hang : due;
-    due = peers_due(e) < due ? peers_due(e) : due;
-    due = e->next_janitor_ms < due ? e->next_janitor_ms : due;
+    for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
+        due = dues[i] < due ? dues[i] : due;
     return due > now ? due - now : 0;
 }
 
@@ -407,6 +465,7 @@ void engine_status(const struct engine *e, struct engine_status *status)
         .up = e->self.up,
         .store = e->store_up,
         .txns = e->txns.count,
+        .calls = e->calls.count,
         .dirty = e->txns.dirty_count,
         .puts = e->puts_under_way,
         .takeovers = e->takeover_count,

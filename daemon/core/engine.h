@@ -10,12 +10,45 @@
 #ifndef KAMSYNC_ENGINE_H
 #define KAMSYNC_ENGINE_H
 
+#include <jansson.h>
 #include <stdint.h>
 
 #include "counters.h"
 #include "span.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/* A part of a call's record, or of an ended call in the archive: a name and its value, any bytes. */
+struct pair {
+    struct span name, value;
+};
+
+/* What a call_write() does, all of it in one atomic step. Nothing is written to a call that has ended. */
+enum call_mode {
+    CALL_ADD,          /* adds to the record, or begins it */
+    CALL_BEGIN,        /* begins it, or adds to it when its "node" is `node` or -1 (nobody); else it stays as it is */
+    CALL_TAKE,         /* adds, whoever's it was: the pairs make it `node`'s */
+    CALL_END,          /* adds, and appends the whole record to the archive: the one entry of this call */
+    CALL_END_ANSWERED, /* the same, but only of a call that was answered */
+};
+
+struct call_write {
+    const char *key;
+    enum call_mode mode;
+    int node; /* who writes; the record's own field "node" is one of the pairs */
+    const struct pair *pairs;
+    size_t count;
+    int64_t ttl_ms;
+};
+
+enum call_result {
+    CALL_WRITTEN,
+    CALL_OTHER,  /* the record's "node" is another one; with CALL_BEGIN nothing was written, else it was */
+    CALL_OVER,   /* it has ended: nothing was written */
+    CALL_ABSENT, /* only of the two that end a call: there is no record of it */
+    CALL_EARLY,  /* only of CALL_END_ANSWERED: it was not answered */
+    CALL_FAILED, /* the store did not say */
+};
 
 /* What the engine asks of the world. All pointers that are passed are valid during the call only. */
 struct engine_io {
@@ -28,13 +61,26 @@ struct engine_io {
     void (*get)(void *ctx, const char *key, uint64_t token);
     /* Writes a value unless there is one; answered by engine_claimed() with the token. */
     void (*claim)(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
-    /* Looks through the names of all transaction records, a part at a time, from cursor 0 on; answered by
+    /* Looks through the names of all that stands in the store, a part at a time, from cursor 0 on; answered by
      * engine_scan_key() for each, then engine_scanned(). */
     void (*scan)(void *ctx, uint64_t cursor);
     /* Writes this node's record; tells all others at once when announce. Not answered: the next beat repairs it. */
     void (*beat)(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce);
     /* Reads all nodes' records; answered by engine_node() for each, then engine_nodes_read(). */
     void (*read_nodes)(void *ctx);
+    /* Writes fields of a call's record; answered by engine_call_written() with the token. */
+    void (*call_write)(void *ctx, const struct call_write *w, uint64_t token);
+    /* Reads a call's record; answered by engine_call_got() with the token. */
+    void (*call_get)(void *ctx, const char *key, uint64_t token);
+    /* Reads the archive of ended calls: the newest `count` ones, or with `after` (an id) the first `count` behind it;
+     * answered by engine_archived() with the token for each, oldest first, then once more with id NULL. */
+    void (*archive)(void *ctx, const char *after, int count, uint64_t token);
+    /* Gives a text to another node's kamsyncd, or to all others (node 0), if they are there: engine_told(). */
+    void (*tell)(void *ctx, int node, const char *text);
+    /* ms since 1970: for times that people read, and for the age of a call that was begun elsewhere. */
+    int64_t (*wall)(void *ctx);
+    /* The answer to engine_ask(), which the callee owns. */
+    void (*answer)(void *ctx, uint64_t client, json_t *answer);
     void (*log)(void *ctx, enum log_level level, const char *line);
 };
 
@@ -52,6 +98,8 @@ struct engine_conf {
     int64_t done_ttl_ms;   /* the record of one that is over */
     int64_t tx_max_ms;     /* a transaction without a final reply is given up after this */
     bool claim_strict;     /* one node only may route an INVITE; else it is asked whether another has it already */
+    int64_t call_max_ms;   /* a call that nobody ends is ended after this */
+    int64_t ended_ttl_ms;  /* the record of a call that has ended */
     bool takeover;         /* take the transactions of dead nodes over; without it records go without the request */
     int64_t beat_base;     /* where the count of beats starts: more than at any earlier start */
 };
@@ -85,6 +133,17 @@ void engine_scan_key(struct engine *e, const char *key);
 void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now);
 void engine_node(struct engine *e, struct span record, int64_t now);
 void engine_nodes_read(struct engine *e, bool ok, int64_t now);
+void engine_call_written(struct engine *e, uint64_t token, enum call_result result, int64_t now);
+void engine_call_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
+                     int64_t now);
+void engine_archived(struct engine *e, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok,
+                     int64_t now);
+void engine_told(struct engine *e, struct span text, int64_t now);
+
+/* A question of kamsyncctl's (proto/control.md), answered during the call or later, once. */
+void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_t now);
+/* That client has gone: it gets no answer any more. */
+void engine_forget_client(struct engine *e, uint64_t client);
 
 /* To be called once per turn of the loop: writes what changed, sends what waits. */
 void engine_flush(struct engine *e, int64_t now);
@@ -100,6 +159,7 @@ struct engine_status {
     bool up;            /* Kamailio answers */
     size_t txns, dirty; /* own transactions, and those whose record waits to be written */
     size_t puts;        /* records under way to the store */
+    size_t calls;       /* that this node has */
     size_t takeovers;   /* orphans that are being taken over, or wait for it */
     size_t strays;      /* lookups under way */
     size_t nodes;       /* others that are alive */

@@ -8,20 +8,35 @@
 #include "link.h"
 #include "msg.h"
 #include "nodes.h"
+#include "trace.h"
 #include "txns.h"
 
+struct call;
+struct ending;
+struct heir;
+struct inquiry;
+struct question;
+struct record;
 struct stray;
 struct takeover;
-struct record;
 
 /* The search for orphans through all records, after a node has died. */
 struct search {
     bool wanted;  /* begin (again) */
+    bool calls;   /* for calls as well: a whole node is gone */
     bool learn;   /* for this node's own transactions too: this kamsyncd has just been started */
     bool running; /* a part is being read */
     bool all;     /* also those that are other survivors' share: the second time round */
     uint64_t cursor;
     int64_t again_ms; /* when the second time begins, 0: not planned */
+};
+
+/* The calls that this node knows, in lists by what is to be done. */
+struct calls {
+    struct call *by_id;
+    struct call *dirty, *writing, *held;
+    struct call *oldest; /* in the order in which they were last looked at */
+    size_t count, writing_count;
 };
 
 struct engine {
@@ -64,17 +79,38 @@ struct engine {
     size_t late_count;
     struct takeover *takeovers, *takeovers_by_key; /* waiting ones first */
     size_t takeover_count, takeovers_active;
+
+    struct calls calls;
+    struct ending *endings, *endings_by_id;
+    struct question *questions;
+    size_t question_count;
+    struct heir *heirs;
+    size_t heir_count, heirs_reading;
+    struct inquiry *pending;
+    struct trace trace;
 };
 
 /* engine.c */
 __attribute__((format(printf, 3, 4))) void engine_log(struct engine *e, enum log_level level, const char *fmt, ...);
 /* Printable copy of bytes from SIP, cut to fit; returns out. */
 const char *printable(char *out, size_t size, struct span s);
+/* A decision about that call, for kamsyncctl trace. */
+__attribute__((format(printf, 3, 4))) void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...);
+/* The store did not take something: in a moment all is written again. */
+void engine_rewrite(struct engine *e, int64_t now);
 /* Queues a frame made with number n, see link_push(). */
 void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
 /* Has Kamailio send a message, given as base64, to a SIP address from its socket sock (NULL: this node's own). Without
  * text (memory was short, or the message odd) that is counted as a frame that could not be made. */
 void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now);
+
+/* admin.c: kamsyncctl's questions; here those that other nodes pass on. */
+void admin_asked(struct engine *e, const json_t *message, int64_t now);
+void admin_answered(struct engine *e, const json_t *message, int64_t now);
+bool admin_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count);
+void admin_tick(struct engine *e, int64_t now);
+int64_t admin_due(const struct engine *e);
+void admin_clear(struct engine *e);
 
 /* adoption.c: acting for an orphan that cannot be taken over. */
 /* Sends the caller's CANCEL to every branch that is pending, or his ACK to every one that failed; how many. */
@@ -83,6 +119,59 @@ size_t adopt(struct engine *e, const struct txn *t, struct span request, bool ac
 void adopt_ack(struct engine *e, const struct txn *t, int index, struct span reply, int64_t now);
 /* Cancels every branch that is pending: another one was answered. */
 void adopt_cancel(struct engine *e, const struct txn *t, int64_t now);
+
+/* calls.c: the calls that this node knows. Times named `at` are ms since 1970. */
+/* When the script saw the event, or now. */
+int64_t calls_time(const struct engine *e, const struct event *ev);
+/* A new INVITE, its replies, and its end without an answer. */
+void calls_begin(struct engine *e, const struct txn *t, int64_t at, int64_t now);
+void calls_reply(struct engine *e, const struct txn *t, int code, struct span to_tag, int64_t at);
+void calls_failed(struct engine *e, const struct txn *t, int64_t now);
+void calls_cancelled(struct engine *e, const struct event *ev);
+/* This node has taken the INVITE's transaction over, and the call with it. */
+void calls_take(struct engine *e, const struct txn *t, int64_t now);
+/* A call of a record: this node's own, or (take) one whose node is gone. False when it is known, or memory is short. */
+bool calls_read(struct engine *e, struct span call_id, const struct pair *pairs, size_t count, bool take, int64_t now);
+void calls_set(struct engine *e, const struct event *ev, int64_t now);
+/* The variables of a call, name to value, which the caller derefs; NULL when there are none. */
+json_t *calls_vars(const struct engine *e, const char *call_id);
+/* The call has ended elsewhere. */
+void calls_over(struct engine *e, struct span call_id);
+/* Gives changed records to the store, as many as may be under way. */
+void calls_flush(struct engine *e);
+bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now);
+void calls_mark_all(struct engine *e);
+void calls_janitor(struct engine *e, int64_t now);
+void calls_clear(struct engine *e);
+
+/* dialog.c: requests within a call that the script asks about. */
+void dialog_ask(struct engine *e, const struct msg *m, int64_t now);
+bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
+                int64_t now);
+void dialog_tick(struct engine *e, int64_t now);
+int64_t dialog_due(const struct engine *e);
+void dialog_clear(struct engine *e);
+
+/* ending.c: a BYE, or the final reply to one, was seen here. */
+void ending_bye(struct engine *e, const struct event *ev, int64_t now);
+bool ending_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
+                int64_t now);
+bool ending_written(struct engine *e, uint64_t token, enum call_result result, int64_t now);
+void ending_tick(struct engine *e, int64_t now);
+int64_t ending_due(const struct engine *e);
+void ending_clear(struct engine *e);
+
+/* inherit.c: calls whose node is gone. */
+void inherit_wait(struct engine *e, const char *key, bool share);
+bool inherit_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
+                 int64_t now);
+void inherit_run(struct engine *e);
+void inherit_clear(struct engine *e);
+
+/* told.c: past the Kamailios, from kamsyncd to kamsyncd (node 0: to all others). */
+void told_send(struct engine *e, int node, json_t *message);
+void told_handover(struct engine *e, int node, const char *base64);
+void told_over(struct engine *e, int node, const char *call_id);
 
 /* owner.c: the transactions that this node owns. */
 /* All own transactions that the store knew of are known now: replies that came meanwhile find theirs. */
@@ -104,6 +193,8 @@ void peers_beat(struct engine *e, bool announce);
 bool peers_dead(const struct engine *e, int id, const char *inc, int64_t now);
 /* Gives Kamailio the node's line of its table. */
 void peers_tell(struct engine *e, const struct node *n, int64_t now);
+/* How the node is, in words. */
+const char *node_state(const struct node *n);
 /* A node has answered a probe. */
 void peers_alive(struct engine *e, int id, int64_t now);
 
@@ -112,17 +203,16 @@ enum verdict { VERDICT_MINE, VERDICT_OWNER, VERDICT_ORPHAN, VERDICT_DONE, VERDIC
 enum verdict engine_judge(const struct engine *e, const struct record *r, int64_t now);
 
 /* search.c */
-/* Looks for all orphans, this node's share first: a node has died. */
-void search_begin(struct engine *e);
+/* Looks for all orphans, this node's share first: a Kamailio has died, or (whole) its host with it. */
+void search_begin(struct engine *e, bool whole);
 void search_run(struct engine *e, int64_t now);
 int64_t search_due(const struct engine *e);
 
 /* takeover.c: orphans come to life again in this node's Kamailio. */
 /* Takes the orphan over that the record at key describes, unless that is under way already. */
 void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now);
-/* The same, but the call was answered on the branch of that Via: it is only noted down, and the other branches
- * cancelled. */
-void takeover_settle(struct engine *e, const char *key, struct span record, struct span via, int code, int64_t now);
+/* The same, but the call was answered by that reply: it is only noted down, and the other branches cancelled. */
+void takeover_settle(struct engine *e, const char *key, struct span record, const struct sip_id *answer, int64_t now);
 /* A record of that name is to be read. A foreign one is another survivor's share: only of interest if it is this node's
  * own. */
 void takeover_wait(struct engine *e, const char *key, bool foreign);

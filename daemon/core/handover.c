@@ -1,5 +1,6 @@
 #include "handover.h"
 
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -52,4 +53,47 @@ char *handover_make(const struct handover *h, struct span msg, const char *secre
     free(line);
     free(with);
     return text;
+}
+
+/* Takes the X-Kamsync line out of the message: its body without the proof, the proof, and the rest. False when it is
+ * not the first header, or there is no memory. */
+static bool take_apart(struct span text, char *body, size_t size, char *mac, size_t mac_size, char **rest, size_t *len)
+{
+    static const char name[] = "X-Kamsync: ", proof_is[] = ";proof=";
+    const char *line = text.n ? memchr(text.p, '\n', text.n) : NULL, *end = text.p + text.n, *lf, *at;
+
+    line = line ? line + 1 : end;
+    if ((size_t)(end - line) < sizeof(name) || memcmp(line, name, sizeof(name) - 1) != 0)
+        return false;
+    lf = memchr(line, '\n', (size_t)(end - line));
+    line += sizeof(name) - 1;
+    at = lf ? memmem(line, (size_t)(lf - line), proof_is, sizeof(proof_is) - 1) : NULL;
+    if (!at || lf[-1] != '\r' || (size_t)(at - line) >= size || (size_t)(lf - at) - sizeof(proof_is) >= mac_size)
+        return false;
+    snprintf(body, size, "%.*s", (int)(at - line), line);
+    at += sizeof(proof_is) - 1;
+    snprintf(mac, mac_size, "%.*s", (int)(lf - 1 - at), at);
+    line -= sizeof(name) - 1;
+    *len = text.n - (size_t)(lf + 1 - line);
+    *rest = malloc(*len + 1);
+    if (*rest) {
+        memcpy(*rest, text.p, (size_t)(line - text.p));
+        memcpy(*rest + (line - text.p), lf + 1, (size_t)(end - lf - 1));
+    }
+    return *rest != NULL;
+}
+
+bool handover_proven(struct span text, const char *secret)
+{
+    char body[512], mac[64], *rest = NULL, *want;
+    size_t len = 0;
+    bool good;
+
+    if (!take_apart(text, body, sizeof(body), mac, sizeof(mac), &rest, &len))
+        return false;
+    want = proof(body, (struct span){rest, len}, secret);
+    good = want && strlen(want) == strlen(mac) && CRYPTO_memcmp(want, mac, strlen(want)) == 0;
+    free(rest);
+    free(want);
+    return good;
 }

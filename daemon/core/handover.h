@@ -17,4 +17,8 @@ struct handover {
  * memory is short. */
 char *handover_make(const struct handover *h, struct span msg, const char *secret);
 
+/* Whether a message has the X-Kamsync header in front and its proof is good: some peer made it. (Who it is for, the
+ * script looks at.) */
+bool handover_proven(struct span text, const char *secret);
+
 #endif

@@ -43,6 +43,18 @@ char *key_tx(struct span call_id, uint32_t cseq, struct span branch)
     return key;
 }
 
+char *key_call(struct span call_id)
+{
+    char *key = malloc(sizeof(KEY_CALL_PREFIX "{}") + 3 * call_id.n), *end = key;
+
+    if (!key)
+        return NULL;
+    end += sprintf(end, KEY_CALL_PREFIX "{");
+    end = encode(end, call_id);
+    strcpy(end, "}");
+    return key;
+}
+
 char *key_claim(const char *tx_key, const char *inc)
 {
     size_t prefix = strlen(KEY_TX_PREFIX);

@@ -8,7 +8,7 @@
 /* Longest text that is not base64: addresses, incarnations. */
 #define TEXT_MAX 80
 
-enum kind { KIND_INT, KIND_TEXT, KIND_ADDRESS, KIND_SIP_ADDRESS, KIND_BASE64, KIND_ARRAY };
+enum kind { KIND_INT, KIND_TIME, KIND_TEXT, KIND_ADDRESS, KIND_SIP_ADDRESS, KIND_BASE64, KIND_BYTES, KIND_ARRAY };
 
 struct field {
     const char *name;
@@ -20,7 +20,7 @@ struct field {
 
 struct shape {
     const char *name;
-    struct field fields[8];
+    struct field fields[9];
 };
 
 #define NUMBER(type, name, min, max)                                                                                   \
@@ -46,17 +46,29 @@ static const struct shape messages[] = {
                      {"e", KIND_ARRAY, offsetof(struct msg, events), 0, 0, false}}},
     [MSG_STRAY] = {"stray",
                    {NUMBER(struct msg, k, 1, INT64_MAX), FIELD(struct msg, src, KIND_ADDRESS),
-                    FIELD(struct msg, dst, KIND_ADDRESS), FIELD(struct msg, msg, KIND_BASE64)}},
+                    FIELD(struct msg, dst, KIND_ADDRESS), FIELD(struct msg, msg, KIND_BASE64),
+                    OPTIONAL(struct msg, ask, KIND_TEXT)}},
 };
 
 static const struct shape events[] = {
     [EVENT_BRANCH] = {"branch",
                       {FIELD(struct event, src, KIND_ADDRESS), FIELD(struct event, dst, KIND_ADDRESS),
                        FIELD(struct event, to, KIND_ADDRESS), FIELD(struct event, sock, KIND_ADDRESS),
-                       FIELD(struct event, sent, KIND_BASE64), OPTIONAL(struct event, req, KIND_BASE64)}},
-    [EVENT_REPLY] = {"reply", {FIELD(struct event, via, KIND_BASE64), NUMBER(struct event, code, 101, 699)}},
+                       FIELD(struct event, sent, KIND_BASE64), OPTIONAL(struct event, req, KIND_BASE64),
+                       OPTIONAL(struct event, at, KIND_TIME)}},
+    [EVENT_REPLY] = {"reply",
+                     {FIELD(struct event, via, KIND_BASE64), NUMBER(struct event, code, 101, 699),
+                      OPTIONAL(struct event, to_tag, KIND_BYTES), OPTIONAL(struct event, at, KIND_TIME)}},
     [EVENT_TAKEN] = {"taken", {NUMBER(struct event, token, 1, INT64_MAX), NUMBER(struct event, ok, 0, 1)}},
     [EVENT_ALIVE] = {"alive", {NUMBER(struct event, id, 1, INT32_MAX)}},
+    [EVENT_CANCEL] = {"cancel", {FIELD(struct event, call_id, KIND_BASE64), OPTIONAL(struct event, at, KIND_TIME)}},
+    [EVENT_BYE] = {"bye",
+                   {FIELD(struct event, call_id, KIND_BASE64), OPTIONAL(struct event, from_tag, KIND_BYTES),
+                    OPTIONAL(struct event, to_tag, KIND_BYTES), NUMBER(struct event, code, 0, 699),
+                    OPTIONAL(struct event, by, KIND_TEXT), OPTIONAL(struct event, at, KIND_TIME)}},
+    [EVENT_SET] = {"set",
+                   {FIELD(struct event, call_id, KIND_BASE64), FIELD(struct event, name, KIND_TEXT),
+                    OPTIONAL(struct event, value, KIND_BYTES), OPTIONAL(struct event, at, KIND_TIME)}},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -101,6 +113,23 @@ static bool take_base64(const json_t *value, struct span *at)
     return at->p != NULL;
 }
 
+/* The same, but it may be empty. */
+static bool take_bytes(const json_t *value, struct span *at)
+{
+    const char *s = json_string_value(value);
+
+    return (s && !*s) || take_base64(value, at);
+}
+
+/* Kamailio prints seconds with microseconds ($TV(Sn)). */
+static bool take_time(const json_t *value, int64_t *at)
+{
+    double seconds = json_number_value(value);
+
+    *at = seconds > 0 && seconds < 1e11 ? (int64_t)(seconds * 1000) : 0;
+    return *at > 0;
+}
+
 static bool take_int(const struct field *f, const json_t *value, int64_t *at)
 {
     *at = json_integer_value(value);
@@ -118,6 +147,10 @@ static bool take_field(const struct field *f, json_t *value, void *out)
         return take_int(f, value, at);
     case KIND_BASE64:
         return take_base64(value, at);
+    case KIND_BYTES:
+        return take_bytes(value, at);
+    case KIND_TIME:
+        return take_time(value, at);
     case KIND_ARRAY:
         *(json_t **)at = value;
         return json_is_array(value);
@@ -196,6 +229,10 @@ void event_clear(struct event *ev)
     free((char *)ev->sent.p);
     free((char *)ev->req.p);
     free((char *)ev->via.p);
+    free((char *)ev->call_id.p);
+    free((char *)ev->from_tag.p);
+    free((char *)ev->to_tag.p);
+    free((char *)ev->value.p);
     *ev = (struct event){0};
 }
 

@@ -8,7 +8,7 @@
 #include "span.h"
 
 enum msg_type { MSG_HELLO, MSG_ACK, MSG_EVENTS, MSG_STRAY };
-enum event_type { EVENT_BRANCH, EVENT_REPLY, EVENT_TAKEN, EVENT_ALIVE };
+enum event_type { EVENT_BRANCH, EVENT_REPLY, EVENT_TAKEN, EVENT_ALIVE, EVENT_CANCEL, EVENT_BYE, EVENT_SET };
 
 /* Texts are borrowed from the JSON; spans that come from base64 are owned by the struct. */
 struct event {
@@ -19,6 +19,11 @@ struct event {
     int64_t code;
     int64_t token, ok; /* which takeover, and whether it worked */
     int64_t id;        /* node that answered a probe */
+    int64_t at;        /* when the script saw it, ms since 1970; 0: it did not say */
+    struct span call_id, from_tag, to_tag;
+    const char *by;   /* who ended the call, if not the sender of a BYE; NULL */
+    const char *name; /* of a variable */
+    struct span value;
 };
 
 struct msg {
@@ -28,6 +33,7 @@ struct msg {
     const char *inc, *sip; /* incarnation, SIP address */
     const char *src, *dst; /* addresses */
     struct span msg;       /* a whole SIP message */
+    const char *ask;       /* of an in-dialog request: what the script wants to know; NULL for another stray */
     json_t *events;        /* borrowed array */
 };
 

@@ -18,13 +18,13 @@
 #define FAILED_GRACE_MS 1000 /* a new branch after the last negative reply comes well within this */
 #define TIMER_C_MS 200000    /* RFC 3261 16.6: over three minutes; tm's fr_inv_timer is shorter */
 #define LINGER_MS 5000       /* tm keeps a finished transaction that long (wt_timer) */
-#define REWRITE_AFTER_MS 1000
-#define TAKEN_MS 2000 /* after a takeover all far ends answer the same INVITE in one moment */
-#define LATE_MAX 8192 /* replies that wait while own transactions are being learnt back */
+#define TAKEN_MS 2000        /* after a takeover all far ends answer the same INVITE in one moment */
+#define LATE_MAX 8192        /* replies that wait while own transactions are being learnt back */
 
 struct late_reply {
-    char *via;
+    char *via, *to_tag;
     int code;
+    int64_t at;
 };
 
 /* Another transaction of that key can only be an older one: the caller used its branch again. */
@@ -57,6 +57,7 @@ void owner_adopt(struct engine *e, struct txn *t)
 void owner_take(struct engine *e, struct txn *t, int64_t now)
 {
     t->taken_ms = now;
+    calls_take(e, t, now);
     strays_wake(e, t->key, now);
     owner_adopt(e, t);
 }
@@ -118,6 +119,10 @@ void owner_branch(struct engine *e, const struct event *ev, int64_t now)
         rc = txn_new(&t, ev, now);
         if (rc == 0 && (rc = add(e, t)) < 0)
             txn_free(t);
+        if (rc == 0) {
+            t->at = calls_time(e, ev);
+            calls_begin(e, t, t->at, now);
+        }
     }
     if (rc < 0) {
         e->count.frames_bad++;
@@ -131,12 +136,13 @@ void owner_branch(struct engine *e, const struct event *ev, int64_t now)
 }
 
 /* False when no transaction has that branch. */
-static bool take_reply(struct engine *e, struct span via, int code, int64_t now)
+static bool take_reply(struct engine *e, struct span via, int code, struct span to_tag, int64_t at, int64_t now)
 {
     int index = 0;
     struct txn *t = find(e, via, &index);
 
     if (t && txn_reply(t, index, code, now)) {
+        calls_reply(e, t, code, to_tag, at);
         t->done = txn_state(t) == TXN_ANSWERED;
         /* tm cancels no branch whose provisional reply it is reading while it reads the 2xx of another one
          * (cancel_branch() looks at last_received before reply_received() sets it), and it hears of that branch no
@@ -158,15 +164,17 @@ static bool keep_for_later(struct engine *e, const struct event *ev)
     if (!more)
         return false;
     e->late = more;
-    more[e->late_count] = (struct late_reply){span_dup(ev->via), (int)ev->code};
-    e->late_count += more[e->late_count].via != NULL;
+    more[e->late_count] =
+        (struct late_reply){span_dup(ev->via), span_dup(ev->to_tag), (int)ev->code, calls_time(e, ev)};
+    e->late_count++;
     return true;
 }
 
 void owner_reply(struct engine *e, const struct event *ev, int64_t now)
 {
     e->count.events_reply++;
-    if (!take_reply(e, ev->via, (int)ev->code, now) && !(e->learning && keep_for_later(e, ev)))
+    if (!take_reply(e, ev->via, (int)ev->code, ev->to_tag, calls_time(e, ev), now) &&
+        !(e->learning && keep_for_later(e, ev)))
         e->count.events_foreign++;
 }
 
@@ -174,9 +182,12 @@ void owner_learnt(struct engine *e, int64_t now)
 {
     e->learning = false;
     for (size_t i = 0; i < e->late_count; i++) {
-        if (!take_reply(e, span_of(e->late[i].via), e->late[i].code, now))
+        const struct late_reply *r = &e->late[i];
+
+        if (!r->via || !take_reply(e, span_of(r->via), r->code, span_of(r->to_tag), r->at, now))
             e->count.events_foreign++;
-        free(e->late[i].via);
+        free(r->via);
+        free(r->to_tag);
     }
     free(e->late);
     e->late = NULL;
@@ -189,7 +200,7 @@ static void put(struct engine *e, struct txn *t, int64_t now)
 
     if (t->unsure)
         return; /* marked again when it is known to be ours */
-    record = record_write(t, e->self.id, e->self.inc, e->conf.takeover);
+    record = record_write(t, e->self.id, e->self.inc, calls_vars(e, t->call_id), e->conf.takeover);
     if (!record) {
         txns_mark(&e->txns, t); /* memory is short: later */
         return;
@@ -216,8 +227,7 @@ void engine_put_done(struct engine *e, bool ok, int64_t now)
     e->puts_under_way--;
     if (!ok) {
         e->count.puts_failed++;
-        if (!e->rewrite_ms)
-            e->rewrite_ms = now + REWRITE_AFTER_MS;
+        engine_rewrite(e, now);
     }
 }
 
@@ -246,6 +256,7 @@ static void look_after(struct engine *e, struct txn *t, int64_t now)
     if (!t->done && txn_state(t) == TXN_FAILED && now - t->changed_ms > FAILED_GRACE_MS) {
         t->done = true;
         txns_mark(&e->txns, t);
+        calls_failed(e, t, now);
     }
     if (time_out_branches(t, now) || (!t->done && now - t->put_ms > e->conf.tx_ttl_ms / 2))
         txns_mark(&e->txns, t);
@@ -258,6 +269,7 @@ void owner_janitor(struct engine *e, int64_t now)
     if (e->rewrite_ms && now >= e->rewrite_ms && e->store_up) {
         e->rewrite_ms = 0;
         txns_mark_all(&e->txns);
+        calls_mark_all(e);
     }
     HASH_ITER(hh, e->txns.by_id, t, next)
     {

@@ -30,7 +30,7 @@ void peers_tell(struct engine *e, const struct node *n, int64_t now)
     engine_push(e, number, msg_node(number, n->id, n->sip, n->inc, n->up && !n->lost && n->reached), now);
 }
 
-static const char *node_state(const struct node *n)
+const char *node_state(const struct node *n)
 {
     if (n->lost)
         return "lost: no heartbeat, no answer";
@@ -102,11 +102,11 @@ static void lose_nodes(struct engine *e, int64_t now)
     /* From now on a node never heard of counts as dead: what it owned was passed over until now. */
     if (!e->nodes_ripe && now - e->nodes_since_ms >= e->conf.node_ttl_ms) {
         e->nodes_ripe = true;
-        search_begin(e);
+        search_begin(e, true);
     }
     while ((lost = nodes_lose(&e->nodes, now, e->conf.node_ttl_ms)) != NULL) {
         node_changed(e, lost, now);
-        search_begin(e);
+        search_begin(e, true);
     }
     while ((lost = nodes_hide(&e->nodes, now, e->conf.node_ttl_ms)) != NULL)
         node_changed(e, lost, now);
@@ -131,7 +131,7 @@ void engine_node(struct engine *e, struct span record, int64_t now)
     changed = nodes_see(&e->nodes, &fresh, now);
     if (changed) {
         node_changed(e, changed, now);
-        search_begin(e); /* it died, or this is a new incarnation and the old one did */
+        search_begin(e, false); /* it died, or this is a new incarnation and the old one did */
     }
 }
 

@@ -3,20 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "base64.h"
 #include "key.h"
-
-/* SIP text may hold any byte, JSON text only UTF-8, and readers of JSON dislike NUL. */
-static json_t *sip_text(struct span s)
-{
-    json_t *text = memchr(s.p, 0, s.n) ? NULL : json_stringn(s.p, s.n);
-    char *base64 = text ? NULL : base64_text(s);
-
-    if (base64)
-        text = json_pack("{s:s}", "base64", base64);
-    free(base64);
-    return text;
-}
+#include "siptext.h"
 
 static json_t *sip_str(const char *s)
 {
@@ -42,16 +30,18 @@ static json_t *branches_json(const struct txn *t)
     return list;
 }
 
-char *record_write(const struct txn *t, int owner, const char *inc, bool whole)
+char *record_write(const struct txn *t, int owner, const char *inc, json_t *vars, bool whole)
 {
     json_t *req = t->done || !whole || !t->req.n ? NULL : sip_text(t->req);
-    json_t *json =
-        json_pack("{s:i,s:s,s:s,s:i,s:b,s:o,s:I,s:o,s:o,s:s,s:s,s:o,s:o*}", "owner", owner, "inc", inc, "state",
-                  txn_state_name(txn_state(t)), "code", txn_code(t), "done", t->done, "call_id", sip_str(t->call_id),
-                  "cseq", (json_int_t)t->cseq, "branch", sip_str(t->branch), "sent_by", sip_str(t->sent_by), "src",
-                  t->src, "dst", t->dst, "branches", branches_json(t), "req", req);
+    json_t *json = json_pack("{s:i,s:s,s:s,s:i,s:b,s:I,s:o,s:I,s:o,s:o,s:s,s:s,s:o,s:o*,s:o*}", "owner", owner, "inc",
+                             inc, "state", txn_state_name(txn_state(t)), "code", txn_code(t), "done", t->done, "at",
+                             (json_int_t)t->at, "call_id", sip_str(t->call_id), "cseq", (json_int_t)t->cseq, "branch",
+                             sip_str(t->branch), "sent_by", sip_str(t->sent_by), "src", t->src, "dst", t->dst,
+                             "branches", branches_json(t), "vars", req ? vars : NULL, "req", req);
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 
+    if (!req)
+        json_decref(vars);
     json_decref(json);
     return text;
 }
@@ -76,17 +66,6 @@ int record_read(struct record *r, struct span text)
     r->whole = json_object_get(json, "req") != NULL;
     json_decref(json);
     return rc;
-}
-
-/* The bytes behind what sip_text() wrote, NUL-terminated; the caller frees them. */
-static char *sip_bytes(const json_t *value, size_t *len)
-{
-    const char *base64 = json_string_value(json_object_get(value, "base64"));
-
-    if (base64)
-        return base64_bytes(base64, len);
-    *len = json_string_length(value);
-    return json_is_string(value) ? span_dup((struct span){json_string_value(value), *len}) : NULL;
 }
 
 static char *take_text(const json_t *json, const char *name)
@@ -135,7 +114,10 @@ static int take_all(struct txn *t, const json_t *json, int64_t now)
     t->src = take_text(json, "src");
     t->dst = take_text(json, "dst");
     t->cseq = (uint32_t)json_integer_value(json_object_get(json, "cseq"));
+    t->at = json_integer_value(json_object_get(json, "at"));
     t->begun_ms = t->changed_ms = now;
+    if (json_is_object(json_object_get(json, "vars")))
+        t->vars = json_incref(json_object_get(json, "vars"));
     if (!t->call_id || !t->branch || !t->sent_by || !t->src || !t->dst)
         return -EBADMSG;
     t->key = key_tx(span_of(t->call_id), t->cseq, span_of(t->branch));

@@ -5,9 +5,10 @@
 
 #include "txn.h"
 
-/* The record of a transaction, which the caller frees; NULL when memory is short. The request goes along if whole is
- * set and the transaction is not over. SIP text that is not UTF-8 stands as {"base64": …}. */
-char *record_write(const struct txn *t, int owner, const char *inc, bool whole);
+/* The record of a transaction, which the caller frees; NULL when memory is short. The request, and the call's variables
+ * (or NULL; taken), go along if whole is set and the transaction is not over. SIP text that is not UTF-8 stands as
+ * {"base64": …}. */
+char *record_write(const struct txn *t, int owner, const char *inc, json_t *vars, bool whole);
 
 /* What another node must know of a record to find its owner. */
 struct record {

@@ -3,12 +3,15 @@
  */
 #include "engine_impl.h"
 
+#include "key.h"
+
 #define WAITING_LOW 128       /* fewer than this wait: read the next part of the names */
 #define SECOND_SEARCH_MS 2000 /* what other survivors should have taken over by then, and did not */
 
-void search_begin(struct engine *e)
+void search_begin(struct engine *e, bool whole)
 {
     e->search.wanted = true;
+    e->search.calls = e->search.calls || whole;
 }
 
 /* Survivors share the orphans by their names, each the same way, so that they need not talk about it. */
@@ -32,10 +35,19 @@ static bool is_mine(const struct engine *e, const char *key)
     return (hash ^ hash >> 16) % alive == rank;
 }
 
+static bool starts_with(const char *key, const char *prefix)
+{
+    return strncmp(key, prefix, strlen(prefix)) == 0;
+}
+
 void engine_scan_key(struct engine *e, const char *key)
 {
     bool share = e->search.all || is_mine(e, key);
 
+    if (starts_with(key, KEY_CALL_PREFIX) && (e->search.learn || (share && e->search.calls)))
+        inherit_wait(e, key, share);
+    if (!starts_with(key, KEY_TX_PREFIX))
+        return;
     if ((share || e->search.learn) && !txns_by_key(&e->txns, key))
         takeover_wait(e, key, !share);
 }
@@ -52,12 +64,15 @@ void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now)
         s->again_ms = now + SECOND_SEARCH_MS;
     if (ok)
         s->learn = false;
+    if (ok && s->all)
+        s->calls = false;
 }
 
 static bool may_run(const struct engine *e)
 {
-    return e->self.up && e->hello && e->store_up && (e->conf.takeover || e->search.learn) && !e->search.running &&
-           e->takeover_count - e->takeovers_active < WAITING_LOW;
+    return e->self.up && e->hello && e->store_up && (e->conf.takeover || e->search.calls || e->search.learn) &&
+           !e->search.running && e->takeover_count - e->takeovers_active < WAITING_LOW &&
+           e->heir_count - e->heirs_reading < WAITING_LOW;
 }
 
 void search_run(struct engine *e, int64_t now)
@@ -67,7 +82,7 @@ void search_run(struct engine *e, int64_t now)
     if (!may_run(e))
         return;
     if (s->wanted || (s->again_ms && now >= s->again_ms)) {
-        *s = (struct search){.all = !s->wanted, .learn = s->learn, .running = true};
+        *s = (struct search){.all = !s->wanted, .calls = s->calls, .learn = s->learn, .running = true};
         e->io.scan(e->io.ctx, 0);
     } else if (s->cursor) {
         s->running = true;

@@ -73,6 +73,10 @@ static int read_id(struct sip_id *id, const struct sip_msg *msg)
     id->branch = span_pl(&via.branch);
     id->sent_by = span_pl(&via.sentby);
     id->via = span_pl(&msg->via.branch);
+    id->from_uri = span_pl(&msg->from.auri);
+    id->from_tag = span_pl(&msg->from.tag);
+    id->to_uri = span_pl(&msg->to.auri);
+    id->to_tag = span_pl(&msg->to.tag);
     id->cseq = msg->cseq.num;
     return id->call_id.n && id->branch.n && id->method.n ? 0 : -EBADMSG;
 }

@@ -18,6 +18,7 @@ struct sip_id {
     struct span branch;  /* of the caller's Via */
     struct span sent_by; /* of the same, host and port as written */
     struct span via;     /* branch of the top Via */
+    struct span from_uri, from_tag, to_uri, to_tag;
     uint32_t cseq;
 };
 

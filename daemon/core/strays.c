@@ -21,13 +21,12 @@
 #include "key.h"
 #include "record.h"
 
-#define STRAYS_MAX 2048   /* lookups under way */
-#define FIRST_RETRY_MS 5  /* doubled each time, */
-#define LAST_RETRY_MS 20  /* up to this */
-#define INVITE_MS 50      /* an ordinary call waits no longer for the store */
-#define CUT_GRACE_MS 1000 /* beyond a node's time to live it is alive for sure, and only the way to it is cut */
-#define REPLY_MS 30       /* the record of a transaction is older than the reply to it */
-#define ORPHAN_MS 3000    /* how long a stray waits for the takeover of its transaction */
+#define STRAYS_MAX 2048  /* lookups under way */
+#define FIRST_RETRY_MS 5 /* doubled each time, */
+#define LAST_RETRY_MS 20 /* up to this */
+#define INVITE_MS 50     /* an ordinary call waits no longer for the store */
+#define REPLY_MS 30      /* the record of a transaction is older than the reply to it */
+#define ORPHAN_MS 3000   /* how long a stray waits for the takeover of its transaction */
 
 static const char *const verdict_names[] = {"mine", "owner", "orphan", "done", "unknown", "unavailable"};
 
@@ -92,11 +91,23 @@ static void send_on(struct engine *e, const struct stray *s, enum verdict v, con
     free(text);
 }
 
+static void note(struct engine *e, const struct stray *s, const char *what, int owner)
+{
+    char code[16] = "";
+
+    if (s->kind == STRAY_REPLY)
+        snprintf(code, sizeof(code), " %d", s->code);
+    engine_trace(e, span_of(s->call_id), "stray %s%s from=%s: %s, owner=%d", kind_names[s->kind], code, s->src, what,
+                 owner);
+}
+
 static void conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
 {
     char call_id[128];
 
     count_verdict(&e->count, v);
+    if (s->kind != STRAY_INVITE || v != VERDICT_UNKNOWN)
+        note(e, s, verdict_names[v], owner);
     engine_log(e, s->kind == STRAY_INVITE && v == VERDICT_UNKNOWN ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
                "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s", kind_names[s->kind],
                verdict_names[v], owner, s->src, now - s->begun_ms,
@@ -257,6 +268,14 @@ static bool wants_takeover(const struct engine *e, const struct stray *s, const 
     return e->conf.takeover && r->whole && !s->hopeless && s->kind != STRAY_ACK && s->code / 100 != 2;
 }
 
+static void settle(struct engine *e, const struct stray *s, struct span text, int64_t now)
+{
+    struct sip_id answer;
+
+    if (sip_read_id(&answer, s->msg) == 0)
+        takeover_settle(e, s->key, text, &answer, now);
+}
+
 static void on_orphan(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
 {
     if (wants_takeover(e, s, r)) {
@@ -270,10 +289,11 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
          * to cancel. */
         s->orphan = true;
         later(s, now);
-        takeover_settle(e, s->key, text, span_of(s->via), s->code, now);
+        settle(e, s, text, now);
         return;
     }
     if (adopt_stray(e, s, text, now)) {
+        note(e, s, "adopted", r->owner);
         e->count.verdict_orphan++;
         stray_end(e, s);
     } else {
@@ -281,40 +301,17 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
     }
 }
 
-/* A reply whose owner is out of reach goes to the caller as it is; its far end, and the other branches, get what the
- * owner would have sent. A negative one is held back at first (the far end repeats it): should the owner turn out to be
- * dead, a survivor's failure_route has a say in it. */
-static void reply_past_owner(struct engine *e, struct stray *s, const struct node *owner, struct span text, int64_t now)
+/* The owner lives and only the way between the two Kamailios is cut: the handover goes from kamsyncd to kamsyncd. */
+static void relay(struct engine *e, struct stray *s, const struct node *owner)
 {
-    struct txn *t = NULL;
-    struct span id;
-    int index;
+    struct handover h = {owner->id, owner->inc, verdict_names[VERDICT_OWNER], s->src, s->dst};
+    char *text = handover_make(&h, s->msg, e->conf.secret);
 
-    if (s->code >= 300 && now - owner->heard_ms <= e->conf.node_ttl_ms + CUT_GRACE_MS) {
-        stray_end(e, s);
-        return;
-    }
-    if (s->code >= 200 && txn_split_branch(span_of(s->via), &id, &index) == 0 && record_txn(&t, text, now) == 0) {
-        txn_reply(t, index, s->code, now);
-        if (s->code >= 300)
-            adopt_ack(e, t, index, s->msg, now);
-        else
-            adopt_cancel(e, t, now);
-    }
-    txn_free(t);
-    conclude(e, s, VERDICT_ORPHAN, owner->id, now);
-}
-
-/* The owner lives and the way to it is cut: what a stateless proxy can do is done here, the rest must wait. */
-static void on_cut(struct engine *e, struct stray *s, const struct node *owner, struct span text, int64_t now)
-{
     e->count.verdict_cut++;
-    if (s->kind == STRAY_REPLY) {
-        reply_past_owner(e, s, owner, text, now);
-        return;
-    }
-    if (s->kind != STRAY_INVITE)
-        adopt_stray(e, s, text, now);
+    e->count.relayed_out += text != NULL;
+    note(e, s, "its owner is out of reach: handed over through the store", owner->id);
+    told_handover(e, owner->id, text);
+    free(text);
     stray_end(e, s);
 }
 
@@ -325,7 +322,7 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
     if (v == VERDICT_UNAVAILABLE) {
         later(s, now);
     } else if (v == VERDICT_OWNER && !nodes_find(&e->nodes, r->owner)->reached) {
-        on_cut(e, s, nodes_find(&e->nodes, r->owner), text, now);
+        relay(e, s, nodes_find(&e->nodes, r->owner));
     } else if (v == VERDICT_ORPHAN) {
         on_orphan(e, s, r, text, now);
     } else {

@@ -23,6 +23,7 @@
 #include <utlist.h>
 
 #include "base64.h"
+#include "call.h"
 #include "handover.h"
 #include "key.h"
 #include "record.h"
@@ -45,6 +46,7 @@ struct takeover {
     uint64_t token;
     char *key;
     struct txn *txn;      /* owned; from claiming on */
+    char *to_tag;         /* owned; of that answer */
     int answered, answer; /* branch and code, when the call was answered: nothing is to be injected */
     char inc[80];         /* incarnation that is claimed next */
     int chain, tries;
@@ -80,6 +82,7 @@ static void end(struct engine *e, struct takeover *t)
     DL_DELETE(e->takeovers, t);
     HASH_DELETE(hh, e->takeovers_by_key, t); /* NOLINT(clang-analyzer-*): uthash */
     txn_free(t->txn);
+    free(t->to_tag);
     free(t->key);
     free(t);
 }
@@ -185,12 +188,19 @@ static char *branches_header(const struct takeover *t)
 static char *injection(struct engine *e, const struct takeover *t)
 {
     struct handover h = {e->self.id, e->self.inc, "takeover", t->txn->src, t->txn->dst};
-    char *header = branches_header(t), *msg, *text;
+    char *header = branches_header(t), *call = NULL, *msg = NULL, *text = NULL, *both = NULL;
     size_t len = 0;
 
-    msg = header ? sip_with_header(t->txn->req, header, &len) : NULL;
-    text = msg ? handover_make(&h, (struct span){msg, len}, e->conf.secret) : NULL;
+    if (t->txn->vars)
+        call = call_header(json_pack("{s:s}", "state", txn_state_name(txn_state(t->txn))), json_incref(t->txn->vars));
+    if (header && (call || !t->txn->vars) &&
+        asprintf(&both, "%s%s%s", header, call ? "\r\n" : "", call ? call : "") > 0)
+        msg = sip_with_header(t->txn->req, both, &len);
+    if (msg)
+        text = handover_make(&h, (struct span){msg, len}, e->conf.secret);
     free(header);
+    free(call);
+    free(both);
     free(msg);
     return text;
 }
@@ -200,6 +210,7 @@ static void inject(struct engine *e, struct takeover *t, int64_t now)
     char *text = injection(e, t);
 
     e->count.takeovers += t->tries == 0;
+    engine_trace(e, span_of(t->txn->call_id), "its node is gone: the INVITE goes back into this node's Kamailio");
     t->tries++;
     activate(e, t, INJECTED);
     t->due_ms = now + CONFIRM_MS;
@@ -237,6 +248,8 @@ static void settle(struct engine *e, struct takeover *t, int64_t now)
     txn_reply(txn, t->answered, t->answer, now);
     adopt_cancel(e, txn, now);
     txn->done = txn->settled = true;
+    calls_take(e, txn, now);
+    calls_reply(e, txn, t->answer, span_of(t->to_tag), calls_time(e, NULL));
     end(e, t);
     strays_wake(e, txn->key, now);
     owner_adopt(e, txn);
@@ -391,15 +404,17 @@ void takeover_begin(struct engine *e, const char *key, struct span record, int64
         consider(e, t, record, now);
 }
 
-void takeover_settle(struct engine *e, const char *key, struct span record, struct span via, int code, int64_t now)
+void takeover_settle(struct engine *e, const char *key, struct span record, const struct sip_id *answer, int64_t now)
 {
     struct takeover *t = begin(e, key);
     struct span id;
 
     if (!t)
         return; /* under way: then it is this node's in a moment, and the far end repeats its 2xx */
-    if (txn_split_branch(via, &id, &t->answered) == 0)
-        t->answer = code;
+    if (txn_split_branch(answer->via, &id, &t->answered) == 0)
+        t->answer = answer->code;
+    free(t->to_tag);
+    t->to_tag = span_dup(answer->to_tag);
     consider(e, t, record, now);
 }
 
@@ -423,6 +438,7 @@ struct txn *takeover_confirm(struct engine *e, struct span tm_id)
     txn->unsure = t->doubt;
     t->txn = NULL;
     e->count.takeovers_done++;
+    engine_trace(e, span_of(txn->call_id), "taken over: this node has the transaction now");
     end(e, t);
     return txn;
 }
@@ -432,6 +448,7 @@ static void give_up(struct engine *e, struct takeover *t)
     char call_id[128];
 
     e->count.takeovers_failed++;
+    engine_trace(e, span_of(t->txn->call_id), "takeover failed");
     engine_log(e, LOG_LEVEL_WARN, "takeover failed call-id=%s",
                printable(call_id, sizeof(call_id), span_of(t->txn->call_id)));
     strays_despair(e, t->key);

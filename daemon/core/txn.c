@@ -212,6 +212,7 @@ void txn_free(struct txn *t)
     free(t->sent_by);
     free(t->src);
     free(t->dst);
+    json_decref(t->vars);
     free(t);
 }
 

@@ -32,6 +32,8 @@ struct txn {
     struct txn_branch *branches; /* owned, in the order of their sending */
     size_t branch_count;
     int64_t taken_ms;        /* when this node took it over from a dead one; 0: it did not */
+    int64_t at;              /* the same as ms since 1970 by its first owner's clock, 0: unknown */
+    json_t *vars;            /* owned: the call's variables, if it was taken over with some; else NULL */
     int64_t begun_ms;        /* when its first branch was sent; all times are the engine's */
     int64_t changed_ms;      /* when a branch was last added or replied to */
     int64_t put_ms;          /* when the record was last given to the store */

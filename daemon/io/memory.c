@@ -1,9 +1,8 @@
 /* memory://: one node, no Redis. Records die with this process, and survive a restart of Kamailio. */
 #include <stdlib.h>
 
-#include "hash.h"
 #include "key.h"
-#include "store.h"
+#include "memory_impl.h"
 
 #define SWEEP_MS 1000
 
@@ -11,14 +10,6 @@ struct entry {
     UT_hash_handle hh;
     char *key, *value;
     uint64_t ends_ms;
-};
-
-struct memory {
-    struct store store;
-    uv_loop_t *loop;
-    uv_timer_t sweep;
-    struct entry *entries;
-    bool up;
 };
 
 static struct entry *find(struct memory *m, const char *key)
@@ -104,9 +95,9 @@ static void memory_scan(struct store *s, uint64_t cursor)
     (void)cursor; /* all in one part */
     HASH_ITER(hh, m->entries, x, next)
     {
-        if (strncmp(x->key, KEY_TX_PREFIX, strlen(KEY_TX_PREFIX)) == 0)
-            s->on.scan_key(s->on.ctx, x->key);
+        s->on.scan_key(s->on.ctx, x->key);
     }
+    memory_calls_scan(m);
     s->on.scanned(s->on.ctx, true, 0);
 }
 
@@ -129,6 +120,7 @@ static void on_closed(uv_handle_t *handle)
     {
         drop(m, x);
     }
+    memory_calls_clear(m);
     free(m);
 }
 
@@ -151,18 +143,21 @@ static void on_sweep(uv_timer_t *timer)
         if (x->ends_ms <= uv_now(m->loop))
             drop(m, x);
     }
+    memory_calls_sweep(m);
 }
 
-struct store *store_memory(uv_loop_t *loop, const struct store_events *on)
+struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const struct store_events *on)
 {
-    static const struct store_ops ops = {memory_put,  memory_get,        memory_claim, memory_scan,
-                                         memory_beat, memory_read_nodes, memory_close};
+    static const struct store_ops ops = {memory_put,     memory_get,        memory_claim,      memory_scan,
+                                         memory_beat,    memory_read_nodes, memory_call_write, memory_call_get,
+                                         memory_archive, memory_tell,       memory_close};
     struct memory *m = calloc(1, sizeof(*m));
 
     if (!m)
         return NULL;
     m->store = (struct store){&ops, *on};
     m->loop = loop;
+    m->cdr_max = cdr_max;
     uv_timer_init(loop, &m->sweep);
     m->sweep.data = m;
     uv_timer_start(&m->sweep, on_sweep, 0, SWEEP_MS);

@@ -6,35 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "key.h"
-#include "redis_conn.h"
+#include "redis_impl.h"
 
 #define SCAN_COUNT 500    /* names that Redis looks at in one go: well under a ms */
 #define NODES_TTL_S 86400 /* the set of node ids; each beat renews it */
 
-struct redis {
-    struct store store;
-    struct redis_conf conf;
-    struct redis_conn commands, listener;
-    bool reading_nodes; /* one reading at a time */
-    size_t nodes_left;  /* answers that this reading waits for */
-    bool nodes_ok;
-    bool complained; /* about what this connection's Redis refuses */
-    int closed;
-};
-
-static struct redis *of(const redisAsyncContext *ac)
-{
-    return ((struct redis_conn *)ac->data)->data;
-}
-
-static bool is_error(const redisReply *r)
-{
-    return !r || r->type == REDIS_REPLY_ERROR;
-}
-
-/* Says once per connection what Redis refuses: a full memory, a read-only replica, a missing right. */
-static void complain(struct redis *s, const redisReply *r)
+void redis_complain(struct redis *s, const redisReply *r)
 {
     char line[300];
 
@@ -49,12 +26,12 @@ static void complain(struct redis *s, const redisReply *r)
 
 static void on_put(redisAsyncContext *ac, void *reply, void *data)
 {
-    struct redis *s = of(ac);
+    struct redis *s = redis_of(ac);
 
     (void)data;
     redis_conn_answered(&s->commands);
-    complain(s, reply);
-    s->store.on.put_done(s->store.on.ctx, !is_error(reply));
+    redis_complain(s, reply);
+    s->store.on.put_done(s->store.on.ctx, !redis_is_error(reply));
 }
 
 static void redis_put(struct store *store, const char *key, const char *value, int64_t ttl_ms)
@@ -70,13 +47,13 @@ static void redis_put(struct store *store, const char *key, const char *value, i
 
 static void on_get(redisAsyncContext *ac, void *reply, void *data)
 {
-    struct redis *s = of(ac);
+    struct redis *s = redis_of(ac);
     redisReply *r = reply;
     enum get_status status = GET_FAILED;
     struct span value = {0};
 
     redis_conn_answered(&s->commands);
-    complain(s, r);
+    redis_complain(s, r);
     if (r && r->type == REDIS_REPLY_NIL)
         status = GET_ABSENT;
     if (r && r->type == REDIS_REPLY_STRING) {
@@ -102,13 +79,13 @@ static void redis_get(struct store *store, const char *key, uint64_t token)
 /* SET … NX GET (Redis 7.0): nil when the value was written, else the value that stands there. */
 static void on_claim(redisAsyncContext *ac, void *reply, void *data)
 {
-    struct redis *s = of(ac);
+    struct redis *s = redis_of(ac);
     redisReply *r = reply;
     enum claim_status status = CLAIM_FAILED;
     struct span holder = {0};
 
     redis_conn_answered(&s->commands);
-    complain(s, r);
+    redis_complain(s, r);
     if (r && r->type == REDIS_REPLY_NIL)
         status = CLAIM_WON;
     if (r && r->type == REDIS_REPLY_STRING) {
@@ -138,13 +115,13 @@ static bool is_scan_reply(const redisReply *r)
 
 static void on_scan(redisAsyncContext *ac, void *reply, void *data)
 {
-    struct redis *s = of(ac);
+    struct redis *s = redis_of(ac);
     redisReply *r = reply;
     bool ok = is_scan_reply(r);
 
     (void)data;
     redis_conn_answered(&s->commands);
-    complain(s, r);
+    redis_complain(s, r);
     for (size_t i = 0; ok && i < r->element[1]->elements; i++)
         s->store.on.scan_key(s->store.on.ctx, r->element[1]->element[i]->str);
     s->store.on.scanned(s->store.on.ctx, ok, ok ? strtoull(r->element[0]->str, NULL, 10) : 0);
@@ -154,9 +131,8 @@ static void redis_scan(struct store *store, uint64_t cursor)
 {
     struct redis *s = (struct redis *)store;
 
-    if (!s->commands.is_ready ||
-        redisAsyncCommand(s->commands.ac, on_scan, NULL, "SCAN %llu MATCH " KEY_TX_PREFIX "* COUNT %d",
-                          (unsigned long long)cursor, SCAN_COUNT) != REDIS_OK)
+    if (!s->commands.is_ready || redisAsyncCommand(s->commands.ac, on_scan, NULL, "SCAN %llu MATCH kamsync:* COUNT %d",
+                                                   (unsigned long long)cursor, SCAN_COUNT) != REDIS_OK)
         store->on.scanned(store->on.ctx, false, 0);
     else
         redis_conn_sent(&s->commands);
@@ -164,29 +140,29 @@ static void redis_scan(struct store *store, uint64_t cursor)
 
 /* ---- nodes ---- */
 
-static void on_done(redisAsyncContext *ac, void *reply, void *data)
+void redis_on_done(redisAsyncContext *ac, void *reply, void *data)
 {
-    struct redis *s = of(ac);
+    struct redis *s = redis_of(ac);
 
     (void)data;
     redis_conn_answered(&s->commands);
-    complain(s, reply);
+    redis_complain(s, reply);
 }
 
 /* What stood where this node's beat goes: should it be another node's, the two have one id. */
 static void on_own(redisAsyncContext *ac, void *reply, void *data)
 {
-    struct redis *s = of(ac);
+    struct redis *s = redis_of(ac);
     redisReply *r = reply;
 
-    on_done(ac, reply, data);
+    redis_on_done(ac, reply, data);
     if (r && r->type == REDIS_REPLY_STRING)
         s->store.on.node(s->store.on.ctx, (struct span){r->str, (size_t)r->len});
 }
 
 #define SEND(s, ...)                                                                                                   \
     do {                                                                                                               \
-        if (redisAsyncCommand((s)->commands.ac, on_done, NULL, __VA_ARGS__) == REDIS_OK)                               \
+        if (redisAsyncCommand((s)->commands.ac, redis_on_done, NULL, __VA_ARGS__) == REDIS_OK)                         \
             redis_conn_sent(&(s)->commands);                                                                           \
     } while (0)
 
@@ -194,6 +170,7 @@ static void redis_beat(struct store *store, int id, const char *record, int64_t 
 {
     struct redis *s = (struct redis *)store;
 
+    redis_hear(s, id);
     if (!s->commands.is_ready)
         return;
     if (redisAsyncCommand(s->commands.ac, on_own, NULL, "GET " KEY_NODE_PREFIX "%d", id) == REDIS_OK)
@@ -213,13 +190,13 @@ static void end_reading(struct redis *s)
 
 static void on_node(redisAsyncContext *ac, void *reply, void *data)
 {
-    struct redis *s = of(ac);
+    struct redis *s = redis_of(ac);
     redisReply *r = reply;
 
     (void)data;
     redis_conn_answered(&s->commands);
-    complain(s, r);
-    if (is_error(r))
+    redis_complain(s, r);
+    if (redis_is_error(r))
         s->nodes_ok = false;
     else if (r->type == REDIS_REPLY_STRING)
         s->store.on.node(s->store.on.ctx, (struct span){r->str, (size_t)r->len});
@@ -229,13 +206,13 @@ static void on_node(redisAsyncContext *ac, void *reply, void *data)
 
 static void on_members(redisAsyncContext *ac, void *reply, void *data)
 {
-    struct redis *s = of(ac);
+    struct redis *s = redis_of(ac);
     redisReply *r = reply;
 
     (void)data;
     redis_conn_answered(&s->commands);
-    complain(s, r);
-    s->nodes_ok = !is_error(r) && r->type == REDIS_REPLY_ARRAY;
+    redis_complain(s, r);
+    s->nodes_ok = !redis_is_error(r) && r->type == REDIS_REPLY_ARRAY;
     for (size_t i = 0; s->nodes_ok && i < r->elements; i++) {
         if (redisAsyncCommand(ac, on_node, NULL, "GET " KEY_NODE_PREFIX "%b", r->element[i]->str,
                               (size_t)r->element[i]->len) != REDIS_OK)
@@ -261,7 +238,7 @@ static void redis_read_nodes(struct store *store)
 
 static void on_announced(redisAsyncContext *ac, void *reply, void *data)
 {
-    struct redis *s = of(ac);
+    struct redis *s = redis_of(ac);
     redisReply *r = reply;
 
     (void)data;
@@ -277,6 +254,7 @@ static void commands_ready(struct redis_conn *c)
 
     s->reading_nodes = s->complained = false;
     s->nodes_left = 0;
+    redis_load_script(s);
     s->store.on.up(s->store.on.ctx);
 }
 
@@ -290,11 +268,12 @@ static void commands_lost(struct redis_conn *c)
 static void listener_ready(struct redis_conn *c)
 {
     redisAsyncCommand(c->ac, on_announced, NULL, "SUBSCRIBE " KEY_NODES);
+    redis_listen(c->data);
 }
 
 static void listener_lost(struct redis_conn *c)
 {
-    (void)c; /* node records are read with each beat as well */
+    (void)c; /* node records are read with each beat as well, and what is told to a node may be lost */
 }
 
 static void redis_free(struct redis *s)
@@ -351,8 +330,9 @@ static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const
 
 struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const struct store_events *on)
 {
-    static const struct store_ops ops = {redis_put,  redis_get,        redis_claim, redis_scan,
-                                         redis_beat, redis_read_nodes, redis_close};
+    static const struct store_ops ops = {redis_put,     redis_get,        redis_claim,      redis_scan,
+                                         redis_beat,    redis_read_nodes, redis_call_write, redis_call_get,
+                                         redis_archive, redis_tell,       redis_close};
     struct redis *s = calloc(1, sizeof(*s));
 
     if (!s)

@@ -18,6 +18,10 @@ struct store_events {
     void (*scanned)(void *ctx, bool ok, uint64_t next);
     void (*node)(void *ctx, struct span record);
     void (*nodes_read)(void *ctx, bool ok);
+    void (*call_written)(void *ctx, uint64_t token, enum call_result result);
+    void (*call_got)(void *ctx, uint64_t token, enum get_status status, const struct pair *pairs, size_t count);
+    void (*archived)(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok);
+    void (*told)(void *ctx, struct span text);
     void (*log)(void *ctx, enum log_level level, const char *line);
 };
 
@@ -31,6 +35,10 @@ struct store_ops {
     void (*scan)(struct store *s, uint64_t cursor);
     void (*beat)(struct store *s, int id, const char *record, int64_t ttl_ms, bool announce);
     void (*read_nodes)(struct store *s);
+    void (*call_write)(struct store *s, const struct call_write *w, uint64_t token);
+    void (*call_get)(struct store *s, const char *key, uint64_t token);
+    void (*archive)(struct store *s, const char *after, int count, uint64_t token);
+    void (*tell)(struct store *s, int node, const char *text);
     /* Ends all that is open, so that the loop can end; the store frees itself when the last handle has closed. */
     void (*close)(struct store *s);
 };
@@ -45,14 +53,18 @@ struct redis_conf {
     int port, db;
     const char *user, *password; /* "" for none; the store copies them */
     int64_t timeout_ms;          /* no answer for so long: the connection is given up */
+    int64_t cdr_max;             /* so many ended calls, or a few more, are kept in the archive; 0: all */
 };
 
 /* "redis://host[:port][/db]", "redis://[v6]…" into host, port and db. 0 or -EINVAL. */
 int redis_conf_url(struct redis_conf *conf, const char *url);
 
+/* The two numbers of an entry's id in the archive, "<ms>-<n>". 0, or -EINVAL when it is none. */
+int store_cdr_id(const char *id, uint64_t part[2]);
+
 /* Both start by themselves and call on->up() once they can be used, never from within the call. NULL when memory is
  * short. */
 struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const struct store_events *on);
-struct store *store_memory(uv_loop_t *loop, const struct store_events *on);
+struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const struct store_events *on);
 
 #endif

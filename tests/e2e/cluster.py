@@ -6,6 +6,7 @@
 import json
 import os
 import re
+import socket
 
 from lab import ANYCAST, ANYCAST6
 from proc import wait_until
@@ -46,7 +47,7 @@ class Node:
     def configure(self, **settings):
         """Write kamsyncd's configuration file."""
         defaults = {'name': self.name, 'store': f'redis://{self.lab.address("store")}:6379',
-                    'secret_file': f'{self.directory}/secret'}
+                    'secret_file': f'{self.directory}/secret', 'control': f'{self.directory}/control.sock'}
         with open(f'{self.directory}/secret', 'w') as file:
             file.write(self.cluster.secret + '\n')
         with open(f'{self.directory}/kamsyncd.conf', 'w') as file:
@@ -79,6 +80,15 @@ class Node:
         self.counters()
         last = re.findall(r'status: (.*)', self.kamsyncd.log())[-1]
         return dict(pair.split('=') for pair in last.split())
+
+    def ask(self, cmd, **fields):
+        """kamsyncd's answer to a question of kamsyncctl's (proto/control.md)."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(f'{self.directory}/control.sock')
+            sock.sendall(json.dumps({'cmd': cmd, **fields}).encode() + b'\n')
+            with sock.makefile() as answer:
+                return json.loads(answer.readline())
 
 
 class Cluster:

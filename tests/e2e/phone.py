@@ -208,6 +208,7 @@ class Leg:
         self.code, self.acked, self.ended, self.invites, self.cancels, self.acks = 0, False, False, 1, 0, 0
         self.changed = msg.time      # when its state last changed
         self.again = []              # when the INVITE came again
+        self.others = []             # methods of other requests within the call
         self.to = (msg.source[0], int(_first(_SENT_BY, msg['via']) or SIP_PORT))
 
     def say(self, code):
@@ -286,8 +287,8 @@ class Callees(Endpoint):
 
     def received(self, port, msg):
         handler = {'INVITE': self._on_invite, 'CANCEL': self._on_cancel, 'ACK': self._on_ack, 'BYE': self._on_bye}
-        if msg.code == 0 and msg.method in handler:
-            handler[msg.method](port, msg)
+        if msg.code == 0:
+            handler.get(msg.method, self._on_other)(port, msg)
 
     def _on_invite(self, port, msg):
         leg = self._by_branch.get((port, msg.branch))
@@ -295,6 +296,10 @@ class Callees(Endpoint):
             self._on_invite_again(leg, msg)
             return
         leg = self._by_branch[port, msg.branch] = Leg(self, port, msg)
+        if msg.to_tag:                # within a call
+            leg.tag = msg.to_tag
+            leg.answer()
+            return
         self._calls.setdefault(msg.call_id, []).append(leg)
         self.on_invite(leg)
 
@@ -329,6 +334,13 @@ class Callees(Endpoint):
         if leg:
             leg.ended = True
 
+    def _on_other(self, port, msg):
+        """INFO, UPDATE and the like within a call."""
+        leg = self._dialog(port, msg)
+        self._reply(port, msg, 200 if leg else 481)
+        if leg:
+            leg.others.append(msg.method)
+
     def _dialog(self, port, msg):
         return next((leg for leg in self.legs(msg.call_id, port) if leg.tag == msg.to_tag and leg.code == 200), None)
 
@@ -349,22 +361,22 @@ class Call:
     def __init__(self, owner, call_id, dial, deaf=False, no_ack=False):
         self.owner, self.call_id, self.dial, self.deaf, self.no_ack = owner, call_id, dial, deaf, no_ack
         self.branch, self.tag = f'z9hG4bKc{next(_numbers)}', f'caller{next(_numbers)}'
-        self.replies, self.byes = [], 0
+        self.replies, self.byes, self.ended_at, self.cseq, self.reinvite = [], 0, None, 1, None
         self.invites, self.final, self.cancelling, self.began = 0, None, None, time.monotonic()
         self.uri = f'sip:{dial}@{ANYCAST}'
         self._send_invite(T1)
 
     # --- what it sends
 
-    def _headers(self, method, branch, to='', routes=()):
+    def _headers(self, method, branch, to='', routes=(), cseq=1):
         port = self.owner.port
         return [self.owner.via(port, branch), *(('Route', route) for route in routes),
                 ('From', f'<sip:caller@{self.owner.ip}:{port}>;tag={self.tag}'), ('To', to or f'<{self.uri}>'),
-                ('Call-ID', self.call_id), ('CSeq', f'{2 if method == "BYE" else 1} {method}'), ('Max-Forwards', '70'),
+                ('Call-ID', self.call_id), ('CSeq', f'{cseq} {method}'), ('Max-Forwards', '70'),
                 ('Contact', f'<sip:caller@{self.owner.ip}:{port}>')]
 
-    def _send(self, method, uri, branch, to='', routes=()):
-        self.owner.send(self.owner.port, request(method, uri, self._headers(method, branch, to, routes)))
+    def _send(self, method, uri, branch, to='', routes=(), cseq=1):
+        self.owner.send(self.owner.port, request(method, uri, self._headers(method, branch, to, routes, cseq)))
 
     def _send_invite(self, pause):
         if self.codes() or time.monotonic() - self.began > TIMER_F:
@@ -395,15 +407,30 @@ class Call:
     def _ack_2xx(self, msg):
         self._send('ACK', _first(_URI, msg['contact']), None, msg['to'], msg.routes()[::-1])
 
-    def bye(self):
-        """Hang up an answered call; returns the Asking."""
+    def within(self, method, **options):
+        """Send a request within the answered call; returns the Asking. A re-INVITE's ACK is sent by itself."""
         with self.owner.lock:
-            branch = f'z9hG4bKbye{self.tag}'
-            text = request('BYE', _first(_URI, self.final['contact']),
-                           self._headers('BYE', branch, self.final['to'], self.final.routes()[::-1]))
-            return self.owner.ask(self.owner.port, 'BYE', branch, text)
+            self.cseq += 1
+            branch = f'z9hG4bK{method}{self.cseq}{self.tag}'
+            text = request(method, _first(_URI, self.final['contact']),
+                           self._headers(method, branch, options.get('to', self.final['to']),
+                                         self.final.routes()[::-1], self.cseq))
+            asking = self.owner.ask(self.owner.port, method, branch, text)
+            if method == 'INVITE':
+                self.reinvite = branch, asking
+            return asking
+
+    def bye(self, **options):
+        """Hang up an answered call; returns the Asking."""
+        self.ended_at = self.ended_at or time.monotonic()
+        return self.within('BYE', **options)
 
     # --- what it gets
+
+    def on_reinvite(self, msg):
+        self.owner._on_answer(msg)
+        if 200 <= msg.code < 300:
+            self._send('ACK', _first(_URI, msg['contact']), None, msg['to'], self.final.routes()[::-1], self.cseq)
 
     def on_reply(self, msg):
         if self.deaf:
@@ -443,9 +470,12 @@ class Caller(Endpoint):
         call = self.calls.get(msg.call_id)
         if msg.code and call and msg.branch == call.branch:
             call.on_reply(msg)
+        elif msg.code and call and call.reinvite and msg.branch == call.reinvite[0]:
+            call.on_reinvite(msg)
         elif msg.method == 'BYE' and not msg.code:
             known = call and call.final and call.final.code == 200 and msg.to_tag == call.tag
             self.send(port, response(msg, 200 if known else 481, f'caller{next(_numbers)}'),
                       (msg.source[0], int(_first(_SENT_BY, msg['via']) or SIP_PORT)))
             if known:
                 call.byes += 1
+                call.ended_at = call.ended_at or msg.time

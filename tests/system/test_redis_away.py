@@ -1,10 +1,11 @@
 """Redis is killed, hangs, forgets, refuses."""
 import json
+import os
 import signal
 
 import pytest
 
-from harness import SECRET, wait_until
+from harness import REPO, SECRET, wait_until
 from sip import Call, open_handover
 
 PROMISED, SLACK = 0.300, 0.500  # the fallback comes within 300 ms; machines that run tests may be slow
@@ -182,8 +183,16 @@ def test_password(make_redis, credentials, password):
     assert password not in daemon.log()
 
 
-# What the documentation gives to administrators. Each of them is needed: see the test.
-RIGHTS = ['+ping', '+set', '+get', '+sadd', '+smembers', '+expire', '+scan', '+publish', '+subscribe']
+# What the documentation gives to administrators. Each of them is needed: see the test, and for those that only calls
+# need tests/unit/test_store_redis.c.
+RIGHTS = ['+ping', '+set', '+get', '+sadd', '+smembers', '+expire', '+scan', '+publish', '+subscribe', '+script|load']
+CALL_RIGHTS = ['+evalsha', '+eval', '+hgetall', '+hset', '+pexpire', '+xadd', '+xrange', '+xrevrange']
+
+
+def test_rights_are_those_of_the_documentation():
+    with open(os.path.join(REPO, 'docs', 'redis-keys.md')) as f:
+        line = next(line for line in f if 'ACL SETUSER' in line)
+    assert [word for word in line.split() if word[0] == '+'] == RIGHTS + CALL_RIGHTS
 
 
 @pytest.fixture
@@ -207,7 +216,7 @@ def denied(redis):
 
 @pytest.mark.parametrize('db', ['', '/5'])
 def test_smallest_acl(redis, acl, db):
-    kamailio, daemon, call = acl(RIGHTS + (['+select'] if db else []), db)
+    kamailio, daemon, call = acl(RIGHTS + CALL_RIGHTS + (['+select'] if db else []), db)
     daemon.wait_report(store='up', puts=1, puts_failed=0)
     kamailio.stray(Call().cancel())
     assert open_handover(kamailio.wait_sends(1)[0])[0]['why'] == 'unknown'
@@ -219,6 +228,6 @@ def test_smallest_acl(redis, acl, db):
 
 @pytest.mark.parametrize('right', RIGHTS)
 def test_each_right_is_needed_and_missed_aloud(redis, acl, right):
-    daemon = acl([r for r in RIGHTS if r != right])[1]
+    daemon = acl([r for r in RIGHTS + CALL_RIGHTS if r != right])[1]
     wait_until(lambda: denied(redis) == {right[1:].encode()}, 5, lambda: f'denied: {denied(redis)}')
     daemon.wait_log('NOPERM')

@@ -326,6 +326,8 @@ static void site_init(struct cluster *c, size_t i)
                                    .tx_ttl_ms = 300000,
                                    .done_ttl_ms = 32000,
                                    .tx_max_ms = 900000,
+                                   .call_max_ms = 43200000,
+                                   .ended_ttl_ms = 300000,
                                    .takeover = true,
                                    .beat_base = 1000};
     io.link_write = io_write;
@@ -346,6 +348,7 @@ struct cluster *cluster_new(size_t nodes)
     c->scan_part = 10;
     c->delay = one_ms;
     c->maybe = never;
+    c->archive = json_array();
     for (size_t i = 0; i < nodes; i++)
         site_init(c, i);
     cluster_run(c, 7000);
@@ -367,10 +370,9 @@ void cluster_free(struct cluster *c)
     }
     LL_FOREACH_SAFE(c->entries, x, after)
     {
-        free(x->key);
-        free(x->value);
-        free(x);
+        entry_free(x);
     }
+    json_decref(c->archive);
     json_decref(c->last_invite);
     free(c);
 }
@@ -389,7 +391,9 @@ static void run_tasks(struct cluster *c)
             store_answer(s, t->of, t, false);
         else if (t->kind == ANNOUNCE && s->connected && t->epoch == s->store_epoch)
             engine_node(s->e, span_of(t->value), c->now);
-        else if (t->kind != ANNOUNCE)
+        else if (t->kind == TOLD && s->connected && t->epoch == s->store_epoch)
+            engine_told(s->e, span_of(t->value), c->now);
+        else if (t->kind == FRAME || t->kind == PACKET)
             to_kamailio(s, t);
         engine_flush(s->e, c->now);
         task_free(t);

@@ -46,6 +46,7 @@ struct cluster {
     uint64_t seq;
     struct entry *entries, *last_entry;
     uint64_t entry_seq;
+    json_t *archive;  /* of ended calls: [id, fields] each, oldest first */
     size_t scan_part; /* names in each part of a scan */
     unsigned scan_failures;
     int64_t (*delay)(struct cluster *c);
@@ -85,5 +86,7 @@ void cluster_join(struct cluster *c, size_t node);
 size_t cluster_holders(const struct cluster *c, int call, size_t *which);
 /* A field of the record in the store; NULL when there is none. The caller derefs it. */
 json_t *cluster_record(const struct cluster *c, int call);
+/* The fields of the call's own record in the store, all texts; NULL when there is none. The caller derefs it. */
+json_t *cluster_call_record(const struct cluster *c, const char *key);
 
 #endif

@@ -7,11 +7,28 @@
 struct entry {
     struct entry *next;
     uint64_t seq;
-    char *key, *value;
+    char *key, *value; /* a call has no value, but: */
+    json_t *fields;
     int64_t ends_ms;
 };
 
-enum kind { APPLY_PUT, APPLY_GET, APPLY_CLAIM, APPLY_SCAN, APPLY_BEAT, APPLY_NODES, ANSWER, ANNOUNCE, FRAME, PACKET };
+enum kind {
+    APPLY_PUT,
+    APPLY_GET,
+    APPLY_CLAIM,
+    APPLY_SCAN,
+    APPLY_BEAT,
+    APPLY_NODES,
+    APPLY_CALL,
+    APPLY_CALL_GET,
+    APPLY_ARCHIVE,
+    APPLY_TELL,
+    ANSWER,
+    ANNOUNCE,
+    TOLD,
+    FRAME,
+    PACKET
+};
 
 struct task {
     struct task *next;
@@ -24,7 +41,9 @@ struct task {
     int64_t ttl_ms;
     uint64_t token, cursor;
     int status;
-    json_t *json; /* names of a scan, records of nodes */
+    json_t *json; /* names of a scan, records of nodes, fields of a call, entries of the archive */
+    enum call_mode mode;
+    int node; /* who writes to a call; who is told something */
 };
 
 /* A task of that node, after the cluster's delay, and not before *not_before, which moves on to it. */
@@ -32,9 +51,25 @@ struct task *task_add(struct site *s, enum kind kind, int64_t *not_before, const
 void task_free(struct task *t);
 
 struct entry *entry_find(const struct cluster *c, const char *key);
+void entry_free(struct entry *x);
 /* A question reaches the store; its answer reaches the node. */
 void store_apply(struct cluster *c, struct task *t);
 void store_answer(struct site *s, enum kind of, const struct task *t, bool failed);
+/* What a write does to a record, all of it: *record is NULL, or an object that it changes or makes; an entry that it
+ * makes is appended to the archive, an array of [id, fields]. */
+enum call_result model_write(json_t **record, json_t *archive, enum call_mode mode, int node, json_t *pairs);
+/* The entries that a reading of the archive gives, oldest first. */
+json_t *model_archive(json_t *archive, const char *after, int count);
+/* The same for a task, and its answer. cluster_calls.c */
+void store_apply_call(struct cluster *c, struct task *t);
+void store_answer_call(struct site *s, enum kind of, const struct task *t, bool failed);
+void store_calls_io(struct engine_io *io);
+struct task *store_ask(struct site *s, enum kind kind, const char *key, const char *value, int64_t ttl_ms,
+                       uint64_t token);
+struct task *store_answer_to(struct cluster *c, const struct task *t);
+/* A call of the store without its life. */
+struct entry *entry_add(struct cluster *c, const char *key, const char *value, int64_t ttl_ms);
+
 /* The part of an engine's world that is the store. */
 struct engine_io store_io(struct site *s);
 

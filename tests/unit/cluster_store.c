@@ -51,7 +51,15 @@ struct entry *entry_find(const struct cluster *c, const char *key)
     return NULL;
 }
 
-static void entry_set(struct cluster *c, const char *key, const char *value, int64_t ttl_ms)
+void entry_free(struct entry *x)
+{
+    free(x->key);
+    free(x->value);
+    json_decref(x->fields);
+    free(x);
+}
+
+struct entry *entry_add(struct cluster *c, const char *key, const char *value, int64_t ttl_ms)
 {
     struct entry *x, *next;
 
@@ -59,17 +67,17 @@ static void entry_set(struct cluster *c, const char *key, const char *value, int
     {
         if (x->ends_ms <= c->now || strcmp(x->key, key) == 0) {
             LL_DELETE(c->entries, x);
-            free(x->key);
-            free(x->value);
-            free(x);
+            entry_free(x);
         }
     }
     x = calloc(1, sizeof(*x));
-    *x = (struct entry){NULL, ++c->entry_seq, strdup(key), strdup(value), c->now + ttl_ms};
+    *x = (struct entry){
+        .seq = ++c->entry_seq, .key = strdup(key), .value = value ? strdup(value) : NULL, .ends_ms = c->now + ttl_ms};
     LL_APPEND(c->entries, x);
+    return x;
 }
 
-static struct task *answer_to(struct cluster *c, const struct task *t)
+struct task *store_answer_to(struct cluster *c, const struct task *t)
 {
     struct site *s = &c->site[t->site];
     struct task *a = task_add(s, ANSWER, &s->answer_at, t->key, NULL);
@@ -83,19 +91,19 @@ static struct task *answer_to(struct cluster *c, const struct task *t)
 static void apply_claim(struct cluster *c, struct task *t)
 {
     struct entry *x = entry_find(c, t->key);
-    struct task *a = answer_to(c, t);
+    struct task *a = store_answer_to(c, t);
 
     a->status = x ? CLAIM_LOST : CLAIM_WON;
     if (x)
         a->value = strdup(x->value);
     else
-        entry_set(c, t->key, t->value, t->ttl_ms);
+        entry_add(c, t->key, t->value, t->ttl_ms);
 }
 
 /* Entries are in the order of their last writing: one that is written again meanwhile comes again, none is missed. */
 static void apply_scan(struct cluster *c, struct task *t)
 {
-    struct task *a = answer_to(c, t);
+    struct task *a = store_answer_to(c, t);
     struct entry *x;
     size_t n = 0;
 
@@ -104,7 +112,7 @@ static void apply_scan(struct cluster *c, struct task *t)
     c->scan_failures -= c->scan_failures > 0;
     LL_FOREACH(c->entries, x)
     {
-        if (x->seq <= t->cursor || strncmp(x->key, "kamsync:tx:", 11) != 0 || x->ends_ms <= c->now)
+        if (x->seq <= t->cursor || x->ends_ms <= c->now)
             continue;
         if (n++ == c->scan_part)
             break;
@@ -117,7 +125,7 @@ static void apply_scan(struct cluster *c, struct task *t)
 
 static void apply_nodes(struct cluster *c, struct task *t)
 {
-    struct task *a = answer_to(c, t);
+    struct task *a = store_answer_to(c, t);
     struct entry *x;
 
     a->json = json_array();
@@ -133,12 +141,12 @@ void store_apply(struct cluster *c, struct task *t)
 {
     switch (t->kind) {
     case APPLY_PUT:
-        entry_set(c, t->key, t->value, t->ttl_ms);
-        answer_to(c, t)->status = true;
+        entry_add(c, t->key, t->value, t->ttl_ms);
+        store_answer_to(c, t)->status = true;
         break;
     case APPLY_GET: {
         struct entry *x = entry_find(c, t->key);
-        struct task *a = answer_to(c, t);
+        struct task *a = store_answer_to(c, t);
 
         a->status = x ? GET_FOUND : GET_ABSENT;
         a->value = x ? strdup(x->value) : NULL;
@@ -151,13 +159,16 @@ void store_apply(struct cluster *c, struct task *t)
         apply_scan(c, t);
         break;
     case APPLY_BEAT:
-        entry_set(c, t->key, t->value, t->ttl_ms);
+        entry_add(c, t->key, t->value, t->ttl_ms);
         for (size_t i = 0; t->status && i < c->count; i++)
             if (i != t->site && c->site[i].connected)
                 task_add(&c->site[i], ANNOUNCE, NULL, NULL, t->value)->epoch = c->site[i].store_epoch;
         break;
-    default:
+    case APPLY_NODES:
         apply_nodes(c, t);
+        break;
+    default:
+        store_apply_call(c, t);
     }
 }
 
@@ -188,13 +199,13 @@ void store_answer(struct site *s, enum kind of, const struct task *t, bool faile
         engine_nodes_read(s->e, !failed, s->c->now);
         break;
     default:
-        break;
+        store_answer_call(s, of, t, failed);
     }
 }
 
-static struct task *ask(void *ctx, enum kind kind, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+struct task *store_ask(struct site *s, enum kind kind, const char *key, const char *value, int64_t ttl_ms,
+                       uint64_t token)
 {
-    struct site *s = ctx;
     struct task *t;
 
     if (!s->connected) {
@@ -212,22 +223,22 @@ static struct task *ask(void *ctx, enum kind kind, const char *key, const char *
 
 static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms)
 {
-    ask(ctx, APPLY_PUT, key, value, ttl_ms, 0);
+    store_ask(ctx, APPLY_PUT, key, value, ttl_ms, 0);
 }
 
 static void io_get(void *ctx, const char *key, uint64_t token)
 {
-    ask(ctx, APPLY_GET, key, NULL, 0, token);
+    store_ask(ctx, APPLY_GET, key, NULL, 0, token);
 }
 
 static void io_claim(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
-    ask(ctx, APPLY_CLAIM, key, value, ttl_ms, token);
+    store_ask(ctx, APPLY_CLAIM, key, value, ttl_ms, token);
 }
 
 static void io_scan(void *ctx, uint64_t cursor)
 {
-    struct task *t = ask(ctx, APPLY_SCAN, NULL, NULL, 0, 0);
+    struct task *t = store_ask(ctx, APPLY_SCAN, NULL, NULL, 0, 0);
 
     if (t)
         t->cursor = cursor;
@@ -235,7 +246,7 @@ static void io_scan(void *ctx, uint64_t cursor)
 
 static void io_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce)
 {
-    struct task *t = ask(ctx, APPLY_BEAT, scratch("kamsync:node:%d", id), record, ttl_ms, 0);
+    struct task *t = store_ask(ctx, APPLY_BEAT, scratch("kamsync:node:%d", id), record, ttl_ms, 0);
 
     if (t)
         t->status = announce;
@@ -243,18 +254,21 @@ static void io_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool 
 
 static void io_read_nodes(void *ctx)
 {
-    ask(ctx, APPLY_NODES, NULL, NULL, 0, 0);
+    store_ask(ctx, APPLY_NODES, NULL, NULL, 0, 0);
 }
 
 struct engine_io store_io(struct site *s)
 {
-    return (struct engine_io){.ctx = s,
-                              .put = io_put,
-                              .get = io_get,
-                              .claim = io_claim,
-                              .scan = io_scan,
-                              .beat = io_beat,
-                              .read_nodes = io_read_nodes};
+    struct engine_io io = {.ctx = s,
+                           .put = io_put,
+                           .get = io_get,
+                           .claim = io_claim,
+                           .scan = io_scan,
+                           .beat = io_beat,
+                           .read_nodes = io_read_nodes};
+
+    store_calls_io(&io);
+    return io;
 }
 
 void cluster_cut(struct cluster *c, size_t node)
@@ -272,9 +286,11 @@ void cluster_cut(struct cluster *c, size_t node)
         LL_DELETE(c->tasks, t);
         if (t->kind < ANSWER && c->maybe(c)) { /* it arrived, its answer does not */
             if (t->kind == APPLY_PUT || t->kind == APPLY_BEAT)
-                entry_set(c, t->key, t->value, t->ttl_ms);
+                entry_add(c, t->key, t->value, t->ttl_ms);
             else if (t->kind == APPLY_CLAIM && !entry_find(c, t->key))
-                entry_set(c, t->key, t->value, t->ttl_ms);
+                entry_add(c, t->key, t->value, t->ttl_ms);
+            else if (t->kind == APPLY_CALL || t->kind == APPLY_TELL)
+                store_apply_call(c, t);
         }
         store_answer(s, t->kind == ANSWER ? t->of : t->kind, t, true);
         task_free(t);

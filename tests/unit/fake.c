@@ -134,6 +134,7 @@ struct fake *fake_new(void)
                            .log = io_log};
 
     cr_assert_not_null(f);
+    fake_calls_io(&io);
     f->now = 1000000;
     f->logs = scratch("%s", "");
     f->frames = json_array();
@@ -149,6 +150,8 @@ struct fake *fake_new(void)
         .tx_ttl_ms = 300000,
         .done_ttl_ms = 32000,
         .tx_max_ms = 900000,
+        .call_max_ms = 43200000,
+        .ended_ttl_ms = 300000,
         .takeover = true,
         .beat_base = 5000,
     };
@@ -160,6 +163,7 @@ struct fake *fake_new(void)
 void fake_free(struct fake *f)
 {
     engine_free(f->e);
+    fake_forget_calls(f);
     json_decref(f->frames);
     free(f);
 }
@@ -182,6 +186,7 @@ void fake_forget(struct fake *f)
 {
     json_array_clear(f->frames);
     f->put_count = f->get_count = f->claim_count = f->beat_count = f->node_reads = f->scans = 0;
+    fake_forget_calls(f);
 }
 
 /* ---- time ---- */

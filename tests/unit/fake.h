@@ -7,6 +7,7 @@
 #include "helper.h"
 
 #define FAKE_MAX 4200
+#define FAKE_EPOCH 1800000000000 /* ms since 1970 at time 0 */
 
 struct fake_put {
     char *key, *value;
@@ -24,6 +25,20 @@ struct fake_claim {
     uint64_t token;
 };
 
+struct fake_call {
+    char *key;
+    enum call_mode mode;
+    int node;
+    json_t *pairs; /* names to texts */
+    int64_t ttl_ms;
+    uint64_t token;
+};
+
+struct fake_tell {
+    int node;
+    char *text;
+};
+
 struct fake_beat {
     char *record;
     int64_t ttl_ms;
@@ -39,6 +54,15 @@ struct fake {
     struct fake_get gets[FAKE_MAX];
     struct fake_beat beats[64];
     struct fake_claim claims[FAKE_MAX];
+    struct fake_call calls[FAKE_MAX]; /* what was written to calls, until fake_forget() */
+    struct fake_get call_gets[FAKE_MAX];
+    struct fake_tell tells[FAKE_MAX];
+    size_t call_count, call_get_count, tell_count, archive_count;
+    bool mute_calls;        /* writes, readings and the archive are not answered; else at once, from within the call: */
+    const char *call_found; /* the record that each reading finds, as JSON; NULL: none is there */
+    char *archive_after;    /* of the last reading of the archive, which is empty; NULL: the newest ones */
+    int archive_wanted;
+    uint64_t archive_token;
     size_t written; /* frames, as ever */
     size_t put_count, get_count, claim_count, beat_count, node_reads, scans;
     uint64_t cursor;    /* of the last scan */
@@ -86,6 +110,16 @@ void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up);
 void fake_answer(struct fake *f, const char *record);
 /* So is the last claim. */
 void fake_claimed(struct fake *f, enum claim_status status, const char *holder);
+/* The last write to a call is answered; the last reading of one, with a record (JSON) or NULL: absent. */
+void fake_call_written(struct fake *f, enum call_result result);
+void fake_call_got(struct fake *f, const char *json);
+/* The last reading of the archive: one entry; and its end. */
+void fake_archived(struct fake *f, const char *id, const char *json);
+void fake_archive_read(struct fake *f, bool ok);
+/* Another node tells this one a text. */
+void fake_told(struct fake *f, const char *text);
+/* A text out of the last write to a call; "(none)" when it is not there. */
+const char *fake_call_text(const struct fake *f, const char *name);
 /* The names that a scan found, from call number `from` on, then its end. */
 void fake_scanned(struct fake *f, unsigned from, size_t n, bool ok, uint64_t next);
 /* The last n puts are answered. */
@@ -124,5 +158,9 @@ char *fake_handover(const struct fake *f, char **rest);
 /* A field of the last put's record. */
 json_t *fake_put_field(const struct fake *f, const char *field);
 void fake_forget(struct fake *f);
+
+/* For fake.c: the part of the engine's world that is about calls. */
+void fake_calls_io(struct engine_io *io);
+void fake_forget_calls(struct fake *f);
 
 #endif

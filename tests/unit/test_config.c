@@ -49,6 +49,7 @@ Test(config, defaults)
     cr_expect_str_eq(c.secret, "");
     cr_expect(*c.name, "the host's name");
     cr_expect(c.heartbeat_ms == 1000 && c.node_ttl_ms == 3000 && c.tx_ttl_s == 300 && !c.clustered);
+    cr_expect(c.call_max_s == 43200 && c.ended_ttl_s == 300 && c.cdr_max == 100000 && c.redis.cdr_max == 100000);
     cr_expect(c.kamailio_addr.ss_family == AF_INET);
     config_clear(&c);
     config_clear(&c); /* again: no harm */
@@ -66,7 +67,8 @@ Test(config, all_that_can_be_said)
             scratch("# comment\n[kamsync]\nkamailio = [::1]:9000\nstore = redis://db.example:6380/3\nname = ams1\n"
                     "secret_file = %s\nold_secret_file=%s\nlog_level = debug\nredis_user = u\n"
                     "redis_password_file = %s\nredis_timeout_ms = 100\nheartbeat_ms = 60000\nnode_ttl_ms = 300000\n"
-                    "lookup_ms = 0\nstore_wait_ms = 290\ntx_ttl_s = 10\ndone_ttl_s = 3600\ntx_max_s = 60\n",
+                    "lookup_ms = 0\nstore_wait_ms = 290\ntx_ttl_s = 10\ndone_ttl_s = 3600\ntx_max_s = 60\n"
+                    "call_max_s = 604800\nended_ttl_s = 32\ncdr_max = 0\n",
                     secret, old, password),
             &why) == 0,
         "%s", why);
@@ -80,6 +82,7 @@ Test(config, all_that_can_be_said)
     cr_expect(c.kamailio_addr.ss_family == AF_INET6);
     cr_expect(ntohs(((struct sockaddr_in6 *)&c.kamailio_addr)->sin6_port) == 9000);
     cr_expect(c.lookup_ms == 0 && c.tx_max_s == 60);
+    cr_expect(c.call_max_s == 604800 && c.ended_ttl_s == 32 && c.cdr_max == 0 && c.redis.cdr_max == 0);
     config_clear(&c);
     unlink(secret);
     unlink(old);
@@ -114,6 +117,12 @@ Test(config, bad_values_are_refused_by_name)
         {"tx_ttl_s = 9\n", "tx_ttl_s"},
         {"done_ttl_s = 4\n", "done_ttl_s"},
         {"tx_max_s = 59\n", "tx_max_s"},
+        {"call_max_s = 59\n", "call_max_s"},
+        {"call_max_s = 604801\n", "call_max_s"},
+        {"ended_ttl_s = 31\n", "ended_ttl_s"},
+        {"ended_ttl_s = 86401\n", "ended_ttl_s"},
+        {"cdr_max = -1\n", "cdr_max"},
+        {"cdr_max = 100000001\n", "cdr_max"},
         {"redis_timeout_ms = 99\n", "redis_timeout_ms"},
         {"log_level = loud\n", "log_level"},
         {"log_level = \n", "log_level"},
@@ -225,6 +234,8 @@ Test(config, reload)
         {"kamailio = 127.0.0.1:9000\n", "kamailio"},
         {"redis_user = x\n", "redis_user"},
         {"redis_timeout_ms = 2000\n", "redis_timeout_ms"},
+        {"call_max_s = 60\nended_ttl_s = 60\n", NULL},
+        {"cdr_max = 1\n", "cdr_max"},
     };
     struct config old, fresh;
     char *why;
@@ -245,7 +256,8 @@ Test(config, help_names_every_option)
 {
     static const char *const names[] = {"kamailio",        "store",         "name",       "secret_file",
                                         "old_secret_file", "log_level",     "redis_user", "heartbeat_ms",
-                                        "node_ttl_ms",     "store_wait_ms", "tx_max_s",   "redis_timeout_ms"};
+                                        "node_ttl_ms",     "store_wait_ms", "tx_max_s",   "redis_timeout_ms",
+                                        "call_max_s",      "ended_ttl_s",   "cdr_max"};
     char *text = NULL;
     size_t n;
     FILE *out = open_memstream(&text, &n);

@@ -116,7 +116,7 @@ Test(oom, txn_new)
 
 static void write_record(void *arg, bool *good)
 {
-    char *text = record_write(arg, 1, "1", true);
+    char *text = record_write(arg, 1, "1", NULL, true);
 
     /* All or nothing: a survivor must not take a record with holes for the whole story. */
     cr_expect(!text || strstr(text, "\"req\":"), "a record without its request: %s", text);
@@ -137,7 +137,7 @@ Test(oom, record_write)
 
 static void write_binary_record(void *arg, bool *good)
 {
-    char *text = record_write(arg, 1, "1", true);
+    char *text = record_write(arg, 1, "1", NULL, true);
 
     *good = text != NULL;
     free(text);
@@ -311,11 +311,67 @@ static void io_read_nodes(void *ctx)
     (void)ctx;
 }
 
+static void io_call_write(void *ctx, const struct call_write *c, uint64_t token)
+{
+    struct world *w = ctx;
+
+    (void)c;
+    engine_call_written(w->e, token, CALL_WRITTEN, 0);
+}
+
+static void io_call_get(void *ctx, const char *key, uint64_t token)
+{
+    struct world *w = ctx;
+
+    (void)key;
+    engine_call_got(w->e, token, GET_ABSENT, NULL, 0, 0);
+}
+
+static void io_archive(void *ctx, const char *after, int count, uint64_t token)
+{
+    struct world *w = ctx;
+
+    (void)after;
+    (void)count;
+    engine_archived(w->e, token, NULL, NULL, 0, true, 0);
+}
+
+static void io_tell(void *ctx, int node, const char *text)
+{
+    (void)ctx;
+    (void)node;
+    (void)text;
+}
+
+static int64_t io_wall(void *ctx)
+{
+    (void)ctx;
+    return 1800000000000;
+}
+
 static void io_log(void *ctx, enum log_level level, const char *line)
 {
     (void)ctx;
     (void)level;
     (void)line;
+}
+
+static struct engine_io world_io(struct world *w)
+{
+    return (struct engine_io){.ctx = w,
+                              .link_write = io_write,
+                              .put = io_put,
+                              .get = io_get,
+                              .claim = io_claim,
+                              .scan = io_scan,
+                              .beat = io_beat,
+                              .read_nodes = io_read_nodes,
+                              .call_write = io_call_write,
+                              .call_get = io_call_get,
+                              .archive = io_archive,
+                              .tell = io_tell,
+                              .wall = io_wall,
+                              .log = io_log};
 }
 
 static char *framed(const char *text)
@@ -363,17 +419,11 @@ static void live(void *arg, bool *good)
                                             .store_wait_ms = 250,
                                             .tx_ttl_ms = 300000,
                                             .done_ttl_ms = 32000,
-                                            .tx_max_ms = 900000};
+                                            .tx_max_ms = 900000,
+                                            .call_max_ms = 43200000,
+                                            .ended_ttl_ms = 300000};
     struct world *w = arg;
-    struct engine_io io = {.ctx = w,
-                           .link_write = io_write,
-                           .put = io_put,
-                           .get = io_get,
-                           .claim = io_claim,
-                           .scan = io_scan,
-                           .beat = io_beat,
-                           .read_nodes = io_read_nodes,
-                           .log = io_log};
+    struct engine_io io = world_io(w);
 
     w->writes = w->puts = w->acks = 0;
     w->e = engine_new(&conf, &io, 0);
@@ -419,19 +469,15 @@ static void take_over(void *arg, bool *good)
                                             .tx_ttl_ms = 300000,
                                             .done_ttl_ms = 32000,
                                             .tx_max_ms = 900000,
+                                            .call_max_ms = 43200000,
+                                            .ended_ttl_ms = 300000,
                                             .takeover = true};
     struct world *w = arg;
-    struct engine_io io = {.ctx = w,
-                           .link_write = io_write,
-                           .put = io_put,
-                           .get = io_get,
-                           .claim = io_win,
-                           .scan = io_find,
-                           .beat = io_beat,
-                           .read_nodes = io_read_nodes,
-                           .log = io_log};
+    struct engine_io io = world_io(w);
     const struct counters *count;
 
+    io.claim = io_win;
+    io.scan = io_find;
     w->writes = w->puts = w->acks = 0;
     w->e = engine_new(&conf, &io, 0);
     if (!w->e)
@@ -500,15 +546,7 @@ static void recover(void *arg, bool *good)
                                             .lookup_ms = 200,
                                             .store_wait_ms = 250};
     struct world *w = arg;
-    struct engine_io io = {.ctx = w,
-                           .link_write = io_write,
-                           .put = io_put,
-                           .get = io_get,
-                           .claim = io_claim,
-                           .scan = io_scan,
-                           .beat = io_beat,
-                           .read_nodes = io_read_nodes,
-                           .log = io_log};
+    struct engine_io io = world_io(w);
     unsigned n = (unsigned)w->writes;
 
     oom_begin(0, false);

@@ -33,7 +33,7 @@ static struct span plain_req(void)
 
 static json_t *written(struct txn *t)
 {
-    char *text = record_write(t, 3, "17.5", true);
+    char *text = record_write(t, 3, "17.5", NULL, true);
     json_t *json = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 
     cr_assert_not_null(json, "%s", text);
@@ -88,7 +88,7 @@ static void expect_round_trip(const char *what, struct span req, bool done)
     int rc;
 
     t->done = done;
-    text = record_write(t, 12, "1763690712.000001", true);
+    text = record_write(t, 12, "1763690712.000001", NULL, true);
     rc = record_read(&r, scratch_exact(span_of(text)));
     cr_expect(rc == 0, "%s: %d", what, rc);
     cr_expect(r.owner == 12 && r.done == done, "%s", what);
@@ -187,7 +187,7 @@ Test(record, what_is_no_record_is_refused)
 Test(record, every_beginning_of_one_is_refused)
 {
     struct txn *t = txn_of(plain_req(), "");
-    char *text = record_write(t, 1, "1", true);
+    char *text = record_write(t, 1, "1", NULL, true);
     struct record r;
 
     for (size_t n = 0; n < strlen(text); n++)

@@ -1,0 +1,482 @@
+/* What kamsyncctl asks (proto/control.md). A new command is one row in the table below.
+ *
+ *     request ▶ answered at once
+ *             ▶ or from the store: the record of a call, the archive
+ *             ▶ or by all nodes: each adds what it has in its own memory, within ASK_MS */
+#include "engine_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <utlist.h>
+
+#include "call.h"
+#include "key.h"
+#include "record.h"
+#include "siptext.h"
+
+#define PENDING_MAX 256
+#define ASK_MS 150    /* who has not answered by then is named as silent */
+#define STORE_MS 2000 /* the same for the store */
+#define CALLS_DEFAULT 100
+#define CALLS_LIMIT 1000
+#define CDR_DEFAULT 20
+#define CDR_LIMIT 10000
+
+struct inquiry {
+    struct inquiry *prev, *next;
+    uint64_t client, token;
+    const char *list; /* the array that the nodes add to; NULL: the store is asked */
+    json_t *answer;   /* owned */
+    int64_t due_ms;
+};
+
+static void reply(struct engine *e, uint64_t client, json_t *answer)
+{
+    json_object_set_new(answer, "ok", json_true());
+    e->io.answer(e->io.ctx, client, answer);
+}
+
+static void refuse(struct engine *e, uint64_t client, const char *error)
+{
+    e->io.answer(e->io.ctx, client, json_pack("{s:b,s:s}", "ok", 0, "error", error));
+}
+
+static struct inquiry *pend(struct engine *e, uint64_t client, json_t *answer, const char *list, int64_t due_ms)
+{
+    size_t count = 0;
+    struct inquiry *p;
+
+    DL_COUNT(e->pending, p, count);
+    p = answer && count < PENDING_MAX ? calloc(1, sizeof(*p)) : NULL;
+    if (!p) {
+        json_decref(answer);
+        refuse(e, client, "kamsyncd is busy with other questions: ask again in a moment");
+        return NULL;
+    }
+    *p = (struct inquiry){.client = client, .token = ++e->last_token, .list = list, .answer = answer, .due_ms = due_ms};
+    DL_APPEND(e->pending, p);
+    return p;
+}
+
+/* ---- this node ---- */
+
+static const char *kamailio_state(const struct engine *e)
+{
+    return !e->hello ? "away" : e->self.up ? "up" : "hangs";
+}
+
+static void on_status(struct engine *e, uint64_t client, const json_t *q, int64_t now)
+{
+    json_t *counters = json_object(), *answer;
+    struct engine_status s;
+
+    (void)q, (void)now;
+#define SHOW(name, help) json_object_set_new(counters, #name, json_integer((json_int_t)e->count.name));
+    COUNTERS(SHOW)
+#undef SHOW
+    engine_status(e, &s);
+    answer =
+        json_pack("{s:s,s:i,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "name", e->conf.name, "node", s.node, "inc",
+                  s.inc, "kamailio", kamailio_state(e), "store", s.store ? "up" : "away", "calls", (json_int_t)s.calls,
+                  "txns", (json_int_t)s.txns, "strays", (json_int_t)s.strays, "takeovers", (json_int_t)s.takeovers,
+                  "queued", (json_int_t)s.queued, "nodes", (json_int_t)s.nodes, "counters", counters);
+    reply(e, client, answer);
+}
+
+static json_t *node_json(const struct node *n, const char *state, int64_t now)
+{
+    return json_pack("{s:i,s:s,s:s,s:s,s:s,s:I}", "id", n->id, "name", n->name, "sip", n->sip, "inc", n->inc, "state",
+                     state, "seen_ms", (json_int_t)(now - n->seen_ms));
+}
+
+static void on_nodes(struct engine *e, uint64_t client, const json_t *q, int64_t now)
+{
+    json_t *list = json_array();
+    struct node self = e->self;
+
+    (void)q;
+    self.seen_ms = now;
+    if (self.id)
+        json_array_append_new(list, node_json(&self, "self", now));
+    for (size_t i = 0; i < e->nodes.count; i++)
+        json_array_append_new(list, node_json(&e->nodes.list[i], node_state(&e->nodes.list[i]), now));
+    reply(e, client, json_pack("{s:o}", "nodes", list));
+}
+
+/* ---- all nodes ---- */
+
+static bool has(const char *text, const json_t *part)
+{
+    return !part || (text && json_is_string(part) && strstr(text, json_string_value(part)));
+}
+
+static bool matches(const struct call *c, const json_t *q, const json_t *node, const char *state)
+{
+    return c->own && !c->how && (!node || json_integer_value(node) == c->node) &&
+           (!state || strcmp(state, call_state(c)) == 0) && has(c->caller, json_object_get(q, "caller")) &&
+           has(c->callee, json_object_get(q, "callee"));
+}
+
+static json_t *call_json(const struct call *c, int node)
+{
+    struct call_pairs p;
+
+    call_pairs(&p, c, node, false);
+    return pairs_json(p.list, p.count);
+}
+
+static void own_calls(const struct engine *e, const json_t *q, json_t *out)
+{
+    const json_t *node = json_object_get(q, "node"), *limit = json_object_get(q, "limit");
+    const char *state = json_string_value(json_object_get(q, "state"));
+    json_int_t most = json_is_integer(limit) ? json_integer_value(limit) : CALLS_DEFAULT, total = 0;
+    json_t *list = json_array();
+    const struct call *c;
+
+    most = most < CALLS_LIMIT ? most : CALLS_LIMIT;
+    for (c = e->calls.by_id; c; c = c->hh.next) {
+        if (!matches(c, q, node, state))
+            continue;
+        if (total++ < most)
+            json_array_append_new(list, call_json(c, e->self.id));
+    }
+    json_object_set_new(out, "calls", list);
+    json_object_set_new(out, "total", json_integer(total));
+}
+
+static struct span call_id_of(const json_t *q, char **owned)
+{
+    size_t len = 0;
+
+    *owned = sip_bytes(json_object_get(q, "call_id"), &len);
+    return (struct span){*owned, len};
+}
+
+static void own_txns(const struct engine *e, const json_t *q, json_t *out)
+{
+    json_t *list = json_array();
+    char *owned, *text;
+    struct span call_id = call_id_of(q, &owned);
+
+    for (const struct txn *t = e->txns.by_id; t; t = t->hh.next) {
+        if (!span_eq(span_of(t->call_id), call_id))
+            continue;
+        text = record_write(t, e->self.id, e->self.inc, NULL, true);
+        json_array_append_new(list, text ? json_loads(text, 0, NULL) : NULL);
+        free(text);
+    }
+    json_object_set_new(out, "txns", list);
+    free(owned);
+}
+
+static void own_trace(const struct engine *e, const json_t *q, json_t *out)
+{
+    json_t *list = json_array();
+    char *owned;
+    struct span call_id = call_id_of(q, &owned);
+
+    trace_list(&e->trace, call_id, e->self.id, list);
+    json_object_set_new(out, "trace", list);
+    free(owned);
+}
+
+/* What a node answers out of its own memory. */
+static const struct {
+    const char *cmd, *list;
+    void (*own)(const struct engine *e, const json_t *q, json_t *out);
+} shared[] = {{"calls", "calls", own_calls}, {"tx", "txns", own_txns}, {"trace", "trace", own_trace}};
+
+#define SHARED (sizeof(shared) / sizeof(shared[0]))
+
+static json_t *own_part(const struct engine *e, const json_t *q, const char **list)
+{
+    const char *cmd = json_string_value(json_object_get(q, "cmd"));
+    json_t *part = json_object();
+
+    for (size_t i = 0; cmd && part && i < SHARED; i++) {
+        if (strcmp(shared[i].cmd, cmd) != 0)
+            continue;
+        *list = shared[i].list;
+        shared[i].own(e, q, part);
+        return part;
+    }
+    json_decref(part);
+    return NULL;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
+    const char *name = json_object_get(x, "at") ? "at" : "trying";
+    json_int_t left = json_integer_value(json_object_get(x, name)),
+               right = json_integer_value(json_object_get(y, name));
+
+    return left < right ? -1 : left > right;
+}
+
+static json_t *sorted(const json_t *list)
+{
+    size_t n = json_array_size(list);
+    json_t **all = calloc(n + 1, sizeof(json_t *)), *out = json_array();
+
+    for (size_t i = 0; all && i < n; i++)
+        all[i] = json_array_get(list, i);
+    if (all)
+        qsort(all, n, sizeof(json_t *), by_time);
+    for (size_t i = 0; all && i < n; i++)
+        json_array_append(out, all[i]);
+    free((void *)all);
+    return out;
+}
+
+static void finish(struct engine *e, struct inquiry *p)
+{
+    DL_DELETE(e->pending, p);
+    if (p->list && strcmp(p->list, "txns") != 0)
+        json_object_set_new(p->answer, p->list, sorted(json_object_get(p->answer, p->list)));
+    reply(e, p->client, p->answer);
+    free(p);
+}
+
+/* The ids of all nodes that should answer: those that still stand there when time is up are silent. */
+static json_t *others(const struct engine *e)
+{
+    json_t *ids = json_array();
+
+    for (size_t i = 0; e->store_up && i < e->nodes.count; i++)
+        if (!e->nodes.list[i].lost)
+            json_array_append_new(ids, json_integer(e->nodes.list[i].id));
+    return ids;
+}
+
+static void on_shared(struct engine *e, uint64_t client, const json_t *q, int64_t now)
+{
+    const char *list = NULL;
+    json_t *answer = own_part(e, q, &list), *waiting = others(e);
+    struct inquiry *p;
+
+    json_object_set_new(answer, "silent", waiting);
+    p = pend(e, client, answer, list, now + ASK_MS);
+    if (!p)
+        return;
+    if (json_array_size(waiting))
+        told_send(
+            e, 0,
+            json_pack("{s:s,s:i,s:I,s:O}", "t", "ask", "from", e->self.id, "token", (json_int_t)p->token, "q", q));
+    else
+        finish(e, p);
+}
+
+void admin_asked(struct engine *e, const json_t *message, int64_t now)
+{
+    const char *list = NULL;
+    int from = (int)json_integer_value(json_object_get(message, "from"));
+    json_t *part = from != e->self.id ? own_part(e, json_object_get(message, "q"), &list) : NULL;
+
+    (void)now;
+    if (part)
+        told_send(e, from,
+                  json_pack("{s:s,s:i,s:O,s:o}", "t", "answer", "node", e->self.id, "token",
+                            json_object_get(message, "token"), "a", part));
+}
+
+static bool was_waited_for(json_t *waiting, json_int_t node)
+{
+    for (size_t i = 0; i < json_array_size(waiting); i++) {
+        if (json_integer_value(json_array_get(waiting, i)) == node) {
+            json_array_remove(waiting, i);
+            return true;
+        }
+    }
+    return false;
+}
+
+void admin_answered(struct engine *e, const json_t *message, int64_t now)
+{
+    uint64_t token = (uint64_t)json_integer_value(json_object_get(message, "token"));
+    const json_t *part = json_object_get(message, "a");
+    json_t *waiting;
+    struct inquiry *p;
+
+    (void)now;
+    DL_FOREACH(e->pending, p)
+    {
+        if (p->token == token && p->list)
+            break;
+    }
+    waiting = p ? json_object_get(p->answer, "silent") : NULL;
+    if (!was_waited_for(waiting, json_integer_value(json_object_get(message, "node"))))
+        return;
+    json_array_extend(json_object_get(p->answer, p->list), json_object_get(part, p->list));
+    if (json_object_get(p->answer, "total"))
+        json_object_set_new(p->answer, "total",
+                            json_integer(json_integer_value(json_object_get(p->answer, "total")) +
+                                         json_integer_value(json_object_get(part, "total"))));
+    if (!json_array_size(waiting))
+        finish(e, p);
+}
+
+/* ---- the store ---- */
+
+static bool store_away(struct engine *e, uint64_t client)
+{
+    if (!e->store_up)
+        refuse(e, client, "the store is away: kamsyncctl status tells more");
+    return !e->store_up;
+}
+
+static void on_call(struct engine *e, uint64_t client, const json_t *q, int64_t now)
+{
+    char *owned, *key;
+    struct span call_id = call_id_of(q, &owned);
+    struct inquiry *p;
+
+    if (!call_id.n) {
+        refuse(e, client, "which call? A Call-ID is missing");
+    } else if (!store_away(e, client)) {
+        p = pend(e, client, json_object(), NULL, now + STORE_MS);
+        key = p ? key_call(call_id) : NULL;
+        if (key)
+            e->io.call_get(e->io.ctx, key, p->token);
+        free(key);
+    }
+    free(owned);
+}
+
+static struct inquiry *find_token(const struct engine *e, uint64_t token)
+{
+    struct inquiry *p;
+
+    DL_FOREACH(e->pending, p)
+    {
+        if (p->token == token)
+            return p;
+    }
+    return NULL;
+}
+
+static void fail(struct engine *e, struct inquiry *p, const char *error)
+{
+    DL_DELETE(e->pending, p);
+    refuse(e, p->client, error);
+    json_decref(p->answer);
+    free(p);
+}
+
+bool admin_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count)
+{
+    struct inquiry *p = find_token(e, token);
+
+    if (!p || p->list)
+        return false;
+    if (status == GET_FOUND) {
+        json_object_set_new(p->answer, "call", pairs_json(pairs, count));
+        finish(e, p);
+    } else if (status == GET_ABSENT) {
+        fail(e, p, "no such call: it never was, or it ended a while ago ('kamsyncctl cdr' shows the ended ones)");
+    } else {
+        fail(e, p, "the store does not answer: try again, and see 'kamsyncctl status'");
+    }
+    return true;
+}
+
+static void on_cdr(struct engine *e, uint64_t client, const json_t *q, int64_t now)
+{
+    const json_t *count = json_object_get(q, "count");
+    json_int_t n = json_is_integer(count) ? json_integer_value(count) : CDR_DEFAULT;
+    struct inquiry *p;
+
+    if (n < 1 || n > CDR_LIMIT) {
+        refuse(e, client, "'count' must be from 1 to 10000");
+    } else if (!store_away(e, client)) {
+        p = pend(e, client, json_pack("{s:[]}", "cdr"), NULL, now + STORE_MS);
+        if (p)
+            e->io.archive(e->io.ctx, json_string_value(json_object_get(q, "after")), (int)n, p->token);
+    }
+}
+
+void engine_archived(struct engine *e, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok,
+                     int64_t now)
+{
+    struct inquiry *p = find_token(e, token);
+    json_t *row;
+
+    (void)now;
+    if (!p)
+        return;
+    if (id) {
+        row = pairs_json(pairs, count);
+        json_object_set_new(row, "id", json_string(id));
+        json_array_append_new(json_object_get(p->answer, "cdr"), row);
+    } else if (ok) {
+        finish(e, p);
+    } else {
+        fail(e, p, "the store did not give the archive: is 'after' the id of an entry?");
+    }
+}
+
+/* ---- the commands ---- */
+
+static const struct {
+    const char *cmd;
+    void (*run)(struct engine *e, uint64_t client, const json_t *q, int64_t now);
+} commands[] = {{"status", on_status}, {"nodes", on_nodes},  {"calls", on_shared}, {"call", on_call},
+                {"tx", on_shared},     {"trace", on_shared}, {"cdr", on_cdr}};
+
+void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_t now)
+{
+    const char *cmd = json_string_value(json_object_get(request, "cmd"));
+
+    for (size_t i = 0; cmd && i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(commands[i].cmd, cmd) == 0) {
+            commands[i].run(e, client, request, now);
+            return;
+        }
+    }
+    refuse(e, client, "unknown command: is kamsyncctl of the same version as kamsyncd?");
+}
+
+void engine_forget_client(struct engine *e, uint64_t client)
+{
+    struct inquiry *p, *next;
+
+    DL_FOREACH_SAFE(e->pending, p, next)
+    {
+        if (p->client != client)
+            continue;
+        DL_DELETE(e->pending, p);
+        json_decref(p->answer);
+        free(p);
+    }
+}
+
+void admin_tick(struct engine *e, int64_t now)
+{
+    struct inquiry *p, *next;
+
+    DL_FOREACH_SAFE(e->pending, p, next)
+    {
+        if (now >= p->due_ms && p->list)
+            finish(e, p);
+        else if (now >= p->due_ms)
+            fail(e, p, "the store does not answer: try again, and see 'kamsyncctl status'");
+    }
+}
+
+int64_t admin_due(const struct engine *e)
+{
+    int64_t due = INT64_MAX;
+    const struct inquiry *p;
+
+    DL_FOREACH(e->pending, p)
+    {
+        due = p->due_ms < due ? p->due_ms : due;
+    }
+    return due;
+}
+
+void admin_clear(struct engine *e)
+{
+    while (e->pending)
+        engine_forget_client(e, e->pending->client);
+}

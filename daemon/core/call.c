@@ -1,0 +1,266 @@
+#include "call.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base64.h"
+#include "key.h"
+#include "siptext.h"
+
+enum kind { TEXT, WORD, NUMBER };
+
+/* One row per field of the record. */
+static const struct field {
+    const char *name;
+    enum kind kind;
+    size_t at;
+    bool end; /* stands in the record of an ended call only */
+} fields[] = {
+    {"call_id", TEXT, offsetof(struct call, call_id), false},
+    {"node", NUMBER, offsetof(struct call, node), false},
+    {"inc", TEXT, offsetof(struct call, inc), false},
+    {"caller", TEXT, offsetof(struct call, caller), false},
+    {"callee", TEXT, offsetof(struct call, callee), false},
+    {"from_tag", TEXT, offsetof(struct call, from_tag), false},
+    {"to_tag", TEXT, offsetof(struct call, to_tag), false},
+    {"tx", TEXT, offsetof(struct call, tx), false},
+    {"trying", NUMBER, offsetof(struct call, trying), false},
+    {"ringing", NUMBER, offsetof(struct call, ringing), false},
+    {"answered", NUMBER, offsetof(struct call, answered), false},
+    {"code", NUMBER, offsetof(struct call, code), false},
+    {"ended", NUMBER, offsetof(struct call, ended), true},
+    {"how", WORD, offsetof(struct call, how), true},
+    {"by", WORD, offsetof(struct call, by), true},
+};
+
+#define FIELDS (sizeof(fields) / sizeof(fields[0]))
+
+static const char *const computed[] = {"pdd_ms", "duration_ms"}; /* numbers that the store adds */
+
+static char **text_at(const struct call *c, const struct field *f)
+{
+    return (char **)((char *)(uintptr_t)c + f->at);
+}
+
+static int64_t *number_at(const struct call *c, const struct field *f)
+{
+    return (int64_t *)((char *)(uintptr_t)c + f->at);
+}
+
+struct call *call_new(struct span call_id)
+{
+    struct call *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return NULL;
+    c->call_id = span_dup(call_id);
+    c->key = key_call(call_id);
+    c->vars = json_object();
+    if (c->call_id && c->key && c->vars)
+        return c;
+    call_free(c);
+    return NULL;
+}
+
+void call_free(struct call *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < FIELDS; i++)
+        if (fields[i].kind == TEXT)
+            free(*text_at(c, &fields[i]));
+    free(c->key);
+    json_decref(c->vars);
+    free(c);
+}
+
+const char *call_state(const struct call *c)
+{
+    return c->ended ? "ended" : c->answered ? "answered" : c->ringing ? "ringing" : "trying";
+}
+
+int call_set(struct call *c, const char *name, struct span value)
+{
+    char field[96];
+    json_t *text = value.n && value.n <= CALL_VALUE_MAX ? sip_text(value) : NULL;
+
+    snprintf(field, sizeof(field), CALL_VAR "%s", name);
+    if (!json_is_string(text)) {
+        json_decref(text);
+        if (!value.n)
+            json_object_del(c->vars, field);
+        return value.n ? -EINVAL : 0;
+    }
+    if (json_object_size(c->vars) >= CALL_VARS_MAX && !json_object_get(c->vars, field)) {
+        json_decref(text);
+        return -ENOMEM;
+    }
+    return json_object_set_new(c->vars, field, text) < 0 ? -ENOMEM : 0;
+}
+
+/* ---- pairs ---- */
+
+static void add(struct call_pairs *p, const char *name, struct span value)
+{
+    p->list[p->count++] = (struct pair){span_of(name), value};
+}
+
+static void add_field(struct call_pairs *p, const struct call *c, const struct field *f, size_t *texts)
+{
+    if (f->kind != NUMBER) {
+        if (*text_at(c, f))
+            add(p, f->name, span_of(*text_at(c, f)));
+    } else if (*number_at(c, f)) {
+        char *text = p->texts[(*texts)++];
+
+        snprintf(text, sizeof(p->texts[0]), "%" PRId64, *number_at(c, f));
+        add(p, f->name, span_of(text));
+    }
+}
+
+void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end)
+{
+    static const char joined_at[] = "at.";
+    const char *name;
+    json_t *value;
+    size_t texts = 0;
+
+    p->count = 0;
+    for (size_t i = 0; i < FIELDS; i++)
+        if (end || !fields[i].end)
+            add_field(p, c, &fields[i], &texts);
+    if (c->tx || end)
+        add(p, "state", span_of(end ? "ended" : call_state(c)));
+    snprintf(p->joined, sizeof(p->joined), "%s%d", joined_at, node);
+    snprintf(p->texts[texts], sizeof(p->texts[0]), "%" PRId64, c->joined);
+    add(p, p->joined, span_of(p->texts[texts]));
+    json_object_foreach(c->vars, name, value) /* c->vars may be NULL */
+        add(p, name, (struct span){json_string_value(value), json_string_length(value)});
+}
+
+struct span pairs_text(const struct pair *pairs, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (span_eq(pairs[i].name, span_of(name)))
+            return pairs[i].value;
+    return (struct span){0};
+}
+
+static int64_t number_of(struct span s)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%.*s", (int)(s.n < sizeof(text) ? s.n : sizeof(text) - 1), s.n ? s.p : "");
+    return strtoll(text, NULL, 10);
+}
+
+int64_t pairs_number(const struct pair *pairs, size_t count, const char *name)
+{
+    return number_of(pairs_text(pairs, count, name));
+}
+
+static int read_field(struct call *c, const struct field *f, const struct pair *pairs, size_t count)
+{
+    struct span value = pairs_text(pairs, count, f->name);
+
+    if (f->kind == NUMBER && value.n)
+        *number_at(c, f) = number_of(value);
+    if (f->kind != TEXT || !value.n || f->at == offsetof(struct call, call_id)) /* by that it is being found */
+        return 0;
+    free(*text_at(c, f));
+    *text_at(c, f) = span_dup(value);
+    return *text_at(c, f) ? 0 : -ENOMEM;
+}
+
+static bool is_var(const struct pair *p)
+{
+    size_t n = strlen(CALL_VAR);
+
+    return p->name.n > n && p->name.n < n + 80 && memcmp(p->name.p, CALL_VAR, n) == 0 &&
+           !memchr(p->name.p, 0, p->name.n);
+}
+
+int call_read(struct call *c, const struct pair *pairs, size_t count)
+{
+    char name[96];
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < FIELDS; i++)
+        rc = read_field(c, &fields[i], pairs, count);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        if (!is_var(&pairs[i]))
+            continue;
+        snprintf(name, sizeof(name), "%.*s", (int)(pairs[i].name.n - strlen(CALL_VAR)),
+                 pairs[i].name.p + strlen(CALL_VAR));
+        call_set(c, name, pairs[i].value); /* what this node would not take is left in the store */
+    }
+    return rc;
+}
+
+/* ---- JSON ---- */
+
+static bool is_number(struct span name)
+{
+    for (size_t i = 0; i < FIELDS; i++)
+        if (fields[i].kind == NUMBER && span_eq(name, span_of(fields[i].name)))
+            return true;
+    for (size_t i = 0; i < sizeof(computed) / sizeof(computed[0]); i++)
+        if (span_eq(name, span_of(computed[i])))
+            return true;
+    return name.n > 3 && memcmp(name.p, "at.", 3) == 0;
+}
+
+json_t *pairs_vars(const struct pair *pairs, size_t count)
+{
+    size_t n = strlen(CALL_VAR);
+    json_t *vars = json_object();
+
+    for (size_t i = 0; vars && i < count; i++)
+        if (is_var(&pairs[i]))
+            json_object_setn_new(vars, pairs[i].name.p + n, pairs[i].name.n - n, sip_text(pairs[i].value));
+    return vars;
+}
+
+json_t *pairs_json(const struct pair *pairs, size_t count)
+{
+    json_t *json = json_object();
+
+    for (size_t i = 0; json && i < count; i++)
+        if (!is_var(&pairs[i]))
+            json_object_setn_new(json, pairs[i].name.p, pairs[i].name.n,
+                                 is_number(pairs[i].name) ? json_integer(number_of(pairs[i].value))
+                                                          : sip_text(pairs[i].value));
+    if (json)
+        json_object_set_new(json, "vars", pairs_vars(pairs, count));
+    return json;
+}
+
+static char *json_base64(json_t *json)
+{
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    char *base64 = text ? base64_text(span_of(text)) : NULL;
+
+    json_decref(json);
+    free(text);
+    return base64;
+}
+
+char *call_header(json_t *call, json_t *vars)
+{
+    char *text = NULL, *first = json_base64(call), *second = json_base64(vars);
+
+    if (first && second && (text = malloc(strlen(first) + strlen(second) + 32)) != NULL)
+        sprintf(text, "X-Kamsync-Call: %s %s", first, second);
+    free(first);
+    free(second);
+    return text;
+}
+
+bool call_tags_match(struct span from_tag, struct span to_tag, struct span first, struct span second, bool *from_first)
+{
+    *from_first = span_eq(first, from_tag);
+    if (*from_first)
+        return !to_tag.n || span_eq(second, to_tag);
+    return span_eq(second, from_tag) && (!to_tag.n || span_eq(first, to_tag));
+}

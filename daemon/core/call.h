@@ -1,0 +1,87 @@
+/* One call, as far as this node knows it, and its record: a set of pairs in the store that every node may add to. A
+ * call begins with an INVITE and ends once; its transactions (txn.h) are over in seconds.
+ *
+ * Times that people read are ms since 1970, as the script said them; 0: not (yet). */
+#ifndef KAMSYNC_CALL_H
+#define KAMSYNC_CALL_H
+
+#include <jansson.h>
+
+#include "engine.h"
+#include "hash.h"
+
+#define CALL_VARS_MAX 32    /* variables of a call */
+#define CALL_VALUE_MAX 1024 /* bytes of one's value */
+#define CALL_VAR "var."     /* in front of a variable's name, in the record */
+#define CALL_PAIRS_MAX (24 + CALL_VARS_MAX)
+
+#define CALL_NOBODY (-1) /* the node of a call that waits for its caller's next INVITE */
+
+enum call_place { CALL_IDLE, CALL_DIRTY, CALL_WRITING, CALL_HELD };
+
+struct call {
+    char *key, *call_id; /* owned, as are the texts */
+    char *caller, *callee, *from_tag, *to_tag;
+    char *tx;  /* name of the record of the INVITE transaction that it lives by; NULL: not this node's call */
+    char *inc; /* incarnation of the Kamailio that has its dialog, if any has */
+    int64_t node, trying, ringing, answered, ended, code;
+    const char *how, *by; /* how it ended and who did that; fixed texts */
+    int64_t joined;       /* when this node first had to do with it */
+    int64_t last;         /* when its INVITE was last replied to */
+    bool cancelled;       /* the caller sent a CANCEL */
+    bool refused;         /* the caller was challenged or redirected: he comes again, maybe to another node */
+    int tries;            /* how often another node had it when this one wanted to begin it */
+    json_t *vars;         /* CALL_VAR and name → value */
+
+    enum call_place place;                               /* which list it stands in */
+    bool own;                                            /* this node is the record's */
+    bool take;                                           /* and makes it so with its next write */
+    bool again;                                          /* it changed while it was being written */
+    bool finishing;                                      /* what is being written is its end */
+    uint64_t token;                                      /* of the write under way */
+    int64_t begun_ms, checked_ms, refreshed_ms, hold_ms; /* the engine's time */
+    struct call *prev, *next, *older, *newer;
+    UT_hash_handle hh; /* by call_id */
+};
+
+/* NULL when memory is short. */
+struct call *call_new(struct span call_id);
+void call_free(struct call *c);
+
+/* trying, ringing, answered or ended. */
+const char *call_state(const struct call *c);
+
+/* Sets a variable; an empty value removes it here. -EINVAL: no UTF-8 text, or too long; -ENOMEM, also: too many. */
+int call_set(struct call *c, const char *name, struct span value);
+
+/* The record's pairs, which point into the call and into this struct. */
+struct call_pairs {
+    struct pair list[CALL_PAIRS_MAX];
+    size_t count;
+    char texts[10][32], joined[32];
+};
+/* All that is known, for a node with this id; its end only if that is wanted. */
+void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end);
+
+/* The value of that name; an empty span when there is none. */
+struct span pairs_text(const struct pair *pairs, size_t count, const char *name);
+int64_t pairs_number(const struct pair *pairs, size_t count, const char *name);
+
+/* Fills a call from a record, vars included; 0 or -ENOMEM. */
+int call_read(struct call *c, const struct pair *pairs, size_t count);
+
+/* The record as people and scripts get it: numbers are numbers, variables stand in "vars". NULL when memory is short.
+ */
+json_t *pairs_json(const struct pair *pairs, size_t count);
+/* Only the variables, name → value; {} when there are none. */
+json_t *pairs_vars(const struct pair *pairs, size_t count);
+
+/* "X-Kamsync-Call: <base64 of the record> <base64 of its variables>", which a message for the script carries; takes
+ * both, the caller frees the text. NULL when memory is short. */
+char *call_header(json_t *call, json_t *vars);
+
+/* Whether those are the tags of this call, in either direction; from_first: the caller's stands first. Of a call whose
+ * second tag is not known one is enough. */
+bool call_tags_match(struct span from_tag, struct span to_tag, struct span first, struct span second, bool *from_first);
+
+#endif

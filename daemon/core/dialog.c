@@ -1,0 +1,238 @@
+/* Requests within a call (BYE, re-INVITE, INFO …) that a script asks about: is this call known, in which state, who
+ * has its dialog, with which variables?
+ *
+ *     request ▶ the call's record ▶ back into this Kamailio, with the answer in one more header
+ *                                 ▶ or, if the script wants that (ask=owner), to the node that has the dialog
+ *
+ * The wait is bounded: when the store says nothing in time the request comes back all the same. */
+#include "engine_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <utlist.h>
+
+#include "call.h"
+#include "handover.h"
+#include "key.h"
+
+#define QUESTIONS_MAX 2048
+#define ABSENT_MS 50 /* the INVITE may have been reported a moment ago only */
+#define AGAIN_MS 10
+
+struct question {
+    struct question *prev, *next;
+    uint64_t token;  /* of the lookup under way, 0: none */
+    bool owner;      /* the node that has the dialog should get it */
+    bool absent;     /* the store has said so */
+    struct span msg; /* owned, as are the texts */
+    char *src, *dst, *key, *call_id;
+    int64_t begun_ms, again_ms;
+};
+
+static void question_free(struct question *q)
+{
+    free((char *)q->msg.p);
+    free(q->src);
+    free(q->dst);
+    free(q->key);
+    free(q->call_id);
+    free(q);
+}
+
+static void finish(struct engine *e, struct question *q)
+{
+    DL_DELETE(e->questions, q);
+    e->question_count--;
+    question_free(q);
+}
+
+static struct question *question_new(const struct msg *m, const struct sip_id *id, int64_t now)
+{
+    struct question *q = calloc(1, sizeof(*q));
+
+    if (!q)
+        return NULL;
+    q->msg = (struct span){span_dup(m->msg), m->msg.n};
+    q->src = span_dup(span_of(m->src));
+    q->dst = span_dup(span_of(m->dst));
+    q->key = key_call(id->call_id);
+    q->call_id = span_dup(id->call_id);
+    q->owner = strcmp(m->ask, "owner") == 0;
+    q->begun_ms = q->again_ms = now;
+    if (q->msg.p && q->src && q->dst && q->key && q->call_id)
+        return q;
+    question_free(q);
+    return NULL;
+}
+
+/* ---- the answer ---- */
+
+/* Ages are in seconds: Kamailio 5.6 counts in 32 bits. */
+static char *header(const struct engine *e, const char *state, const struct pair *pairs, size_t count)
+{
+    int64_t at = e->io.wall(e->io.ctx), trying = pairs_number(pairs, count, "trying");
+    json_t *call = pairs_json(pairs, count);
+
+    json_object_del(call, "vars");
+    json_object_set_new(call, "state", json_string(state));
+    json_object_set_new(call, "age", json_integer(trying ? (at - trying) / 1000 : 0));
+    return call_header(call, pairs_vars(pairs, count));
+}
+
+static void give_back(struct engine *e, const struct question *q, const char *state, const struct pair *pairs,
+                      size_t count, int64_t now)
+{
+    struct handover h = {e->self.id, e->self.inc, "call", q->src, q->dst};
+    char *line = header(e, state, pairs, count), *text = NULL, *msg;
+    size_t len = 0;
+
+    msg = line ? sip_with_header(q->msg, line, &len) : NULL;
+    if (msg)
+        text = handover_make(&h, (struct span){msg, len}, e->conf.secret);
+    engine_send(e, e->self.sip, NULL, text, now);
+    free(line);
+    free(msg);
+    free(text);
+}
+
+static void answer(struct engine *e, struct question *q, const char *state, const struct pair *pairs, size_t count,
+                   int64_t now)
+{
+    char call_id[128];
+
+    engine_trace(e, span_of(q->call_id), "within a call from=%s: the call is %s, waited=%" PRId64 "ms", q->src, state,
+                 now - q->begun_ms);
+    engine_log(e, LOG_LEVEL_DEBUG, "request within a call: %s call-id=%s", state,
+               printable(call_id, sizeof(call_id), span_of(q->call_id)));
+    give_back(e, q, state, pairs, count, now);
+    finish(e, q);
+}
+
+/* Whether another node has the dialog, and can be reached. */
+static const struct node *owner_of(const struct engine *e, const struct pair *pairs, size_t count)
+{
+    const struct node *n = nodes_find(&e->nodes, (int)pairs_number(pairs, count, "node"));
+    struct span inc = pairs_text(pairs, count, "inc");
+
+    return n && node_is_alive(n, n->inc) && n->reached && span_eq(inc, span_of(n->inc)) ? n : NULL;
+}
+
+static void hand_over(struct engine *e, struct question *q, const struct node *to, int64_t now)
+{
+    struct handover h = {to->id, to->inc, "owner", q->src, q->dst};
+    char *text = handover_make(&h, q->msg, e->conf.secret);
+
+    e->count.dialogs_handed_over++;
+    engine_trace(e, span_of(q->call_id), "within a call from=%s: handed over to node %d, which has the dialog", q->src,
+                 to->id);
+    engine_send(e, to->sip, NULL, text, now);
+    free(text);
+    finish(e, q);
+}
+
+/* ---- the store ---- */
+
+static void ask(struct engine *e, struct question *q)
+{
+    q->token = ++e->last_token;
+    e->count.lookups++;
+    e->io.call_get(e->io.ctx, q->key, q->token);
+}
+
+static void on_call(struct engine *e, struct question *q, const struct pair *pairs, size_t count, int64_t now)
+{
+    const struct node *owner = q->owner ? owner_of(e, pairs, count) : NULL;
+    struct span state = pairs_text(pairs, count, "state");
+    char text[16];
+
+    if (owner) {
+        hand_over(e, q, owner, now);
+        return;
+    }
+    snprintf(text, sizeof(text), "%.*s", (int)(state.n < sizeof(text) ? state.n : 0), state.n ? state.p : "");
+    answer(e, q, *text ? text : "unknown", pairs, count, now);
+}
+
+bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
+                int64_t now)
+{
+    struct question *q;
+
+    DL_FOREACH(e->questions, q)
+    {
+        if (q->token == token)
+            break;
+    }
+    if (!q)
+        return false;
+    q->token = 0;
+    q->again_ms = now + AGAIN_MS;
+    q->absent = q->absent || status == GET_ABSENT;
+    if (status == GET_FOUND)
+        on_call(e, q, pairs, count, now);
+    return true;
+}
+
+void dialog_ask(struct engine *e, const struct msg *m, int64_t now)
+{
+    struct sip_id id;
+    struct question *q = NULL;
+    int rc = sip_read_id(&id, m->msg);
+
+    e->count.questions++;
+    if (rc == 0)
+        q = question_new(m, &id, now);
+    if (!q) {
+        e->count.frames_bad++;
+        engine_log(e, LOG_LEVEL_WARN, "request from %s cannot be looked up: %s", m->src,
+                   strerror(rc < 0 ? -rc : ENOMEM));
+        return;
+    }
+    DL_APPEND(e->questions, q);
+    e->question_count++;
+    if (e->question_count > QUESTIONS_MAX || !e->store_up)
+        answer(e, q, "unavailable", NULL, 0, now);
+    else
+        ask(e, q);
+}
+
+/* ---- time ---- */
+
+static int64_t give_up(const struct engine *e, const struct question *q)
+{
+    return q->begun_ms + (q->absent ? ABSENT_MS : e->conf.store_wait_ms);
+}
+
+void dialog_tick(struct engine *e, int64_t now)
+{
+    struct question *q, *next;
+
+    DL_FOREACH_SAFE(e->questions, q, next)
+    {
+        if (now >= give_up(e, q))
+            answer(e, q, q->absent ? "unknown" : "unavailable", NULL, 0, now);
+        else if (!q->token && e->store_up && now >= q->again_ms)
+            ask(e, q);
+    }
+}
+
+int64_t dialog_due(const struct engine *e)
+{
+    int64_t due = INT64_MAX;
+    const struct question *q;
+
+    DL_FOREACH(e->questions, q)
+    {
+        int64_t next = !q->token && e->store_up && q->again_ms < give_up(e, q) ? q->again_ms : give_up(e, q);
+
+        due = next < due ? next : due;
+    }
+    return due;
+}
+
+void dialog_clear(struct engine *e)
+{
+    while (e->questions)
+        finish(e, e->questions);
+}

@@ -1,0 +1,262 @@
+/* The end of a call, on whichever node its BYE is seen.
+ *
+ *     BYE ▶ waits for its final reply (a challenged BYE ends nothing) ▶ the call's record: are those its tags? ▶ end it
+ *
+ * Ending is one atomic step in the store, and the first one wins: so there is one entry in the archive, however often
+ * and on how many nodes a BYE is seen. The time is that of the request. */
+#include "engine_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <utlist.h>
+
+#include "call.h"
+#include "key.h"
+
+#define ENDINGS_MAX 65536
+#define REPLY_MS 3000   /* a BYE without any reply ends the call all the same */
+#define EARLY_MS 3000   /* the answer to the INVITE may be reported later than the BYE */
+#define ABSENT_MS 10000 /* the store may have forgotten the call, and its node is writing it again */
+#define AGAIN_MS 250
+
+struct ending {
+    struct ending *prev, *next;
+    UT_hash_handle hh; /* by call_id */
+    char *call_id, *key;
+    char *from_tag, *to_tag; /* of the BYE */
+    int64_t at;              /* of the BYE, ms since 1970 */
+    int64_t begun_ms, due_ms;
+    int64_t tried_ms; /* since when the store has been asked, 0: not yet */
+    uint64_t token;   /* of the question under way, 0: none */
+    bool proxy;       /* Kamailio's dialog module ended it, no BYE did */
+    const char *by;
+    int node;     /* whose the record is */
+    bool writing; /* the question is the end itself */
+};
+
+static void ending_free(struct ending *x)
+{
+    if (!x)
+        return;
+    free(x->call_id);
+    free(x->key);
+    free(x->from_tag);
+    free(x->to_tag);
+    free(x);
+}
+
+static void finish(struct engine *e, struct ending *x)
+{
+    DL_DELETE(e->endings, x);
+    HASH_DELETE(hh, e->endings_by_id, x); /* NOLINT(clang-analyzer-*): uthash */
+    ending_free(x);
+}
+
+static struct ending *ending_new(struct engine *e, const struct event *ev, int64_t now)
+{
+    struct ending *x = HASH_COUNT(e->endings_by_id) < ENDINGS_MAX ? calloc(1, sizeof(*x)) : NULL;
+
+    if (!x)
+        return NULL;
+    x->call_id = span_dup(ev->call_id);
+    x->key = key_call(ev->call_id);
+    x->from_tag = span_dup(ev->from_tag);
+    x->to_tag = span_dup(ev->to_tag);
+    x->at = calls_time(e, ev);
+    x->proxy = ev->by && strcmp(ev->by, "kamailio") == 0;
+    x->begun_ms = now;
+    if (x->call_id && x->key && x->from_tag && x->to_tag)
+        HASH_ADD_KEYPTR(hh, e->endings_by_id, x->call_id, ev->call_id.n, x); /* NOLINT(clang-analyzer-*): uthash */
+    if (x->hh.tbl)
+        return x;
+    ending_free(x);
+    return NULL;
+}
+
+static struct ending *add(struct engine *e, const struct event *ev, int64_t now)
+{
+    struct ending *x = ending_new(e, ev, now);
+
+    if (x)
+        DL_APPEND(e->endings, x);
+    else
+        e->count.byes_shed++;
+    return x;
+}
+
+void ending_bye(struct engine *e, const struct event *ev, int64_t now)
+{
+    bool challenged = ev->code == 401 || ev->code == 407;
+    struct ending *x;
+
+    e->count.events_bye++;
+    HASH_FIND(hh, e->endings_by_id, ev->call_id.p, ev->call_id.n, x);
+    if (x && challenged && !x->tried_ms)
+        finish(e, x);
+    if (challenged)
+        return;
+    if (!x && (x = add(e, ev, now)) != NULL)
+        x->due_ms = now + REPLY_MS;
+    if (x && ev->code && !x->tried_ms)
+        x->due_ms = now;
+}
+
+/* ---- the store ---- */
+
+static void ask(struct engine *e, struct ending *x)
+{
+    x->token = ++e->last_token;
+    x->writing = false;
+    e->io.call_get(e->io.ctx, x->key, x->token);
+}
+
+static void write_end(struct engine *e, struct ending *x, int64_t now)
+{
+    struct call end = {.ended = x->at, .how = "completed", .by = x->by, .joined = x->at};
+    struct call_write w = {.key = x->key, .node = e->self.id, .ttl_ms = e->conf.ended_ttl_ms};
+    struct call_pairs p;
+
+    call_pairs(&p, &end, e->self.id, true);
+    w.pairs = p.list;
+    w.count = p.count;
+    /* or was its answer never reported? */
+    w.mode = now - x->tried_ms < EARLY_MS ? CALL_END_ANSWERED : CALL_END;
+    x->token = ++e->last_token;
+    x->writing = true;
+    e->io.call_write(e->io.ctx, &w, x->token);
+}
+
+static void later(struct ending *x, int64_t now)
+{
+    x->token = 0;
+    x->due_ms = now + AGAIN_MS;
+}
+
+/* The store is away, or has just come back: no time has been lost by that. */
+static void failed(struct ending *x, int64_t now)
+{
+    x->tried_ms = now;
+    later(x, now);
+}
+
+static struct ending *find_token(const struct engine *e, uint64_t token)
+{
+    struct ending *x;
+
+    DL_FOREACH(e->endings, x)
+    {
+        if (x->token == token)
+            return x;
+    }
+    return NULL;
+}
+
+/* Nobody knows that call: not this cluster's, or not any more. */
+static void unknown(struct engine *e, struct ending *x, int64_t now)
+{
+    if (now - x->tried_ms < ABSENT_MS) {
+        later(x, now);
+        return;
+    }
+    e->count.byes_unknown++;
+    finish(e, x);
+}
+
+static void on_call(struct engine *e, struct ending *x, const struct pair *pairs, size_t count, int64_t now)
+{
+    bool by_caller;
+
+    if (pairs_number(pairs, count, "ended")) {
+        e->count.byes_late++;
+        finish(e, x);
+    } else if (!call_tags_match(pairs_text(pairs, count, "from_tag"), pairs_text(pairs, count, "to_tag"),
+                                span_of(x->from_tag), span_of(x->to_tag), &by_caller)) {
+        e->count.byes_foreign++;
+        finish(e, x);
+    } else {
+        x->by = x->proxy ? "kamailio" : by_caller ? "caller" : "callee";
+        x->node = (int)pairs_number(pairs, count, "node");
+        write_end(e, x, now);
+    }
+}
+
+bool ending_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
+                int64_t now)
+{
+    struct ending *x = find_token(e, token);
+
+    if (!x || x->writing)
+        return false;
+    if (status == GET_FOUND)
+        on_call(e, x, pairs, count, now);
+    else if (status == GET_ABSENT)
+        unknown(e, x, now);
+    else
+        failed(x, now);
+    return true;
+}
+
+bool ending_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
+{
+    struct ending *x = find_token(e, token);
+
+    if (!x || !x->writing)
+        return false;
+    if (result == CALL_WRITTEN || result == CALL_OTHER) {
+        e->count.calls_ended++;
+        calls_over(e, span_of(x->call_id));
+        told_over(e, x->node, x->call_id);
+        finish(e, x);
+    } else if (result == CALL_OVER) {
+        e->count.byes_late++;
+        finish(e, x);
+    } else if (result == CALL_ABSENT) {
+        unknown(e, x, now);
+    } else if (result == CALL_EARLY) {
+        later(x, now);
+    } else {
+        failed(x, now);
+    }
+    return true;
+}
+
+/* ---- time ---- */
+
+static bool is_due(const struct engine *e, const struct ending *x, int64_t now)
+{
+    return !x->token && e->store_up && now >= x->due_ms;
+}
+
+void ending_tick(struct engine *e, int64_t now)
+{
+    struct ending *x, *next;
+
+    DL_FOREACH_SAFE(e->endings, x, next)
+    {
+        if (!is_due(e, x, now))
+            continue;
+        if (!x->tried_ms)
+            x->tried_ms = now;
+        ask(e, x);
+    }
+}
+
+int64_t ending_due(const struct engine *e)
+{
+    int64_t due = INT64_MAX;
+    const struct ending *x;
+
+    DL_FOREACH(e->endings, x)
+    {
+        if (!x->token && e->store_up && x->due_ms < due)
+            due = x->due_ms;
+    }
+    return due;
+}
+
+void ending_clear(struct engine *e)
+{
+    while (e->endings)
+        finish(e, e->endings);
+}

@@ -1,0 +1,106 @@
+/* Calls whose node is gone for good become the survivors', each its share; and a kamsyncd that has just been started
+ * learns its own calls back. Their names come from the same search as those of the transactions (search.c). */
+#include "engine_impl.h"
+
+#include <utlist.h>
+
+#include "call.h"
+
+#define READING_MAX 64
+
+struct heir {
+    struct heir *prev, *next;
+    char *key;
+    uint64_t token; /* 0: waits */
+    bool share;     /* of this node; else read only for this node's own */
+};
+
+static void finish(struct engine *e, struct heir *h)
+{
+    DL_DELETE(e->heirs, h);
+    e->heir_count--;
+    e->heirs_reading -= h->token != 0;
+    free(h->key);
+    free(h);
+}
+
+void inherit_wait(struct engine *e, const char *key, bool share)
+{
+    struct heir *h = calloc(1, sizeof(*h));
+
+    if (h)
+        h->key = span_dup(span_of(key));
+    if (!h || !h->key) {
+        free(h);
+        return;
+    }
+    h->share = share;
+    DL_APPEND(e->heirs, h);
+    e->heir_count++;
+}
+
+/* Whether the kamsyncd that wrote the call is gone; a Kamailio that was only restarted leaves its calls where they are.
+ */
+static bool is_gone(const struct engine *e, int node)
+{
+    const struct node *n = nodes_find(&e->nodes, node);
+
+    return node != e->self.id && (n ? n->lost : e->nodes_ripe);
+}
+
+static void consider(struct engine *e, const struct heir *h, const struct pair *pairs, size_t count, int64_t now)
+{
+    int node = (int)pairs_number(pairs, count, "node");
+    struct span call_id = pairs_text(pairs, count, "call_id");
+    bool gone = h->share && node > 0 && is_gone(e, node);
+
+    if (pairs_number(pairs, count, "ended") || !call_id.n || (node != e->self.id && !gone))
+        return;
+    if (calls_read(e, call_id, pairs, count, gone, now) && gone)
+        e->count.calls_inherited++;
+}
+
+bool inherit_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
+                 int64_t now)
+{
+    struct heir *h;
+
+    DL_FOREACH(e->heirs, h)
+    {
+        if (!h->token)
+            return false;
+        if (h->token == token)
+            break;
+    }
+    if (!h)
+        return false;
+    if (status == GET_FOUND)
+        consider(e, h, pairs, count, now);
+    finish(e, h);
+    return true;
+}
+
+/* Those being read stand in front. */
+void inherit_run(struct engine *e)
+{
+    struct heir *h, *next;
+
+    DL_FOREACH_SAFE(e->heirs, h, next)
+    {
+        if (e->heirs_reading >= READING_MAX)
+            return;
+        if (h->token)
+            continue;
+        DL_DELETE(e->heirs, h);
+        DL_PREPEND(e->heirs, h);
+        h->token = ++e->last_token;
+        e->heirs_reading++;
+        e->io.call_get(e->io.ctx, h->key, h->token); /* may answer, and so end it, before it returns */
+    }
+}
+
+void inherit_clear(struct engine *e)
+{
+    while (e->heirs)
+        finish(e, e->heirs);
+}

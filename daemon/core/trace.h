@@ -1,0 +1,29 @@
+/* What was decided about the strays of each call, and why: the last TRACE_MAX decisions, for kamsyncctl trace. */
+#ifndef KAMSYNC_TRACE_H
+#define KAMSYNC_TRACE_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "span.h"
+
+#define TRACE_MAX 4096
+
+struct trace_line {
+    char *call_id; /* owned; NULL: empty */
+    int64_t at;    /* ms since 1970 */
+    char text[192];
+};
+
+struct trace {
+    struct trace_line lines[TRACE_MAX];
+    size_t next;
+};
+
+/* Keeps a line; the oldest one goes. Without memory nothing is kept. */
+void trace_add(struct trace *t, struct span call_id, int64_t at, const char *text);
+/* Adds what is known of that call to an array, oldest first. */
+void trace_list(const struct trace *t, struct span call_id, int node, json_t *out);
+void trace_clear(struct trace *t);
+
+#endif

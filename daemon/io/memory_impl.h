@@ -1,0 +1,30 @@
+/* What memory.c and memory_calls.c share. */
+#ifndef KAMSYNC_MEMORY_IMPL_H
+#define KAMSYNC_MEMORY_IMPL_H
+
+#include "hash.h"
+#include "store.h"
+
+struct memory {
+    struct store store;
+    uv_loop_t *loop;
+    uv_timer_t sweep;
+    struct entry *entries;
+    bool up;
+    /* memory_calls.c */
+    struct call *calls;
+    struct cdr *archive; /* oldest first */
+    int64_t cdr_max, cdr_count;
+    uint64_t last_id[2]; /* of the newest entry: the next one has a greater one, whatever the clock says */
+};
+
+void memory_call_write(struct store *s, const struct call_write *w, uint64_t token);
+void memory_call_get(struct store *s, const char *key, uint64_t token);
+void memory_archive(struct store *s, const char *after, int count, uint64_t token);
+void memory_tell(struct store *s, int node, const char *text);
+
+void memory_calls_scan(struct memory *m);
+void memory_calls_sweep(struct memory *m);
+void memory_calls_clear(struct memory *m);
+
+#endif

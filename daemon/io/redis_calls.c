@@ -1,0 +1,374 @@
+/* Calls in Redis: a hash each, which a script writes in one atomic step; the archive, a stream; and what nodes tell
+ * each other, by pub/sub.
+ *
+ * Writes to one call that wait for their answers at the same time are done in the order of their sending, except when
+ * an administrator flushes the scripts between them. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "redis_impl.h"
+
+/* ---- writing ---- */
+
+/* KEYS: the call, the archive. ARGV: what to do, the writing node, life of the record in ms, how many entries the
+ * archive keeps (0: all), then names and values. The archive comes first: should it be refused, nothing is written. */
+static const char script[] = "local mode, node, ttl, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4]\n"
+                             "local ends = mode == 'end' or mode == 'end-answered'\n"
+                             "local is, names, new = {}, {}, {}\n"
+                             "local function set(name, value)\n"
+                             "  if is[name] == nil then names[#names + 1] = name end\n"
+                             "  is[name] = value\n"
+                             "end\n"
+                             "local function add(name, value)\n"
+                             "  set(name, value)\n"
+                             "  new[#new + 1] = name\n"
+                             "  new[#new + 1] = value\n"
+                             "end\n"
+                             "local function ms(text)\n"
+                             "  return text and #text < 16 and text:match('^%d+$') and tonumber(text)\n"
+                             "end\n"
+                             "local function took(name, from, to)\n"
+                             "  if from and to then add(name, string.format('%.0f', math.max(0, to - from))) end\n"
+                             "end\n"
+                             "local function others()\n"
+                             "  return is.node and is.node ~= '-1' and is.node ~= node\n"
+                             "end\n"
+                             "local all = redis.call('HGETALL', KEYS[1])\n"
+                             "for i = 1, #all, 2 do set(all[i], all[i + 1]) end\n"
+                             "if is.ended then return 'over' end\n"
+                             "if ends and #all == 0 then return 'absent' end\n"
+                             "if mode == 'end-answered' and not is.answered then return 'early' end\n"
+                             "if mode == 'begin' and others() then return 'other' end\n"
+                             "for i = 5, #ARGV - 1, 2 do add(ARGV[i], ARGV[i + 1]) end\n"
+                             "if ends then\n"
+                             "  took('duration_ms', ms(is.answered), ms(is.ended))\n"
+                             "  took('pdd_ms', ms(is.trying), ms(is.ringing or is.answered))\n"
+                             "  local entry = {}\n"
+                             "  for _, name in ipairs(names) do\n"
+                             "    entry[#entry + 1] = name\n"
+                             "    entry[#entry + 1] = is[name]\n"
+                             "  end\n"
+                             "  if keep == '0' then redis.call('XADD', KEYS[2], '*', unpack(entry))\n"
+                             "  else redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', unpack(entry)) end\n"
+                             "end\n"
+                             "if #new > 0 then redis.call('HSET', KEYS[1], unpack(new)) end\n"
+                             "redis.call('PEXPIRE', KEYS[1], ttl)\n"
+                             "if others() then return 'other' end\n"
+                             "return 'written'\n";
+
+static const char *const modes[] = {[CALL_ADD] = "add",
+                                    [CALL_BEGIN] = "begin",
+                                    [CALL_TAKE] = "take",
+                                    [CALL_END] = "end",
+                                    [CALL_END_ANSWERED] = "end-answered"};
+
+static const char *const results[] = {[CALL_WRITTEN] = "written",
+                                      [CALL_OTHER] = "other",
+                                      [CALL_OVER] = "over",
+                                      [CALL_ABSENT] = "absent",
+                                      [CALL_EARLY] = "early"};
+
+enum { ARG_VERB, ARG_SCRIPT, ARG_KEYS, ARG_CALL, ARG_CDR, ARG_MODE, ARG_NODE, ARG_TTL, ARG_KEEP, ARG_PAIRS };
+
+/* A write that waits for its answer, with all that is needed to ask again. The words and their bytes stand behind it in
+ * the same block. */
+struct job {
+    uint64_t token;
+    bool whole; /* sent with the whole script, not with its name */
+    size_t count;
+    const char **words;
+    size_t *lens;
+    char *end;
+};
+
+static void set_word(struct job *j, size_t i, struct span s)
+{
+    j->words[i] = s.p;
+    j->lens[i] = s.n;
+}
+
+static void copy_word(struct job *j, size_t i, struct span s)
+{
+    if (s.n)
+        memcpy(j->end, s.p, s.n);
+    set_word(j, i, (struct span){j->end, s.n});
+    j->end += s.n;
+}
+
+static void copy_number(struct job *j, size_t i, int64_t number)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%lld", (long long)number);
+    copy_word(j, i, span_of(text));
+}
+
+static struct job *job_alloc(const struct call_write *w)
+{
+    size_t count = ARG_PAIRS + 2 * w->count, bytes = strlen(w->key) + (ARG_PAIRS - ARG_NODE) * 24;
+    struct job *j;
+
+    for (size_t i = 0; i < w->count; i++)
+        bytes += w->pairs[i].name.n + w->pairs[i].value.n;
+    j = malloc(sizeof(*j) + count * (sizeof(*j->words) + sizeof(*j->lens)) + bytes);
+    if (!j)
+        return NULL;
+    j->count = count;
+    j->words = (const char **)(j + 1);
+    j->lens = (size_t *)(j->words + count);
+    j->end = (char *)(j->lens + count);
+    return j;
+}
+
+static struct job *job_new(const struct redis *s, const struct call_write *w, uint64_t token)
+{
+    struct job *j = job_alloc(w);
+
+    if (!j)
+        return NULL;
+    j->token = token;
+    j->whole = !*s->script;
+    set_word(j, ARG_KEYS, span_of("2"));
+    copy_word(j, ARG_CALL, span_of(w->key));
+    set_word(j, ARG_CDR, span_of(KEY_CDR));
+    set_word(j, ARG_MODE, span_of(modes[w->mode]));
+    copy_number(j, ARG_NODE, w->node);
+    copy_number(j, ARG_TTL, w->ttl_ms);
+    copy_number(j, ARG_KEEP, s->conf.cdr_max);
+    for (size_t i = 0; i < w->count; i++) {
+        copy_word(j, ARG_PAIRS + 2 * i, w->pairs[i].name);
+        copy_word(j, ARG_PAIRS + 2 * i + 1, w->pairs[i].value);
+    }
+    return j;
+}
+
+static void on_written(redisAsyncContext *ac, void *reply, void *data);
+
+static bool send_job(struct redis *s, struct job *j)
+{
+    set_word(j, ARG_VERB, span_of(j->whole ? "EVAL" : "EVALSHA"));
+    set_word(j, ARG_SCRIPT, span_of(j->whole ? script : s->script));
+    if (!s->commands.is_ready ||
+        redisAsyncCommandArgv(s->commands.ac, on_written, j, (int)j->count, j->words, j->lens) != REDIS_OK)
+        return false;
+    redis_conn_sent(&s->commands);
+    return true;
+}
+
+static enum call_result result_of(const redisReply *r)
+{
+    for (size_t i = 0; r && r->type == REDIS_REPLY_STRING && i < sizeof(results) / sizeof(results[0]); i++)
+        if (strcmp(r->str, results[i]) == 0)
+            return (enum call_result)i;
+    return CALL_FAILED;
+}
+
+/* NOSCRIPT: somebody flushed the scripts. EVAL brings it back for all that come later. */
+static void on_written(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = redis_of(ac);
+    redisReply *r = reply;
+    struct job *j = data;
+    uint64_t token = j->token;
+
+    redis_conn_answered(&s->commands);
+    if (r && r->type == REDIS_REPLY_ERROR && !j->whole && strncmp(r->str, "NOSCRIPT", 8) == 0) {
+        j->whole = true;
+        if (send_job(s, j))
+            return;
+    }
+    redis_complain(s, r);
+    free(j);
+    s->store.on.call_written(s->store.on.ctx, token, result_of(r));
+}
+
+void redis_call_write(struct store *store, const struct call_write *w, uint64_t token)
+{
+    struct redis *s = (struct redis *)store;
+    struct job *j = s->commands.is_ready ? job_new(s, w, token) : NULL;
+
+    if (j && send_job(s, j))
+        return;
+    free(j);
+    store->on.call_written(store->on.ctx, token, CALL_FAILED);
+}
+
+/* A Redis that does not name it, for want of a right, gets the whole script each time. */
+static void on_loaded(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = redis_of(ac);
+    redisReply *r = reply;
+
+    redis_on_done(ac, reply, data);
+    if (r && r->type == REDIS_REPLY_STRING)
+        snprintf(s->script, sizeof(s->script), "%s", r->str);
+}
+
+void redis_load_script(struct redis *s)
+{
+    *s->script = '\0';
+    if (redisAsyncCommand(s->commands.ac, on_loaded, NULL, "SCRIPT LOAD %s", script) == REDIS_OK)
+        redis_conn_sent(&s->commands);
+}
+
+/* ---- reading ---- */
+
+/* What a reply of name, value, name, value… holds; false when it is none, or memory is short. The caller frees it. */
+static bool read_pairs(const redisReply *r, struct pair **pairs, size_t *count)
+{
+    *pairs = NULL;
+    if (!r || r->type != REDIS_REPLY_ARRAY || r->elements % 2)
+        return false;
+    for (size_t i = 0; i < r->elements; i++)
+        if (r->element[i]->type != REDIS_REPLY_STRING)
+            return false;
+    *count = r->elements / 2;
+    *pairs = calloc(*count ? *count : 1, sizeof(**pairs));
+    for (size_t i = 0; *pairs && i < *count; i++) {
+        const redisReply *name = r->element[2 * i], *value = r->element[2 * i + 1];
+
+        (*pairs)[i] = (struct pair){{name->str, (size_t)name->len}, {value->str, (size_t)value->len}};
+    }
+    return *pairs;
+}
+
+static void on_call(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = redis_of(ac);
+    struct pair *pairs;
+    size_t count = 0;
+    enum get_status status = GET_FAILED;
+
+    redis_conn_answered(&s->commands);
+    redis_complain(s, reply);
+    if (read_pairs(reply, &pairs, &count))
+        status = count ? GET_FOUND : GET_ABSENT;
+    s->store.on.call_got(s->store.on.ctx, (uintptr_t)data, status, pairs, count);
+    free(pairs);
+}
+
+void redis_call_get(struct store *store, const char *key, uint64_t token)
+{
+    struct redis *s = (struct redis *)store;
+
+    if (!s->commands.is_ready ||
+        redisAsyncCommand(s->commands.ac, on_call, (void *)(uintptr_t)token, "HGETALL %s", key) != REDIS_OK)
+        store->on.call_got(store->on.ctx, token, GET_FAILED, NULL, 0);
+    else
+        redis_conn_sent(&s->commands);
+}
+
+/* ---- the archive ---- */
+
+static bool deliver(struct redis *s, uint64_t token, const redisReply *entry)
+{
+    struct pair *pairs;
+    size_t count;
+
+    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2 || entry->element[0]->type != REDIS_REPLY_STRING ||
+        !read_pairs(entry->element[1], &pairs, &count))
+        return false;
+    s->store.on.archived(s->store.on.ctx, token, entry->element[0]->str, pairs, count, true);
+    free(pairs);
+    return true;
+}
+
+static void on_entries(redisAsyncContext *ac, const redisReply *r, uint64_t token, bool newest_first)
+{
+    struct redis *s = redis_of(ac);
+    bool ok = r && r->type == REDIS_REPLY_ARRAY;
+
+    redis_conn_answered(&s->commands);
+    redis_complain(s, r);
+    for (size_t i = 0; ok && i < r->elements; i++)
+        ok = deliver(s, token, r->element[newest_first ? r->elements - 1 - i : i]);
+    s->store.on.archived(s->store.on.ctx, token, NULL, NULL, 0, ok);
+}
+
+static void on_newest(redisAsyncContext *ac, void *reply, void *data)
+{
+    on_entries(ac, reply, (uintptr_t)data, true);
+}
+
+static void on_following(redisAsyncContext *ac, void *reply, void *data)
+{
+    on_entries(ac, reply, (uintptr_t)data, false);
+}
+
+static bool ask_archive(struct redis *s, const char *after, int count, uint64_t token)
+{
+    void *data = (void *)(uintptr_t)token;
+    uint64_t id[2];
+
+    if (!s->commands.is_ready || count < 1 || (after && store_cdr_id(after, id) < 0))
+        return false;
+    if (after)
+        return redisAsyncCommand(s->commands.ac, on_following, data, "XRANGE " KEY_CDR " (%s + COUNT %d", after,
+                                 count) == REDIS_OK;
+    return redisAsyncCommand(s->commands.ac, on_newest, data, "XREVRANGE " KEY_CDR " + - COUNT %d", count) == REDIS_OK;
+}
+
+void redis_archive(struct store *store, const char *after, int count, uint64_t token)
+{
+    struct redis *s = (struct redis *)store;
+
+    if (ask_archive(s, after, count, token))
+        redis_conn_sent(&s->commands);
+    else
+        store->on.archived(store->on.ctx, token, NULL, NULL, 0, false);
+}
+
+/* ---- what nodes tell each other ---- */
+
+void redis_tell(struct store *store, int node, const char *text)
+{
+    struct redis *s = (struct redis *)store;
+    char channel[40] = KEY_TO_PREFIX "all";
+
+    if (node)
+        snprintf(channel, sizeof(channel), KEY_TO_PREFIX "%d", node);
+    if (s->commands.is_ready &&
+        redisAsyncCommand(s->commands.ac, redis_on_done, NULL, "PUBLISH %s %s", channel, text) == REDIS_OK)
+        redis_conn_sent(&s->commands);
+}
+
+/* A node whose id has changed stays subscribed to the channel of the old one until the next connection. */
+static bool is_for_us(const struct redis *s, const redisReply *channel)
+{
+    char own[40];
+
+    snprintf(own, sizeof(own), KEY_TO_PREFIX "%d", s->id);
+    return channel->type == REDIS_REPLY_STRING &&
+           (strcmp(channel->str, KEY_TO_PREFIX "all") == 0 || strcmp(channel->str, own) == 0);
+}
+
+static void on_told(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = redis_of(ac);
+    redisReply *r = reply;
+
+    (void)data;
+    if (r && r->type == REDIS_REPLY_ARRAY && r->elements == 3 && r->element[2]->type == REDIS_REPLY_STRING &&
+        is_for_us(s, r->element[1]))
+        s->store.on.told(s->store.on.ctx, (struct span){r->element[2]->str, (size_t)r->element[2]->len});
+}
+
+static void subscribe_own(struct redis *s)
+{
+    if (s->id && s->listener.is_ready)
+        redisAsyncCommand(s->listener.ac, on_told, NULL, "SUBSCRIBE " KEY_TO_PREFIX "%d", s->id);
+}
+
+void redis_listen(struct redis *s)
+{
+    redisAsyncCommand(s->listener.ac, on_told, NULL, "SUBSCRIBE " KEY_TO_PREFIX "all");
+    subscribe_own(s);
+}
+
+void redis_hear(struct redis *s, int id)
+{
+    if (id == s->id)
+        return;
+    s->id = id;
+    subscribe_own(s);
+}

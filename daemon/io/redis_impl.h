@@ -1,0 +1,48 @@
+/* What redis.c and redis_calls.c share. */
+#ifndef KAMSYNC_REDIS_IMPL_H
+#define KAMSYNC_REDIS_IMPL_H
+
+#include "key.h"
+#include "redis_conn.h"
+
+struct redis {
+    struct store store;
+    struct redis_conf conf;
+    struct redis_conn commands, listener;
+    bool reading_nodes; /* one reading at a time */
+    size_t nodes_left;  /* answers that this reading waits for */
+    bool nodes_ok;
+    bool complained; /* about what this connection's Redis refuses */
+    int closed;
+    /* redis_calls.c */
+    char script[41]; /* what Redis calls the script of call_write; "" until it has said so, on each connection */
+    int id;          /* this node's; 0: not known yet */
+};
+
+static inline struct redis *redis_of(const redisAsyncContext *ac)
+{
+    return ((struct redis_conn *)ac->data)->data;
+}
+
+static inline bool redis_is_error(const redisReply *r)
+{
+    return !r || r->type == REDIS_REPLY_ERROR;
+}
+
+/* Says once per connection what Redis refuses: a full memory, a read-only replica, a missing right. */
+void redis_complain(struct redis *s, const redisReply *r);
+/* For commands whose answer matters to nobody else. */
+void redis_on_done(redisAsyncContext *ac, void *reply, void *data);
+
+void redis_call_write(struct store *store, const struct call_write *w, uint64_t token);
+void redis_call_get(struct store *store, const char *key, uint64_t token);
+void redis_archive(struct store *store, const char *after, int count, uint64_t token);
+void redis_tell(struct store *store, int node, const char *text);
+
+/* To be called when the connection for commands is ready, before anything else is sent on it. */
+void redis_load_script(struct redis *s);
+/* Listens to what is told to this node: when the listener is ready, and when the node's id is known or another one. */
+void redis_listen(struct redis *s);
+void redis_hear(struct redis *s, int id);
+
+#endif

@@ -1,0 +1,222 @@
+/* Calls in the store of the cluster, and what nodes tell each other. */
+#include "cluster_impl.h"
+#include "pairs.h"
+
+#define EPOCH 1800000000000 /* ms since 1970 at time 0 */
+
+/* ---- what a write does ---- */
+
+static bool is_other(json_t *record, int node)
+{
+    const char *owner = json_string_value(json_object_get(record, "node"));
+
+    return owner && strcmp(owner, scratch("%d", node)) != 0;
+}
+
+static bool ends(enum call_mode mode)
+{
+    return mode == CALL_END || mode == CALL_END_ANSWERED;
+}
+
+/* Why nothing is written, or CALL_WRITTEN. */
+static enum call_result refusal(json_t *record, enum call_mode mode, int node)
+{
+    if (json_object_get(record, "ended"))
+        return CALL_OVER;
+    if (ends(mode) && json_object_size(record) == 0)
+        return CALL_ABSENT;
+    if (mode == CALL_END_ANSWERED && !json_object_get(record, "answered"))
+        return CALL_EARLY;
+    return mode == CALL_BEGIN && is_other(record, node) ? CALL_OTHER : CALL_WRITTEN;
+}
+
+static void set_duration(json_t *record, const char *name, const char *from, const char *to)
+{
+    const char *a = json_string_value(json_object_get(record, from)),
+               *b = json_string_value(json_object_get(record, to));
+    long long begin, end;
+
+    if (!a || !b || !*a || !*b || strspn(a, "0123456789") != strlen(a) || strspn(b, "0123456789") != strlen(b) ||
+        strlen(a) > 15 || strlen(b) > 15)
+        return;
+    begin = atoll(a);
+    end = atoll(b);
+    json_object_set_new(record, name, json_string(scratch("%lld", end > begin ? end - begin : 0)));
+}
+
+enum call_result model_write(json_t **record, json_t *archive, enum call_mode mode, int node, json_t *pairs)
+{
+    enum call_result result = refusal(*record, mode, node);
+
+    if (result != CALL_WRITTEN)
+        return result;
+    if (!*record)
+        *record = json_object();
+    json_object_update(*record, pairs);
+    if (ends(mode)) {
+        bool rang = json_object_get(*record, "ringing");
+
+        set_duration(*record, "duration_ms", "answered", "ended");
+        set_duration(*record, "pdd_ms", "trying", rang ? "ringing" : "answered");
+        json_array_append_new(archive,
+                              json_pack("[s,o]", scratch("%lld-0", EPOCH + (long long)json_array_size(archive)),
+                                        json_deep_copy(*record)));
+    }
+    return is_other(*record, node) ? CALL_OTHER : CALL_WRITTEN;
+}
+
+static long long ms_of_id(const char *id)
+{
+    long long ms = 0;
+    int n = 0, rest = 0;
+
+    return id && sscanf(id, "%lld-%d%n", &ms, &rest, &n) == 2 && !id[n] ? ms : -1;
+}
+
+json_t *model_archive(json_t *archive, const char *after, int count)
+{
+    size_t n = json_array_size(archive), i = n > (size_t)count ? n - (size_t)count : 0;
+    json_t *list = json_array();
+
+    if (after && ms_of_id(after) < 0) {
+        json_decref(list);
+        return NULL;
+    }
+    if (after)
+        for (i = 0;
+             i < n && ms_of_id(json_string_value(json_array_get(json_array_get(archive, i), 0))) <= ms_of_id(after);)
+            i++;
+    for (; i < n && count > 0; i++, count--)
+        json_array_append(list, json_array_get(archive, i));
+    return list;
+}
+
+/* ---- tasks ---- */
+
+static void apply_write(struct cluster *c, struct task *t)
+{
+    struct entry *x = entry_find(c, t->key);
+    json_t *record = x ? json_incref(x->fields) : NULL;
+    enum call_result result = model_write(&record, c->archive, t->mode, t->node, t->json);
+    bool written = result == CALL_WRITTEN || (result == CALL_OTHER && t->mode != CALL_BEGIN);
+
+    if (written)
+        entry_add(c, t->key, NULL, t->ttl_ms)->fields = json_incref(record);
+    json_decref(record);
+    if (c->site[t->site].connected)
+        store_answer_to(c, t)->status = result;
+}
+
+static void tell_all(struct cluster *c, const struct task *t)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->site[i].connected && (t->node == 0 || t->node == c->site[i].id))
+            task_add(&c->site[i], TOLD, NULL, NULL, t->value)->epoch = c->site[i].store_epoch;
+}
+
+void store_apply_call(struct cluster *c, struct task *t)
+{
+    struct entry *x = t->key ? entry_find(c, t->key) : NULL;
+    struct task *a;
+
+    if (t->kind == APPLY_CALL) {
+        apply_write(c, t);
+    } else if (t->kind == APPLY_TELL) {
+        tell_all(c, t);
+    } else if (t->kind == APPLY_CALL_GET) {
+        a = store_answer_to(c, t);
+        a->status = x && x->fields ? GET_FOUND : GET_ABSENT;
+        a->json = x ? json_deep_copy(x->fields) : NULL;
+    } else {
+        a = store_answer_to(c, t);
+        a->json = model_archive(c->archive, t->value, t->node);
+        a->status = a->json != NULL;
+    }
+}
+
+static void answer_archive(struct site *s, const struct task *t, bool ok)
+{
+    json_t *each;
+    size_t i, count;
+
+    if (ok)
+        json_array_foreach(t->json, i, each)
+        {
+            struct pair *pairs = pairs_of_json(json_array_get(each, 1), &count);
+
+            engine_archived(s->e, t->token, json_string_value(json_array_get(each, 0)), pairs, count, true, s->c->now);
+            free(pairs);
+        }
+    engine_archived(s->e, t->token, NULL, NULL, 0, ok, s->c->now);
+}
+
+void store_answer_call(struct site *s, enum kind of, const struct task *t, bool failed)
+{
+    size_t count;
+
+    if (of == APPLY_CALL) {
+        engine_call_written(s->e, t->token, failed ? CALL_FAILED : (enum call_result)t->status, s->c->now);
+    } else if (of == APPLY_CALL_GET) {
+        struct pair *pairs = pairs_of_json(failed ? NULL : t->json, &count);
+
+        engine_call_got(s->e, t->token, failed ? GET_FAILED : (enum get_status)t->status, pairs, count, s->c->now);
+        free(pairs);
+    } else if (of == APPLY_ARCHIVE) {
+        answer_archive(s, t, !failed && t->status);
+    }
+}
+
+/* ---- what the engine asks for ---- */
+
+static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
+{
+    struct task *t = store_ask(ctx, APPLY_CALL, w->key, NULL, w->ttl_ms, token);
+
+    if (!t)
+        return;
+    t->mode = w->mode;
+    t->node = w->node;
+    t->json = json_of_pairs(w->pairs, w->count);
+}
+
+static void io_call_get(void *ctx, const char *key, uint64_t token)
+{
+    store_ask(ctx, APPLY_CALL_GET, key, NULL, 0, token);
+}
+
+static void io_archive(void *ctx, const char *after, int count, uint64_t token)
+{
+    struct task *t = store_ask(ctx, APPLY_ARCHIVE, NULL, after, 0, token);
+
+    if (t)
+        t->node = count;
+}
+
+static void io_tell(void *ctx, int node, const char *text)
+{
+    struct task *t = store_ask(ctx, APPLY_TELL, NULL, text, 0, 0);
+
+    if (t)
+        t->node = node;
+}
+
+static int64_t io_wall(void *ctx)
+{
+    return EPOCH + ((struct site *)ctx)->c->now;
+}
+
+void store_calls_io(struct engine_io *io)
+{
+    io->call_write = io_call_write;
+    io->call_get = io_call_get;
+    io->archive = io_archive;
+    io->tell = io_tell;
+    io->wall = io_wall;
+}
+
+json_t *cluster_call_record(const struct cluster *c, const char *key)
+{
+    struct entry *x = entry_find(c, key);
+
+    return x ? json_deep_copy(x->fields) : NULL;
+}

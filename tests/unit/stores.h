@@ -1,0 +1,56 @@
+/* Real stores in a real loop: Redis, with a redis-server of the test's own, or memory. */
+#ifndef KAMSYNC_TEST_STORES_H
+#define KAMSYNC_TEST_STORES_H
+
+#include <sys/types.h>
+
+#include "helper.h"
+#include "io/store.h"
+
+#define TOKENS 1000
+
+struct redis_server {
+    pid_t pid;
+    int port;
+};
+
+/* One user of a store, and all that it was told. */
+struct client {
+    struct store *store;
+    uv_loop_t *loop;
+    bool up;
+    unsigned answers[TOKENS]; /* how often each token was answered to its end */
+    int results[TOKENS];      /* of a write, or the status of a reading */
+    json_t *record;           /* last reading of a call: its fields, NULL for none */
+    json_t *archive;          /* last reading of the archive: [id, fields] each */
+    json_t *told;             /* texts, in order */
+    json_t *keys;             /* of a scan */
+    bool scanned;
+    char *logs;
+    uint64_t token; /* of the last question */
+};
+
+/* Ends with the test's process, should that fail. */
+struct redis_server redis_server_start(void);
+void redis_server_stop(struct redis_server *r);
+/* One command of another client, in words without blanks; its reply as text: integers in digits, lists with commas. */
+__attribute__((format(printf, 2, 3))) char *redis_do(const struct redis_server *r, const char *fmt, ...);
+
+/* Waits for the store to be up. r: NULL for memory. user: "" for the default one; else with password "p". */
+struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t cdr_max, const char *user);
+/* Closes them all, and the loop. */
+void clients_free(uv_loop_t *loop, struct client **list, size_t count);
+
+/* Runs the loop until the client's last question, or that with this token, is answered. */
+void client_wait(struct client *c);
+bool wait_until(uv_loop_t *loop, bool (*condition)(void *arg), void *arg);
+
+/* Asks; the answer comes later. Pairs as a JSON object of texts. */
+void client_ask_write(struct client *c, const char *key, enum call_mode mode, int node, const char *pairs,
+                      int64_t ttl_ms);
+/* And waits for the answer. */
+enum call_result client_write(struct client *c, const char *key, enum call_mode mode, int node, const char *pairs);
+enum get_status client_get(struct client *c, const char *key);
+bool client_archive(struct client *c, const char *after, int count);
+
+#endif
