@@ -15,7 +15,7 @@ def checks(build):
     yield "clang-format", ["clang-format", "--dry-run", "-Werror", *files("*.c", "*.h")]
     for path in files("daemon/*.c"):
         yield f"clang-tidy {path}", ["clang-tidy", "-p", build, "--quiet", "--warnings-as-errors=*", path]
-    for path in ("dev", ".ci/run"):
+    for path in ("dev", ".ci/run", "daemon/ctl/kamsyncctl.bash"):
         yield f"bash -n {path}", ["bash", "-n", path]
 
 

@@ -163,13 +163,14 @@ static struct call *add(struct memory *m, const char *key)
     return NULL;
 }
 
+/* -1: the call is nobody's. */
 static bool is_other(const struct fields *f, int node)
 {
     const struct pair *p = field(f, span_of("node"));
     char text[16];
 
     snprintf(text, sizeof(text), "%d", node);
-    return p && !span_eq(p->value, span_of(text));
+    return p && !span_eq(p->value, span_of(text)) && !span_eq(p->value, span_of("-1"));
 }
 
 static bool ends(const struct call_write *w)
@@ -289,6 +290,7 @@ static struct cdr *first_of(const struct memory *m, const uint64_t *after, int c
     return x;
 }
 
+/* Who hears an entry must not end a call from within that: the entry could be the one that makes room. */
 void memory_archive(struct store *s, const char *after, int count, uint64_t token)
 {
     struct memory *m = (struct memory *)s;

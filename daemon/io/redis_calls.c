@@ -105,7 +105,7 @@ static void copy_number(struct job *j, size_t i, int64_t number)
 
 static struct job *job_alloc(const struct call_write *w)
 {
-    size_t count = ARG_PAIRS + 2 * w->count, bytes = strlen(w->key) + (ARG_PAIRS - ARG_NODE) * 24;
+    size_t count = ARG_PAIRS + 2 * w->count, bytes = strlen(w->key) + (size_t)(ARG_PAIRS - ARG_NODE) * 24;
     struct job *j;
 
     for (size_t i = 0; i < w->count; i++)

@@ -1,6 +1,7 @@
 """Fixtures: whatever a test starts is ended by its pid, and every kamsyncd must end in order with status 0."""
 import pytest
 
+from fake_control import ANSWERS, FakeControl, run_ctl
 from fake_kamailio import FakeKamailio
 from harness import Daemon, Redis, wait_until, without_takeover
 from sip import Call
@@ -93,3 +94,25 @@ def two_nodes(make_node):
     a.kamailio.wait_frame('node', id=2, up=1)
     b.kamailio.wait_frame('node', id=1, up=1)
     return a, b
+
+
+@pytest.fixture
+def make_control(tmp_path):
+    """Made-up kamsyncds for kamsyncctl, with answers of its own in place of the usual ones."""
+    made = []
+
+    def make(answers=None, raw=None):
+        made.append(FakeControl(tmp_path / f's{len(made)}', {**ANSWERS, **(answers or {})}, raw).start())
+        return made[-1]
+    yield make
+    for daemon in made:
+        daemon.stop()
+
+
+@pytest.fixture
+def ask(make_control):
+    """Runs kamsyncctl against a made-up kamsyncd with these answers; both are returned."""
+    def run(*args, answers=None, raw=None, **more):
+        daemon = make_control(answers, raw)
+        return run_ctl('-s', daemon.path, *args, **more), daemon
+    return run

@@ -10,7 +10,7 @@ static bool is_other(json_t *record, int node)
 {
     const char *owner = json_string_value(json_object_get(record, "node"));
 
-    return owner && strcmp(owner, scratch("%d", node)) != 0;
+    return owner && strcmp(owner, "-1") != 0 && strcmp(owner, scratch("%d", node)) != 0;
 }
 
 static bool ends(enum call_mode mode)

@@ -104,6 +104,23 @@ Test(search, survivors_share_the_orphans)
     cr_expect(count == COUNT(first));
 }
 
+Test(search, names_of_other_things_are_passed_over)
+{
+    static const char *const names[] = {"kamsync:claim:{a@b}:1:z9hG4bK1:1.1", "kamsync:node:1", "kamsync:nodes",
+                                        "kamsync:cdr", "kamsync:tx"};
+    struct fake *f = searching();
+
+    f->found = "";
+    for (int second = 0; second < 2; second++) {
+        for (size_t i = 0; i < COUNT(names); i++)
+            engine_scan_key(f->e, names[i]);
+        fake_scanned(f, 0, 0, true, 0);
+        fake_pass(f, 2000);
+    }
+    cr_expect(f->scans == 2 && f->get_count == 0);
+    fake_free(f);
+}
+
 Test(search, second_one_takes_what_others_left)
 {
     struct fake *f = searching();

@@ -1,0 +1,45 @@
+/* What each command of kamsyncctl does: asks kamsyncd, prints to stdout, complaints to stderr. The returned value is
+ * the program's exit status. */
+#ifndef KAMSYNCCTL_COMMANDS_H
+#define KAMSYNCCTL_COMMANDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { STATUS_FINE, STATUS_NO, STATUS_USAGE };
+
+/* From the command line; all texts are borrowed from there. NULL and 0 are "not given" where nothing else is said. */
+struct options {
+    const char *socket;
+    bool json;
+    const char *command; /* its name, which is the protocol's as well */
+    const char *call_id;
+    int64_t node;
+    const char *state, *caller, *callee;
+    int64_t limit;
+    int64_t watch_ms;
+    int64_t count; /* of `cdr`; -1 when not given */
+    bool follow;
+    bool quiet; /* of what fails nothing is said: it was said before */
+};
+
+/* status, nodes, tx, trace: one question, one answer that is shown. */
+int command_status(const struct options *o);
+int command_nodes(const struct options *o);
+int command_tx(const struct options *o);
+int command_trace(const struct options *o);
+
+int command_call(const struct options *o);
+
+/* With watch_ms and follow these two end by ctrl-c only, with status 0, or when the first question fails. */
+int command_calls(const struct options *o);
+int command_cdr(const struct options *o);
+
+int command_drain(const struct options *o);
+int command_undrain(const struct options *o);
+int command_reload(const struct options *o);
+
+/* One line on stderr, "kamsyncctl: ..."; the text comes from this program, `about` from anywhere. */
+void complain(const char *text, const char *about, const char *rest);
+
+#endif

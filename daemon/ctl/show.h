@@ -1,0 +1,31 @@
+/* Answers of kamsyncd (proto/control.md) as text for people. Pure functions: from JSON to a file, with no clock and no
+ * terminal. All text goes through buf_safe(). What an answer lacks, or has in another form, stands as "-". */
+#ifndef KAMSYNCCTL_SHOW_H
+#define KAMSYNCCTL_SHOW_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* show_node.c */
+void show_status(const json_t *answer, FILE *out);
+void show_nodes(const json_t *answer, FILE *out);
+
+/* show_calls.c: one line per call. now: ms since 1970, for how long a call is in its state. */
+void show_calls(const json_t *answer, int64_t now, FILE *out);
+void show_cdr(const json_t *list, bool heads, FILE *out);
+
+/* show_call.c: one call. trace is the answer to `trace`, whose lines go between the moments of the call, or NULL. */
+void show_call(const json_t *call, const json_t *trace, FILE *out);
+void show_trace(const json_t *answer, FILE *out);
+
+/* show_tx.c */
+void show_tx(const json_t *answer, FILE *out);
+
+/* show_json.c: any value as JSON, in ASCII and without control characters; compact is one line. */
+void show_json(const json_t *value, bool compact, FILE *out);
+/* One line about the nodes in "silent"; nothing when there are none. */
+void show_silent(const json_t *answer, FILE *out);
+
+#endif
