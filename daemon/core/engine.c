@@ -109,6 +109,7 @@ void engine_free(struct engine *e)
     ending_clear(e);
     dialog_clear(e);
     admin_clear(e);
+    losses_clear(e);
     owner_learnt(e, 0);
     calls_clear(e);
     trace_clear(&e->trace);
@@ -218,12 +219,14 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     if (restarted) {                     /* what it had are orphans now; their records stay in the store */
         txns_clear(&e->txns);
         takeover_clear(e);
+        losses_clear(e);
         search_begin(e, false);
     }
     if (!known) { /* this kamsyncd is new, Kamailio may not be */
         e->search = (struct search){.wanted = true, .calls = true, .learn = true};
         e->learning = true;
     }
+    losses_again(e, now);
     node_up(e, known && !restarted);
     for (size_t i = 0; i < e->nodes.count; i++)
         peers_tell(e, &e->nodes.list[i], now);
@@ -284,6 +287,7 @@ static void on_msg(struct engine *e, const struct msg *m, int64_t now)
         break;
     case MSG_ACK:
         link_acked(&e->link, m->n);
+        losses_acked(e, m->n);
         e->progress_ms = now;
         if (e->hello)
             node_up(e, true);
@@ -403,14 +407,23 @@ static void send_ack(struct engine *e, int64_t now)
     e->ack_due = false;
 }
 
+/* After a host stood still the others may have thought it dead; and Kamailio had no time to answer. */
+static void notice_standstill(struct engine *e, int64_t now)
+{
+    if (e->turn_ms && now - e->turn_ms >= e->conf.node_ttl_ms / 2) {
+        e->progress_ms = now;
+        peers_beat(e, true);
+        owner_recheck(e);
+    }
+    e->turn_ms = now;
+}
+
 void engine_flush(struct engine *e, int64_t now)
 {
     char *bytes;
     size_t len;
 
-    if (e->turn_ms && now - e->turn_ms >= e->conf.node_ttl_ms / 2)
-        owner_recheck(e); /* this host stood still: the others may have thought it dead */
-    e->turn_ms = now;
+    notice_standstill(e, now);
     takeover_run(e, now);
     if (e->store_up)
         inherit_run(e);
@@ -428,6 +441,7 @@ void engine_flush(struct engine *e, int64_t now)
 
 void engine_tick(struct engine *e, int64_t now)
 {
+    notice_standstill(e, now);
     strays_tick(e, now);
     dialog_tick(e, now);
     admin_tick(e, now);

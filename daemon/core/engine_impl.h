@@ -15,6 +15,7 @@ struct call;
 struct ending;
 struct heir;
 struct inquiry;
+struct loss;
 struct question;
 struct record;
 struct stray;
@@ -79,6 +80,7 @@ struct engine {
     size_t late_count;
     struct takeover *takeovers, *takeovers_by_key; /* waiting ones first */
     size_t takeover_count, takeovers_active;
+    struct loss *losses; /* which Kamailio has not yet acknowledged */
 
     struct calls calls;
     struct ending *endings, *endings_by_id;
@@ -182,6 +184,15 @@ void owner_reply(struct engine *e, const struct event *ev, int64_t now);
 void owner_flush(struct engine *e, int64_t now);
 /* The slow pass over all transactions. */
 void owner_janitor(struct engine *e, int64_t now);
+
+/* losses.c: what other nodes have taken over. */
+/* Tells Kamailio to leave it alone. */
+void losses_add(struct engine *e, const struct txn *t, int64_t now);
+/* Kamailio has carried frame n out. */
+void losses_acked(struct engine *e, int64_t n);
+/* The same Kamailio has said hello on a new connection. */
+void losses_again(struct engine *e, int64_t now);
+void losses_clear(struct engine *e);
 
 /* peers.c: the other nodes. */
 void peers_tick(struct engine *e, int64_t now);

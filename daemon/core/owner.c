@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "base64.h"
 #include "record.h"
 
 #define PUTS_MAX 2048        /* records that may be under way to the store */
@@ -64,14 +63,12 @@ void owner_take(struct engine *e, struct txn *t, int64_t now)
 
 void owner_lose(struct engine *e, struct txn *t, int64_t now)
 {
-    int64_t n = link_next_n(&e->link);
-    char call_id[128], *text = base64_text(span_of(t->call_id));
+    char call_id[128];
 
     e->count.txns_lost++;
     engine_log(e, LOG_LEVEL_WARN, "another node has taken over call-id=%s",
                printable(call_id, sizeof(call_id), span_of(t->call_id)));
-    engine_push(e, n, text ? msg_lost(n, text, t->cseq) : NULL, now);
-    free(text);
+    losses_add(e, t, now);
     txns_remove(&e->txns, t);
 }
 

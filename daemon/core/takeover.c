@@ -2,14 +2,17 @@
  *
  *     a stray for it, or a search after a death
  *          ▼
- *     waiting ▶ reading ▶ claiming ▶ (the INVITE goes back into Kamailio) ▶ injected ▶ taken: this node is the owner
- *               no orphan │   │ lost to another node                        │ no answer: again, then given up
- *                         ▼   ▼                                             ▼
- *                        end end                                           end
+ *     waiting ▶ reading ▶ asking ▶ claiming ▶ (the INVITE goes back into Kamailio) ▶ injected ▶ taken: this is the
+ * owner no orphan │       │ alive   │ lost to another node                         │ no answer: again, then given up ▼
+ * ▼         ▼                                              ▼ end     end       end end
  *
  * A claim is a key in the store that can be written once for each incarnation that died. Should its holder die
  * half-way, the next claim is one on the holder's incarnation: a chain, each step of it atomic, with no script in the
  * store.
+ *
+ * Who counts as dead here may be back, and the word of it on its way. But a node beats before it writes anything else,
+ * so its record in the store, read after what it wrote, is new enough: that is what is asked before each claim. And who
+ * was thought dead claims its own transactions, as the others do: so of them and it one wins, whatever comes first.
  *
  * tm makes its Via branches of the INVITE alone (t_calc_branch() and char_msg_val() in Kamailio), so the INVITE as
  * received, sent to where it was sent before, is a retransmission to the far end. Branches that have ended are sent to
@@ -22,7 +25,6 @@
 #include <stdio.h>
 #include <utlist.h>
 
-#include "base64.h"
 #include "call.h"
 #include "handover.h"
 #include "key.h"
@@ -33,13 +35,17 @@
 #define TRIES_MAX 3
 #define CHAIN_MAX 8    /* claimants that died one after the other */
 #define RECHECK_MS 200 /* the store did not say: ask again */
+/* A node's claim on its own: longer than a claim of another's may be under way, shorter than until the second search,
+ * should the node die now. */
+#define OWN_CLAIM_MS 1000
 
-enum takeover_state { WAITING, READING, CLAIMING, INJECTED };
+enum takeover_state { WAITING, READING, ASKING, CLAIMING, INJECTED };
 
 struct takeover {
     struct takeover *prev, *next;
     UT_hash_handle hh; /* by key */
     enum takeover_state state;
+    bool silent;  /* Kamailio hung when it was last looked at: it may carry the INVITE out when it wakes */
     bool doubt;   /* this node counted as dead meanwhile: another one may have followed its claim */
     bool foreign; /* another survivor's share: read only to learn whether it is this node's own */
     bool own;     /* not an orphan, but one of this node's own that others may have claimed meanwhile */
@@ -48,7 +54,8 @@ struct takeover {
     struct txn *txn;      /* owned; from claiming on */
     char *to_tag;         /* owned; of that answer */
     int answered, answer; /* branch and code, when the call was answered: nothing is to be injected */
-    char inc[80];         /* incarnation that is claimed next */
+    int id;               /* node that is claimed from next */
+    char inc[80];         /* and its incarnation */
     int chain, tries;
     int64_t due_ms; /* when it is tried again; 0: an answer is waited for */
 };
@@ -127,68 +134,10 @@ static void activate(struct engine *e, struct takeover *t, enum takeover_state s
 
 /* ---- back into Kamailio ---- */
 
-/* "|<suffix> <code> <to> <sock> <R-URI> <Route set>", the last two base64; code 0: send it, else answer it so. The
- * suffix is tm's: the index in hexadecimal, lowest digit first. */
-static int branch_line(char *out, size_t size, int index, const struct txn_branch *b)
-{
-    static const struct txn_branch gap = {.code = 408, .to = "udp:127.0.0.1:9", .sock = "-", .ruri = "sip:gap"};
-    static const char hex[] = "0123456789abcdef";
-    char suffix[3] = "", *ruri, *route;
-    int n = -1;
-
-    b = b ? b : &gap;
-    suffix[0] = hex[index & 15];
-    suffix[1] = index > 15 ? hex[index >> 4] : '\0';
-    ruri = base64_text(span_of(b->ruri));
-    route = base64_text(span_of(b->route ? b->route : ""));
-    if (ruri && route)
-        n = snprintf(out, size, "|%s %d %s %s %s %s", suffix, b->code >= 300 ? b->code : 0, b->to, b->sock, ruri,
-                     *route ? route : "-");
-    free(ruri);
-    free(route);
-    return n;
-}
-
-static const struct txn_branch *branch_at(const struct txn *t, int index, int *last)
-{
-    const struct txn_branch *found = NULL;
-
-    for (size_t i = 0; i < t->branch_count; i++) {
-        *last = t->branches[i].index > *last ? t->branches[i].index : *last;
-        if (t->branches[i].index == index)
-            found = &t->branches[i];
-    }
-    return found;
-}
-
-/* "X-Kamsync-Branches: <token>|<branch>|<branch>…", every index in its place, so that later ones keep theirs. The
- * caller frees it. */
-static char *branches_header(const struct takeover *t)
-{
-    size_t size = FRAME_MAX_OUT, used;
-    char *out = malloc(size);
-    int last = 0;
-
-    if (!out)
-        return NULL;
-    used = (size_t)snprintf(out, size, "X-Kamsync-Branches: %" PRIu64, t->token);
-    for (int i = 0; i <= last; i++) {
-        const struct txn_branch *b = branch_at(t->txn, i, &last);
-        int n = branch_line(out + used, size - used, i, b);
-
-        if (n < 0 || (size_t)n >= size - used) {
-            free(out);
-            return NULL;
-        }
-        used += (size_t)n;
-    }
-    return out;
-}
-
 static char *injection(struct engine *e, const struct takeover *t)
 {
     struct handover h = {e->self.id, e->self.inc, "takeover", t->txn->src, t->txn->dst};
-    char *header = branches_header(t), *call = NULL, *msg = NULL, *text = NULL, *both = NULL;
+    char *header = txn_branches(t->txn, t->token), *call = NULL, *msg = NULL, *text = NULL, *both = NULL;
     size_t len = 0;
 
     if (t->txn->vars)
@@ -220,23 +169,58 @@ static void inject(struct engine *e, struct takeover *t, int64_t now)
 
 /* ---- claim ---- */
 
-bool takeover_claim(struct engine *e, const char *tx_key, const char *inc, uint64_t token)
+static bool claim_for(struct engine *e, const char *tx_key, const char *inc, int64_t ttl_ms, uint64_t token)
 {
     char value[128], *key = key_claim(tx_key, inc);
     bool made = key != NULL;
 
     snprintf(value, sizeof(value), "%d %s", e->self.id, e->self.inc);
     if (key)
-        e->io.claim(e->io.ctx, key, value, e->conf.tx_ttl_ms, token);
+        e->io.claim(e->io.ctx, key, value, ttl_ms, token);
     free(key);
     return made;
 }
 
+bool takeover_claim(struct engine *e, const char *tx_key, const char *inc, uint64_t token)
+{
+    return claim_for(e, tx_key, inc, e->conf.tx_ttl_ms, token);
+}
+
+/* May be answered, and so end it, before it returns. */
 static void claim(struct engine *e, struct takeover *t)
 {
+    bool own = strcmp(t->inc, e->self.inc) == 0;
+
     activate(e, t, CLAIMING);
-    if (!takeover_claim(e, t->key, t->inc, t->token))
+    t->due_ms = 0;
+    if (!claim_for(e, t->key, t->inc, own ? OWN_CLAIM_MS : e->conf.tx_ttl_ms, t->token))
         end(e, t);
+}
+
+/* That incarnation has the transaction, or has claimed it, and looks dead: if it is, claims it from it. */
+static void claim_from(struct engine *e, struct takeover *t, int id, const char *inc)
+{
+    char key[64];
+
+    t->id = id;
+    snprintf(t->inc, sizeof(t->inc), "%s", inc);
+    if (id == e->self.id) {
+        claim(e, t); /* of itself a node is certain */
+        return;
+    }
+    activate(e, t, ASKING);
+    snprintf(key, sizeof(key), KEY_NODE_PREFIX "%d", id);
+    e->io.get(e->io.ctx, key, t->token);
+}
+
+static void on_asked(struct engine *e, struct takeover *t, enum get_status status, struct span record, int64_t now)
+{
+    if (status == GET_FOUND)
+        engine_node(e, record, now);
+    if (status != GET_FAILED && peers_dead(e, t->id, t->inc, now))
+        claim(e, t);
+    else
+        end(e, t); /* alive; or unknown: the second search comes by */
 }
 
 /* The far end said 2xx, and the caller has it: the transaction is over, but for the branches that still ring. */
@@ -269,31 +253,21 @@ static int read_holder(struct span holder, char inc[80])
 static void on_claim(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
                      int64_t now)
 {
-    if (status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0)
-        status = CLAIM_WON; /* claimed by this node before */
-    if (status == CLAIM_WON && t->answer) {
+    bool mine = status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0;
+
+    if (mine && strcmp(t->inc, inc) == 0) {
+        t->due_ms = now + RECHECK_MS; /* an earlier look, whose claim may end any moment: again */
+    } else if (status == CLAIM_WON && t->answer) {
         settle(e, t, now);
     } else if (status == CLAIM_WON) {
         inject(e, t, now);
-    } else if (status == CLAIM_LOST && id && peers_dead(e, id, inc, now) && ++t->chain < CHAIN_MAX) {
-        snprintf(t->inc, sizeof(t->inc), "%s", inc);
-        claim(e, t);
-    } else {
+    } else if (status == CLAIM_LOST && id && strcmp(inc, t->inc) != 0 && (mine || peers_dead(e, id, inc, now)) &&
+               ++t->chain < CHAIN_MAX) {
+        claim_from(e, t, id, inc); /* has anybody followed it? Also when it is this node's own, of before */
+    } else {                       /* to a living one, maybe to the owner itself, who is back */
         e->count.claims_lost += status == CLAIM_LOST;
         end(e, t);
     }
-}
-
-void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
-{
-    struct takeover *t = find_token(e, token);
-    char inc[80];
-    int id = read_holder(holder, inc);
-
-    if (t && t->state == CLAIMING)
-        on_claim(e, t, status, id, inc, now);
-    else if (!t)
-        strays_claimed(e, token, status, id, inc, now);
 }
 
 /* A record of this node's own that this kamsyncd does not know. If it was just started beside a living Kamailio, it
@@ -330,20 +304,21 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
         end(e, t);
         return;
     }
-    snprintf(t->inc, sizeof(t->inc), "%s", r.inc);
-    claim(e, t);
+    claim_from(e, t, r.owner, r.inc);
 }
 
-/* The store said whether there is a claim on a transaction of this node's. */
-static void recheck_done(struct engine *e, struct takeover *t, enum get_status status, int64_t now)
+/* The store's answer to the claim on an own transaction. */
+static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
+                         int64_t now)
 {
     struct txn *own = txns_by_key(&e->txns, t->key);
+    bool mine = status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0;
 
-    if (status == GET_FAILED) {
-        t->due_ms = now + RECHECK_MS; /* that is no knowledge: again */
+    if (status == CLAIM_FAILED || mine) {
+        t->due_ms = now + RECHECK_MS; /* no knowledge, or an earlier look: again */
         return;
     }
-    if (own && own->unsure && status == GET_FOUND) {
+    if (own && own->unsure && status == CLAIM_LOST) {
         owner_lose(e, own, now);
     } else if (own && own->unsure) {
         own->unsure = false;
@@ -352,14 +327,28 @@ static void recheck_done(struct engine *e, struct takeover *t, enum get_status s
     end(e, t);
 }
 
+void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
+{
+    struct takeover *t = find_token(e, token);
+    char inc[80];
+    int id = read_holder(holder, inc);
+
+    if (t && t->own)
+        on_own_claim(e, t, status, id, inc, now);
+    else if (t && t->state == CLAIMING)
+        on_claim(e, t, status, id, inc, now);
+    else if (!t)
+        strays_claimed(e, token, status, id, inc, now);
+}
+
 bool takeover_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
 {
     struct takeover *t = find_token(e, token);
 
     if (!t)
         return false;
-    if (t->own)
-        recheck_done(e, t, status, now);
+    if (t->state == ASKING)
+        on_asked(e, t, status, text, now);
     else if (status == GET_FOUND)
         consider(e, t, text, now);
     else
@@ -383,6 +372,7 @@ void takeover_doubt(struct engine *e)
     DL_FOREACH(e->takeovers, t)
     {
         t->doubt = !t->own;
+        t->silent = true;
     }
 }
 
@@ -473,18 +463,11 @@ void takeover_taken(struct engine *e, const struct event *ev, int64_t now)
 
 /* ---- time ---- */
 
-/* May answer, and so end it, before it returns. */
-static void read_store(struct engine *e, struct takeover *t)
+/* May be answered, and so end it, before it returns. */
+static void read_record(struct engine *e, struct takeover *t)
 {
-    char *key = t->own ? key_claim(t->key, e->self.inc) : span_dup(span_of(t->key));
-
     activate(e, t, READING);
-    t->due_ms = 0;
-    if (key)
-        e->io.get(e->io.ctx, key, t->token);
-    else
-        end(e, t);
-    free(key);
+    e->io.get(e->io.ctx, t->key, t->token);
 }
 
 static void run_waiting(struct engine *e)
@@ -497,8 +480,20 @@ static void run_waiting(struct engine *e)
             return;
         if (t->state != WAITING)
             continue;
-        read_store(e, t);
+        if (t->own)
+            claim_from(e, t, e->self.id, e->self.inc);
+        else
+            read_record(e, t);
     }
+}
+
+/* Kamailio hangs, or did a moment ago: it may yet carry the INVITE out. */
+static bool is_silent(const struct engine *e, struct takeover *t, int64_t now)
+{
+    bool was = t->silent;
+
+    t->silent = link_oldest(&e->link) >= 0 && now - e->progress_ms > CONFIRM_MS;
+    return was || t->silent;
 }
 
 static void run_late(struct engine *e, int64_t now)
@@ -511,10 +506,10 @@ static void run_late(struct engine *e, int64_t now)
             return;
         if (!t->due_ms || now < t->due_ms)
             continue;
-        if (t->own)
-            read_store(e, t);
-        else if (link_oldest(&e->link) >= 0 && now - e->progress_ms > CONFIRM_MS)
-            t->due_ms = now + CONFIRM_MS; /* Kamailio hangs: it may carry the INVITE out when it wakes */
+        if (t->state == CLAIMING)
+            claim(e, t);
+        else if (is_silent(e, t, now))
+            t->due_ms = now + CONFIRM_MS;
         else if (t->tries < TRIES_MAX)
             inject(e, t, now);
         else

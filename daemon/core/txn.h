@@ -73,4 +73,8 @@ const char *txn_state_name(enum txn_state state);
 /* The reply that the record shows: the 2xx, the best final (RFC 3261 16.7 step 6) or the highest provisional. */
 int txn_code(const struct txn *t);
 
+/* "X-Kamsync-Branches: <token>|<branch>|<branch>…", for a takeover: every index in its place, so that later ones keep
+ * theirs. The caller frees it; NULL when memory is short, or it is too long for a frame. */
+char *txn_branches(const struct txn *t, uint64_t token);
+
 #endif

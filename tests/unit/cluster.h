@@ -22,16 +22,20 @@ struct site {
     int id;
     /* Kamailio */
     bool dead, hung;
-    bool isolated; /* no packet gets in or out */
-    bool refuse;   /* answers each takeover with ok=0 */
-    bool silent;   /* INVITEs of takeovers are lost on their way */
+    bool isolated;       /* no packet gets in or out */
+    bool still;          /* the whole host stands still: no timer runs, and what arrives waits */
+    struct task *parked; /* what waits so */
+    bool refuse;         /* answers each takeover with ok=0 */
+    bool silent;         /* INVITEs of takeovers are lost on their way */
     unsigned starts;
     char inc[16];
     bool linked, hello;
     unsigned link_epoch;
     int64_t events, strays;
+    json_t *queue; /* events that wait for a kamsyncd, as texts */
     json_t *inbox; /* what a hung one has not read yet: frames, and packets as texts */
     bool holds[CALLS_MAX];
+    bool left[CALLS_MAX]; /* lost to another node: tm has it still, and so takes no INVITE of it */
     /* the store */
     bool connected;
     unsigned store_epoch;
@@ -49,6 +53,9 @@ struct cluster {
     json_t *archive;  /* of ended calls: [id, fields] each, oldest first */
     size_t scan_part; /* names in each part of a scan */
     unsigned scan_failures;
+    /* A fault of the store, to see whether anybody notices; NULL: none. "claim": every claim wins. "return": who comes
+     * back is not seen, for a single node's record is not found, and a claim on one's own leaves nothing behind. */
+    const char *broken;
     int64_t (*delay)(struct cluster *c);
     bool (*maybe)(struct cluster *c); /* whether a write that got no answer was done */
     uint64_t rng;
@@ -78,6 +85,8 @@ void cluster_restart(struct cluster *c, size_t node); /* with a new incarnation 
 void cluster_break(struct cluster *c, size_t node);   /* only the link breaks; */
 void cluster_mend(struct cluster *c, size_t node);    /* and is mended */
 void cluster_hang(struct cluster *c, size_t node, bool hung);
+/* The node's host stands still, or goes on; meanwhile nothing else may be done to the node. */
+void cluster_stand(struct cluster *c, size_t node, bool still);
 /* The node's way to the store; what is under way gets no answer. */
 void cluster_cut(struct cluster *c, size_t node);
 void cluster_join(struct cluster *c, size_t node);

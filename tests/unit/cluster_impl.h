@@ -40,7 +40,7 @@ struct task {
     char *key, *value;
     int64_t ttl_ms;
     uint64_t token, cursor;
-    int status;
+    int status;   /* of a packet: whether it never leaves its host */
     json_t *json; /* names of a scan, records of nodes, fields of a call, entries of the archive */
     enum call_mode mode;
     int node; /* who writes to a call; who is told something */
@@ -49,9 +49,13 @@ struct task {
 /* A task of that node, after the cluster's delay, and not before *not_before, which moves on to it. */
 struct task *task_add(struct site *s, enum kind kind, int64_t *not_before, const char *key, const char *value);
 void task_free(struct task *t);
+/* Puts a task that was taken out in again, to be done now. */
+void task_again(struct cluster *c, struct task *t);
 
 struct entry *entry_find(const struct cluster *c, const char *key);
 void entry_free(struct entry *x);
+/* A line of what happens, with CLUSTER_LOG=1 in the environment. */
+__attribute__((format(printf, 2, 3))) void cluster_note(const struct site *s, const char *fmt, ...);
 /* A question reaches the store; its answer reaches the node. */
 void store_apply(struct cluster *c, struct task *t);
 void store_answer(struct site *s, enum kind of, const struct task *t, bool failed);

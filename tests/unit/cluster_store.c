@@ -18,6 +18,12 @@ static int by_time(struct task *a, struct task *b)
     return a->at != b->at ? (a->at < b->at ? -1 : 1) : a->seq < b->seq ? -1 : 1;
 }
 
+void task_again(struct cluster *c, struct task *t)
+{
+    t->at = c->now;
+    LL_INSERT_INORDER(c->tasks, t, by_time);
+}
+
 struct task *task_add(struct site *s, enum kind kind, int64_t *not_before, const char *key, const char *value)
 {
     struct cluster *c = s->c;
@@ -88,15 +94,29 @@ struct task *store_answer_to(struct cluster *c, const struct task *t)
     return a;
 }
 
+static bool is_broken(const struct cluster *c, const char *what)
+{
+    return c->broken && strcmp(c->broken, what) == 0;
+}
+
+/* Whether the claimant is the incarnation that is claimed from. */
+static bool is_own_claim(const struct task *t)
+{
+    const char *inc = strchr(t->value, ' ') + 1;
+
+    return strcmp(strrchr(t->key, ':') + 1, inc) == 0;
+}
+
 static void apply_claim(struct cluster *c, struct task *t)
 {
-    struct entry *x = entry_find(c, t->key);
+    struct entry *x = is_broken(c, "claim") ? NULL : entry_find(c, t->key);
     struct task *a = store_answer_to(c, t);
 
     a->status = x ? CLAIM_LOST : CLAIM_WON;
+    cluster_note(&c->site[t->site], "* store: claim %s: %s asks, %s", t->key, t->value, x ? x->value : "won");
     if (x)
         a->value = strdup(x->value);
-    else
+    else if (!is_broken(c, "return") || !is_own_claim(t))
         entry_add(c, t->key, t->value, t->ttl_ms);
 }
 
@@ -141,14 +161,17 @@ void store_apply(struct cluster *c, struct task *t)
 {
     switch (t->kind) {
     case APPLY_PUT:
+        cluster_note(&c->site[t->site], "* store: put %s %.60s", t->key, t->value);
         entry_add(c, t->key, t->value, t->ttl_ms);
         store_answer_to(c, t)->status = true;
         break;
     case APPLY_GET: {
-        struct entry *x = entry_find(c, t->key);
+        bool blind = is_broken(c, "return") && strncmp(t->key, "kamsync:node:", 13) == 0;
+        struct entry *x = blind ? NULL : entry_find(c, t->key);
         struct task *a = store_answer_to(c, t);
 
         a->status = x ? GET_FOUND : GET_ABSENT;
+        cluster_note(&c->site[t->site], "* store: get %s %.60s", t->key, x ? x->value : "-");
         a->value = x ? strdup(x->value) : NULL;
         break;
     }
@@ -278,6 +301,7 @@ void cluster_cut(struct cluster *c, size_t node)
 
     if (!s->connected)
         return;
+    cluster_note(s, "* the store is away");
     s->connected = false;
     LL_FOREACH_SAFE(c->tasks, t, next)
     {
@@ -306,7 +330,15 @@ void cluster_join(struct cluster *c, size_t node)
 
     if (s->connected)
         return;
+    cluster_note(s, "* the store is there");
     s->connected = true;
     engine_store_up(s->e, c->now);
     engine_flush(s->e, c->now);
+}
+
+json_t *cluster_record(const struct cluster *c, int call)
+{
+    struct entry *x = entry_find(c, scratch("kamsync:tx:{call-%d@caller.example}:1:z9hG4bK-caller-%d", call, call));
+
+    return x ? json_loads(x->value, 0, NULL) : NULL;
 }

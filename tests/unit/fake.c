@@ -4,6 +4,7 @@
 
 #include "base64.h"
 #include "frame.h"
+#include "key.h"
 
 /* ---- what the engine asks of the world ---- */
 
@@ -68,6 +69,13 @@ static void io_get(void *ctx, const char *key, uint64_t token)
 {
     struct fake *f = ctx;
 
+    if (strncmp(key, KEY_NODE_PREFIX, strlen(KEY_NODE_PREFIX)) == 0) {
+        f->asked++;
+        if (!f->mute_nodes)
+            answer(f, token, f->node_record);
+        f->node_token = token;
+        return;
+    }
     cr_assert(f->get_count < FAKE_MAX);
     f->gets[f->get_count++] = (struct fake_get){scratch("%s", key), token};
     if (f->found)
@@ -81,7 +89,7 @@ static void io_claim(void *ctx, const char *key, const char *value, int64_t ttl_
     cr_assert(f->claim_count < FAKE_MAX);
     f->claims[f->claim_count++] = (struct fake_claim){scratch("%s", key), scratch("%s", value), ttl_ms, token};
     if (f->holder)
-        engine_claimed(f->e, token, CLAIM_LOST, span_of(f->holder), f->now);
+        engine_claimed(f->e, token, *f->holder ? CLAIM_LOST : CLAIM_WON, span_of(f->holder), f->now);
 }
 
 static void io_scan(void *ctx, uint64_t cursor)

@@ -68,15 +68,20 @@ struct fake {
     uint64_t cursor;    /* of the last scan */
     bool answer_puts;   /* at once, from within the call */
     const char *found;  /* non-NULL: every get is answered so, from within the call; "" is absent */
-    const char *holder; /* non-NULL: every claim is lost to it, from within the call */
-    bool deaf;          /* Kamailio does not acknowledge pings, which then stand among the frames */
-    bool polite;        /* Kamailio acknowledges each frame at the end of the turn */
-    bool unreachable;   /* other nodes do not answer probes; else they do at the end of the turn */
-    unsigned probed;    /* bit n: node n is to answer a probe */
-    long long events;   /* number of the last events frame */
-    bool mute_scans;    /* scans are not answered; else each finds nothing, at the end of the turn */
-    bool scanning;      /* a scan waits for its answer */
-    int64_t pings[64];  /* pings and probes that Kamailio will acknowledge at the end of the turn */
+    const char *holder; /* non-NULL: every claim is lost to it, from within the call; "" is won */
+    /* What the store says of a single node, from within the call; NULL: nothing new. Such questions are no gets. */
+    const char *node_record;
+    bool mute_nodes;     /* it does not answer them */
+    uint64_t node_token; /* of the last one */
+    size_t asked;        /* how many there were */
+    bool deaf;           /* Kamailio does not acknowledge pings, which then stand among the frames */
+    bool polite;         /* Kamailio acknowledges each frame at the end of the turn */
+    bool unreachable;    /* other nodes do not answer probes; else they do at the end of the turn */
+    unsigned probed;     /* bit n: node n is to answer a probe */
+    long long events;    /* number of the last events frame */
+    bool mute_scans;     /* scans are not answered; else each finds nothing, at the end of the turn */
+    bool scanning;       /* a scan waits for its answer */
+    int64_t pings[64];   /* pings and probes that Kamailio will acknowledge at the end of the turn */
     size_t ping_count;
     char *logs; /* all lines */
 };

@@ -42,6 +42,17 @@ char *scratch(const char *fmt, ...)
     return keep(text);
 }
 
+void scratch_clear(void)
+{
+    while (blocks) {
+        struct block *b = blocks;
+
+        blocks = b->next;
+        free(b->text);
+        free(b);
+    }
+}
+
 struct span scratch_exact(struct span s)
 {
     char *copy = keep(malloc(s.n ? s.n : 1));

@@ -17,6 +17,8 @@ void no_leaks(void);
 
 /* printf into memory that stays until the test's process ends: tests need not free it. */
 __attribute__((format(printf, 1, 2))) char *scratch(const char *fmt, ...);
+/* Frees all that was given out so. */
+void scratch_clear(void);
 
 /* The same bytes in a block of exactly their size, so that the address sanitizer sees each read past the end. */
 struct span scratch_exact(struct span s);

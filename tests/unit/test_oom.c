@@ -232,6 +232,7 @@ struct world {
     size_t writes, puts, acks; /* acks: credits among the writes */
     char *hello, *stray, *branch, *reply, *taken, *stray_ack, *ack, *key, *orphan, *found_first;
     char *found;
+    const char *holder; /* of the claim; NULL: it is won */
 };
 
 static void io_write(void *ctx, struct span bytes)
@@ -257,8 +258,10 @@ static void io_get(void *ctx, const char *key, uint64_t token)
 {
     struct world *w = ctx;
 
-    (void)key;
-    engine_got(w->e, token, GET_FOUND, span_of(w->found), 0);
+    if (strncmp(key, "kamsync:node:", 13) == 0)
+        engine_got(w->e, token, GET_ABSENT, (struct span){0}, 0);
+    else
+        engine_got(w->e, token, GET_FOUND, span_of(w->found), 0);
 }
 
 static void io_claim(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
@@ -278,7 +281,7 @@ static void io_win(void *ctx, const char *key, const char *value, int64_t ttl_ms
     (void)key;
     (void)value;
     (void)ttl_ms;
-    engine_claimed(w->e, token, CLAIM_WON, (struct span){0}, 0);
+    engine_claimed(w->e, token, w->holder ? CLAIM_LOST : CLAIM_WON, span_of(w->holder), 0);
 }
 
 static void io_find(void *ctx, uint64_t cursor)
@@ -479,6 +482,7 @@ static void take_over(void *arg, bool *good)
     io.claim = io_win;
     io.scan = io_find;
     w->writes = w->puts = w->acks = 0;
+    w->holder = NULL;
     w->e = engine_new(&conf, &io, 0);
     if (!w->e)
         return;
@@ -496,7 +500,7 @@ static void take_over(void *arg, bool *good)
     say(w, w->ack);
     engine_link_down(w->e, 0);
     engine_link_up(w->e, "u", 0);
-    w->found = "2 3"; /* what stands at the key of the claim */
+    w->holder = "2 3";
     say(w, w->hello);
     *good = *good && count->txns_lost == 1;
     w->found = w->orphan;

@@ -330,8 +330,112 @@ Test(takeover, own_claim_of_before_counts)
     struct fake *f = claiming(&c, NULL);
 
     fake_claimed(f, CLAIM_LOST, "1 100.1");
+    cr_assert(f->claim_count == 2);
+    cr_expect_str_eq(f->claims[1].key, CLAIM_OF("100.1"), "who else followed it?");
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "why=takeover") == 0);
+    fake_claimed(f, CLAIM_WON, NULL);
     fake_turn(f);
     cr_expect(fake_sent_count(f, "why=takeover") == 1);
+    fake_free(f);
+}
+
+/* Node 3 took this node for dead when it had claimed, and followed: it may not have written the record yet. */
+Test(takeover, own_claim_of_before_that_was_followed_is_lost)
+{
+    struct call c;
+    struct fake *f = claiming(&c, NULL);
+
+    fake_claimed(f, CLAIM_LOST, "1 100.1");
+    fake_claimed(f, CLAIM_LOST, "3 300.1");
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "why=takeover") == 0 && count(f)->claims_lost == 1 && status_of(f).takeovers == 0);
+    fake_free(f);
+}
+
+/* ---- who looks dead may be back ---- */
+
+static char *word_of(int id, int beat, const char *inc, bool up)
+{
+    return scratch("{\"id\":%d,\"name\":\"n\",\"sip\":\"198.51.100.%d:5060\",\"inc\":\"%s\",\"beat\":%d,\"up\":%s}", id,
+                   id, inc, beat, up ? "true" : "false");
+}
+
+Test(takeover, owner_that_is_back_is_not_claimed_from)
+{
+    struct call c = call_make(1);
+    struct fake *f = fake_peers();
+
+    fake_death(f);
+    f->node_record = word_of(2, 1000, "200.1", true);
+    f->found = fake_orphan(&c, 2, "200.1");
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_pass(f, 100);
+    cr_expect(f->asked == 1 && f->claim_count == 0 && status_of(f).takeovers == 0);
+    cr_expect(fake_sent_count(f, "X-Kamsync: to=2;inc=200.1;why=owner;") == 1, "it lives, and gets its CANCEL");
+    fake_free(f);
+}
+
+/* The holder has restarted, claimed at once, and word of that is under way. */
+Test(takeover, claimant_that_is_newer_than_what_is_known_is_not_followed)
+{
+    struct call c;
+    struct fake *f = claiming(&c, NULL);
+
+    f->node_record = word_of(3, 1000, "300.2", true);
+    f->found = "";
+    fake_claimed(f, CLAIM_LOST, "3 300.2");
+    fake_turn(f);
+    cr_expect(f->asked == 2 && f->claim_count == 1 && status_of(f).takeovers == 0);
+    fake_free(f);
+}
+
+Test(takeover, nothing_is_claimed_while_the_owner_is_asked_for)
+{
+    struct call c = call_make(1);
+    struct fake *f = fake_peers();
+
+    fake_death(f);
+    f->mute_nodes = true;
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_answer(f, fake_orphan(&c, 2, "200.1"));
+    fake_turn(f);
+    cr_expect(f->asked == 1 && f->claim_count == 0 && status_of(f).takeovers == 1);
+    engine_got(f->e, f->node_token, GET_FAILED, (struct span){0}, f->now);
+    cr_expect(f->claim_count == 0 && status_of(f).takeovers == 0, "failed: that is no knowledge");
+    fake_free(f);
+}
+
+/* The owner came back after it was asked for, and claimed its own first. */
+Test(takeover, owner_that_claimed_its_own_keeps_it)
+{
+    struct call c;
+    struct fake *f = claiming(&c, NULL);
+
+    f->found = "";
+    fake_claimed(f, CLAIM_LOST, "2 200.1");
+    fake_turn(f);
+    cr_expect(f->claim_count == 1 && fake_sent_count(f, "why=takeover") == 0 && status_of(f).takeovers == 0);
+    fake_free(f);
+}
+
+/* Kamailio hung until just now: the INVITE lies in its socket, and is carried out in a moment. */
+Test(takeover, not_given_up_right_after_a_silence)
+{
+    struct call c;
+    struct fake *f = injected(&c, NULL);
+
+    f->deaf = true;
+    fake_pass(f, 20000);
+    cr_expect(status_of(f).takeovers == 1 && count(f)->takeovers_failed == 0);
+    f->deaf = false;
+    fake_ack_all(f);
+    fake_turn(f);
+    cr_assert(status_of(f).takeovers == 1 && count(f)->takeovers_failed == 0, "given up as it wakes");
+    f->holder = "";
+    fake_taken(f, 1, 1);
+    fake_turn(f);
+    cr_expect(status_of(f).txns == 1 && f->put_count == 1);
     fake_free(f);
 }
 
