@@ -27,6 +27,7 @@ struct inquiry {
     uint64_t client, token;
     const char *list; /* the array that the nodes add to; NULL: the store is asked */
     json_t *answer;   /* owned */
+    size_t most;      /* so many of that array are wanted */
     int64_t due_ms;
 };
 
@@ -125,15 +126,22 @@ static json_t *call_json(const struct call *c, int node)
     return pairs_json(p.list, p.count);
 }
 
+static size_t limit_of(const json_t *q)
+{
+    const json_t *limit = json_object_get(q, "limit");
+    json_int_t most = json_is_integer(limit) ? json_integer_value(limit) : CALLS_DEFAULT;
+
+    return (size_t)(most < 0 ? 0 : most < CALLS_LIMIT ? most : CALLS_LIMIT);
+}
+
 static void own_calls(const struct engine *e, const json_t *q, json_t *out)
 {
-    const json_t *node = json_object_get(q, "node"), *limit = json_object_get(q, "limit");
+    const json_t *node = json_object_get(q, "node");
     const char *state = json_string_value(json_object_get(q, "state"));
-    json_int_t most = json_is_integer(limit) ? json_integer_value(limit) : CALLS_DEFAULT, total = 0;
+    json_int_t most = (json_int_t)limit_of(q), total = 0;
     json_t *list = json_array();
     const struct call *c;
 
-    most = most < CALLS_LIMIT ? most : CALLS_LIMIT;
     for (c = e->calls.by_id; c; c = c->hh.next) {
         if (!matches(c, q, node, state))
             continue;
@@ -214,7 +222,8 @@ static int by_time(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-static json_t *sorted(const json_t *list)
+/* The first so many by time. */
+static json_t *sorted(const json_t *list, size_t most)
 {
     size_t n = json_array_size(list);
     json_t **all = calloc(n + 1, sizeof(json_t *)), *out = json_array();
@@ -223,7 +232,7 @@ static json_t *sorted(const json_t *list)
         all[i] = json_array_get(list, i);
     if (all)
         qsort(all, n, sizeof(json_t *), by_time);
-    for (size_t i = 0; all && i < n; i++)
+    for (size_t i = 0; all && i < n && i < most; i++)
         json_array_append(out, all[i]);
     free((void *)all);
     return out;
@@ -233,7 +242,7 @@ static void finish(struct engine *e, struct inquiry *p)
 {
     DL_DELETE(e->pending, p);
     if (p->list && strcmp(p->list, "txns") != 0)
-        json_object_set_new(p->answer, p->list, sorted(json_object_get(p->answer, p->list)));
+        json_object_set_new(p->answer, p->list, sorted(json_object_get(p->answer, p->list), p->most));
     reply(e, p->client, p->answer);
     free(p);
 }
@@ -259,6 +268,7 @@ static void on_shared(struct engine *e, uint64_t client, const json_t *q, int64_
     p = pend(e, client, answer, list, now + ASK_MS);
     if (!p)
         return;
+    p->most = strcmp(list, "calls") == 0 ? limit_of(q) : SIZE_MAX;
     if (json_array_size(waiting))
         told_send(
             e, 0,

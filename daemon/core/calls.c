@@ -48,9 +48,9 @@ static void move(struct engine *e, struct call *c, enum call_place place)
 
     if (list)
         DL_DELETE(*list, c);
-    e->calls.writing_count -= c->place == CALL_WRITING;
+    e->calls.at[c->place]--;
     c->place = place;
-    e->calls.writing_count += c->place == CALL_WRITING;
+    e->calls.at[place]++;
     list = list_of(e, place);
     if (list)
         DL_APPEND(*list, c);
@@ -73,6 +73,7 @@ static void hold(struct engine *e, struct call *c, int64_t until)
 static void drop(struct engine *e, struct call *c)
 {
     move(e, c, CALL_IDLE);
+    e->calls.at[CALL_IDLE]--;
     DL_DELETE2(e->calls.oldest, c, older, newer);
     HASH_DELETE(hh, e->calls.by_id, c); /* NOLINT(clang-analyzer-*): uthash */
     e->calls.count--;
@@ -93,6 +94,7 @@ static struct call *add(struct engine *e, struct span call_id, int64_t at, int64
     c->joined = at;
     c->begun_ms = c->checked_ms = c->refreshed_ms = now;
     DL_APPEND2(e->calls.oldest, c, older, newer);
+    e->calls.at[CALL_IDLE]++;
     e->calls.count++;
     return c;
 }
@@ -309,7 +311,7 @@ void calls_flush(struct engine *e)
     struct call *c, *last = e->calls.dirty ? e->calls.dirty->prev : NULL;
     bool more = last && e->store_up && e->self.id;
 
-    while (more && (c = e->calls.dirty) != NULL && e->calls.writing_count < WRITING_MAX) {
+    while (more && (c = e->calls.dirty) != NULL && e->calls.at[CALL_WRITING] < WRITING_MAX) {
         more = c != last; /* what an answer from within the call marks again waits for the next turn */
         write_call(e, c);
     }

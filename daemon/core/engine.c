@@ -1,5 +1,7 @@
 #include "engine_impl.h"
 
+#include "call.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -480,8 +482,8 @@ void engine_status(const struct engine *e, struct engine_status *status)
         .store = e->store_up,
         .txns = e->txns.count,
         .calls = e->calls.count,
-        .dirty = e->txns.dirty_count,
-        .puts = e->puts_under_way,
+        .dirty = e->txns.dirty_count + e->calls.at[CALL_DIRTY],
+        .puts = e->puts_under_way + e->calls.at[CALL_WRITING],
         .takeovers = e->takeover_count,
         .strays = e->stray_count,
         .queued = e->link.waiting_count,

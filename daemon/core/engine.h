@@ -157,8 +157,9 @@ struct engine_status {
     const char *inc;    /* valid until the next call */
     bool link, store;   /* connected */
     bool up;            /* Kamailio answers */
-    size_t txns, dirty; /* own transactions, and those whose record waits to be written */
-    size_t puts;        /* records under way to the store */
+    size_t txns;        /* own transactions */
+    size_t dirty;       /* records of transactions and calls that wait to be written */
+    size_t puts;        /* those under way to the store */
     size_t calls;       /* that this node has */
     size_t takeovers;   /* orphans that are being taken over, or wait for it */
     size_t strays;      /* lookups under way */

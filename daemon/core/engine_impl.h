@@ -37,7 +37,7 @@ struct calls {
     struct call *by_id;
     struct call *dirty, *writing, *held;
     struct call *oldest; /* in the order in which they were last looked at */
-    size_t count, writing_count;
+    size_t count, at[4]; /* in all, and in each place */
 };
 
 struct engine {

@@ -98,7 +98,8 @@ class Daemon(Process):
         super().__init__(name, directory)
         self.conf_path = os.path.join(directory, f'{name}.conf')
         self.secret_path = os.path.join(directory, f'{name}.secret')
-        self.options = {'kamailio': f'127.0.0.1:{kamailio_port}', 'name': name, **options}
+        self.options = {'kamailio': f'127.0.0.1:{kamailio_port}', 'name': name, 'control': '', **options}
+        self.control = os.path.join(directory, f'{name}.sock')
         if secret is not None:
             self.write_secret(secret)
             self.options['secret_file'] = self.secret_path
