@@ -188,7 +188,7 @@ Test(owner, nothing_is_asked_of_a_store_that_is_down)
     fake_branch(f, 1, &c, "0", true);
     fake_pass(f, 5000);
     cr_expect(f->put_count == 0 && f->get_count == 0 && f->beat_count == 0 && f->node_reads == 0);
-    cr_expect(status_of(f).dirty == 1);
+    cr_expect(status_of(f).dirty == 2);
     f->holder = ""; /* nobody has claimed it meanwhile */
     engine_store_up(f->e, f->now);
     fake_turn(f);
