@@ -152,6 +152,13 @@ static struct ending *find_token(const struct engine *e, uint64_t token)
     return NULL;
 }
 
+static void late(struct engine *e, struct ending *x)
+{
+    e->count.byes_late++;
+    engine_trace(e, span_of(x->call_id), "BYE: the call had ended before");
+    finish(e, x);
+}
+
 /* Nobody knows that call: not this cluster's, or not any more. */
 static void unknown(struct engine *e, struct ending *x, int64_t now)
 {
@@ -168,11 +175,11 @@ static void on_call(struct engine *e, struct ending *x, const struct pair *pairs
     bool by_caller;
 
     if (pairs_number(pairs, count, "ended")) {
-        e->count.byes_late++;
-        finish(e, x);
+        late(e, x);
     } else if (!call_tags_match(pairs_text(pairs, count, "from_tag"), pairs_text(pairs, count, "to_tag"),
                                 span_of(x->from_tag), span_of(x->to_tag), &by_caller)) {
         e->count.byes_foreign++;
+        engine_trace(e, span_of(x->call_id), "BYE with other tags than the call's: passed over");
         finish(e, x);
     } else {
         x->by = x->proxy ? "kamailio" : by_caller ? "caller" : "callee";
@@ -205,12 +212,12 @@ bool ending_written(struct engine *e, uint64_t token, enum call_result result, i
         return false;
     if (result == CALL_WRITTEN || result == CALL_OTHER) {
         e->count.calls_ended++;
+        engine_trace(e, span_of(x->call_id), "BYE: the call has ended, by %s", x->by);
         calls_over(e, span_of(x->call_id));
         told_over(e, x->node, x->call_id);
         finish(e, x);
     } else if (result == CALL_OVER) {
-        e->count.byes_late++;
-        finish(e, x);
+        late(e, x);
     } else if (result == CALL_ABSENT) {
         unknown(e, x, now);
     } else if (result == CALL_EARLY) {
