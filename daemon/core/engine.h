@@ -153,18 +153,18 @@ int64_t engine_wait(const struct engine *e, int64_t now);
 
 /* What can be seen of it. */
 struct engine_status {
-    int node;           /* id, 0 before the first hello */
-    const char *inc;    /* valid until the next call */
-    bool link, store;   /* connected */
-    bool up;            /* Kamailio answers */
-    size_t txns;        /* own transactions */
-    size_t dirty;       /* records of transactions and calls that wait to be written */
-    size_t puts;        /* those under way to the store */
-    size_t calls;       /* that this node has */
-    size_t takeovers;   /* orphans that are being taken over, or wait for it */
-    size_t strays;      /* lookups under way */
-    size_t nodes;       /* others that are alive */
-    size_t queued;      /* frames that wait for Kamailio */
+    int node;         /* id, 0 before the first hello */
+    const char *inc;  /* valid until the next call */
+    bool link, store; /* connected */
+    bool up;          /* Kamailio answers */
+    size_t txns;      /* own transactions */
+    size_t dirty;     /* records of transactions and calls that wait to be written */
+    size_t puts;      /* those under way to the store */
+    size_t calls;     /* that this node has */
+    size_t takeovers; /* orphans that are being taken over, or wait for it */
+    size_t strays;    /* lookups under way */
+    size_t nodes;     /* others that are alive */
+    size_t queued;    /* frames that wait for Kamailio */
 };
 void engine_status(const struct engine *e, struct engine_status *status);
 const struct counters *engine_counters(const struct engine *e);

@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "base64.h"
+#include "handover.h"
 #include "record.h"
 
 #define PUTS_MAX 2048        /* records that may be under way to the store */
@@ -18,6 +20,8 @@
 #define TIMER_C_MS 200000    /* RFC 3261 16.6: over three minutes; tm's fr_inv_timer is shorter */
 #define LINGER_MS 5000       /* tm keeps a finished transaction that long (wt_timer) */
 #define TAKEN_MS 2000        /* after a takeover all far ends answer the same INVITE in one moment */
+#define SILENT_MS 2000       /* tm has repeated the INVITE of a takeover twice by then; its fr_timer is longer */
+#define WAITING_MAX 1024     /* frames to Kamailio; beyond that a 100 waits for the next pass */
 #define LATE_MAX 8192        /* replies that wait while own transactions are being learnt back */
 
 struct late_reply {
@@ -61,6 +65,17 @@ void owner_take(struct engine *e, struct txn *t, int64_t now)
     owner_adopt(e, t);
 }
 
+/* Gives the INVITE back to Kamailio, so that tm forgets the transaction: its timers would end, one day, a call that is
+ * another node's by now. */
+static void release(struct engine *e, const struct txn *t, int64_t now)
+{
+    struct handover h = {e->self.id, e->self.inc, "lost", t->src, t->dst};
+    char *text = handover_make(&h, t->req, e->conf.secret);
+
+    engine_send(e, e->self.sip, NULL, text, now);
+    free(text);
+}
+
 void owner_lose(struct engine *e, struct txn *t, int64_t now)
 {
     char call_id[128];
@@ -69,6 +84,7 @@ void owner_lose(struct engine *e, struct txn *t, int64_t now)
     engine_log(e, LOG_LEVEL_WARN, "another node has taken over call-id=%s",
                printable(call_id, sizeof(call_id), span_of(t->call_id)));
     losses_add(e, t, now);
+    release(e, t, now);
     txns_remove(&e->txns, t);
 }
 
@@ -87,31 +103,41 @@ void owner_recheck(struct engine *e)
 }
 
 /* A branch of a transaction that was being taken over: Kamailio has it now. */
-static struct txn *taken_over(struct engine *e, struct span branch, int64_t now)
+static struct txn *taken_over(struct engine *e, struct span branch, int *index, int64_t now)
 {
     struct span id;
     struct txn *t;
-    int index;
 
-    t = txn_split_branch(branch, &id, &index) == 0 ? takeover_confirm(e, id) : NULL;
+    t = txn_split_branch(branch, &id, index) == 0 ? takeover_confirm(e, id) : NULL;
     if (!t)
         return NULL;
     owner_take(e, t, now);
-    return find(e, branch, &index);
+    return find(e, branch, index);
+}
+
+/* Adds the branch, or renews one that was taken over: it rings, as far as is known, but tm does not know that. */
+static int take_branch(struct txn *t, const struct event *ev, int index, int64_t now)
+{
+    int code = txn_branch_code(t, index);
+    int rc = txn_add_branch(t, ev, now);
+
+    if (rc == 0 && t->taken_ms && code > 100 && code < 200)
+        txn_rang(t, index, code);
+    return rc;
 }
 
 void owner_branch(struct engine *e, const struct event *ev, int64_t now)
 {
     struct sip_sent sent;
     struct txn *t;
-    int index, rc = sip_read_sent(&sent, ev->sent);
+    int index = 0, rc = sip_read_sent(&sent, ev->sent);
 
     e->count.events_branch++;
     t = rc == 0 ? find(e, sent.branch, &index) : NULL;
     if (rc == 0 && !t)
-        t = taken_over(e, sent.branch, now);
+        t = taken_over(e, sent.branch, &index, now);
     if (t) {
-        rc = txn_add_branch(t, ev, now);
+        rc = take_branch(t, ev, index, now);
     } else if (rc == 0 && ev->req.n) {
         rc = txn_new(&t, ev, now);
         if (rc == 0 && (rc = add(e, t)) < 0)
@@ -241,6 +267,27 @@ static bool time_out_branches(struct txn *t, int64_t now)
     return changed;
 }
 
+/* A branch that rang when it was taken over, and whose far end says nothing of the INVITE that was sent again, or what
+ * the script drops. tm is told what is known: with a 100 it waits as long as for any that rings, and can cancel it. Not
+ * before the INVITE was repeated: most far ends answer that with what may have been lost. */
+static void tell_ringing(struct engine *e, struct txn *t, int64_t now)
+{
+    for (size_t i = 0; i < t->branch_count; i++) {
+        struct txn_branch *b = &t->branches[i];
+        size_t len = 0;
+        char *msg, *text;
+
+        if (!b->silent || now - b->sent_ms < SILENT_MS || e->link.waiting_count > WAITING_MAX)
+            continue;
+        msg = sip_trying(t->req, b->via, &len);
+        text = msg ? base64_text((struct span){msg, len}) : NULL;
+        b->silent = text == NULL;
+        engine_send(e, e->self.sip, NULL, text, now);
+        free(msg);
+        free(text);
+    }
+}
+
 static void look_after(struct engine *e, struct txn *t, int64_t now)
 {
     bool expired = !t->done && now - t->begun_ms > e->conf.tx_max_ms;
@@ -255,6 +302,8 @@ static void look_after(struct engine *e, struct txn *t, int64_t now)
         txns_mark(&e->txns, t);
         calls_failed(e, t, now);
     }
+    if (t->taken_ms && !t->done)
+        tell_ringing(e, t, now);
     if (time_out_branches(t, now) || (!t->done && now - t->put_ms > e->conf.tx_ttl_ms / 2))
         txns_mark(&e->txns, t);
 }

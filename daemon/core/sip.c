@@ -145,8 +145,9 @@ char *sip_with_header(struct span msg, const char *header, size_t *len)
     return out;
 }
 
-/* A request of another method with the identity of the model: From, To, Call-ID and CSeq number. */
-static char *made_of(const char *method, struct span model, size_t *len)
+/* A message with the identity of the model: From, To, Call-ID and CSeq number. `start` is all that stands above them.
+ */
+static char *made_of(const char *start, const char *method, struct span model, size_t *len)
 {
     struct parsed p;
     const struct sip_msg *msg;
@@ -155,12 +156,12 @@ static char *made_of(const char *method, struct span model, size_t *len)
     if (parse(&p, model) < 0)
         return NULL;
     msg = p.msg;
-    out = malloc(msg->from.val.l + msg->to.val.l + msg->callid.l + 160);
+    out = malloc(msg->from.val.l + msg->to.val.l + msg->callid.l + strlen(start) + 160);
     if (out)
         *len = (size_t)sprintf(out,
-                               "%s sip:x SIP/2.0\r\nFrom: %.*s\r\nTo: %.*s\r\nCall-ID: %.*s\r\n"
+                               "%sFrom: %.*s\r\nTo: %.*s\r\nCall-ID: %.*s\r\n"
                                "CSeq: %u %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
-                               method, (int)msg->from.val.l, msg->from.val.p, (int)msg->to.val.l, msg->to.val.p,
+                               start, (int)msg->from.val.l, msg->from.val.p, (int)msg->to.val.l, msg->to.val.p,
                                (int)msg->callid.l, msg->callid.p, msg->cseq.num, method);
     parsed_free(&p);
     return out;
@@ -168,10 +169,24 @@ static char *made_of(const char *method, struct span model, size_t *len)
 
 char *sip_cancel(struct span invite, size_t *len)
 {
-    return made_of("CANCEL", invite, len);
+    return made_of("CANCEL sip:x SIP/2.0\r\n", "CANCEL", invite, len);
 }
 
 char *sip_ack(struct span reply, size_t *len)
 {
-    return made_of("ACK", reply, len);
+    return made_of("ACK sip:x SIP/2.0\r\n", "ACK", reply, len);
+}
+
+char *sip_trying(struct span invite, const char *via, size_t *len)
+{
+    static const char status[] = "SIP/2.0 100 Trying\r\nVia: ";
+    size_t size = sizeof(status) + strlen(via) + 2;
+    char *start = malloc(size), *out = NULL;
+
+    if (start) {
+        snprintf(start, size, "%s%s\r\n", status, via);
+        out = made_of(start, "INVITE", invite, len);
+    }
+    free(start);
+    return out;
 }

@@ -50,5 +50,8 @@ char *sip_adopted(struct span request, const char *ruri, const char *via, const 
 char *sip_cancel(struct span invite, size_t *len);
 /* The same: the ACK to a negative reply. */
 char *sip_ack(struct span reply, size_t *len);
+/* The 100 to an INVITE that was sent with that Via alone: it goes no further than who sent it. The caller frees it;
+ * NULL as above. */
+char *sip_trying(struct span invite, const char *via, size_t *len);
 
 #endif

@@ -30,8 +30,9 @@
 #include "key.h"
 #include "record.h"
 
-#define ACTIVE_MAX 64  /* takeovers under way: the pace after a death */
-#define CONFIRM_MS 500 /* Kamailio answers within a few ms, or the message was lost */
+#define ACTIVE_MAX 64   /* takeovers under way: the pace after a death */
+#define LOSSES_MAX 1024 /* frames that wait for Kamailio; beyond that it is not told of more losses */
+#define CONFIRM_MS 500  /* Kamailio answers within a few ms, or the message was lost */
 #define TRIES_MAX 3
 #define CHAIN_MAX 8    /* claimants that died one after the other */
 #define RECHECK_MS 200 /* the store did not say: ask again */
@@ -480,6 +481,9 @@ static void run_waiting(struct engine *e)
             return;
         if (t->state != WAITING)
             continue;
+        if (t->own && e->link.waiting_count > LOSSES_MAX)
+            return; /* each loss has to be told to Kamailio, which acknowledges what it has, and so brings us back here
+                     */
         if (t->own)
             claim_from(e, t, e->self.id, e->self.inc);
         else

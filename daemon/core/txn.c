@@ -66,7 +66,7 @@ static int branch_fill(struct txn_branch *b, const struct sip_sent *sent, const 
     return b->via && b->to && b->sock && b->ruri && (b->route || !sent->routes) ? 0 : -ENOMEM;
 }
 
-static struct txn_branch *find_branch(struct txn *t, int index)
+static struct txn_branch *find_branch(const struct txn *t, int index)
 {
     for (size_t i = 0; i < t->branch_count; i++)
         if (t->branches[i].index == index)
@@ -216,10 +216,29 @@ void txn_free(struct txn *t)
     free(t);
 }
 
+int txn_branch_code(const struct txn *t, int index)
+{
+    const struct txn_branch *b = find_branch(t, index);
+
+    return b ? b->code : 0;
+}
+
+void txn_rang(struct txn *t, int index, int code)
+{
+    struct txn_branch *b = find_branch(t, index);
+
+    if (b) {
+        b->code = code;
+        b->silent = true;
+    }
+}
+
 bool txn_reply(struct txn *t, int index, int code, int64_t now)
 {
     struct txn_branch *b = find_branch(t, index);
 
+    if (b)
+        b->silent = false;
     if (!b || b->code == code || (b->code >= 200 && !b->concluded))
         return false;
     b->code = code;

@@ -18,6 +18,7 @@ struct txn_branch {
     char *via, *to, *sock, *ruri;
     char *route; /* Route set as a header would hold it, "<sip:a;lr>, <sip:b;lr>"; NULL without */
     int64_t sent_ms;
+    bool silent;    /* taken over when it rang, and no reply since */
     bool concluded; /* its code is our own conclusion: a real reply replaces it */
 };
 
@@ -62,6 +63,12 @@ int txn_add_branch(struct txn *t, const struct event *ev, int64_t now);
 /* Adds a branch that is filled in, all texts but route set; it is the transaction's from now on, also on an error. The
  * first one gives the transaction its id. 0, -EBADMSG, -ENOMEM. */
 int txn_give_branch(struct txn *t, struct txn_branch *b);
+
+/* The last reply on a branch; 0 when there is none. */
+int txn_branch_code(const struct txn *t, int index);
+
+/* A branch that was sent again in a takeover rang before, by that code. */
+void txn_rang(struct txn *t, int index, int code);
 
 /* Notes a reply; true when that changes the transaction. A branch keeps its first final code. */
 bool txn_reply(struct txn *t, int index, int code, int64_t now);

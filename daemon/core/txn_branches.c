@@ -6,8 +6,8 @@
 #include "frame.h"
 #include "txn.h"
 
-/* "|<suffix> <code> <to> <sock> <R-URI> <Route set>", the last two base64; code 0: send it, else answer it so. The
- * suffix is tm's: the index in hexadecimal, lowest digit first. */
+/* "|<suffix> <code> <to> <sock> <R-URI> <Route set>", the last two base64; code below 200: send it, else answer it so.
+ * The suffix is tm's: the index in hexadecimal, lowest digit first. */
 static int branch_line(char *out, size_t size, int index, const struct txn_branch *b)
 {
     static const struct txn_branch gap = {.code = 408, .to = "udp:127.0.0.1:9", .sock = "-", .ruri = "sip:gap"};
@@ -21,7 +21,7 @@ static int branch_line(char *out, size_t size, int index, const struct txn_branc
     ruri = base64_text(span_of(b->ruri));
     route = base64_text(span_of(b->route ? b->route : ""));
     if (ruri && route)
-        n = snprintf(out, size, "|%s %d %s %s %s %s", suffix, b->code >= 300 ? b->code : 0, b->to, b->sock, ruri,
+        n = snprintf(out, size, "|%s %d %s %s %s %s", suffix, b->code / 100 == 2 ? 0 : b->code, b->to, b->sock, ruri,
                      *route ? route : "-");
     free(ruri);
     free(route);

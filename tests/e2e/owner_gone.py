@@ -228,9 +228,9 @@ def _cut_path(cluster):
 
 # What cannot work, and why: the tests expect it, and the table says it.
 CANNOT = {
-    'path to it cut': 'The owner lives, so nobody may take its transaction over. The nodes that can still be reached act as '
-                      'stateless proxies (RFC 3261 16.11): they pass CANCEL, ACK and replies on, but start no next branch, '
-                      'run no timers and do not absorb what the caller sends again.',
+    'path to it cut': 'The 180 comes in the 1.4 s in which the cut is not yet noticed, and is lost like any packet on a cut path. '
+                      'Nobody repeats a provisional reply before a minute is over (RFC 3261 13.3.1.1); a takeover, which '
+                      'would make the far end repeat it, is not allowed while the owner lives.',
 }
 
 # name: what strikes node a; the nodes that the callers' and the phones' packets go to from then on, of even calls (of odd

@@ -209,6 +209,7 @@ class Leg:
         self.changed = msg.time      # when its state last changed
         self.again = []              # when the INVITE came again
         self.others = []             # methods of other requests within the call
+        self.manner = owner.manner   # on_invite may give it another one
         self.to = (msg.source[0], int(_first(_SENT_BY, msg['via']) or SIP_PORT))
 
     def say(self, code):
@@ -307,10 +308,10 @@ class Callees(Endpoint):
         leg.invites += 1
         leg.again.append(msg.time)
         self.last_again = msg.time
-        if self.manner == 'repeat':
+        if leg.manner == 'repeat':
             leg.repeat()
-        elif self.manner != 'silence':
-            self.send(leg.port, response(msg, self.manner, leg.tag, leg.contact), leg.to)
+        elif leg.manner != 'silence':
+            self.send(leg.port, response(msg, leg.manner, leg.tag, leg.contact), leg.to)
 
     def _on_cancel(self, port, msg):
         leg = self._by_branch.get((port, msg.branch))

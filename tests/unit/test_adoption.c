@@ -202,9 +202,11 @@ Test(adoption, any_cut_of_a_request)
         size_t len = 0;
         struct span cut = scratch_exact((struct span){whole, n});
         char *got = sip_adopted(cut, "sip:r", "V", "<sip:a>", &len), *cancel = sip_cancel(cut, &len);
+        char *trying = sip_trying(cut, "V", &len);
 
         free(got);
         free(cancel);
+        free(trying);
     }
 }
 

@@ -198,6 +198,23 @@ static void read_frames(void *arg, bool *good)
     frame_reset(&r);
 }
 
+static void make_trying(void *arg, bool *good)
+{
+    size_t len = 0;
+    char *text = sip_trying(*(struct span *)arg, "SIP/2.0/UDP 192.0.2.10;branch=z9hG4bK1.0", &len);
+
+    *good = text && len == strlen(text);
+    free(text);
+}
+
+Test(oom, sip_trying)
+{
+    struct call c = call_make(1);
+    struct span invite = span_of(sip_request(&c, "INVITE"));
+
+    run(make_trying, &invite);
+}
+
 Test(oom, frame_feed)
 {
     run(read_frames, scratch("10000:%010000d,", 1));

@@ -137,6 +137,51 @@ Test(recheck, loss_is_not_told_to_another_incarnation)
     fake_free(f);
 }
 
+/* Else tm's timers would one day end a call that is another node's. */
+Test(recheck, lost_transaction_is_given_back_so_that_tm_forgets_it)
+{
+    struct call c;
+    struct fake *f = returned(&c);
+    char *rest;
+
+    fake_claimed(f, CLAIM_LOST, "2 200.1");
+    fake_turn(f);
+    cr_assert(fake_sent_count(f, "why=lost") == 1 && fake_count(f, "send") == 1);
+    cr_expect(strstr(fake_handover(f, &rest), "X-Kamsync: to=1;inc=100.1;why=lost;src=udp:198.51.100.9:5060;"));
+    cr_expect_str_eq(rest, sip_request(&c, "INVITE"));
+    cr_expect_str_eq(fake_text(fake_last(f, "send"), "to"), "192.0.2.1:5060");
+    fake_free(f);
+}
+
+/* Two frames for each are more than may wait at once. */
+Test(recheck, many_losses_are_all_told)
+{
+    static const unsigned many = 2500;
+    struct fake *f = fake_ready();
+
+    f->answer_puts = true;
+    for (unsigned i = 1; i <= many; i++) {
+        struct call c = call_make(i);
+
+        fake_branch(f, i, &c, "0", true);
+    }
+    fake_turn(f);
+    engine_link_down(f->e, f->now);
+    fake_pass(f, 100);
+    fake_forget(f);
+    f->holder = "2 200.1";
+    engine_link_up(f->e, "tag-2", f->now);
+    fake_hello(f, 1, "100.1");
+    f->polite = true;
+    for (int i = 0; i < 4000 && fake_count(f, "send") < many; i++)
+        fake_turn(f);
+    cr_expect(engine_counters(f->e)->txns_lost == many && engine_counters(f->e)->frames_shed == 0, "%zu lost, %zu shed",
+              (size_t)engine_counters(f->e)->txns_lost, (size_t)engine_counters(f->e)->frames_shed);
+    cr_expect(fake_count(f, "lost") == many && fake_count(f, "send") == many, "%zu and %zu", fake_count(f, "lost"),
+              fake_count(f, "send"));
+    fake_free(f);
+}
+
 /* "I could not claim" is neither "I hold it" nor "another does". */
 Test(recheck, failed_claim_is_no_knowledge)
 {

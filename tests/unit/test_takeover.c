@@ -124,8 +124,8 @@ Test(takeover, waiting_cancel_is_delivered_once_it_is_taken)
 /* Events come in order: the branch is reported before the transaction is. */
 Test(takeover, its_first_branch_confirms_it_too)
 {
-    struct call c;
-    struct fake *f = injected(&c, NULL);
+    struct call c = call_make(1);
+    struct fake *f = injected(&c, fake_branch_json(&c, 0, "0", 0, NULL));
 
     fake_branch(f, 1, &c, "0", false);
     expect_delivered(f, &c);
@@ -174,7 +174,7 @@ Test(takeover, branches_one_that_rings)
 {
     struct call c = call_make(1);
 
-    expect_branches(fake_branch_json(&c, 0, "0", 180, NULL), line_of(0, "0", 0, NULL));
+    expect_branches(fake_branch_json(&c, 0, "0", 180, NULL), line_of(0, "0", 180, NULL));
 }
 
 Test(takeover, branches_with_route_and_ended_ones_with_their_code)
@@ -210,7 +210,7 @@ Test(takeover, branches_have_tms_suffix)
     for (int i = 0; i < (int)COUNT(suffixes); i++) {
         branches =
             scratch("%s%s%s", branches, i ? "," : "", fake_branch_json(&c, i, suffixes[i], i == 30 ? 180 : 503, NULL));
-        expected = scratch("%s%s", expected, line_of(i, suffixes[i], i == 30 ? 0 : 503, NULL));
+        expected = scratch("%s%s", expected, line_of(i, suffixes[i], i == 30 ? 180 : 503, NULL));
     }
     expect_branches(branches, expected);
 }

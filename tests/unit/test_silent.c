@@ -1,0 +1,86 @@
+/* After a takeover: a branch whose far end does not answer the repeated INVITE, though it rang before. */
+#include "fake.h"
+
+TestSuite(silent, .fini = no_leaks);
+
+/* The INVITE of call 1, whose owner died, is back in Kamailio. */
+static struct fake *injected(struct call *c, const char *branches)
+{
+    struct fake *f = fake_peers();
+
+    fake_death(f);
+    fake_stray(f, 1, c, "CANCEL");
+    fake_answer(f, fake_whole(c, 2, "200.1", branches));
+    fake_claimed(f, CLAIM_WON, NULL);
+    f->found = fake_orphan(c, 2, "200.1");
+    fake_turn(f);
+    cr_assert(fake_sent_count(f, "why=takeover") == 1);
+    return f;
+}
+
+/* Branch 0 of it had this reply, branch 1 none; both are sent again, and reported. */
+static struct fake *sent_again(struct call *c, int code)
+{
+    struct fake *f;
+
+    *c = call_make(1);
+    f = injected(c, scratch("%s,%s", fake_branch_json(c, 0, "0", code, NULL), fake_branch_json(c, 1, "1", 0, NULL)));
+    f->answer_puts = true;
+    fake_branch(f, 1, c, "0", false);
+    fake_branch(f, 2, c, "1", false);
+    fake_turn(f);
+    fake_ack_all(f);
+    return f;
+}
+
+Test(silent, branch_that_rang_and_is_silent_gets_a_100)
+{
+    struct call c;
+    struct fake *f = sent_again(&c, 183);
+    json_t *frame = NULL;
+    char *msg, *branch = strstr(sip_sent_on(&c, "0"), "Via: ");
+
+    fake_pass(f, 1900);
+    cr_expect(fake_sent_count(f, "SIP/2.0 100 ") == 0, "the far end has its time");
+    fake_pass(f, 1200);
+    msg = fake_sent(f, "SIP/2.0 100 ", 0, &frame);
+    cr_assert_not_null(msg);
+    cr_expect_str_eq(fake_text(frame, "to"), "192.0.2.1:5060");
+    cr_expect(strncmp(strstr(msg, "Via: "), branch, strcspn(branch, "\r")) == 0, "%s", msg);
+    cr_expect(strstr(msg, "CSeq: 1 INVITE\r\n") && !strstr(strstr(msg, "Via: ") + 1, "Via: "), "goes no further");
+    fake_ack_all(f);
+    fake_branch(f, 3, &c, "2", false);
+    fake_pass(f, 5000);
+    cr_expect(fake_sent_count(f, "SIP/2.0 100 ") == 1, "once; and the other branches never rang");
+    cr_expect(json_integer_value(fake_put_field(f, "code")) == 183, "the next survivor has to know it, too");
+    fake_free(f);
+}
+
+Test(silent, branch_that_did_not_ring_or_says_something_gets_no_100)
+{
+    static const int before[] = {0, 100, 408, 180, 180, 180}, after[] = {0, 0, 0, 180, 183, 486};
+    struct call c;
+
+    for (size_t i = 0; i < COUNT(before); i++) {
+        struct fake *f = sent_again(&c, before[i]);
+
+        if (after[i])
+            fake_reply(f, 3, &c, "0", after[i]);
+        fake_pass(f, 5000);
+        cr_expect(fake_sent_count(f, "SIP/2.0 100 ") == 0, "%d, %d", before[i], after[i]);
+        fake_free(f);
+    }
+}
+
+Test(silent, branch_of_an_ordinary_call_gets_no_100)
+{
+    struct call c = call_make(1);
+    struct fake *f = fake_peers();
+
+    fake_branch(f, 1, &c, "0", true);
+    fake_reply(f, 2, &c, "0", 180);
+    fake_branch(f, 3, &c, "0", false);
+    fake_pass(f, 5000);
+    cr_expect(fake_count(f, "send") == 0);
+    fake_free(f);
+}
