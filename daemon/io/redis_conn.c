@@ -202,6 +202,12 @@ void redis_conn_start(struct redis_conn *c)
     uv_timer_start(&c->timer, on_backoff, 0, 0);
 }
 
+void redis_conn_renew(struct redis_conn *c)
+{
+    if (c->ac && !c->closing && (c->ac->c.flags & REDIS_CONNECTED))
+        redisAsyncFree(c->ac); /* ends in on_disconnect() */
+}
+
 static void on_timer_closed(uv_handle_t *handle)
 {
     struct redis_conn *c = handle->data;
