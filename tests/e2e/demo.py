@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import textwrap
 import time
@@ -245,7 +246,23 @@ def answered_after_the_owner_died(lab):
     answered = next(p for p in lab.trace.at('caller', call_id) if (p.kind, p.cseq_method) == ('200', 'INVITE'))
     must(answered.node == 'b', f'the 200 came from {answered.node}')
     say('The caller gets the 200 from node b, talks, and hangs up: ACK, BYE and its 200 all pass through node b.')
+    show_call(cluster['b'], call_id)
     cluster.stop()
+
+
+def show_call(node, call_id):
+    """What kamsyncctl tells of a call that has ended."""
+    def entries():
+        return [entry for entry in node.ask('cdr')['cdr'] if entry['call_id'] == call_id]
+    [entry] = wait_until(entries, 5, 'the entry in the archive')
+    must((entry['how'], entry['by']) == ('completed', 'caller'), f'the archive says {entry}')
+    ctl = os.path.join(os.path.dirname(clusters.KAMSYNCD), 'ctl', 'kamsyncctl')
+    say('The call has one entry in the archive, and this is what the cluster knows of it:')
+    say(f'kamsyncctl call {call_id}', 4)
+    out = subprocess.run([ctl, '-s', f'{node.directory}/control.sock', 'call', call_id], capture_output=True, text=True)
+    must(out.returncode == 0, f'kamsyncctl: {out.stderr}')
+    for line in out.stdout.splitlines():
+        print(f'      {line}', flush=True)
 
 
 def single_node_restarted(lab):
