@@ -15,6 +15,7 @@
 #include "io/evapi.h"
 #include "io/store.h"
 #include "log.h"
+#include "service.h"
 
 #define STOP_MS 2000 /* how long an orderly end waits for the store */
 
@@ -401,6 +402,7 @@ static void close_all(struct daemon *d)
 static void stop(struct daemon *d)
 {
     log_printf(LOG_LEVEL_INFO, "stopping");
+    service_stopping();
     evapi_close(d->evapi);
     d->evapi = NULL; /* the engine may still want to write */
     d->stop_ms = now(d) + STOP_MS;
@@ -452,6 +454,7 @@ static void on_prepare(uv_prepare_t *prepare)
 
     engine_flush(d->engine, now(d));
     show_readiness(d);
+    service_turn(now(d));
     if (d->stop_ms && (all_written(d) || now(d) >= d->stop_ms))
         close_all(d);
     else
