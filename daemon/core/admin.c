@@ -281,13 +281,13 @@ void admin_asked(struct engine *e, const json_t *message, int64_t now)
 {
     const char *list = NULL;
     int from = (int)json_integer_value(json_object_get(message, "from"));
-    json_t *part = from != e->self.id ? own_part(e, json_object_get(message, "q"), &list) : NULL;
+    json_t *token = json_object_get(message, "token");
+    json_t *part = from > 0 && from != e->self.id && token ? own_part(e, json_object_get(message, "q"), &list) : NULL;
 
     (void)now;
     if (part)
         told_send(e, from,
-                  json_pack("{s:s,s:i,s:O,s:o}", "t", "answer", "node", e->self.id, "token",
-                            json_object_get(message, "token"), "a", part));
+                  json_pack("{s:s,s:i,s:O,s:o}", "t", "answer", "node", e->self.id, "token", token, "a", part));
 }
 
 static bool was_waited_for(json_t *waiting, json_int_t node)
@@ -376,11 +376,14 @@ static void fail(struct engine *e, struct inquiry *p, const char *error)
 bool admin_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count)
 {
     struct inquiry *p = find_token(e, token);
+    json_t *call;
 
     if (!p || p->list)
         return false;
     if (status == GET_FOUND) {
-        json_object_set_new(p->answer, "call", pairs_json(pairs, count));
+        call = pairs_json(pairs, count);
+        json_object_set_new(call, "nodes", pairs_nodes(pairs, count));
+        json_object_set_new(p->answer, "call", call);
         finish(e, p);
     } else if (status == GET_ABSENT) {
         fail(e, p, "no such call: it never was, or it ended a while ago ('kamsyncctl cdr' shows the ended ones)");

@@ -83,14 +83,12 @@ const char *call_state(const struct call *c)
 int call_set(struct call *c, const char *name, struct span value)
 {
     char field[96];
-    json_t *text = value.n && value.n <= CALL_VALUE_MAX ? sip_text(value) : NULL;
+    json_t *text = value.n <= CALL_VALUE_MAX ? sip_text(value) : NULL;
 
     snprintf(field, sizeof(field), CALL_VAR "%s", name);
     if (!json_is_string(text)) {
         json_decref(text);
-        if (!value.n)
-            json_object_del(c->vars, field);
-        return value.n ? -EINVAL : 0;
+        return -EINVAL;
     }
     if (json_object_size(c->vars) >= CALL_VARS_MAX && !json_object_get(c->vars, field)) {
         json_decref(text);
@@ -121,7 +119,6 @@ static void add_field(struct call_pairs *p, const struct call *c, const struct f
 
 void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end)
 {
-    static const char joined_at[] = "at.";
     const char *name;
     json_t *value;
     size_t texts = 0;
@@ -132,7 +129,7 @@ void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end)
             add_field(p, c, &fields[i], &texts);
     if (c->tx || end)
         add(p, "state", span_of(end ? "ended" : call_state(c)));
-    snprintf(p->joined, sizeof(p->joined), "%s%d", joined_at, node);
+    snprintf(p->joined, sizeof(p->joined), CALL_JOINED "%d", node);
     snprintf(p->texts[texts], sizeof(p->texts[0]), "%" PRId64, c->joined);
     add(p, p->joined, span_of(p->texts[texts]));
     json_object_foreach(c->vars, name, value) /* c->vars may be NULL */
@@ -158,6 +155,16 @@ static int64_t number_of(struct span s)
 int64_t pairs_number(const struct pair *pairs, size_t count, const char *name)
 {
     return number_of(pairs_text(pairs, count, name));
+}
+
+int64_t pairs_joined(const struct pair *pairs, size_t count, int node, int64_t otherwise)
+{
+    char name[32];
+    int64_t at;
+
+    snprintf(name, sizeof(name), CALL_JOINED "%d", node);
+    at = pairs_number(pairs, count, name);
+    return at > 0 ? at : otherwise;
 }
 
 static int read_field(struct call *c, const struct field *f, const struct pair *pairs, size_t count)
@@ -200,6 +207,13 @@ int call_read(struct call *c, const struct pair *pairs, size_t count)
 
 /* ---- JSON ---- */
 
+static bool is_joined(struct span name)
+{
+    size_t n = strlen(CALL_JOINED);
+
+    return name.n > n && memcmp(name.p, CALL_JOINED, n) == 0;
+}
+
 static bool is_number(struct span name)
 {
     for (size_t i = 0; i < FIELDS; i++)
@@ -208,7 +222,7 @@ static bool is_number(struct span name)
     for (size_t i = 0; i < sizeof(computed) / sizeof(computed[0]); i++)
         if (span_eq(name, span_of(computed[i])))
             return true;
-    return name.n > 3 && memcmp(name.p, "at.", 3) == 0;
+    return is_joined(name);
 }
 
 json_t *pairs_vars(const struct pair *pairs, size_t count)
@@ -217,7 +231,7 @@ json_t *pairs_vars(const struct pair *pairs, size_t count)
     json_t *vars = json_object();
 
     for (size_t i = 0; vars && i < count; i++)
-        if (is_var(&pairs[i]))
+        if (is_var(&pairs[i]) && pairs[i].value.n)
             json_object_setn_new(vars, pairs[i].name.p + n, pairs[i].name.n - n, sip_text(pairs[i].value));
     return vars;
 }
@@ -227,13 +241,42 @@ json_t *pairs_json(const struct pair *pairs, size_t count)
     json_t *json = json_object();
 
     for (size_t i = 0; json && i < count; i++)
-        if (!is_var(&pairs[i]))
+        if (!is_var(&pairs[i]) && pairs[i].name.n && !memchr(pairs[i].name.p, 0, pairs[i].name.n))
             json_object_setn_new(json, pairs[i].name.p, pairs[i].name.n,
                                  is_number(pairs[i].name) ? json_integer(number_of(pairs[i].value))
                                                           : sip_text(pairs[i].value));
     if (json)
         json_object_set_new(json, "vars", pairs_vars(pairs, count));
     return json;
+}
+
+/* Where a node that joined then stands in the list: its ids, and the moments beside them. */
+static size_t place_of(const json_t *at, int64_t joined)
+{
+    size_t i = json_array_size(at);
+
+    while (i > 0 && json_integer_value(json_array_get(at, i - 1)) > joined)
+        i--;
+    return i;
+}
+
+json_t *pairs_nodes(const struct pair *pairs, size_t count)
+{
+    json_t *ids = json_array(), *at = json_array();
+
+    for (size_t i = 0; ids && at && i < count; i++) {
+        struct span name = pairs[i].name;
+        int64_t joined = number_of(pairs[i].value);
+        size_t place = place_of(at, joined);
+
+        if (!is_joined(name))
+            continue;
+        name = (struct span){name.p + strlen(CALL_JOINED), name.n - strlen(CALL_JOINED)};
+        json_array_insert_new(ids, place, json_integer(number_of(name)));
+        json_array_insert_new(at, place, json_integer(joined));
+    }
+    json_decref(at);
+    return ids;
 }
 
 static char *json_base64(json_t *json)

@@ -13,6 +13,7 @@
 #define CALL_VARS_MAX 32    /* variables of a call */
 #define CALL_VALUE_MAX 1024 /* bytes of one's value */
 #define CALL_VAR "var."     /* in front of a variable's name, in the record */
+#define CALL_JOINED "at."   /* in front of a node's id: when that node first had to do with it */
 #define CALL_PAIRS_MAX (24 + CALL_VARS_MAX)
 
 #define CALL_NOBODY (-1) /* the node of a call that waits for its caller's next INVITE */
@@ -40,6 +41,7 @@ struct call {
     bool finishing;                                      /* what is being written is its end */
     uint64_t token;                                      /* of the write under way */
     int64_t begun_ms, checked_ms, refreshed_ms, hold_ms; /* the engine's time */
+    int64_t back_ms;                                     /* until when a refused caller may come back, 0: he may not */
     struct call *prev, *next, *older, *newer;
     UT_hash_handle hh; /* by call_id */
 };
@@ -51,7 +53,8 @@ void call_free(struct call *c);
 /* trying, ringing, answered or ended. */
 const char *call_state(const struct call *c);
 
-/* Sets a variable; an empty value removes it here. -EINVAL: no UTF-8 text, or too long; -ENOMEM, also: too many. */
+/* Sets a variable; with an empty value there is none, for nobody. -EINVAL: no UTF-8 text, or too long; -ENOMEM, also:
+ * too many. */
 int call_set(struct call *c, const char *name, struct span value);
 
 /* The record's pairs, which point into the call and into this struct. */
@@ -67,12 +70,17 @@ void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end);
 struct span pairs_text(const struct pair *pairs, size_t count, const char *name);
 int64_t pairs_number(const struct pair *pairs, size_t count, const char *name);
 
+/* When that node first had to do with the call; `otherwise` when it does not stand there. */
+int64_t pairs_joined(const struct pair *pairs, size_t count, int node, int64_t otherwise);
+
 /* Fills a call from a record, vars included; 0 or -ENOMEM. */
 int call_read(struct call *c, const struct pair *pairs, size_t count);
 
 /* The record as people and scripts get it: numbers are numbers, variables stand in "vars". NULL when memory is short.
  */
 json_t *pairs_json(const struct pair *pairs, size_t count);
+/* The ids of the nodes that had a part in it, in order. */
+json_t *pairs_nodes(const struct pair *pairs, size_t count);
 /* Only the variables, name → value; {} when there are none. */
 json_t *pairs_vars(const struct pair *pairs, size_t count);
 

@@ -22,7 +22,7 @@
 #define TRIES_MAX 3       /* another node has the call: it may be about to leave it */
 #define TRY_MS 500
 #define CHECK_MS 60000      /* each call is looked at so often */
-#define REFRESH_MS 600000   /* and written again so often: should this node have missed its end, it learns of it */
+#define REFRESH_MS 600000   /* and written again at least so often: should its end have been missed, that shows it */
 #define TTL_MORE_MS 3600000 /* the record outlives the longest call */
 
 static struct call *find(const struct engine *e, struct span call_id)
@@ -134,8 +134,9 @@ static bool follow(struct engine *e, struct call *c, const struct txn *t, const 
     c->trying = at;
     c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = NULL;
-    c->cancelled = c->refused = false;
+    c->cancelled = c->refused = c->finishing = false;
     c->tries = 0;
+    c->back_ms = c->last = 0;
     c->node = e->self.id;
     c->own = true;
     return true;
@@ -204,16 +205,21 @@ void calls_reply(struct engine *e, const struct txn *t, int code, struct span to
     if (!c)
         return;
     c->last = at;
-    if (code >= 180 && code < 200 && !c->ringing && !c->answered) {
-        c->ringing = at;
-        changed = true;
-    } else if (code >= 200 && code < 300 && !c->answered) {
+    if (c->answered)
+        return; /* a fork's other branches end */
+    if (code >= 200 && code < 300) {
         c->answered = at;
         if (to_tag.n)
             set_text(&c->to_tag, to_tag);
         changed = true;
-    } else if (asks_for_more(code)) {
-        c->refused = changed = true; /* the next INVITE may reach another node: the record is for the taking */
+    } else if (code >= 180 && code < 200 && !c->ringing) {
+        c->ringing = at;
+        changed = true;
+    }
+    /* The next INVITE may reach another node: the record is for the taking; unless the script tried another branch. */
+    if (changed || asks_for_more(code) || (c->refused && code < 200)) {
+        changed = changed || c->refused != asks_for_more(code);
+        c->refused = asks_for_more(code);
     }
     if (!changed)
         return;
@@ -229,6 +235,15 @@ static void over(struct engine *e, struct call *c, const char *how, const char *
     mark(e, c);
 }
 
+/* The far end never said so: it is our own conclusion. */
+static bool is_concluded(const struct txn *t)
+{
+    for (size_t i = 0; i < t->branch_count; i++)
+        if (t->branches[i].concluded)
+            return true;
+    return false;
+}
+
 void calls_failed(struct engine *e, const struct txn *t, int64_t now)
 {
     struct call *c = of_txn(e, t);
@@ -238,6 +253,7 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
     if (!c || c->answered)
         return;
     c->code = code;
+    c->refused = asks_for_more(code);
     over(e, c,
          c->cancelled ? "cancelled"
          : timed_out  ? "timed out"
@@ -245,9 +261,12 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
          c->cancelled ? "caller"
          : timed_out  ? "kamsync"
                       : "callee",
-         c->last ? c->last : calls_time(e, NULL));
-    if (c->refused && c->place != CALL_WRITING)
-        hold(e, c, now + AGAIN_MS);
+         c->last && !is_concluded(t) ? c->last : calls_time(e, NULL));
+    if (!c->refused)
+        return;
+    c->back_ms = now + AGAIN_MS;
+    if (c->place != CALL_WRITING)
+        hold(e, c, c->back_ms);
 }
 
 void calls_cancelled(struct engine *e, const struct event *ev)
@@ -270,6 +289,8 @@ void calls_set(struct engine *e, const struct event *ev, int64_t now)
         mark(e, c);
         return;
     }
+    if (c && !c->own && !json_object_size(c->vars))
+        drop(e, c); /* nothing of it is to be written */
     e->count.frames_bad++;
     engine_log(e, LOG_LEVEL_WARN, "variable %s not kept (%s) call-id=%s", ev->name,
                rc == -EINVAL ? "its value is no UTF-8 text of at most 1024 bytes" : "too many, or memory is short",
@@ -296,7 +317,8 @@ static void write_call(struct engine *e, struct call *c)
 
     w.mode = c->finishing ? CALL_END : c->take ? CALL_TAKE : c->own ? CALL_BEGIN : CALL_ADD;
     w.ttl_ms = c->finishing ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
-    c->node = c->refused ? CALL_NOBODY : e->self.id;
+    if (c->own)
+        c->node = c->refused ? CALL_NOBODY : e->self.id;
     call_pairs(&p, c, e->self.id, c->finishing);
     w.count = p.count;
     c->again = false;
@@ -327,9 +349,28 @@ static void written(struct engine *e, struct call *c)
         return;
     }
     move(e, c, CALL_IDLE);
-    c->finishing = c->how && !c->again;
+    c->finishing = c->how && !c->again && !c->back_ms;
     if (c->again || c->finishing)
         mark(e, c);
+    else if (c->how)
+        hold(e, c, c->back_ms);
+}
+
+/* It stays another node's call; this one has only added variables to it. */
+static void leave(struct engine *e, struct call *c)
+{
+    char **const texts[] = {&c->caller, &c->callee, &c->from_tag, &c->to_tag, &c->tx, &c->inc};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        free(*texts[i]);
+        *texts[i] = NULL;
+    }
+    c->node = c->trying = c->ringing = c->answered = c->ended = c->code = 0;
+    c->how = c->by = NULL;
+    c->own = c->take = c->finishing = c->refused = c->cancelled = false;
+    c->back_ms = 0;
+    move(e, c, CALL_IDLE);
+    mark(e, c);
 }
 
 static struct call *find_token(const struct engine *e, uint64_t token)
@@ -354,6 +395,8 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         written(e, c);
     } else if (result == CALL_OTHER && c->tries++ < TRIES_MAX) {
         hold(e, c, now + TRY_MS);
+    } else if (result == CALL_OTHER && json_object_size(c->vars)) {
+        leave(e, c);
     } else if (result == CALL_OVER || result == CALL_OTHER) {
         drop(e, c);
     } else {
@@ -388,11 +431,6 @@ void calls_over(struct engine *e, struct span call_id)
 
 /* ---- reading ---- */
 
-const struct call *calls_find(const struct engine *e, struct span call_id)
-{
-    return find(e, call_id);
-}
-
 bool calls_read(struct engine *e, struct span call_id, const struct pair *pairs, size_t count, bool take, int64_t now)
 {
     struct call *c = find(e, call_id) ? NULL : add(e, call_id, calls_time(e, NULL), now);
@@ -406,13 +444,28 @@ bool calls_read(struct engine *e, struct span call_id, const struct pair *pairs,
     c->own = true;
     c->node = e->self.id;
     c->take = take;
-    c->begun_ms = now - (c->joined - (c->trying ? c->trying : c->joined)); /* so old it is already */
+    if (c->trying > 0 && c->trying < c->joined)
+        c->begun_ms = now - (c->joined - c->trying); /* so old it is already */
+    c->joined = pairs_joined(pairs, count, e->self.id, c->joined);
     if (take)
         mark(e, c);
     return true;
 }
 
 /* ---- time ---- */
+
+/* Before the record of an ended call is gone: else it would begin anew. */
+static int64_t refresh_ms(const struct engine *e)
+{
+    return e->conf.ended_ttl_ms * 2 / 3 < REFRESH_MS ? e->conf.ended_ttl_ms * 2 / 3 : REFRESH_MS;
+}
+
+static int64_t check_ms(const struct engine *e)
+{
+    int64_t soonest = e->conf.call_max_ms / 10 < refresh_ms(e) / 4 ? e->conf.call_max_ms / 10 : refresh_ms(e) / 4;
+
+    return soonest < CHECK_MS ? soonest : CHECK_MS;
+}
 
 static void check(struct engine *e, struct call *c, int64_t now)
 {
@@ -421,7 +474,7 @@ static void check(struct engine *e, struct call *c, int64_t now)
             over(e, c, "unknown", "kamsync", calls_time(e, NULL));
         else
             drop(e, c);
-    } else if (now - c->refreshed_ms > REFRESH_MS) {
+    } else if (now - c->refreshed_ms >= refresh_ms(e)) {
         c->refreshed_ms = now;
         mark(e, c);
     }
@@ -429,13 +482,15 @@ static void check(struct engine *e, struct call *c, int64_t now)
 
 void calls_janitor(struct engine *e, int64_t now)
 {
-    int64_t every = e->conf.call_max_ms / 10 < CHECK_MS ? e->conf.call_max_ms / 10 : CHECK_MS;
+    int64_t every = check_ms(e);
     struct call *c, *next;
 
     DL_FOREACH_SAFE(e->calls.held, c, next)
     {
-        if (now >= c->hold_ms)
-            mark(e, c);
+        if (now < c->hold_ms)
+            continue;
+        c->back_ms = 0;
+        mark(e, c);
     }
     /* all wait equally long, so the list is in order */
     while ((c = e->calls.oldest) != NULL && now - c->checked_ms >= every) {

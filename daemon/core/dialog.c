@@ -69,30 +69,45 @@ static struct question *question_new(const struct msg *m, const struct sip_id *i
 /* ---- the answer ---- */
 
 /* Ages are in seconds: Kamailio 5.6 counts in 32 bits. */
-static char *header(const struct engine *e, const char *state, const struct pair *pairs, size_t count)
+static char *header(const struct engine *e, const char *state, const struct pair *pairs, size_t count, size_t vars)
 {
     int64_t at = e->io.wall(e->io.ctx), trying = pairs_number(pairs, count, "trying");
+    bool began = trying > 0 && trying <= at;
     json_t *call = pairs_json(pairs, count);
 
     json_object_del(call, "vars");
     json_object_set_new(call, "state", json_string(state));
-    json_object_set_new(call, "age", json_integer(trying ? (at - trying) / 1000 : 0));
-    return call_header(call, pairs_vars(pairs, count));
+    json_object_set_new(call, "age", json_integer(began ? (at - trying) / 1000 : 0));
+    return call_header(call, pairs_vars(pairs, vars));
 }
 
+/* Takes the header. */
+static char *with_header(const struct engine *e, const struct question *q, char *line)
+{
+    struct handover h = {e->self.id, e->self.inc, "call", q->src, q->dst};
+    size_t len = 0;
+    char *msg = line ? sip_with_header(q->msg, line, &len) : NULL;
+    char *text = msg ? handover_make(&h, (struct span){msg, len}, e->conf.secret) : NULL;
+
+    free(line);
+    free(msg);
+    return text;
+}
+
+/* What is too long for a frame goes without the variables, or with the state alone. */
 static void give_back(struct engine *e, const struct question *q, const char *state, const struct pair *pairs,
                       size_t count, int64_t now)
 {
-    struct handover h = {e->self.id, e->self.inc, "call", q->src, q->dst};
-    char *line = header(e, state, pairs, count), *text = NULL, *msg;
-    size_t len = 0;
+    char *text = with_header(e, q, header(e, state, pairs, count, count));
 
-    msg = line ? sip_with_header(q->msg, line, &len) : NULL;
-    if (msg)
-        text = handover_make(&h, (struct span){msg, len}, e->conf.secret);
+    for (int without = 1; without <= 2 && text && !engine_fits(text); without++) {
+        free(text);
+        text = with_header(e, q, header(e, state, pairs, without == 1 ? count : 0, 0));
+        engine_log(e, LOG_LEVEL_WARN,
+                   "request within a call from %s: it goes without the call's %s, which are too long", q->src,
+                   without == 1 ? "variables" : "fields");
+    }
     engine_send(e, e->self.sip, NULL, text, now);
-    free(line);
-    free(msg);
     free(text);
 }
 
@@ -140,18 +155,21 @@ static void ask(struct engine *e, struct question *q)
     e->io.call_get(e->io.ctx, q->key, q->token);
 }
 
+static const char *const states[] = {"trying", "ringing", "answered", "ended"};
+
 static void on_call(struct engine *e, struct question *q, const struct pair *pairs, size_t count, int64_t now)
 {
     const struct node *owner = q->owner ? owner_of(e, pairs, count) : NULL;
     struct span state = pairs_text(pairs, count, "state");
-    char text[16];
+    size_t i = 0;
 
     if (owner) {
         hand_over(e, q, owner, now);
         return;
     }
-    snprintf(text, sizeof(text), "%.*s", (int)(state.n < sizeof(text) ? state.n : 0), state.n ? state.p : "");
-    answer(e, q, *text ? text : "unknown", pairs, count, now);
+    while (i < sizeof(states) / sizeof(states[0]) && !span_eq(state, span_of(states[i])))
+        i++;
+    answer(e, q, i < sizeof(states) / sizeof(states[0]) ? states[i] : "unknown", pairs, count, now);
 }
 
 bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,

@@ -22,10 +22,12 @@
 
 struct ending {
     struct ending *prev, *next;
-    UT_hash_handle hh; /* by call_id */
+    UT_hash_handle hh; /* by name */
+    char *name;        /* of the dialog; all texts are owned */
     char *call_id, *key;
     char *from_tag, *to_tag; /* of the BYE */
     int64_t at;              /* of the BYE, ms since 1970 */
+    int64_t joined;          /* when this node first had to do with the call */
     int64_t begun_ms, due_ms;
     int64_t tried_ms; /* since when the store has been asked, 0: not yet */
     uint64_t token;   /* of the question under way, 0: none */
@@ -39,6 +41,7 @@ static void ending_free(struct ending *x)
 {
     if (!x)
         return;
+    free(x->name);
     free(x->call_id);
     free(x->key);
     free(x->from_tag);
@@ -49,16 +52,48 @@ static void ending_free(struct ending *x)
 static void finish(struct engine *e, struct ending *x)
 {
     DL_DELETE(e->endings, x);
-    HASH_DELETE(hh, e->endings_by_id, x); /* NOLINT(clang-analyzer-*): uthash */
+    HASH_DELETE(hh, e->endings_by_name, x); /* NOLINT(clang-analyzer-*): uthash */
     ending_free(x);
+}
+
+/* Call-ID and tags, whichever side sent it: a BYE with other tags must not hide that of the call. */
+static char *name_of(const struct event *ev, size_t *n)
+{
+    struct span a = ev->from_tag, b = ev->to_tag;
+    bool turn = a.n != b.n ? a.n > b.n : a.n && memcmp(a.p, b.p, a.n) > 0;
+    struct span parts[] = {ev->call_id, turn ? b : a, turn ? a : b};
+    char *name = malloc(ev->call_id.n + a.n + b.n + 3), *end = name;
+
+    for (size_t i = 0; name && i < 3; i++) {
+        if (parts[i].n)
+            memcpy(end, parts[i].p, parts[i].n);
+        end += parts[i].n;
+        *end++ = '\0';
+    }
+    *n = (size_t)(end - name);
+    return name;
+}
+
+static struct ending *find_name(const struct engine *e, const struct event *ev)
+{
+    struct ending *x = NULL;
+    size_t n;
+    char *name = name_of(ev, &n);
+
+    if (name)
+        HASH_FIND(hh, e->endings_by_name, name, n, x);
+    free(name);
+    return x;
 }
 
 static struct ending *ending_new(struct engine *e, const struct event *ev, int64_t now)
 {
-    struct ending *x = HASH_COUNT(e->endings_by_id) < ENDINGS_MAX ? calloc(1, sizeof(*x)) : NULL;
+    size_t n;
+    struct ending *x = HASH_COUNT(e->endings_by_name) < ENDINGS_MAX ? calloc(1, sizeof(*x)) : NULL;
 
     if (!x)
         return NULL;
+    x->name = name_of(ev, &n);
     x->call_id = span_dup(ev->call_id);
     x->key = key_call(ev->call_id);
     x->from_tag = span_dup(ev->from_tag);
@@ -66,8 +101,8 @@ static struct ending *ending_new(struct engine *e, const struct event *ev, int64
     x->at = calls_time(e, ev);
     x->proxy = ev->by && strcmp(ev->by, "kamailio") == 0;
     x->begun_ms = now;
-    if (x->call_id && x->key && x->from_tag && x->to_tag)
-        HASH_ADD_KEYPTR(hh, e->endings_by_id, x->call_id, ev->call_id.n, x); /* NOLINT(clang-analyzer-*): uthash */
+    if (x->name && x->call_id && x->key && x->from_tag && x->to_tag)
+        HASH_ADD_KEYPTR(hh, e->endings_by_name, x->name, n, x); /* NOLINT(clang-analyzer-*): uthash */
     if (x->hh.tbl)
         return x;
     ending_free(x);
@@ -88,10 +123,9 @@ static struct ending *add(struct engine *e, const struct event *ev, int64_t now)
 void ending_bye(struct engine *e, const struct event *ev, int64_t now)
 {
     bool challenged = ev->code == 401 || ev->code == 407;
-    struct ending *x;
+    struct ending *x = find_name(e, ev);
 
     e->count.events_bye++;
-    HASH_FIND(hh, e->endings_by_id, ev->call_id.p, ev->call_id.n, x);
     if (x && challenged && !x->tried_ms)
         finish(e, x);
     if (challenged)
@@ -113,7 +147,7 @@ static void ask(struct engine *e, struct ending *x)
 
 static void write_end(struct engine *e, struct ending *x, int64_t now)
 {
-    struct call end = {.ended = x->at, .how = "completed", .by = x->by, .joined = x->at};
+    struct call end = {.ended = x->at, .how = "completed", .by = x->by, .joined = x->joined};
     struct call_write w = {.key = x->key, .node = e->self.id, .ttl_ms = e->conf.ended_ttl_ms};
     struct call_pairs p;
 
@@ -176,6 +210,8 @@ static void on_call(struct engine *e, struct ending *x, const struct pair *pairs
 
     if (pairs_number(pairs, count, "ended")) {
         late(e, x);
+    } else if (!pairs_text(pairs, count, "from_tag").n) {
+        unknown(e, x, now); /* there are only variables: its node is writing it, maybe again */
     } else if (!call_tags_match(pairs_text(pairs, count, "from_tag"), pairs_text(pairs, count, "to_tag"),
                                 span_of(x->from_tag), span_of(x->to_tag), &by_caller)) {
         e->count.byes_foreign++;
@@ -184,6 +220,7 @@ static void on_call(struct engine *e, struct ending *x, const struct pair *pairs
     } else {
         x->by = x->proxy ? "kamailio" : by_caller ? "caller" : "callee";
         x->node = (int)pairs_number(pairs, count, "node");
+        x->joined = pairs_joined(pairs, count, e->self.id, x->at);
         write_end(e, x, now);
     }
 }

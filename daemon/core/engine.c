@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #define JANITOR_MS 1000
+#define SEND_MORE 400 /* bytes of a `send` besides its message */
 #define REWRITE_AFTER_MS 1000
 #define RECONNECT_MS 1000 /* a link that we closed is back long before */
 
@@ -56,6 +57,11 @@ void engine_send(struct engine *e, const char *to, const char *sock, const char 
 
     snprintf(own, sizeof(own), "udp:%s", e->self.sip);
     engine_push(e, n, text ? msg_send(n, to, sock ? sock : own, text) : NULL, now);
+}
+
+bool engine_fits(const char *text)
+{
+    return strlen(text) + SEND_MORE < FRAME_MAX_OUT;
 }
 
 /* ---- life ---- */
@@ -219,10 +225,12 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     e->greeting = false;
     nodes_forget(&e->nodes, e->self.id); /* read before it was known who we are */
     if (restarted) {                     /* what it had are orphans now; their records stay in the store */
+        bool calls = e->search.calls || e->search.learn; /* that search goes on: it finds this node's own, too */
+
         txns_clear(&e->txns);
         takeover_clear(e);
         losses_clear(e);
-        search_begin(e, false);
+        search_begin(e, calls);
     }
     if (!known) { /* this kamsyncd is new, Kamailio may not be */
         e->search = (struct search){.wanted = true, .calls = true, .learn = true};

@@ -83,7 +83,7 @@ struct engine {
     struct loss *losses; /* which Kamailio has not yet acknowledged */
 
     struct calls calls;
-    struct ending *endings, *endings_by_id;
+    struct ending *endings, *endings_by_name;
     struct question *questions;
     size_t question_count;
     struct heir *heirs;
@@ -105,6 +105,8 @@ void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
 /* Has Kamailio send a message, given as base64, to a SIP address from its socket sock (NULL: this node's own). Without
  * text (memory was short, or the message odd) that is counted as a frame that could not be made. */
 void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now);
+/* Whether such a message goes into one frame. */
+bool engine_fits(const char *text);
 
 /* admin.c: kamsyncctl's questions; here those that other nodes pass on. */
 void admin_asked(struct engine *e, const json_t *message, int64_t now);

@@ -16,9 +16,12 @@ json_t *sip_text(struct span s)
 char *sip_bytes(const json_t *value, size_t *len)
 {
     const char *base64 = json_string_value(json_object_get(value, "base64"));
+    char *copy;
 
+    *len = 0;
     if (base64)
         return base64_bytes(base64, len);
-    *len = json_string_length(value);
-    return json_is_string(value) ? span_dup((struct span){json_string_value(value), *len}) : NULL;
+    copy = json_is_string(value) ? span_dup((struct span){json_string_value(value), json_string_length(value)}) : NULL;
+    *len = copy ? json_string_length(value) : 0;
+    return copy;
 }

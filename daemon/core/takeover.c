@@ -135,16 +135,15 @@ static void activate(struct engine *e, struct takeover *t, enum takeover_state s
 
 /* ---- back into Kamailio ---- */
 
-static char *injection(struct engine *e, const struct takeover *t)
+static char *injection(struct engine *e, const struct takeover *t, json_t *vars)
 {
     struct handover h = {e->self.id, e->self.inc, "takeover", t->txn->src, t->txn->dst};
     char *header = txn_branches(t->txn, t->token), *call = NULL, *msg = NULL, *text = NULL, *both = NULL;
     size_t len = 0;
 
-    if (t->txn->vars)
-        call = call_header(json_pack("{s:s}", "state", txn_state_name(txn_state(t->txn))), json_incref(t->txn->vars));
-    if (header && (call || !t->txn->vars) &&
-        asprintf(&both, "%s%s%s", header, call ? "\r\n" : "", call ? call : "") > 0)
+    if (vars)
+        call = call_header(json_pack("{s:s}", "state", txn_state_name(txn_state(t->txn))), json_incref(vars));
+    if (header && (call || !vars) && asprintf(&both, "%s%s%s", header, call ? "\r\n" : "", call ? call : "") > 0)
         msg = sip_with_header(t->txn->req, both, &len);
     if (msg)
         text = handover_make(&h, (struct span){msg, len}, e->conf.secret);
@@ -157,8 +156,12 @@ static char *injection(struct engine *e, const struct takeover *t)
 
 static void inject(struct engine *e, struct takeover *t, int64_t now)
 {
-    char *text = injection(e, t);
+    char *text = injection(e, t, t->txn->vars);
 
+    if (text && t->txn->vars && !engine_fits(text)) { /* rather without its variables than not at all */
+        free(text);
+        text = injection(e, t, NULL);
+    }
     e->count.takeovers += t->tries == 0;
     engine_trace(e, span_of(t->txn->call_id), "its node is gone: the INVITE goes back into this node's Kamailio");
     t->tries++;
@@ -553,5 +556,5 @@ void takeover_clear(struct engine *e)
 {
     while (e->takeovers)
         end(e, e->takeovers);
-    e->search = (struct search){0};
+    e->search = (struct search){.running = e->search.running}; /* what the store was asked it still answers */
 }

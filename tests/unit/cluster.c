@@ -84,7 +84,7 @@ static void say_queue(struct site *s)
 
 static char *branch_event(int call, const char *suffix, bool with_req)
 {
-    struct call k = call_make((unsigned)call);
+    struct leg k = call_make((unsigned)call);
 
     return scratch("{\"t\":\"branch\",\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
                    "\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:5060\",\"sent\":\"%s\"%s%s%s}",
@@ -94,7 +94,7 @@ static char *branch_event(int call, const char *suffix, bool with_req)
 
 static void say_reply(struct site *s, int call, int code)
 {
-    struct call k = call_make((unsigned)call);
+    struct leg k = call_make((unsigned)call);
 
     say_event(s, scratch("{\"t\":\"reply\",\"via\":\"%s\",\"code\":%d}", base64_of(scratch("%s.0", k.tm)), code));
 }
@@ -553,7 +553,7 @@ void cluster_call(struct cluster *c, size_t node, int call)
 size_t cluster_cancel(struct cluster *c, size_t node, int call)
 {
     struct site *s = &c->site[node];
-    struct call k = call_make((unsigned)call);
+    struct leg k = call_make((unsigned)call);
     char *msg = sip_request(&k, "CANCEL"), *rest = strstr(msg, "Content-Length");
     struct task t = {.kind = PACKET};
 

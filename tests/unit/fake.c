@@ -278,7 +278,7 @@ void fake_ack_all(struct fake *f)
     json_array_foreach(f->frames, i, frame) fake_say(f, "{\"t\":\"ack\",\"n\":%lld}", (long long)fake_int(frame, "n"));
 }
 
-void fake_branch(struct fake *f, int64_t n, const struct call *c, const char *index, bool with_req)
+void fake_branch(struct fake *f, int64_t n, const struct leg *c, const char *index, bool with_req)
 {
     char *req = with_req ? scratch(",\"req\":\"%s\"", base64_of(sip_request(c, "INVITE"))) : scratch("%s", "");
 
@@ -289,13 +289,13 @@ void fake_branch(struct fake *f, int64_t n, const struct call *c, const char *in
              (long long)n, base64_of(sip_sent_on(c, index)), req);
 }
 
-void fake_reply(struct fake *f, int64_t n, const struct call *c, const char *index, int code)
+void fake_reply(struct fake *f, int64_t n, const struct leg *c, const char *index, int code)
 {
     fake_say(f, "{\"t\":\"events\",\"n\":%lld,\"e\":[{\"t\":\"reply\",\"via\":\"%s\",\"code\":%d}]}", (long long)n,
              base64_of(scratch("%s.%s", c->tm, index)), code);
 }
 
-void fake_stray(struct fake *f, int64_t k, const struct call *c, const char *method)
+void fake_stray(struct fake *f, int64_t k, const struct leg *c, const char *method)
 {
     fake_say(f,
              "{\"t\":\"stray\",\"k\":%lld,\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
@@ -342,13 +342,13 @@ void fake_put_done(struct fake *f, size_t n, bool ok)
         engine_put_done(f->e, ok, f->now);
 }
 
-char *fake_record(const struct call *c, int owner, const char *inc, bool done)
+char *fake_record(const struct leg *c, int owner, const char *inc, bool done)
 {
     return scratch("{\"owner\":%d,\"inc\":\"%s\",\"done\":%s,\"sent_by\":\"%s\"}", owner, inc, done ? "true" : "false",
                    c->sent_by);
 }
 
-char *fake_branch_json(const struct call *c, int index, const char *suffix, int code, const char *route)
+char *fake_branch_json(const struct leg *c, int index, const char *suffix, int code, const char *route)
 {
     return scratch("{\"i\":%d,\"code\":%d,\"via\":\"SIP/2.0/UDP 192.0.2.10:5060;branch=%s.%s\","
                    "\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:5060\","
@@ -356,7 +356,7 @@ char *fake_branch_json(const struct call *c, int index, const char *suffix, int 
                    index, code, c->tm, suffix, index, route ? scratch(",\"route\":\"%s\"", route) : "");
 }
 
-char *fake_whole(const struct call *c, int owner, const char *inc, const char *branches)
+char *fake_whole(const struct leg *c, int owner, const char *inc, const char *branches)
 {
     json_t *req = json_string(sip_request(c, "INVITE"));
     char *text = json_dumps(req, JSON_ENCODE_ANY),
@@ -371,7 +371,7 @@ char *fake_whole(const struct call *c, int owner, const char *inc, const char *b
     return record;
 }
 
-char *fake_orphan(const struct call *c, int owner, const char *inc)
+char *fake_orphan(const struct leg *c, int owner, const char *inc)
 {
     return fake_whole(c, owner, inc, fake_branch_json(c, 0, "0", 180, NULL));
 }

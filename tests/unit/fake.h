@@ -58,9 +58,13 @@ struct fake {
     struct fake_get call_gets[FAKE_MAX];
     struct fake_tell tells[FAKE_MAX];
     size_t call_count, call_get_count, tell_count, archive_count;
-    bool mute_calls;        /* writes, readings and the archive are not answered; else at once, from within the call: */
-    const char *call_found; /* the record that each reading finds, as JSON; NULL: none is there */
-    char *archive_after;    /* of the last reading of the archive, which is empty; NULL: the newest ones */
+    bool mute_calls; /* writes, readings and the archive are not answered; else at once, from within the call: */
+    enum call_result call_result; /* what each write is answered with */
+    const char *call_found;       /* the record that each reading finds, as JSON; NULL: none is there */
+    bool calls_fail;              /* each reading fails */
+    json_t *answers;              /* to engine_ask(), since fake_forget() */
+    uint64_t answered;            /* who got the last one */
+    char *archive_after;          /* of the last reading of the archive, which is empty; NULL: the newest ones */
     int archive_wanted;
     uint64_t archive_token;
     size_t written; /* frames, as ever */
@@ -104,10 +108,10 @@ void fake_hello(struct fake *f, int node, const char *inc);
 /* Kamailio acknowledges every frame that it has got. */
 void fake_ack_all(struct fake *f);
 /* Events, each in an events frame with number n. */
-void fake_branch(struct fake *f, int64_t n, const struct call *c, const char *index, bool with_req);
-void fake_reply(struct fake *f, int64_t n, const struct call *c, const char *index, int code);
+void fake_branch(struct fake *f, int64_t n, const struct leg *c, const char *index, bool with_req);
+void fake_reply(struct fake *f, int64_t n, const struct leg *c, const char *index, int code);
 /* A stray with number k. */
-void fake_stray(struct fake *f, int64_t k, const struct call *c, const char *method);
+void fake_stray(struct fake *f, int64_t k, const struct leg *c, const char *method);
 
 /* Another node's record arrives, then the reading ends. */
 void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up);
@@ -121,23 +125,39 @@ void fake_call_got(struct fake *f, const char *json);
 /* The last reading of the archive: one entry; and its end. */
 void fake_archived(struct fake *f, const char *id, const char *json);
 void fake_archive_read(struct fake *f, bool ok);
+/* Events about calls, in events frames of their own; at: when the script saw them, ms since 1970. The first branch of
+ * an INVITE, which may be another than the leg's own; a reply to it; a BYE (code 0) or the reply to one. */
+void fake_invite(struct fake *f, const struct leg *c, const char *invite, int64_t at);
+void fake_replied(struct fake *f, const struct leg *c, const char *index, int code, const char *to_tag, int64_t at);
+void fake_bye(struct fake *f, const struct leg *c, const char *from_tag, const char *to_tag, int code, int64_t at);
+void fake_set(struct fake *f, const struct leg *c, const char *name, const char *value);
+void fake_cancel(struct fake *f, const struct leg *c);
+/* A request within the call that the script asks about. */
+void fake_question(struct fake *f, const struct leg *c, const char *ask);
+/* kamsyncctl asks this (JSON). */
+void fake_ask(struct fake *f, uint64_t client, const char *request);
+/* The last answer; NULL when there is none. */
+json_t *fake_answered(const struct fake *f);
 /* Another node tells this one a text. */
 void fake_told(struct fake *f, const char *text);
 /* A text out of the last write to a call; "(none)" when it is not there. */
 const char *fake_call_text(const struct fake *f, const char *name);
+/* How many writes to calls there were with that mode; what this node told others, n-th. */
+size_t fake_writes(const struct fake *f, enum call_mode mode);
+json_t *fake_tell(const struct fake *f, size_t n);
 /* The names that a scan found, from call number `from` on, then its end. */
 void fake_scanned(struct fake *f, unsigned from, size_t n, bool ok, uint64_t next);
 /* The last n puts are answered. */
 void fake_put_done(struct fake *f, size_t n, bool ok);
 
 /* The record that a node with this id would have written. */
-char *fake_record(const struct call *c, int owner, const char *inc, bool done);
+char *fake_record(const struct leg *c, int owner, const char *inc, bool done);
 
 /* The whole of it, with these branches (fake_branch_json(), separated by commas) and the request. */
-char *fake_whole(const struct call *c, int owner, const char *inc, const char *branches);
-char *fake_branch_json(const struct call *c, int index, const char *suffix, int code, const char *route);
+char *fake_whole(const struct leg *c, int owner, const char *inc, const char *branches);
+char *fake_branch_json(const struct leg *c, int index, const char *suffix, int code, const char *route);
 /* The same with one branch that rings. */
-char *fake_orphan(const struct call *c, int owner, const char *inc);
+char *fake_orphan(const struct leg *c, int owner, const char *inc);
 /* Kamailio says of the INVITE that it was last given whether it took the transaction over. */
 void fake_taken(struct fake *f, int64_t n, int ok);
 /* The token in the last X-Kamsync-Branches, and the list behind it. */

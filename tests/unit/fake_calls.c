@@ -22,7 +22,7 @@ static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
     f->calls[f->call_count++] = (struct fake_call){
         scratch("%s", w->key), w->mode, w->node, json_of_pairs(w->pairs, w->count), w->ttl_ms, token};
     if (!f->mute_calls)
-        engine_call_written(f->e, token, CALL_WRITTEN, f->now);
+        engine_call_written(f->e, token, f->call_result, f->now);
 }
 
 static void io_call_get(void *ctx, const char *key, uint64_t token)
@@ -31,7 +31,9 @@ static void io_call_get(void *ctx, const char *key, uint64_t token)
 
     cr_assert(f->call_get_count < FAKE_MAX);
     f->call_gets[f->call_get_count++] = (struct fake_get){scratch("%s", key), token};
-    if (!f->mute_calls)
+    if (!f->mute_calls && f->calls_fail)
+        engine_call_got(f->e, token, GET_FAILED, NULL, 0, f->now);
+    else if (!f->mute_calls)
         answer_got(f, token, f->call_found);
 }
 
@@ -55,6 +57,17 @@ static void io_tell(void *ctx, int node, const char *text)
     f->tells[f->tell_count++] = (struct fake_tell){node, scratch("%s", text)};
 }
 
+static void io_answer(void *ctx, uint64_t client, json_t *answer)
+{
+    struct fake *f = ctx;
+
+    cr_assert_not_null(answer);
+    if (!f->answers)
+        f->answers = json_array();
+    json_array_append_new(f->answers, answer);
+    f->answered = client;
+}
+
 static int64_t io_wall(void *ctx)
 {
     return FAKE_EPOCH + ((struct fake *)ctx)->now;
@@ -67,6 +80,7 @@ void fake_calls_io(struct engine_io *io)
     io->archive = io_archive;
     io->tell = io_tell;
     io->wall = io_wall;
+    io->answer = io_answer;
 }
 
 void fake_forget_calls(struct fake *f)
@@ -74,6 +88,8 @@ void fake_forget_calls(struct fake *f)
     while (f->call_count > 0)
         json_decref(f->calls[--f->call_count].pairs);
     f->call_get_count = f->tell_count = f->archive_count = 0;
+    json_decref(f->answers);
+    f->answers = NULL;
 }
 
 void fake_call_written(struct fake *f, enum call_result result)
@@ -115,4 +131,94 @@ const char *fake_call_text(const struct fake *f, const char *name)
 {
     cr_assert(f->call_count > 0);
     return fake_text(f->calls[f->call_count - 1].pairs, name);
+}
+
+size_t fake_writes(const struct fake *f, enum call_mode mode)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < f->call_count; i++)
+        n += f->calls[i].mode == mode;
+    return n;
+}
+
+json_t *fake_tell(const struct fake *f, size_t n)
+{
+    static json_t *told;
+
+    json_decref(told);
+    told = n < f->tell_count ? json_loads(f->tells[n].text, 0, NULL) : NULL;
+    return told;
+}
+
+/* ---- what Kamailio says about calls ---- */
+
+static void event(struct fake *f, const char *text, int64_t at)
+{
+    char *time = at ? scratch(",\"at\":%lld.%03lld", (long long)at / 1000, (long long)at % 1000) : scratch("%s", "");
+
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld,\"e\":[{%s%s}]}", f->events + 1, text, time);
+}
+
+void fake_invite(struct fake *f, const struct leg *c, const char *invite, int64_t at)
+{
+    event(f,
+          scratch("\"t\":\"branch\",\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
+                  "\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:5060\",\"sent\":\"%s\",\"req\":\"%s\"",
+                  base64_of(sip_sent_on(c, "0")), base64_of(invite ? invite : sip_request(c, "INVITE"))),
+          at);
+}
+
+void fake_replied(struct fake *f, const struct leg *c, const char *index, int code, const char *to_tag, int64_t at)
+{
+    event(f,
+          scratch("\"t\":\"reply\",\"via\":\"%s\",\"code\":%d,\"to_tag\":\"%s\"",
+                  base64_of(scratch("%s.%s", c->tm, index)), code, base64_of(to_tag ? to_tag : "")),
+          at);
+}
+
+void fake_bye(struct fake *f, const struct leg *c, const char *from_tag, const char *to_tag, int code, int64_t at)
+{
+    event(f,
+          scratch("\"t\":\"bye\",\"call_id\":\"%s\",\"from_tag\":\"%s\",\"to_tag\":\"%s\",\"code\":%d",
+                  base64_of(c->call_id), base64_of(from_tag), base64_of(to_tag), code),
+          at);
+}
+
+void fake_set(struct fake *f, const struct leg *c, const char *name, const char *value)
+{
+    event(f,
+          scratch("\"t\":\"set\",\"call_id\":\"%s\",\"name\":\"%s\",\"value\":\"%s\"", base64_of(c->call_id), name,
+                  base64_of(value)),
+          0);
+}
+
+void fake_cancel(struct fake *f, const struct leg *c)
+{
+    event(f, scratch("\"t\":\"cancel\",\"call_id\":\"%s\"", base64_of(c->call_id)), 0);
+}
+
+void fake_question(struct fake *f, const struct leg *c, const char *ask)
+{
+    fake_say(f,
+             "{\"t\":\"stray\",\"k\":1,\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
+             "\"msg\":\"%s\",\"ask\":\"%s\"}",
+             base64_of(sip_request(c, "INFO")), ask);
+}
+
+/* ---- kamsyncctl ---- */
+
+void fake_ask(struct fake *f, uint64_t client, const char *request)
+{
+    json_t *q = json_loads(request, 0, NULL);
+
+    engine_ask(f->e, q, client, f->now);
+    json_decref(q);
+}
+
+json_t *fake_answered(const struct fake *f)
+{
+    size_t n = json_array_size(f->answers);
+
+    return n ? json_array_get(f->answers, n - 1) : NULL;
 }

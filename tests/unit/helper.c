@@ -62,9 +62,9 @@ struct span scratch_exact(struct span s)
     return (struct span){copy, s.n};
 }
 
-struct call call_make(unsigned i)
+struct leg call_make(unsigned i)
 {
-    return (struct call){
+    return (struct leg){
         .call_id = scratch("call-%u@caller.example", i),
         .cseq = 1,
         .branch = scratch("z9hG4bK-caller-%u", i),
@@ -74,7 +74,7 @@ struct call call_make(unsigned i)
 }
 
 /* The part of a request that caller and proxy write alike. */
-static char *rest_of(const struct call *c, const char *method)
+static char *rest_of(const struct leg *c, const char *method)
 {
     return scratch("Via: SIP/2.0/UDP %s;branch=%s\r\n"
                    "From: \"Alice\" <sip:alice@example.org>;tag=a1\r\n"
@@ -87,12 +87,12 @@ static char *rest_of(const struct call *c, const char *method)
                    c->sent_by, c->branch, c->call_id, c->cseq, method);
 }
 
-char *sip_request(const struct call *c, const char *method)
+char *sip_request(const struct leg *c, const char *method)
 {
     return scratch("%s sip:bob@192.0.2.10 SIP/2.0\r\n%s", method, rest_of(c, method));
 }
 
-char *sip_sent_on(const struct call *c, const char *index)
+char *sip_sent_on(const struct leg *c, const char *index)
 {
     return scratch("INVITE sip:bob@203.0.113.5:5060 SIP/2.0\r\n"
                    "Via: SIP/2.0/UDP 192.0.2.10:5060;branch=%s.%s\r\n%s",

@@ -31,7 +31,7 @@ struct span scratch_exact(struct span s);
     cr_expect(span_eq(got, span_of(text)), "got '%.*s', not '%s'", (int)(got).n, (got).p, text)
 
 /* What makes one INVITE transaction differ from another. */
-struct call {
+struct leg {
     const char *call_id;
     unsigned cseq;
     const char *branch;  /* caller's Via branch */
@@ -40,12 +40,12 @@ struct call {
 };
 
 /* Number i of as many calls as are needed. */
-struct call call_make(unsigned i);
+struct leg call_make(unsigned i);
 
 /* A request as the caller sent it, without body. */
-char *sip_request(const struct call *c, const char *method);
+char *sip_request(const struct leg *c, const char *method);
 /* The INVITE as Kamailio sent it on the branch with this index (tm's text, like "0" or "01"). */
-char *sip_sent_on(const struct call *c, const char *index);
+char *sip_sent_on(const struct leg *c, const char *index);
 
 /* base64 of a text, in scratch memory. */
 char *base64_of(const char *text);

@@ -63,7 +63,7 @@ static void say_stray(struct fake *f, int k, const char *msg)
 }
 
 /* Four branches: pending, ringing with Routes, failed, failed with Routes. */
-static char *four(const struct call *c)
+static char *four(const struct leg *c)
 {
     return scratch("%s,%s,%s,%s", fake_branch_json(c, 0, "0", 0, NULL),
                    fake_branch_json(c, 1, "1", 183, "<sip:r1;lr>, <sip:r2;lr>"), fake_branch_json(c, 2, "2", 486, NULL),
@@ -87,7 +87,7 @@ static struct fake *without_takeover(void)
 static void expect_sent(const struct fake *f, size_t i, int index, const char *method, const char *route,
                         const char *rest)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     json_t *frame = NULL;
     char *got = fake_sent(f, "branch=z9hG4bK0001", i, &frame);
 
@@ -102,7 +102,7 @@ static void expect_sent(const struct fake *f, size_t i, int index, const char *m
 
 Test(adoption, cancel_goes_to_each_pending_branch)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = without_takeover();
 
     say_stray(f, 1, request("CANCEL"));
@@ -118,7 +118,7 @@ Test(adoption, cancel_goes_to_each_pending_branch)
 /* Also where takeover is on: the reply that it acknowledges came from the dead owner, who does not miss it. */
 Test(adoption, ack_goes_to_each_failed_branch)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     for (int on = 0; on < 2; on++) {
         struct fake *f = on ? fake_peers() : without_takeover();
@@ -138,7 +138,7 @@ Test(adoption, ack_goes_to_each_failed_branch)
 
 Test(adoption, nobody_to_send_it_to_gives_it_back)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = without_takeover();
 
     say_stray(f, 1, request("CANCEL"));
@@ -165,7 +165,7 @@ Test(adoption, record_that_lies_is_not_followed)
         "\"sock\":\"udp:1.1.1.1:1\",\"ruri\":\"sip:a\"}",
         "{\"i\":0,\"code\":0,\"via\":\"SIP/2.0/UDP "
         "h;branch=z9hG4bKx.0\",\"to\":\"\",\"sock\":\"\",\"ruri\":\"sip:a\"}"};
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     for (size_t i = 0; i < COUNT(branches); i++) {
         struct fake *f = without_takeover();
@@ -226,7 +226,7 @@ Test(adoption, bytes_that_are_no_text_stay)
 
 static char *reply(int code, const char *index)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     return scratch("SIP/2.0 %d Whatever\r\nVia: SIP/2.0/UDP 192.0.2.10:5060;branch=%s.%s\r\n"
                    "Via: SIP/2.0/UDP %s;branch=%s\r\n"
@@ -237,7 +237,7 @@ static char *reply(int code, const char *index)
 
 static struct fake *answered(const char *branches)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
     fake_death(f);
@@ -252,7 +252,7 @@ static struct fake *answered(const char *branches)
 
 Test(adoption, answer_is_passed_on_and_settled)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = answered(four(&c));
     char *cancel;
 
@@ -279,7 +279,7 @@ Test(adoption, answer_is_passed_on_and_settled)
 
 Test(adoption, settled_by_another_node_is_left_to_it)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = answered(four(&c));
 
     fake_claimed(f, CLAIM_LOST, "3 300.1");
@@ -291,7 +291,7 @@ Test(adoption, settled_by_another_node_is_left_to_it)
 /* The far end repeats its 2xx until the caller's ACK arrives. */
 Test(adoption, answer_that_is_repeated_is_settled_once)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = answered(four(&c));
 
     fake_claimed(f, CLAIM_WON, NULL);
@@ -312,7 +312,7 @@ Test(adoption, answer_that_is_repeated_is_settled_once)
 /* No 2xx: the INVITE that is sent again for the takeover makes the far end repeat it. */
 Test(adoption, negative_reply_of_an_orphan_is_a_reason_to_take_over)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
     fake_death(f);

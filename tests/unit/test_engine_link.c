@@ -38,7 +38,7 @@ Test(engine, says_hello_and_learns_who_it_is)
 Test(engine, hears_nothing_before_hello)
 {
     struct fake *f = fake_new();
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     engine_store_up(f->e, f->now);
     engine_link_up(f->e, "tag-1", f->now);
@@ -289,7 +289,7 @@ Test(engine, at_most_one_credit_is_under_way)
 Test(engine, credit_counts_strays_too)
 {
     struct fake *f = fake_ready();
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     fake_stray(f, 4, &c, "CANCEL");
     fake_turn(f);
@@ -349,7 +349,7 @@ static void say_stray(struct fake *f, int k, const char *msg)
 Test(engine, credit_survives_a_full_queue)
 {
     struct fake *f = fake_ready();
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     engine_store_down(f->e, f->now); /* each stray comes back at once */
     c.call_id = scratch("%012000d", 1);
@@ -429,7 +429,7 @@ Test(engine, half_a_frame_of_the_old_connection_is_forgotten)
 Test(engine, wait_is_until_the_next_thing_to_do)
 {
     struct fake *f = fake_ready();
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     int64_t wait;
 
     fake_turn(f);

@@ -12,7 +12,7 @@ static struct engine_status status_of(const struct fake *f)
 }
 
 /* A ready engine which owns call 1, written and acknowledged. */
-static struct fake *with_call(struct call *c)
+static struct fake *with_call(struct leg *c)
 {
     struct fake *f = fake_ready();
 
@@ -31,7 +31,7 @@ static bool last_done(const struct fake *f)
 
 Test(owner, branch_becomes_a_record)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_call(&c);
 
     cr_expect_str_eq(f->puts[0].key, "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1");
@@ -45,7 +45,7 @@ Test(owner, branch_becomes_a_record)
 Test(owner, many_events_one_put)
 {
     struct fake *f = fake_ready();
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     fake_branch(f, 1, &c, "0", true);
     for (int i = 1; i < 8; i++)
@@ -63,7 +63,7 @@ Test(owner, many_events_one_put)
 
 Test(owner, answered_is_done)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_call(&c);
 
     fake_reply(f, 2, &c, "0", 180);
@@ -80,7 +80,7 @@ Test(owner, answered_is_done)
 
 Test(owner, all_branches_negative_is_done_after_the_grace_time)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_call(&c);
 
     fake_branch(f, 2, &c, "1", false);
@@ -101,7 +101,7 @@ Test(owner, all_branches_negative_is_done_after_the_grace_time)
 
 Test(owner, serial_branch_within_the_grace_time_keeps_it_pending)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_call(&c);
 
     fake_reply(f, 2, &c, "0", 503);
@@ -116,7 +116,7 @@ Test(owner, serial_branch_within_the_grace_time_keeps_it_pending)
 /* A failure_route may take its time (a suspended transaction, a slow database). */
 Test(owner, serial_branch_after_the_grace_time_makes_it_pending_again)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_call(&c);
 
     fake_reply(f, 2, &c, "0", 503);
@@ -134,7 +134,7 @@ Test(owner, serial_branch_after_the_grace_time_makes_it_pending_again)
 
 Test(owner, branch_without_any_reply_ends_with_408)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_call(&c);
 
     fake_pass(f, 200000);
@@ -149,7 +149,7 @@ Test(owner, branch_without_any_reply_ends_with_408)
 /* The 408 is only concluded. tm waits longer (fr_inv_timer) for a gateway that said 100, which is not reported. */
 Test(owner, real_reply_corrects_a_concluded_408)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_call(&c);
 
     fake_pass(f, 205000);
@@ -165,7 +165,7 @@ Test(owner, real_reply_corrects_a_concluded_408)
 
 Test(owner, ringing_branch_has_no_timer_b)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_call(&c);
 
     fake_reply(f, 2, &c, "0", 180);
@@ -180,7 +180,7 @@ Test(owner, ringing_branch_has_no_timer_b)
 
 Test(owner, nothing_is_asked_of_a_store_that_is_down)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_ready();
 
     engine_store_down(f->e, f->now);
@@ -198,7 +198,7 @@ Test(owner, nothing_is_asked_of_a_store_that_is_down)
 
 Test(owner, store_that_comes_back_gets_everything_again)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_call(&c);
 
     for (unsigned i = 2; i <= 50; i++) {
@@ -218,7 +218,7 @@ Test(owner, store_that_comes_back_gets_everything_again)
 
 Test(owner, failed_puts_are_written_again)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_ready();
 
     fake_branch(f, 1, &c, "0", true);
@@ -239,7 +239,7 @@ Test(owner, puts_under_way_are_bounded)
     struct fake *f = fake_ready();
 
     for (unsigned i = 1; i <= 3000; i++) {
-        struct call c = call_make(i);
+        struct leg c = call_make(i);
 
         fake_branch(f, i, &c, "0", true);
     }
@@ -258,7 +258,7 @@ Test(owner, puts_under_way_are_bounded)
 
 Test(owner, events_of_unknown_transactions_are_counted)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_ready();
 
     fake_branch(f, 1, &c, "1", false);
@@ -271,7 +271,7 @@ Test(owner, events_of_unknown_transactions_are_counted)
 /* Kamailio, or its script, may write what makes no sense; that costs only itself. */
 Test(owner, malformed_event_costs_only_itself)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_ready();
 
     fake_branch(f, 1, &c, "0", true);
@@ -290,7 +290,7 @@ Test(owner, malformed_event_costs_only_itself)
 
 Test(owner, lost_events_frames_are_counted)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_ready();
 
     fake_branch(f, 1, &c, "0", true);
@@ -312,7 +312,7 @@ Test(owner, largest_frame_number_is_only_a_number)
 
 Test(owner, same_call_id_and_cseq_with_another_branch_is_another_transaction)
 {
-    struct call c, merged;
+    struct leg c, merged;
     struct fake *f = with_call(&c);
 
     merged = call_make(2);
@@ -329,7 +329,7 @@ Test(owner, same_call_id_and_cseq_with_another_branch_is_another_transaction)
 
 Test(owner, caller_that_uses_its_branch_again_replaces_the_old_one)
 {
-    struct call c, again;
+    struct leg c, again;
     struct fake *f = with_call(&c);
 
     again = c;
@@ -345,7 +345,7 @@ Test(owner, caller_that_uses_its_branch_again_replaces_the_old_one)
 
 Test(owner, restarted_kamailio_owns_nothing_of_before)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_call(&c);
 
     engine_link_down(f->e, f->now);
@@ -361,7 +361,7 @@ Test(owner, restarted_kamailio_owns_nothing_of_before)
 
 Test(owner, link_that_only_broke_keeps_everything)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_call(&c);
 
     engine_link_down(f->e, f->now);

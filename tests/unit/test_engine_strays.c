@@ -25,7 +25,7 @@ static struct fake *with_peer(void)
 }
 
 /* A stray of call 1 that is being looked up. */
-static struct fake *with_stray(const char *method, struct call *c)
+static struct fake *with_stray(const char *method, struct leg *c)
 {
     struct fake *f = with_peer();
 
@@ -40,7 +40,7 @@ static struct fake *with_stray(const char *method, struct call *c)
 static void expect_sent(struct fake *f, const char *to, const char *header)
 {
     char *got, *rest;
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     fake_turn(f);
     cr_assert(fake_count(f, "send") == 1, "%zu handovers", fake_count(f, "send"));
@@ -73,7 +73,7 @@ static void expect_over(struct fake *f, const char *late)
 
 Test(strays, lookup_is_made_at_once)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_stray("CANCEL", &c);
 
     cr_expect_str_eq(f->gets[0].key, "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1");
@@ -83,7 +83,7 @@ Test(strays, lookup_is_made_at_once)
 
 Test(strays, owner_gets_it)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_stray("CANCEL", &c);
 
     fake_answer(f, fake_record(&c, 2, "200.1", false));
@@ -95,7 +95,7 @@ Test(strays, owner_gets_it)
 /* The owner's Kamailio still has a finished transaction for some seconds. */
 Test(strays, living_owner_gets_it_also_when_done)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_stray("ACK", &c);
 
     fake_answer(f, fake_record(&c, 2, "200.1", true));
@@ -105,7 +105,7 @@ Test(strays, living_owner_gets_it_also_when_done)
 
 Test(strays, store_may_answer_within_the_call)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = with_peer();
 
     f->found = fake_record(&c, 2, "200.1", false);
@@ -116,7 +116,7 @@ Test(strays, store_may_answer_within_the_call)
 
 Test(strays, store_that_says_absent_within_the_call_is_asked_now_and_then)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = with_peer();
 
     f->found = "";
@@ -132,7 +132,7 @@ Test(strays, store_that_says_absent_within_the_call_is_asked_now_and_then)
 
 Test(strays, unknown_cancel_waits_for_its_record)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_stray("CANCEL", &c);
 
     fake_answer(f, NULL);
@@ -148,7 +148,7 @@ Test(strays, unknown_cancel_waits_for_its_record)
 
 Test(strays, record_that_arrives_during_the_wait)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_stray("CANCEL", &c);
 
     fake_answer(f, NULL);
@@ -162,7 +162,7 @@ Test(strays, record_that_arrives_during_the_wait)
 /* The script has routed it on already; it may have been one for a 2xx. */
 Test(strays, unknown_ack_is_not_given_back)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_stray("ACK", &c);
 
     fake_answer(f, NULL);
@@ -177,7 +177,7 @@ Test(strays, unknown_ack_is_not_given_back)
 Test(strays, ack_of_an_orphan_or_of_a_finished_one_is_not_given_back)
 {
     for (int done = 0; done < 2; done++) {
-        struct call c;
+        struct leg c;
         struct fake *f = with_stray("ACK", &c);
 
         fake_answer(f, fake_record(&c, 2, "200.0", done));
@@ -193,7 +193,7 @@ Test(strays, silent_store)
     static const char *const methods[] = {"CANCEL", "ACK"};
 
     for (size_t i = 0; i < COUNT(methods); i++) {
-        struct call c;
+        struct leg c;
         struct fake *f = with_stray(methods[i], &c);
 
         fake_pass(f, 249);
@@ -207,7 +207,7 @@ Test(strays, silent_store)
 
 Test(strays, store_that_fails_is_unavailable_not_unknown)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_stray("CANCEL", &c);
 
     for (int i = 0; i < 250; i++) {
@@ -220,7 +220,7 @@ Test(strays, store_that_fails_is_unavailable_not_unknown)
 
 Test(strays, store_that_is_down_is_unavailable_at_once)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = with_peer();
 
     engine_store_down(f->e, f->now);
@@ -232,7 +232,7 @@ Test(strays, store_that_is_down_is_unavailable_at_once)
 
 Test(strays, store_that_goes_down_during_the_wait_is_not_asked)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_stray("CANCEL", &c);
 
     engine_got(f->e, f->gets[0].token, GET_FAILED, (struct span){0}, f->now);
@@ -246,7 +246,7 @@ Test(strays, store_that_goes_down_during_the_wait_is_not_asked)
 /* The same Call-ID, CSeq and branch from somebody else is another transaction (RFC 3261 17.2.3). */
 Test(strays, another_sent_by_is_another_transaction)
 {
-    struct call c, other;
+    struct leg c, other;
     struct fake *f = with_stray("CANCEL", &c);
 
     other = c;
@@ -259,7 +259,7 @@ Test(strays, another_sent_by_is_another_transaction)
 
 Test(strays, case_of_sent_by_does_not_matter)
 {
-    struct call c = call_make(1), upper = c;
+    struct leg c = call_make(1), upper = c;
     struct fake *f = with_peer();
 
     c.sent_by = "pbx.caller.example";
@@ -273,7 +273,7 @@ Test(strays, case_of_sent_by_does_not_matter)
 
 Test(strays, record_that_nobody_understands_is_as_none)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_stray("CANCEL", &c);
 
     fake_answer(f, "{\"owner\":\"who?\"}");
@@ -284,7 +284,7 @@ Test(strays, record_that_nobody_understands_is_as_none)
 
 static void expect_verdict(const char *what, int owner, const char *inc, bool done, const char *why)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = with_peer();
 
     if (strcmp(what, "down") == 0)
@@ -318,7 +318,7 @@ Test(strays, owner_that_is_gone)
 /* Of a node that this one has not yet heard of one cannot say that it is dead before its beat had time to come. */
 Test(strays, node_never_heard_of_is_not_taken_for_dead_at_once)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_ready();
 
     engine_nodes_read(f->e, true, f->now);
@@ -339,7 +339,7 @@ Test(strays, own_record_is_mine_which_the_script_hears_as_owner)
 
 Test(strays, own_transaction_needs_no_lookup)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = with_peer();
 
     fake_branch(f, 1, &c, "0", true);
@@ -351,7 +351,7 @@ Test(strays, own_transaction_needs_no_lookup)
 
 Test(strays, own_transaction_of_another_sent_by_is_not_taken_for_it)
 {
-    struct call c = call_make(1), other = c;
+    struct leg c = call_make(1), other = c;
     struct fake *f = with_peer();
 
     other.sent_by = "198.51.100.10:5060";
@@ -364,7 +364,7 @@ Test(strays, own_transaction_of_another_sent_by_is_not_taken_for_it)
 Test(strays, several_wait_side_by_side)
 {
     struct fake *f = with_peer();
-    struct call c[3];
+    struct leg c[3];
 
     for (unsigned i = 0; i < COUNT(c); i++) {
         c[i] = call_make(i + 1);
@@ -384,7 +384,7 @@ Test(strays, too_many_are_given_back_at_once)
     struct fake *f = with_peer();
 
     for (unsigned i = 1; i <= 2050; i++) {
-        struct call c = call_make(i);
+        struct leg c = call_make(i);
 
         fake_stray(f, i, &c, "CANCEL");
     }
@@ -404,7 +404,7 @@ Test(strays, what_is_no_sip_is_only_counted)
 
 Test(strays, call_id_cannot_spoil_the_log)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = with_peer();
 
     c.call_id = "a\x1b[2J\x07\xff%s%n@x";
@@ -416,7 +416,7 @@ Test(strays, call_id_cannot_spoil_the_log)
 
 Test(strays, waiting_strays_end_with_the_engine)
 {
-    struct call c;
+    struct leg c;
 
     fake_free(with_stray("CANCEL", &c));
 }

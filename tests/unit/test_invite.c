@@ -16,7 +16,7 @@ static size_t strays_of(const struct fake *f)
     return s.strays;
 }
 
-static struct fake *with_invite(bool strict, struct call *c)
+static struct fake *with_invite(bool strict, struct leg *c)
 {
     struct fake *f = fake_peers();
 
@@ -35,7 +35,7 @@ static struct fake *with_invite(bool strict, struct call *c)
 
 static void expect_back(struct fake *f, const char *why)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     char *rest;
 
     fake_turn(f);
@@ -49,7 +49,7 @@ static void expect_back(struct fake *f, const char *why)
 
 Test(invite, unknown_is_given_back_at_once)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(false, &c);
 
     fake_answer(f, NULL);
@@ -59,7 +59,7 @@ Test(invite, unknown_is_given_back_at_once)
 
 Test(invite, own_goes_to_its_owner)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(false, &c);
 
     fake_answer(f, fake_record(&c, 1, "100.1", false));
@@ -68,7 +68,7 @@ Test(invite, own_goes_to_its_owner)
 
 Test(invite, own_needs_no_lookup)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
     fake_branch(f, 1, &c, "0", true);
@@ -79,7 +79,7 @@ Test(invite, own_needs_no_lookup)
 
 Test(invite, of_another_node_is_handed_over)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(false, &c);
 
     fake_answer(f, fake_record(&c, 2, "200.1", false));
@@ -90,7 +90,7 @@ Test(invite, of_another_node_is_handed_over)
 
 Test(invite, of_an_orphan_is_taken_over_and_then_delivered)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(false, &c);
 
     fake_answer(f, fake_orphan(&c, 2, "200.0"));
@@ -108,7 +108,7 @@ Test(invite, of_an_orphan_is_taken_over_and_then_delivered)
 Test(invite, slow_store_holds_nobody_up)
 {
     for (int strict = 0; strict < 2; strict++) {
-        struct call c;
+        struct leg c;
         struct fake *f = with_invite(strict, &c);
 
         fake_pass(f, 49);
@@ -121,7 +121,7 @@ Test(invite, slow_store_holds_nobody_up)
 
 Test(invite, late_answers_change_nothing)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(false, &c);
 
     fake_pass(f, 50);
@@ -135,7 +135,7 @@ Test(invite, late_answers_change_nothing)
 
 Test(invite, failed_lookup_is_tried_again_within_the_time)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(false, &c);
 
     engine_got(f->e, f->gets[0].token, GET_FAILED, (struct span){0}, f->now);
@@ -147,7 +147,7 @@ Test(invite, failed_lookup_is_tried_again_within_the_time)
 
 Test(invite, store_that_is_down_holds_nobody_up)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
     engine_store_down(f->e, f->now);
@@ -159,7 +159,7 @@ Test(invite, store_that_is_down_holds_nobody_up)
 
 Test(invite, strict_claims_it)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(true, &c);
 
     cr_expect_str_eq(f->claims[0].key, "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:new");
@@ -170,7 +170,7 @@ Test(invite, strict_claims_it)
 
 Test(invite, strict_won_is_ours_to_route)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(true, &c);
 
     fake_claimed(f, CLAIM_WON, NULL);
@@ -179,7 +179,7 @@ Test(invite, strict_won_is_ours_to_route)
 
 Test(invite, strict_lost_to_a_living_node_is_handed_over)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(true, &c);
 
     fake_claimed(f, CLAIM_LOST, "3 300.1");
@@ -191,7 +191,7 @@ Test(invite, strict_lost_to_a_living_node_is_handed_over)
 /* A retransmission that reached the same node. */
 Test(invite, strict_lost_to_ourselves)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(true, &c);
 
     fake_claimed(f, CLAIM_LOST, "1 100.1");
@@ -203,7 +203,7 @@ Test(invite, strict_lost_to_a_dead_node_looks_for_its_record)
     static const char *const dead[] = {"2 200.0", "1 100.0", "9 900.1", "nonsense", ""};
 
     for (size_t i = 0; i < COUNT(dead); i++) {
-        struct call c;
+        struct leg c;
         struct fake *f = with_invite(true, &c);
 
         fake_claimed(f, CLAIM_LOST, dead[i]);
@@ -220,7 +220,7 @@ Test(invite, strict_lost_to_a_dead_node_looks_for_its_record)
 
 Test(invite, strict_failed_claim_is_unavailable)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(true, &c);
 
     fake_claimed(f, CLAIM_FAILED, NULL);
@@ -230,7 +230,7 @@ Test(invite, strict_failed_claim_is_unavailable)
 /* Only INVITEs are claimed. */
 Test(invite, strict_changes_nothing_for_cancel)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = with_invite(true, &c);
 
     fake_stray(f, 2, &c, "CANCEL");

@@ -33,7 +33,7 @@ static void run(void (*scenario)(void *arg, bool *good), void *arg)
 
 static struct event branch_event(void)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     char *sent = scratch("%s", sip_sent_on(&c, "0")), *end = strstr(sent, "Content-Length");
 
     *end = '\0';
@@ -209,7 +209,7 @@ static void make_trying(void *arg, bool *good)
 
 Test(oom, sip_trying)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct span invite = span_of(sip_request(&c, "INVITE"));
 
     run(make_trying, &invite);
@@ -402,7 +402,7 @@ static char *framed(const char *text)
 static struct world world_new(void)
 {
     struct event ev = branch_event();
-    struct call c = call_make(1), other = call_make(2);
+    struct leg c = call_make(1), other = call_make(2);
 
     return (struct world){
         .hello = framed("{\"t\":\"hello\",\"node\":1,\"inc\":\"1\",\"sip\":\"192.0.2.1:5060\"}"),
@@ -530,7 +530,7 @@ static void take_over(void *arg, bool *good)
 
 Test(oom, takeover)
 {
-    struct call c = call_make(2);
+    struct leg c = call_make(2);
     struct world w = world_new();
     json_t *req = json_string(sip_request(&c, "INVITE"));
     char *text = json_dumps(req, JSON_ENCODE_ANY);

@@ -16,7 +16,7 @@ static struct engine_status status_of(const struct fake *f)
 #define CLAIM_KEY "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:100.1"
 
 /* A ready engine which owns call 1, written. */
-static struct fake *owning(struct call *c)
+static struct fake *owning(struct leg *c)
 {
     struct fake *f = fake_ready();
 
@@ -32,7 +32,7 @@ static struct fake *owning(struct call *c)
 }
 
 /* The link broke and was mended: the engine asks for a claim. */
-static struct fake *returned(struct call *c)
+static struct fake *returned(struct leg *c)
 {
     struct fake *f = owning(c);
 
@@ -52,7 +52,7 @@ static struct fake *returned(struct call *c)
 
 Test(recheck, nothing_is_written_before_it_is_known)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = returned(&c);
 
     fake_reply(f, 1, &c, "0", 183);
@@ -66,7 +66,7 @@ Test(recheck, nothing_is_written_before_it_is_known)
 
 Test(recheck, what_is_not_claimed_is_written_again)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = returned(&c);
 
     fake_claimed(f, CLAIM_WON, NULL);
@@ -77,7 +77,7 @@ Test(recheck, what_is_not_claimed_is_written_again)
 
 Test(recheck, what_is_claimed_is_lost)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = returned(&c);
     json_t *lost;
 
@@ -97,7 +97,7 @@ Test(recheck, what_is_claimed_is_lost)
 /* Kamailio must learn it, however often the link breaks before it has acknowledged that. */
 Test(recheck, loss_is_told_until_it_is_acknowledged)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = returned(&c);
 
     engine_link_down(f->e, f->now);
@@ -121,7 +121,7 @@ Test(recheck, loss_is_told_until_it_is_acknowledged)
 /* Another incarnation has nothing that it could have lost. */
 Test(recheck, loss_is_not_told_to_another_incarnation)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = returned(&c);
 
     fake_claimed(f, CLAIM_LOST, "2 200.1");
@@ -140,7 +140,7 @@ Test(recheck, loss_is_not_told_to_another_incarnation)
 /* Else tm's timers would one day end a call that is another node's. */
 Test(recheck, lost_transaction_is_given_back_so_that_tm_forgets_it)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = returned(&c);
     char *rest;
 
@@ -161,7 +161,7 @@ Test(recheck, many_losses_are_all_told)
 
     f->answer_puts = true;
     for (unsigned i = 1; i <= many; i++) {
-        struct call c = call_make(i);
+        struct leg c = call_make(i);
 
         fake_branch(f, i, &c, "0", true);
     }
@@ -185,7 +185,7 @@ Test(recheck, many_losses_are_all_told)
 /* "I could not claim" is neither "I hold it" nor "another does". */
 Test(recheck, failed_claim_is_no_knowledge)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = returned(&c);
 
     fake_claimed(f, CLAIM_FAILED, NULL);
@@ -199,7 +199,7 @@ Test(recheck, failed_claim_is_no_knowledge)
 /* The claim of an earlier look ends any moment, and does not count: another node may have decided meanwhile. */
 Test(recheck, own_claim_of_before_is_made_anew)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = returned(&c);
 
     cr_expect(f->claims[0].ttl_ms == 1000, "it must be gone when the search for orphans comes by again");
@@ -215,7 +215,7 @@ Test(recheck, own_claim_of_before_is_made_anew)
 /* Two reasons to look at once: the store comes back while Kamailio hangs, then Kamailio answers. */
 Test(recheck, second_reason_while_the_first_is_open_changes_nothing)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = returned(&c);
 
     fake_ack_all(f);
@@ -234,7 +234,7 @@ Test(recheck, second_reason_while_the_first_is_open_changes_nothing)
 
 Test(recheck, transaction_that_ends_meanwhile)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = returned(&c);
 
     fake_reply(f, 1, &c, "0", 200);
@@ -252,7 +252,7 @@ Test(recheck, many_are_asked_at_a_pace)
 
     f->answer_puts = true;
     for (unsigned i = 1; i <= 500; i++) {
-        struct call c = call_make(i);
+        struct leg c = call_make(i);
 
         fake_branch(f, i, &c, "0", true);
     }
@@ -279,7 +279,7 @@ Test(recheck, many_are_asked_at_a_pace)
 
 static void expect_after_outage(int ms, size_t claims, size_t puts)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = owning(&c);
 
     engine_nodes_read(f->e, true, f->now);
@@ -304,7 +304,7 @@ Test(recheck, store_outage)
 /* An outage begins when the store stops to answer, not when that is noticed. */
 Test(recheck, store_outage_counts_from_the_last_answer)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = owning(&c);
 
     engine_nodes_read(f->e, true, f->now);
@@ -321,7 +321,7 @@ Test(recheck, store_outage_counts_from_the_last_answer)
 /* A host that was suspended: no connection broke, no timer ran. */
 Test(recheck, time_that_jumped)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = owning(&c);
     int announced = 0;
 
@@ -341,7 +341,7 @@ Test(recheck, time_that_jumped)
 /* The claim must be there as long as a node may come back and ask for it: as long as a call may ring. */
 Test(recheck, claim_lives_as_long_as_a_transaction_may)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
     fake_death(f);
@@ -356,7 +356,7 @@ Test(recheck, claim_lives_as_long_as_a_transaction_may)
 
 #define HANG_MS 1500
 
-static struct fake *watching(struct call *c)
+static struct fake *watching(struct leg *c)
 {
     struct fake *f = owning(c);
 
@@ -375,7 +375,7 @@ static bool said(const struct fake *f, const char *what)
     return f->beat_count && strstr(f->beats[f->beat_count - 1].record, what);
 }
 
-static struct fake *hung(struct call *c)
+static struct fake *hung(struct leg *c)
 {
     struct fake *f = watching(c);
 
@@ -387,7 +387,7 @@ static struct fake *hung(struct call *c)
 
 Test(hang, is_noticed_in_time)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = watching(&c);
     int64_t begun = f->now;
 
@@ -406,7 +406,7 @@ Test(hang, is_noticed_in_time)
 
 Test(hang, what_was_learnt_last_is_written_before)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = watching(&c);
 
     f->deaf = true;
@@ -422,7 +422,7 @@ Test(hang, what_was_learnt_last_is_written_before)
 
 Test(hang, is_over_when_the_ack_comes)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = hung(&c);
 
     fake_reply(f, 2, &c, "0", 183);
@@ -446,7 +446,7 @@ Test(hang, is_over_when_the_ack_comes)
 
 Test(hang, can_happen_again)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = hung(&c);
 
     f->holder = "";
@@ -462,7 +462,7 @@ Test(hang, can_happen_again)
 
 Test(hang, no_false_alarm_while_acks_flow)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = watching(&c);
 
     f->found = "";
@@ -479,7 +479,7 @@ Test(hang, no_false_alarm_while_acks_flow)
 
 Test(hang, idle_kamailio_does_not_hang)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = watching(&c);
 
     fake_pass(f, 120000);
@@ -490,7 +490,7 @@ Test(hang, idle_kamailio_does_not_hang)
 /* Whoever hangs takes nothing over: what lies in its socket would be carried out when others own it. */
 Test(hang, hung_node_claims_nothing)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = hung(&c);
 
     fake_forget(f);
@@ -503,7 +503,7 @@ Test(hang, hung_node_claims_nothing)
         fake_turn(f);
         for (size_t i = f->get_count; i-- > 0;) {
             unsigned number = 0;
-            struct call other;
+            struct leg other;
 
             sscanf(f->gets[i].key, "kamsync:tx:{call-%u@", &number);
             other = call_make(number);
@@ -516,7 +516,7 @@ Test(hang, hung_node_claims_nothing)
 
 Test(hang, link_that_breaks_during_it)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = hung(&c);
 
     engine_link_down(f->e, f->now);

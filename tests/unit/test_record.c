@@ -8,7 +8,7 @@ TestSuite(record, .fini = no_leaks);
 /* A transaction of this INVITE; `sent` gets Kamailio's Via on top of it. */
 static struct txn *txn_of(struct span req, const char *extra)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     char *sent = scratch("%s", sip_sent_on(&c, "0")), *end = strstr(sent, "Content-Length");
     struct event ev = {.type = EVENT_BRANCH,
                        .src = "udp:198.51.100.9:5060",
@@ -26,7 +26,7 @@ static struct txn *txn_of(struct span req, const char *extra)
 
 static struct span plain_req(void)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     return span_of(sip_request(&c, "INVITE"));
 }

@@ -228,7 +228,7 @@ Test(search, pace_is_limited)
                          round < 20 ? 2 + (uint64_t)round : 0);
         while (answered < f->get_count) {
             unsigned i = 0;
-            struct call c;
+            struct leg c;
 
             sscanf(f->gets[answered].key, "kamsync:tx:{call-%u@", &i);
             c = call_make(i);
@@ -263,7 +263,7 @@ Test(search, does_not_read_all_names_at_once)
     fake_free(f);
 }
 
-static void expect_left_alone(const char *(*record)(const struct call *c))
+static void expect_left_alone(const char *(*record)(const struct leg *c))
 {
     struct fake *f = searching();
     unsigned i;
@@ -272,7 +272,7 @@ static void expect_left_alone(const char *(*record)(const struct call *c))
     fake_turn(f);
     cr_assert(f->get_count > 0);
     for (size_t g = f->get_count; g-- > 0;) {
-        struct call c;
+        struct leg c;
 
         sscanf(f->gets[g].key, "kamsync:tx:{call-%u@", &i);
         c = call_make(i);
@@ -283,30 +283,30 @@ static void expect_left_alone(const char *(*record)(const struct call *c))
     fake_free(f);
 }
 
-static const char *done_record(const struct call *c)
+static const char *done_record(const struct leg *c)
 {
     return fake_record(c, 2, "200.1", true);
 }
 
-static const char *record_of_the_living(const struct call *c)
+static const char *record_of_the_living(const struct leg *c)
 {
     return fake_orphan(c, 3, "300.1");
 }
 
-static const char *record_without_request(const struct call *c)
+static const char *record_without_request(const struct leg *c)
 {
     return fake_record(c, 2, "200.1", false);
 }
 
-static const char *record_of_another_key(const struct call *c)
+static const char *record_of_another_key(const struct leg *c)
 {
-    struct call other = *c;
+    struct leg other = *c;
 
     other.cseq = 99;
     return fake_orphan(&other, 2, "200.1");
 }
 
-static const char *broken_record(const struct call *c)
+static const char *broken_record(const struct leg *c)
 {
     (void)c;
     return "{\"owner\":2";
@@ -327,7 +327,7 @@ Test(search, leaves_alone_what_is_no_orphan_or_cannot_be_taken)
 Test(search, owner_never_heard_of_is_dead_after_its_time_to_live_and_then_searched_for)
 {
     struct fake *f = fake_new();
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     size_t answered = 0;
 
     f->mute_scans = true;
@@ -382,7 +382,7 @@ static void answer_own(struct fake *f, const char *record)
 
 static void expect_learnt(struct fake *f, const char *record)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     fake_reply(f, 1, &c, "0", 183); /* before it is known */
     cr_assert(f->scanning, "the second part is not asked for");
@@ -397,21 +397,21 @@ static void expect_learnt(struct fake *f, const char *record)
 
 Test(search, own_transactions_are_learnt_back_from_all_parts)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     expect_learnt(learning(true, 5), fake_orphan(&c, 1, "100.1"));
 }
 
 Test(search, own_transactions_are_learnt_back_without_takeover_too)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     expect_learnt(learning(false, 5), fake_orphan(&c, 1, "100.1"));
 }
 
 Test(search, without_takeover_it_claims_no_orphan)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_new();
 
     f->conf.takeover = false;
@@ -433,7 +433,7 @@ Test(search, without_takeover_it_claims_no_orphan)
 
 Test(search, failed_search_for_own_transactions_is_repeated)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = learning(true, 5);
 
     fake_reply(f, 1, &c, "0", 183);
@@ -453,7 +453,7 @@ Test(search, failed_search_for_own_transactions_is_repeated)
 /* The owner wrote it while takeover was switched off. */
 Test(search, learnt_record_without_request_stays_one_without)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = learning(true, 5);
     char *record = scratch("%s", fake_orphan(&c, 1, "100.1"));
 

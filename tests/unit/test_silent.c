@@ -4,7 +4,7 @@
 TestSuite(silent, .fini = no_leaks);
 
 /* The INVITE of call 1, whose owner died, is back in Kamailio. */
-static struct fake *injected(struct call *c, const char *branches)
+static struct fake *injected(struct leg *c, const char *branches)
 {
     struct fake *f = fake_peers();
 
@@ -19,7 +19,7 @@ static struct fake *injected(struct call *c, const char *branches)
 }
 
 /* Branch 0 of it had this reply, branch 1 none; both are sent again, and reported. */
-static struct fake *sent_again(struct call *c, int code)
+static struct fake *sent_again(struct leg *c, int code)
 {
     struct fake *f;
 
@@ -35,7 +35,7 @@ static struct fake *sent_again(struct call *c, int code)
 
 Test(silent, branch_that_rang_and_is_silent_gets_a_100)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = sent_again(&c, 183);
     json_t *frame = NULL;
     char *msg, *branch = strstr(sip_sent_on(&c, "0"), "Via: ");
@@ -59,7 +59,7 @@ Test(silent, branch_that_rang_and_is_silent_gets_a_100)
 Test(silent, branch_that_did_not_ring_or_says_something_gets_no_100)
 {
     static const int before[] = {0, 100, 408, 180, 180, 180}, after[] = {0, 0, 0, 180, 183, 486};
-    struct call c;
+    struct leg c;
 
     for (size_t i = 0; i < COUNT(before); i++) {
         struct fake *f = sent_again(&c, before[i]);
@@ -74,7 +74,7 @@ Test(silent, branch_that_did_not_ring_or_says_something_gets_no_100)
 
 Test(silent, branch_of_an_ordinary_call_gets_no_100)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
     fake_branch(f, 1, &c, "0", true);

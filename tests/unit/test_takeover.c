@@ -21,7 +21,7 @@ static struct engine_status status_of(const struct fake *f)
 #define CLAIM_OF(inc) "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:" inc
 
 /* A stray CANCEL of call 1, whose record was found and whose claim is not yet answered. */
-static struct fake *claiming(struct call *c, const char *branches)
+static struct fake *claiming(struct leg *c, const char *branches)
 {
     struct fake *f = fake_peers();
 
@@ -35,7 +35,7 @@ static struct fake *claiming(struct call *c, const char *branches)
 }
 
 /* The same with the claim won and the INVITE injected. Each lookup finds the record of the dead owner from now on. */
-static struct fake *injected(struct call *c, const char *branches)
+static struct fake *injected(struct leg *c, const char *branches)
 {
     struct fake *f = claiming(c, branches);
 
@@ -48,7 +48,7 @@ static struct fake *injected(struct call *c, const char *branches)
 
 Test(takeover, claim_is_made_on_the_dead_incarnation)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = claiming(&c, NULL);
 
     cr_expect_str_eq(f->claims[0].key, CLAIM_OF("200.1"));
@@ -61,7 +61,7 @@ Test(takeover, claim_is_made_on_the_dead_incarnation)
 
 Test(takeover, won_claim_puts_the_invite_back)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = injected(&c, NULL);
     json_t *frame = NULL;
     char *msg = fake_sent(f, "why=takeover", 0, &frame), *line;
@@ -79,7 +79,7 @@ Test(takeover, won_claim_puts_the_invite_back)
 
 Test(takeover, record_is_written_only_after_kamailio_has_it)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = injected(&c, NULL);
 
     fake_pass(f, 400);
@@ -96,7 +96,7 @@ Test(takeover, record_is_written_only_after_kamailio_has_it)
 }
 
 /* The stray that waited: handed to this node's own Kamailio, which has the transaction now; once. */
-static void expect_delivered(struct fake *f, struct call *c)
+static void expect_delivered(struct fake *f, struct leg *c)
 {
     char *rest;
 
@@ -111,7 +111,7 @@ static void expect_delivered(struct fake *f, struct call *c)
 
 Test(takeover, waiting_cancel_is_delivered_once_it_is_taken)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = injected(&c, NULL);
 
     fake_pass(f, 300);
@@ -124,7 +124,7 @@ Test(takeover, waiting_cancel_is_delivered_once_it_is_taken)
 /* Events come in order: the branch is reported before the transaction is. */
 Test(takeover, its_first_branch_confirms_it_too)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = injected(&c, fake_branch_json(&c, 0, "0", 0, NULL));
 
     fake_branch(f, 1, &c, "0", false);
@@ -137,7 +137,7 @@ Test(takeover, its_first_branch_confirms_it_too)
 
 Test(takeover, several_strays_wait_for_one_takeover)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = injected(&c, NULL);
 
     for (int k = 2; k <= 4; k++)
@@ -154,7 +154,7 @@ Test(takeover, several_strays_wait_for_one_takeover)
 
 static void expect_branches(const char *branches, const char *expected)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     char *got;
     struct fake *f = injected(&c, branches);
 
@@ -172,14 +172,14 @@ static char *line_of(int index, const char *suffix, int code, const char *route)
 
 Test(takeover, branches_one_that_rings)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     expect_branches(fake_branch_json(&c, 0, "0", 180, NULL), line_of(0, "0", 180, NULL));
 }
 
 Test(takeover, branches_with_route_and_ended_ones_with_their_code)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
 
     expect_branches(scratch("%s,%s,%s", fake_branch_json(&c, 0, "0", 503, NULL),
                             fake_branch_json(&c, 1, "1", 486, "<sip:r1;lr>, <sip:r2;lr>"),
@@ -191,7 +191,7 @@ Test(takeover, branches_with_route_and_ended_ones_with_their_code)
 /* Every index has its place, in order, so that later ones keep theirs. */
 Test(takeover, branches_with_gaps_and_in_any_order)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     char *gap = scratch(" 408 udp:127.0.0.1:9 - %s -", base64_of("sip:gap"));
 
     expect_branches(scratch("%s,%s", fake_branch_json(&c, 4, "4", 0, NULL), fake_branch_json(&c, 1, "1", 404, NULL)),
@@ -204,7 +204,7 @@ Test(takeover, branches_have_tms_suffix)
     static const char *const suffixes[] = {"0",  "1",  "2",  "3",  "4",  "5",  "6",  "7",  "8",  "9",  "a",
                                            "b",  "c",  "d",  "e",  "f",  "01", "11", "21", "31", "41", "51",
                                            "61", "71", "81", "91", "a1", "b1", "c1", "d1", "e1"};
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     char *branches = scratch("%s", ""), *expected = scratch("%s", "");
 
     for (int i = 0; i < (int)COUNT(suffixes); i++) {
@@ -219,7 +219,7 @@ Test(takeover, branches_have_tms_suffix)
 
 Test(takeover, unconfirmed_is_tried_three_times)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = claiming(&c, NULL);
 
     fake_claimed(f, CLAIM_WON, NULL);
@@ -243,7 +243,7 @@ Test(takeover, unconfirmed_is_tried_three_times)
 /* The record stays an orphan's, so the stray finds it again and again: that must not begin the takeover anew. */
 Test(takeover, given_up_is_not_begun_again_by_the_same_stray)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = injected(&c, NULL);
 
     f->holder = "1 100.1"; /* the claim was ours before */
@@ -258,7 +258,7 @@ Test(takeover, given_up_is_not_begun_again_by_the_same_stray)
 /* What a refused takeover leaves to do is the CANCEL to the far end by adoption (adoption.c says so). */
 Test(takeover, refused_is_given_up_at_once_and_adopted)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = injected(&c, NULL);
 
     fake_taken(f, 1, 0);
@@ -280,7 +280,7 @@ Test(takeover, refused_is_given_up_at_once_and_adopted)
 
 Test(takeover, stray_is_concluded_whatever_happens)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = claiming(&c, NULL);
 
     f->found = fake_orphan(&c, 2, "200.1");
@@ -293,7 +293,7 @@ Test(takeover, stray_is_concluded_whatever_happens)
 
 Test(takeover, confirmation_of_what_is_not_waited_for_changes_nothing)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = injected(&c, NULL);
 
     fake_say(f, "{\"t\":\"events\",\"n\":1,\"e\":[{\"t\":\"taken\",\"token\":4711,\"ok\":1},"
@@ -312,7 +312,7 @@ Test(takeover, confirmation_of_what_is_not_waited_for_changes_nothing)
 
 Test(takeover, lost_claim_leaves_it_to_the_living_winner)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = claiming(&c, NULL);
 
     fake_claimed(f, CLAIM_LOST, "3 300.1");
@@ -326,7 +326,7 @@ Test(takeover, lost_claim_leaves_it_to_the_living_winner)
 
 Test(takeover, own_claim_of_before_counts)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = claiming(&c, NULL);
 
     fake_claimed(f, CLAIM_LOST, "1 100.1");
@@ -343,7 +343,7 @@ Test(takeover, own_claim_of_before_counts)
 /* Node 3 took this node for dead when it had claimed, and followed: it may not have written the record yet. */
 Test(takeover, own_claim_of_before_that_was_followed_is_lost)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = claiming(&c, NULL);
 
     fake_claimed(f, CLAIM_LOST, "1 100.1");
@@ -363,7 +363,7 @@ static char *word_of(int id, int beat, const char *inc, bool up)
 
 Test(takeover, owner_that_is_back_is_not_claimed_from)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
     fake_death(f);
@@ -379,7 +379,7 @@ Test(takeover, owner_that_is_back_is_not_claimed_from)
 /* The holder has restarted, claimed at once, and word of that is under way. */
 Test(takeover, claimant_that_is_newer_than_what_is_known_is_not_followed)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = claiming(&c, NULL);
 
     f->node_record = word_of(3, 1000, "300.2", true);
@@ -392,7 +392,7 @@ Test(takeover, claimant_that_is_newer_than_what_is_known_is_not_followed)
 
 Test(takeover, nothing_is_claimed_while_the_owner_is_asked_for)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
     fake_death(f);
@@ -409,7 +409,7 @@ Test(takeover, nothing_is_claimed_while_the_owner_is_asked_for)
 /* The owner came back after it was asked for, and claimed its own first. */
 Test(takeover, owner_that_claimed_its_own_keeps_it)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = claiming(&c, NULL);
 
     f->found = "";
@@ -422,7 +422,7 @@ Test(takeover, owner_that_claimed_its_own_keeps_it)
 /* Kamailio hung until just now: the INVITE lies in its socket, and is carried out in a moment. */
 Test(takeover, not_given_up_right_after_a_silence)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = injected(&c, NULL);
 
     f->deaf = true;
@@ -441,7 +441,7 @@ Test(takeover, not_given_up_right_after_a_silence)
 
 Test(takeover, dead_claimant_is_followed)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = claiming(&c, NULL);
 
     fake_claimed(f, CLAIM_LOST, "3 300.0"); /* restarted since */
@@ -460,7 +460,7 @@ Test(takeover, dead_claimant_is_followed)
 
 Test(takeover, chain_of_claimants_ends)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = claiming(&c, NULL);
 
     for (int i = 0; i < 20; i++)
@@ -472,7 +472,7 @@ Test(takeover, chain_of_claimants_ends)
 Test(takeover, holder_that_makes_no_sense_and_failed_claims_end_it)
 {
     static const char *const holders[] = {"", "x", "3", "-", "3 "};
-    struct call c;
+    struct leg c;
     struct fake *f;
 
     for (size_t i = 0; i < COUNT(holders); i++) {
@@ -494,7 +494,7 @@ Test(takeover, holder_that_makes_no_sense_and_failed_claims_end_it)
 /* A node that never was heard of may be up: its beat had no time to come. */
 Test(takeover, claimant_never_heard_of_right_after_start_is_not_dead)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_ready();
 
     fake_node(f, 2, 1, "200.2", true);
@@ -509,7 +509,7 @@ Test(takeover, claimant_never_heard_of_right_after_start_is_not_dead)
 
 Test(takeover, switched_off_it_claims_nothing)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
     f->conf.takeover = false;
@@ -526,7 +526,7 @@ Test(takeover, switched_off_it_claims_nothing)
 
 Test(takeover, restarted_kamailio_forgets_what_it_was_to_take_over)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = injected(&c, NULL);
 
     engine_link_down(f->e, f->now);
@@ -542,7 +542,7 @@ Test(takeover, restarted_kamailio_forgets_what_it_was_to_take_over)
  * known. */
 Test(takeover, link_that_breaks_half_way_makes_it_doubtful)
 {
-    struct call c;
+    struct leg c;
     struct fake *f = injected(&c, NULL);
 
     f->found = NULL;

@@ -44,7 +44,7 @@ Test(txn, what_tm_does_not_write_is_refused)
     }
 }
 
-static struct event branch_event(const struct call *c, const char *index, bool with_req)
+static struct event branch_event(const struct leg *c, const char *index, bool with_req)
 {
     return (struct event){
         .type = EVENT_BRANCH,
@@ -60,7 +60,7 @@ static struct event branch_event(const struct call *c, const char *index, bool w
 /* A transaction with n parallel branches, all sent at time 0. */
 static struct txn *txn_with(size_t n)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct event ev = branch_event(&c, "0", true);
     struct txn *t = NULL;
 
@@ -74,7 +74,7 @@ static struct txn *txn_with(size_t n)
 
 Test(txn, keeps_what_it_needs_and_nothing_borrowed)
 {
-    struct call c = call_make(7);
+    struct leg c = call_make(7);
     struct event ev = branch_event(&c, "0", true);
     struct txn *t = NULL;
 
@@ -99,7 +99,7 @@ Test(txn, keeps_what_it_needs_and_nothing_borrowed)
 
 Test(txn, cannot_begin_without_request_or_tm_branch)
 {
-    struct call c = call_make(1), other = c;
+    struct leg c = call_make(1), other = c;
     struct event no_req = branch_event(&c, "0", false), no_index = branch_event(&c, "x", true), garbage, reply;
     struct txn *t = NULL;
 
@@ -115,7 +115,7 @@ Test(txn, cannot_begin_without_request_or_tm_branch)
 
 Test(txn, routes_stand_as_one_header_would_hold_them)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct event ev = branch_event(&c, "0", true);
     struct txn *t = NULL;
     char *text = scratch("%s", ev.sent.p), *end = strstr(text, "Content-Length");
@@ -129,7 +129,7 @@ Test(txn, routes_stand_as_one_header_would_hold_them)
 
 Test(txn, more_branches_than_tm_has)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct event ev = branch_event(&c, "f1", false);
     struct txn *t = txn_with(16);
 
@@ -212,7 +212,7 @@ Test(txn, only_a_change_is_a_change)
 
 Test(txn, serial_branch_brings_it_back)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct event ev = branch_event(&c, "1", false);
     struct txn *t = txn_with(1);
 
@@ -226,7 +226,7 @@ Test(txn, serial_branch_brings_it_back)
 
 Test(txn, bad_branch_leaves_it_as_it_was)
 {
-    struct call c = call_make(1);
+    struct leg c = call_make(1);
     struct event ev = branch_event(&c, "1", false);
     struct txn *t = txn_with(1);
 

@@ -1,0 +1,253 @@
+/* One call and its record: pairs, JSON, tags, variables. */
+#include "call.h"
+#include "base64.h"
+#include "helper.h"
+#include "pairs.h"
+
+TestSuite(call, .fini = no_leaks);
+
+static const char record[] =
+    "{\"call_id\":\"a@b\",\"node\":\"2\",\"inc\":\"200.1\",\"caller\":\"sip:alice@example.org\","
+    "\"callee\":\"sip:bob@example.org\",\"from_tag\":\"a1\",\"to_tag\":\"b1\","
+    "\"tx\":\"kamsync:tx:{a@b}:1:z\",\"trying\":\"1000\",\"ringing\":\"2000\","
+    "\"answered\":\"3000\",\"code\":\"200\",\"state\":\"answered\",\"at.2\":\"1000\","
+    "\"at.1\":\"2500\",\"var.color\":\"red\"}";
+
+/* A call out of a record of JSON. */
+static struct call *read_call(const char *text)
+{
+    json_t *json = json_loads(text, JSON_ALLOW_NUL, NULL);
+    struct call *c = call_new(span_of("a@b"));
+    size_t count;
+    struct pair *pairs = pairs_of_json(json, &count);
+
+    cr_assert(json && c && call_read(c, pairs, count) == 0);
+    free(pairs);
+    json_decref(json);
+    return c;
+}
+
+static json_t *written(const struct call *c, int node, bool end)
+{
+    struct call_pairs p;
+
+    call_pairs(&p, c, node, end);
+    cr_assert(p.count <= CALL_PAIRS_MAX);
+    return json_of_pairs(p.list, p.count);
+}
+
+static const char *text_of(json_t *json, const char *name)
+{
+    const char *s = json_string_value(json_object_get(json, name));
+
+    return s ? s : "(none)";
+}
+
+Test(call, record_is_read_and_written_alike)
+{
+    struct call *c = read_call(record);
+    json_t *want = json_loads(record, 0, NULL), *got;
+
+    c->joined = 2500;
+    got = written(c, 1, false);
+    json_object_del(want, "at.2");
+    cr_expect(json_equal(want, got), "%s", json_dumps(got, 0));
+    json_decref(want);
+    json_decref(got);
+    call_free(c);
+}
+
+Test(call, end_is_written_only_when_wanted)
+{
+    struct call *c = read_call(record);
+    json_t *json;
+
+    c->ended = 9000;
+    c->how = "completed";
+    c->by = "caller";
+    json = written(c, 1, false);
+    cr_expect(!json_object_get(json, "ended") && !json_object_get(json, "how") && !json_object_get(json, "by"));
+    json_decref(json);
+    json = written(c, 1, true);
+    cr_expect_str_eq(text_of(json, "ended"), "9000");
+    cr_expect_str_eq(text_of(json, "how"), "completed");
+    cr_expect_str_eq(text_of(json, "state"), "ended");
+    json_decref(json);
+    call_free(c);
+}
+
+Test(call, what_only_has_variables_has_no_state_and_no_node)
+{
+    struct call *c = call_new(span_of("a@b"));
+    json_t *json;
+
+    c->joined = 5;
+    cr_assert(call_set(c, "x", span_of("y")) == 0);
+    json = written(c, 3, false);
+    cr_expect(json_object_size(json) == 3);
+    cr_expect_str_eq(text_of(json, "call_id"), "a@b");
+    cr_expect_str_eq(text_of(json, "var.x"), "y");
+    cr_expect_str_eq(text_of(json, "at.3"), "5");
+    json_decref(json);
+    call_free(c);
+}
+
+Test(call, states)
+{
+    struct call c = {0};
+
+    cr_expect_str_eq(call_state(&c), "trying");
+    c.ringing = 1;
+    cr_expect_str_eq(call_state(&c), "ringing");
+    c.answered = 1;
+    cr_expect_str_eq(call_state(&c), "answered");
+    c.ended = 1;
+    cr_expect_str_eq(call_state(&c), "ended");
+}
+
+/* ---- variables ---- */
+
+Test(call, variables_are_utf8_and_bounded)
+{
+    struct call *c = call_new(span_of("a@b"));
+    char *longest = scratch("%01024d", 1), *longer = scratch("%01025d", 1);
+
+    cr_expect(call_set(c, "a", span_of(longest)) == 0);
+    cr_expect(call_set(c, "b", span_of(longer)) == -EINVAL);
+    cr_expect(call_set(c, "b", span_of("gr\xc3\xbc")) == 0);
+    cr_expect(call_set(c, "c", span_of("gr\xfc")) == -EINVAL);
+    cr_expect(call_set(c, "c", BYTES("a\0b")) == -EINVAL);
+    cr_expect(json_object_size(c->vars) == 2);
+    call_free(c);
+}
+
+Test(call, so_many_variables_and_no_more)
+{
+    struct call *c = call_new(span_of("a@b"));
+
+    for (int i = 0; i < CALL_VARS_MAX; i++)
+        cr_assert(call_set(c, scratch("v%d", i), span_of("1")) == 0);
+    cr_expect(call_set(c, "more", span_of("1")) == -ENOMEM);
+    cr_expect(call_set(c, "v3", span_of("2")) == 0, "one that is there may change");
+    json_decref(written(c, 1, true));
+    call_free(c);
+}
+
+/* The store only adds: so the empty value has to stand there, or others would still see the old one. */
+Test(call, removed_variable_is_written_and_shown_to_nobody)
+{
+    struct call *c = call_new(span_of("a@b"));
+    struct call_pairs p;
+    json_t *json, *vars;
+
+    cr_assert(call_set(c, "x", span_of("1")) == 0 && call_set(c, "x", (struct span){0}) == 0);
+    json = written(c, 1, false);
+    cr_expect_str_eq(text_of(json, "var.x"), "");
+    call_pairs(&p, c, 1, false);
+    vars = pairs_vars(p.list, p.count);
+    cr_expect(json_object_size(vars) == 0);
+    json_decref(vars);
+    json_decref(json);
+    call_free(c);
+}
+
+/* ---- JSON ---- */
+
+Test(call, json_has_numbers_and_variables_apart)
+{
+    json_t *json = json_loads(record, 0, NULL), *got, *want;
+    size_t count;
+    struct pair *pairs = pairs_of_json(json, &count);
+
+    got = pairs_json(pairs, count);
+    want = json_loads("{\"call_id\":\"a@b\",\"node\":2,\"inc\":\"200.1\",\"caller\":\"sip:alice@example.org\","
+                      "\"callee\":\"sip:bob@example.org\",\"from_tag\":\"a1\",\"to_tag\":\"b1\","
+                      "\"tx\":\"kamsync:tx:{a@b}:1:z\",\"trying\":1000,\"ringing\":2000,\"answered\":3000,"
+                      "\"code\":200,\"state\":\"answered\",\"at.2\":1000,\"at.1\":2500,\"vars\":{\"color\":\"red\"}}",
+                      0, NULL);
+    cr_expect(want && json_equal(want, got), "%s", json_dumps(got, 0));
+    free(pairs);
+    json_decref(json);
+    json_decref(got);
+    json_decref(want);
+}
+
+Test(call, nodes_stand_in_the_order_in_which_they_joined)
+{
+    struct pair pairs[] = {{BYTES("at.7"), BYTES("300")},
+                           {BYTES("at.2"), BYTES("100")},
+                           {BYTES("at"), BYTES("5")},
+                           {BYTES("at.11"), BYTES("200")}};
+    json_t *got = pairs_nodes(pairs, COUNT(pairs)), *want = json_pack("[i,i,i]", 2, 11, 7);
+
+    cr_expect(json_equal(got, want), "%s", json_dumps(got, 0));
+    json_decref(got);
+    json_decref(want);
+}
+
+/* The store may hold anything: what cannot be shown is left out, the rest stays. */
+Test(call, hostile_pairs)
+{
+    struct pair pairs[] = {{BYTES("call_id"), BYTES("a\xff\0b")},
+                           {BYTES("node"), BYTES("99999999999999999999999999999999")},
+                           {BYTES("trying"), BYTES("-1x")},
+                           {BYTES("\xff"), BYTES("1")},
+                           {BYTES("a\0b"), BYTES("1")},
+                           {BYTES(""), BYTES("1")},
+                           {BYTES("var."), BYTES("1")},
+                           {BYTES("var.a\0b"), BYTES("1")},
+                           {BYTES("var.\xfe"), BYTES("1")},
+                           {BYTES("var.ok"), BYTES("\xfe")},
+                           {BYTES("vars"), BYTES("1")}};
+    struct call *c = call_new(span_of("a@b"));
+    json_t *json;
+    char *text;
+
+    for (size_t i = 0; i < COUNT(pairs); i++)
+        pairs[i] = (struct pair){scratch_exact(pairs[i].name), scratch_exact(pairs[i].value)};
+    json = pairs_json(pairs, COUNT(pairs));
+    text = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+    cr_expect_str_eq(text, "{\"call_id\":{\"base64\":\"Yf8AYg==\"},\"node\":9223372036854775807,\"trying\":-1,"
+                           "\"var.\":\"1\",\"vars\":{\"ok\":{\"base64\":\"/g==\"}}}");
+    cr_expect(call_read(c, pairs, COUNT(pairs)) == 0 && json_object_size(c->vars) == 0);
+    cr_expect_str_eq(c->call_id, "a@b", "by that it is being found");
+    json_decref(json);
+    free(text);
+    call_free(c);
+}
+
+Test(call, header_is_two_words_of_base64)
+{
+    char *line = call_header(json_pack("{s:s}", "state", "ringing"), json_pack("{s:s}", "a", "b"));
+
+    cr_expect_str_eq(
+        line, scratch("X-Kamsync-Call: %s %s", base64_of("{\"state\":\"ringing\"}"), base64_of("{\"a\":\"b\"}")));
+    free(line);
+    cr_expect_null(call_header(NULL, json_object()));
+    cr_expect_null(call_header(json_object(), NULL));
+}
+
+/* ---- tags ---- */
+
+static int match(const char *from_tag, const char *to_tag, const char *first, const char *second)
+{
+    bool from_first = false;
+
+    if (!call_tags_match(span_of(from_tag), span_of(to_tag), span_of(first), span_of(second), &from_first))
+        return 0;
+    return from_first ? 1 : 2;
+}
+
+Test(call, tags_tell_who_speaks)
+{
+    cr_expect(match("a1", "b1", "a1", "b1") == 1);
+    cr_expect(match("a1", "b1", "b1", "a1") == 2);
+    cr_expect(match("a1", "b1", "a1", "b2") == 0, "another fork's dialog");
+    cr_expect(match("a1", "b1", "b2", "a1") == 0);
+    cr_expect(match("a1", "b1", "x", "b1") == 0);
+    cr_expect(match("a1", "b1", "", "") == 0);
+    cr_expect(match("a1", "b1", "A1", "b1") == 0);
+    cr_expect(match("a1", "", "a1", "b9") == 1, "not known yet");
+    cr_expect(match("a1", "", "b9", "a1") == 2);
+    cr_expect(match("a1", "", "b9", "c9") == 0);
+}

@@ -1,0 +1,323 @@
+/* Calls and their variables against a store that is slow, away, forgetful; and over a takeover. */
+#include "fake.h"
+
+TestSuite(calls_store, .fini = no_leaks);
+
+#define AT(s) (FAKE_EPOCH + (s)*1000)
+#define expect_text(f, name, text) cr_expect_str_eq(fake_call_text(f, name), text)
+
+static size_t calls(const struct fake *f)
+{
+    struct engine_status s;
+
+    engine_status(f->e, &s);
+    return s.calls;
+}
+
+static struct fake *begun(struct leg *c)
+{
+    struct fake *f = fake_peers();
+
+    *c = call_make(1);
+    f->polite = true;
+    fake_invite(f, c, NULL, AT(10));
+    fake_turn(f);
+    return f;
+}
+
+/* ---- variables ---- */
+
+Test(calls_store, variables_before_and_after_the_invite)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    fake_set(f, &c, "before", "1");
+    fake_turn(f);
+    cr_expect(f->call_count == 1 && f->calls[0].mode == CALL_ADD);
+    fake_invite(f, &c, NULL, AT(10));
+    fake_turn(f);
+    cr_expect(f->calls[1].mode == CALL_BEGIN);
+    expect_text(f, "var.before", "1");
+    fake_set(f, &c, "after", "gr\xc3\xbc");
+    fake_set(f, &c, "before", "");
+    fake_turn(f);
+    expect_text(f, "var.after", "gr\xc3\xbc");
+    expect_text(f, "var.before", "");
+    cr_expect(f->call_count == 3 && calls(f) == 1);
+    fake_free(f);
+}
+
+static void expect_kept_out(const char *value, const char *why)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    fake_set(f, &c, "x", value);
+    fake_pass(f, 300000);
+    cr_expect(f->call_count == 0 && calls(f) == 0, "nothing is known of that call");
+    cr_expect(engine_counters(f->e)->frames_bad == 1 && strstr(f->logs, why), "%s", f->logs);
+    fake_free(f);
+}
+
+Test(calls_store, variable_that_is_no_utf8_or_too_long)
+{
+    expect_kept_out("gr\xfc", "no UTF-8");
+    expect_kept_out(scratch("%01025d", 7), "at most 1024 bytes");
+}
+
+Test(calls_store, too_many_variables)
+{
+    struct leg c;
+    struct fake *f = begun(&c);
+
+    for (int i = 0; i < 33; i++)
+        fake_set(f, &c, scratch("v%d", i), "1");
+    fake_turn(f);
+    expect_text(f, "var.v31", "1");
+    expect_text(f, "var.v32", "(none)");
+    cr_expect(engine_counters(f->e)->frames_bad == 1 && strstr(f->logs, "too many"));
+    fake_free(f);
+}
+
+/* ---- the store ---- */
+
+Test(calls_store, nothing_is_written_while_it_is_away_and_everything_when_it_is_back)
+{
+    struct leg c = call_make(1), other = call_make(2);
+    struct fake *f = fake_peers();
+
+    fake_set(f, &other, "x", "1");
+    fake_turn(f);
+    engine_store_down(f->e, f->now);
+    fake_invite(f, &c, NULL, AT(10));
+    fake_pass(f, 1000);
+    cr_expect(f->call_count == 1);
+    for (int round = 1; round <= 2; round++) { /* it has forgotten everything */
+        engine_store_up(f->e, f->now);
+        fake_turn(f);
+        cr_expect(f->call_count == (size_t)(1 + 2 * round), "%zu", f->call_count);
+        cr_expect(fake_writes(f, CALL_BEGIN) == (size_t)round && fake_writes(f, CALL_ADD) == (size_t)(1 + round));
+        engine_store_down(f->e, f->now);
+    }
+    fake_free(f);
+}
+
+Test(calls_store, call_that_has_ended_is_dropped)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    f->call_result = CALL_OVER;
+    fake_invite(f, &c, NULL, AT(10));
+    fake_set(f, &c, "x", "1");
+    fake_turn(f);
+    cr_expect(f->call_count == 1 && calls(f) == 0);
+    fake_free(f);
+}
+
+Test(calls_store, failed_write_is_tried_again_and_not_in_a_loop)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    f->call_result = CALL_FAILED;
+    fake_invite(f, &c, NULL, AT(10));
+    fake_pass(f, 20000);
+    cr_expect(f->call_count >= 5 && f->call_count <= 25, "%zu writes", f->call_count);
+    f->call_result = CALL_WRITTEN;
+    fake_pass(f, 3000);
+    cr_expect(calls(f) == 1);
+    fake_forget(f);
+    fake_pass(f, 20000);
+    cr_expect(f->call_count == 0);
+    fake_free(f);
+}
+
+/* The end was refused or lost: the beginning comes first again. */
+Test(calls_store, end_of_a_record_that_is_gone_is_written_with_its_beginning)
+{
+    struct leg c;
+    struct fake *f = begun(&c);
+
+    fake_replied(f, &c, "0", 486, NULL, AT(11));
+    fake_turn(f);
+    f->mute_calls = true;
+    fake_pass(f, 2000);
+    fake_call_written(f, CALL_WRITTEN);
+    fake_turn(f);
+    cr_assert(f->calls[f->call_count - 1].mode == CALL_END);
+    fake_call_written(f, CALL_ABSENT);
+    fake_turn(f);
+    cr_assert(f->calls[f->call_count - 1].mode == CALL_BEGIN);
+    fake_call_written(f, CALL_WRITTEN);
+    fake_turn(f);
+    cr_assert(f->calls[f->call_count - 1].mode == CALL_END);
+    fake_call_written(f, CALL_WRITTEN);
+    cr_expect(calls(f) == 0 && engine_counters(f->e)->calls_ended == 1);
+    fake_free(f);
+}
+
+Test(calls_store, change_while_it_is_being_written_is_written_as_well)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    f->mute_calls = true;
+    fake_invite(f, &c, NULL, AT(10));
+    fake_turn(f);
+    fake_replied(f, &c, "0", 180, NULL, AT(11));
+    fake_turn(f);
+    cr_expect(f->call_count == 1, "one at a time");
+    fake_call_written(f, CALL_WRITTEN);
+    fake_turn(f);
+    cr_expect(f->call_count == 2);
+    expect_text(f, "state", "ringing");
+    fake_free(f);
+}
+
+Test(calls_store, so_many_writes_are_under_way_and_no_more)
+{
+    struct fake *f = fake_peers();
+
+    f->mute_calls = f->answer_puts = true;
+    for (unsigned i = 0; i < 1100; i++) {
+        struct leg c = call_make(i);
+
+        fake_set(f, &c, "x", "1");
+    }
+    fake_turn(f);
+    cr_expect(f->call_count == 1024, "%zu", f->call_count);
+    fake_call_written(f, CALL_WRITTEN);
+    fake_turn(f);
+    cr_expect(f->call_count == 1025);
+    fake_free(f);
+}
+
+/* ---- time ---- */
+
+Test(calls_store, call_that_nobody_ends_is_ended)
+{
+    struct leg c = call_make(1), other = call_make(2);
+    struct fake *f = fake_peers();
+
+    f->conf.call_max_ms = 1200000;
+    cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
+    f->polite = true;
+    fake_invite(f, &c, NULL, AT(10));
+    fake_replied(f, &c, "0", 200, "b1", AT(12));
+    fake_set(f, &other, "x", "1");
+    fake_pass(f, 1190000);
+    cr_expect(calls(f) == 2 && fake_writes(f, CALL_END) == 0);
+    fake_pass(f, 130000);
+    cr_expect(calls(f) == 0 && fake_writes(f, CALL_END) == 1, "the other one is not ours to end");
+    expect_text(f, "how", "unknown");
+    expect_text(f, "by", "kamsync");
+    fake_free(f);
+}
+
+/* Else it would begin the record of a call anew whose end it did not hear of. */
+Test(calls_store, record_is_written_again_before_that_of_an_ended_call_is_gone)
+{
+    struct leg c;
+    struct fake *f = begun(&c);
+
+    fake_replied(f, &c, "0", 200, "b1", AT(12));
+    fake_turn(f);
+    fake_forget(f);
+    f->call_result = CALL_OVER;
+    fake_pass(f, f->conf.ended_ttl_ms);
+    cr_expect(f->call_count == 1 && calls(f) == 0);
+    fake_free(f);
+}
+
+/* ---- takeover ---- */
+
+static const char *whole_with_vars(const struct leg *c)
+{
+    char *record = fake_orphan(c, 2, "200.1");
+
+    return scratch("%.*s,\"at\":%lld,\"vars\":{\"color\":\"red\"}}", (int)strlen(record) - 1, record, (long long)AT(7));
+}
+
+static struct fake *taking(struct leg *c)
+{
+    struct fake *f = fake_peers();
+
+    *c = call_make(1);
+    f->polite = true;
+    fake_death(f);
+    f->found = whole_with_vars(c);
+    fake_stray(f, 1, c, "CANCEL");
+    fake_turn(f);
+    cr_assert(f->claim_count == 1);
+    return f;
+}
+
+Test(calls_store, takeover_takes_the_call_and_its_variables_over)
+{
+    struct leg c;
+    struct fake *f = taking(&c);
+    char *msg;
+
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    msg = fake_sent(f, "why=takeover", 0, NULL);
+    cr_assert_not_null(msg);
+    cr_expect(strstr(msg, scratch("X-Kamsync-Call: %s %s\r\n", base64_of("{\"state\":\"ringing\"}"),
+                                  base64_of("{\"color\":\"red\"}"))),
+              "%s", msg);
+    cr_expect(f->call_count == 0);
+    fake_taken(f, f->events + 1, 1);
+    fake_turn(f);
+    cr_assert(f->call_count == 1 && f->calls[0].mode == CALL_TAKE);
+    expect_text(f, "node", "1");
+    expect_text(f, "inc", "100.1");
+    expect_text(f, "trying", scratch("%lld", (long long)AT(7)));
+    expect_text(f, "var.color", "red");
+    fake_replied(f, &c, "0", 200, "b1", AT(20));
+    fake_turn(f);
+    expect_text(f, "state", "answered");
+    cr_expect(f->calls[1].mode == CALL_BEGIN);
+    fake_free(f);
+}
+
+/* Rather without them than not at all. */
+Test(calls_store, takeover_with_variables_that_are_too_long_for_a_frame)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+    char *record = fake_orphan(&c, 2, "200.1");
+
+    f->polite = true;
+    fake_death(f);
+    f->found = scratch("%.*s,\"vars\":{\"x\":\"%015000d\"}}", (int)strlen(record) - 1, record, 1);
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_turn(f);
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "why=takeover") == 1 && fake_sent_count(f, "X-Kamsync-Call") == 0);
+    fake_free(f);
+}
+
+Test(calls_store, settled_call_is_answered)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+    char *reply = scratch("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.10:5060;branch=%s.0\r\n%s", c.tm,
+                          strstr(sip_request(&c, "INVITE"), "Via: "));
+
+    f->polite = true;
+    fake_death(f);
+    f->found = whole_with_vars(&c);
+    fake_say(f, "{\"t\":\"stray\",\"k\":1,\"src\":\"udp:1.1.1.1:1\",\"dst\":\"udp:1.1.1.2:1\",\"msg\":\"%s\"}",
+             base64_of(reply));
+    fake_turn(f);
+    cr_assert(f->claim_count == 1);
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    cr_assert(f->call_count == 1 && f->calls[0].mode == CALL_TAKE);
+    expect_text(f, "state", "answered");
+    expect_text(f, "var.color", "red");
+    fake_free(f);
+}
