@@ -376,14 +376,11 @@ static void fail(struct engine *e, struct inquiry *p, const char *error)
 bool admin_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count)
 {
     struct inquiry *p = find_token(e, token);
-    json_t *call;
 
     if (!p || p->list)
         return false;
     if (status == GET_FOUND) {
-        call = pairs_json(pairs, count);
-        json_object_set_new(call, "nodes", pairs_nodes(pairs, count));
-        json_object_set_new(p->answer, "call", call);
+        json_object_set_new(p->answer, "call", pairs_json(pairs, count));
         finish(e, p);
     } else if (status == GET_ABSENT) {
         fail(e, p, "no such call: it never was, or it ended a while ago ('kamsyncctl cdr' shows the ended ones)");

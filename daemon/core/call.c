@@ -72,6 +72,8 @@ void call_free(struct call *c)
             free(*text_at(c, &fields[i]));
     free(c->key);
     json_decref(c->vars);
+    json_decref(c->fresh);
+    json_decref(c->sent);
     free(c);
 }
 
@@ -80,7 +82,7 @@ const char *call_state(const struct call *c)
     return c->ended ? "ended" : c->answered ? "answered" : c->ringing ? "ringing" : "trying";
 }
 
-int call_set(struct call *c, const char *name, struct span value)
+int call_set(struct call *c, const char *name, struct span value, bool fresh)
 {
     char field[96];
     json_t *text = value.n <= CALL_VALUE_MAX ? sip_text(value) : NULL;
@@ -94,7 +96,28 @@ int call_set(struct call *c, const char *name, struct span value)
         json_decref(text);
         return -ENOMEM;
     }
-    return json_object_set_new(c->vars, field, text) < 0 ? -ENOMEM : 0;
+    if (json_object_set_new(c->vars, field, text) < 0)
+        return -ENOMEM;
+    if (fresh && !c->fresh)
+        c->fresh = json_object();
+    return fresh && json_object_set_new(c->fresh, field, json_true()) < 0 ? -ENOMEM : 0;
+}
+
+void call_vars_sent(struct call *c)
+{
+    json_decref(c->sent);
+    c->sent = c->fresh;
+    c->fresh = NULL;
+}
+
+void call_vars_arrived(struct call *c, bool ok)
+{
+    if (!ok && !c->fresh)
+        c->fresh = json_incref(c->sent);
+    else if (!ok)
+        json_object_update(c->fresh, c->sent);
+    json_decref(c->sent);
+    c->sent = NULL;
 }
 
 /* ---- pairs ---- */
@@ -104,8 +127,11 @@ static void add(struct call_pairs *p, const char *name, struct span value)
     p->list[p->count++] = (struct pair){span_of(name), value};
 }
 
-static void add_field(struct call_pairs *p, const struct call *c, const struct field *f, size_t *texts)
+/* How many: one, or none if it is not known. */
+static size_t add_field(struct call_pairs *p, const struct call *c, const struct field *f, size_t *texts)
 {
+    size_t before = p->count;
+
     if (f->kind != NUMBER) {
         if (*text_at(c, f))
             add(p, f->name, span_of(*text_at(c, f)));
@@ -115,25 +141,47 @@ static void add_field(struct call_pairs *p, const struct call *c, const struct f
         snprintf(text, sizeof(p->texts[0]), "%" PRId64, *number_at(c, f));
         add(p, f->name, span_of(text));
     }
+    return p->count - before;
+}
+
+/* It rang for the caller before it rings for the node that has taken it over. */
+static bool is_weak(const struct call *c, const struct field *f)
+{
+    return c->taken && f->at == offsetof(struct call, ringing);
+}
+
+static size_t add_vars(struct call_pairs *p, const struct call *c, bool fresh)
+{
+    size_t before = p->count;
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(c->vars, name, value) /* c->vars may be NULL */
+    {
+        if ((json_object_get(c->fresh, name) != NULL) == fresh)
+            add(p, name, (struct span){json_string_value(value), json_string_length(value)});
+    }
+    return p->count - before;
 }
 
 void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end)
 {
-    const char *name;
-    json_t *value;
     size_t texts = 0;
 
     p->count = 0;
     for (size_t i = 0; i < FIELDS; i++)
-        if (end || !fields[i].end)
+        if ((end || !fields[i].end) && !is_weak(c, &fields[i]))
             add_field(p, c, &fields[i], &texts);
     if (c->tx || end)
         add(p, "state", span_of(end ? "ended" : call_state(c)));
     snprintf(p->joined, sizeof(p->joined), CALL_JOINED "%d", node);
     snprintf(p->texts[texts], sizeof(p->texts[0]), "%" PRId64, c->joined);
-    add(p, p->joined, span_of(p->texts[texts]));
-    json_object_foreach(c->vars, name, value) /* c->vars may be NULL */
-        add(p, name, (struct span){json_string_value(value), json_string_length(value)});
+    add(p, p->joined, span_of(p->texts[texts++]));
+    add_vars(p, c, true);
+    p->weak = add_vars(p, c, false);
+    for (size_t i = 0; i < FIELDS; i++)
+        if (is_weak(c, &fields[i]))
+            p->weak += add_field(p, c, &fields[i], &texts);
 }
 
 struct span pairs_text(const struct pair *pairs, size_t count, const char *name)
@@ -200,7 +248,7 @@ int call_read(struct call *c, const struct pair *pairs, size_t count)
             continue;
         snprintf(name, sizeof(name), "%.*s", (int)(pairs[i].name.n - strlen(CALL_VAR)),
                  pairs[i].name.p + strlen(CALL_VAR));
-        call_set(c, name, pairs[i].value); /* what this node would not take is left in the store */
+        call_set(c, name, pairs[i].value, false); /* what this node would not take is left in the store */
     }
     return rc;
 }
@@ -248,35 +296,6 @@ json_t *pairs_json(const struct pair *pairs, size_t count)
     if (json)
         json_object_set_new(json, "vars", pairs_vars(pairs, count));
     return json;
-}
-
-/* Where a node that joined then stands in the list: its ids, and the moments beside them. */
-static size_t place_of(const json_t *at, int64_t joined)
-{
-    size_t i = json_array_size(at);
-
-    while (i > 0 && json_integer_value(json_array_get(at, i - 1)) > joined)
-        i--;
-    return i;
-}
-
-json_t *pairs_nodes(const struct pair *pairs, size_t count)
-{
-    json_t *ids = json_array(), *at = json_array();
-
-    for (size_t i = 0; ids && at && i < count; i++) {
-        struct span name = pairs[i].name;
-        int64_t joined = number_of(pairs[i].value);
-        size_t place = place_of(at, joined);
-
-        if (!is_joined(name))
-            continue;
-        name = (struct span){name.p + strlen(CALL_JOINED), name.n - strlen(CALL_JOINED)};
-        json_array_insert_new(ids, place, json_integer(number_of(name)));
-        json_array_insert_new(at, place, json_integer(joined));
-    }
-    json_decref(at);
-    return ids;
 }
 
 static char *json_base64(json_t *json)

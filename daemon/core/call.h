@@ -30,9 +30,11 @@ struct call {
     int64_t joined;       /* when this node first had to do with it */
     int64_t last;         /* when its INVITE was last replied to */
     bool cancelled;       /* the caller sent a CANCEL */
+    bool taken;           /* another node began it, and may know more about that */
     bool refused;         /* the caller was challenged or redirected: he comes again, maybe to another node */
     int tries;            /* how often another node had it when this one wanted to begin it */
-    json_t *vars;         /* CALL_VAR and name → value */
+    json_t *vars;         /* CALL_VAR and name → value; removed ones have an empty one */
+    json_t *fresh, *sent; /* names of those that were set here and are not in the store yet, or on their way there */
 
     enum call_place place;                               /* which list it stands in */
     bool own;                                            /* this node is the record's */
@@ -53,14 +55,18 @@ void call_free(struct call *c);
 /* trying, ringing, answered or ended. */
 const char *call_state(const struct call *c);
 
-/* Sets a variable; with an empty value there is none, for nobody. -EINVAL: no UTF-8 text, or too long; -ENOMEM, also:
- * too many. */
-int call_set(struct call *c, const char *name, struct span value);
+/* Sets a variable; an empty value removes it. fresh: it is news, and goes over what the store has; else it is only
+ * remembered. -EINVAL: no UTF-8 text, or too long; -ENOMEM, also: too many. */
+int call_set(struct call *c, const char *name, struct span value, bool fresh);
+
+/* The fresh ones are on their way to the store; then they have arrived there, or not. */
+void call_vars_sent(struct call *c);
+void call_vars_arrived(struct call *c, bool ok);
 
 /* The record's pairs, which point into the call and into this struct. */
 struct call_pairs {
     struct pair list[CALL_PAIRS_MAX];
-    size_t count;
+    size_t count, weak; /* as in struct call_write */
     char texts[10][32], joined[32];
 };
 /* All that is known, for a node with this id; its end only if that is wanted. */
@@ -79,9 +85,7 @@ int call_read(struct call *c, const struct pair *pairs, size_t count);
 /* The record as people and scripts get it: numbers are numbers, variables stand in "vars". NULL when memory is short.
  */
 json_t *pairs_json(const struct pair *pairs, size_t count);
-/* The ids of the nodes that had a part in it, in order. */
-json_t *pairs_nodes(const struct pair *pairs, size_t count);
-/* Only the variables, name → value; {} when there are none. */
+/* Only the variables that were not removed, name → value; {} when there are none. */
 json_t *pairs_vars(const struct pair *pairs, size_t count);
 
 /* "X-Kamsync-Call: <base64 of the record> <base64 of its variables>", which a message for the script carries; takes

@@ -134,7 +134,7 @@ static bool follow(struct engine *e, struct call *c, const struct txn *t, const 
     c->trying = at;
     c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = NULL;
-    c->cancelled = c->refused = c->finishing = false;
+    c->cancelled = c->refused = c->taken = c->finishing = false;
     c->tries = 0;
     c->back_ms = c->last = 0;
     c->node = e->self.id;
@@ -177,9 +177,13 @@ void calls_take(struct engine *e, const struct txn *t, int64_t now)
     c = find_or_add(e, id.call_id, at, now);
     if (!c || !follow(e, c, t, &id, t->at ? t->at : at))
         return;
+    if (txn_state(t) == TXN_RINGING) {
+        c->ringing = at;
+        c->code = txn_code(t);
+    }
     json_object_foreach(t->vars, name, value)
-        call_set(c, name, (struct span){json_string_value(value), json_string_length(value)});
-    c->take = true;
+        call_set(c, name, (struct span){json_string_value(value), json_string_length(value)}, false);
+    c->take = c->taken = true;
     mark(e, c);
 }
 
@@ -283,7 +287,7 @@ void calls_set(struct engine *e, const struct event *ev, int64_t now)
 {
     struct call *c = find_or_add(e, ev->call_id, calls_time(e, ev), now);
     char call_id[128];
-    int rc = c ? call_set(c, ev->name, ev->value) : -ENOMEM;
+    int rc = c ? call_set(c, ev->name, ev->value, true) : -ENOMEM;
 
     if (rc == 0) {
         mark(e, c);
@@ -301,11 +305,16 @@ json_t *calls_vars(const struct engine *e, const char *call_id)
 {
     const struct call *c = find(e, span_of(call_id));
     struct call_pairs p;
+    json_t *vars;
 
     if (!c || !json_object_size(c->vars))
         return NULL;
     call_pairs(&p, c, e->self.id, false);
-    return pairs_vars(p.list, p.count);
+    vars = pairs_vars(p.list, p.count);
+    if (json_object_size(vars))
+        return vars;
+    json_decref(vars);
+    return NULL;
 }
 
 /* ---- writing ---- */
@@ -317,10 +326,12 @@ static void write_call(struct engine *e, struct call *c)
 
     w.mode = c->finishing ? CALL_END : c->take ? CALL_TAKE : c->own ? CALL_BEGIN : CALL_ADD;
     w.ttl_ms = c->finishing ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
-    if (c->own)
+    if (c->own) /* who only adds to another node's call leaves it that node's */
         c->node = c->refused ? CALL_NOBODY : e->self.id;
     call_pairs(&p, c, e->self.id, c->finishing);
     w.count = p.count;
+    w.weak = p.weak;
+    call_vars_sent(c);
     c->again = false;
     c->token = ++e->last_token;
     move(e, c, CALL_WRITING);
@@ -388,10 +399,13 @@ static struct call *find_token(const struct engine *e, uint64_t token)
 bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
 {
     struct call *c = find_token(e, token);
+    bool fine;
 
     if (!c)
         return false;
-    if (result == CALL_WRITTEN || (result == CALL_OTHER && !c->own)) {
+    fine = result == CALL_WRITTEN || (result == CALL_OTHER && !c->own);
+    call_vars_arrived(c, fine);
+    if (fine) {
         written(e, c);
     } else if (result == CALL_OTHER && c->tries++ < TRIES_MAX) {
         hold(e, c, now + TRY_MS);

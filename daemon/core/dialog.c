@@ -19,6 +19,7 @@
 #define QUESTIONS_MAX 2048
 #define ABSENT_MS 50 /* the INVITE may have been reported a moment ago only */
 #define AGAIN_MS 10
+#define SETTLE_MS 5000 /* a store that came back may have forgotten the calls, and all nodes write them again */
 
 struct question {
     struct question *prev, *next;
@@ -78,6 +79,8 @@ static char *header(const struct engine *e, const char *state, const struct pair
     json_object_del(call, "vars");
     json_object_set_new(call, "state", json_string(state));
     json_object_set_new(call, "age", json_integer(began ? (at - trying) / 1000 : 0));
+    if (vars < count)
+        json_object_set_new(call, "vars", json_string("too long"));
     return call_header(call, pairs_vars(pairs, vars));
 }
 
@@ -94,7 +97,7 @@ static char *with_header(const struct engine *e, const struct question *q, char 
     return text;
 }
 
-/* What is too long for a frame goes without the variables, or with the state alone. */
+/* What is too long for a frame goes without the variables, and says so, or with the state alone. */
 static void give_back(struct engine *e, const struct question *q, const char *state, const struct pair *pairs,
                       size_t count, int64_t now)
 {
@@ -186,6 +189,9 @@ bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const 
         return false;
     q->token = 0;
     q->again_ms = now + AGAIN_MS;
+    /* a record without state has only variables yet */
+    if (status == GET_FOUND && !pairs_text(pairs, count, "state").n)
+        status = GET_ABSENT;
     q->absent = q->absent || status == GET_ABSENT;
     if (status == GET_FOUND)
         on_call(e, q, pairs, count, now);
@@ -217,9 +223,15 @@ void dialog_ask(struct engine *e, const struct msg *m, int64_t now)
 
 /* ---- time ---- */
 
+/* Whether the store says "absent" of a call that nobody has begun: it has been there for a while. */
+static bool is_unknown(const struct engine *e, const struct question *q)
+{
+    return q->absent && (!e->store_back_ms || q->begun_ms - e->store_back_ms > SETTLE_MS);
+}
+
 static int64_t give_up(const struct engine *e, const struct question *q)
 {
-    return q->begun_ms + (q->absent ? ABSENT_MS : e->conf.store_wait_ms);
+    return q->begun_ms + (is_unknown(e, q) ? ABSENT_MS : e->conf.store_wait_ms);
 }
 
 void dialog_tick(struct engine *e, int64_t now)
@@ -229,7 +241,7 @@ void dialog_tick(struct engine *e, int64_t now)
     DL_FOREACH_SAFE(e->questions, q, next)
     {
         if (now >= give_up(e, q))
-            answer(e, q, q->absent ? "unknown" : "unavailable", NULL, 0, now);
+            answer(e, q, is_unknown(e, q) ? "unknown" : "unavailable", NULL, 0, now);
         else if (!q->token && e->store_up && now >= q->again_ms)
             ask(e, q);
     }

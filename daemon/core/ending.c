@@ -131,7 +131,7 @@ void ending_bye(struct engine *e, const struct event *ev, int64_t now)
     if (challenged)
         return;
     if (!x && (x = add(e, ev, now)) != NULL)
-        x->due_ms = now + REPLY_MS;
+        x->due_ms = x->proxy ? now : now + REPLY_MS;
     if (x && ev->code && !x->tried_ms)
         x->due_ms = now;
 }

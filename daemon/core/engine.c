@@ -364,6 +364,7 @@ void engine_store_up(struct engine *e, int64_t now)
     if (e->store_up)
         return;
     e->store_up = true;
+    e->store_back_ms = e->store_lost_ms ? now : 0;
     e->nodes_since_ms = 0;
     peers_beat(e, true);
     e->next_beat_ms = now;

@@ -39,6 +39,7 @@ struct call_write {
     const struct pair *pairs;
     size_t count;
     int64_t ttl_ms;
+    size_t weak; /* the last so many pairs are written only where the record has none of that name */
 };
 
 enum call_result {

@@ -50,6 +50,7 @@ struct engine {
     char tag[64];     /* names this connection */
     bool hello;       /* this connection's Kamailio has said hello */
     bool store_up;
+    int64_t store_back_ms; /* since when it is there again, 0: it never was away */
     int64_t store_lost_ms; /* when it went away */
     int64_t next_beat_ms, next_probe_ms, next_janitor_ms;
     uint64_t probes;        /* sent; makes each one's branch unique */

@@ -12,6 +12,7 @@
 /* Largest payload sent to Kamailio: evapi's reader has 32,768 bytes for all that is in flight
  * (CLIENT_BUFFER_SIZE in evapi_dispatch.c) and loses data without a word when that is exceeded. */
 #define FRAME_MAX_OUT 24000
+#define FRAME_REST 256 /* of a frame that sends a message, around that */
 
 struct frame_reader {
     char *buf;  /* owned; starts at a frame's first byte */

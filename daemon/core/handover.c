@@ -68,7 +68,8 @@ static bool take_apart(struct span text, char *body, size_t size, char *mac, siz
     lf = memchr(line, '\n', (size_t)(end - line));
     line += sizeof(name) - 1;
     at = lf ? memmem(line, (size_t)(lf - line), proof_is, sizeof(proof_is) - 1) : NULL;
-    if (!at || lf[-1] != '\r' || memchr(line, 0, (size_t)(lf - line)) || (size_t)(at - line) >= size || (size_t)(lf - at) - sizeof(proof_is) >= mac_size)
+    if (!at || lf[-1] != '\r' || memchr(line, 0, (size_t)(lf - line)) || (size_t)(at - line) >= size ||
+        (size_t)(lf - at) - sizeof(proof_is) >= mac_size)
         return false;
     snprintf(body, size, "%.*s", (int)(at - line), line);
     at += sizeof(proof_is) - 1;

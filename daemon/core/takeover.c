@@ -138,12 +138,13 @@ static void activate(struct engine *e, struct takeover *t, enum takeover_state s
 static char *injection(struct engine *e, const struct takeover *t, json_t *vars)
 {
     struct handover h = {e->self.id, e->self.inc, "takeover", t->txn->src, t->txn->dst};
-    char *header = txn_branches(t->txn, t->token), *call = NULL, *msg = NULL, *text = NULL, *both = NULL;
+    char *header = txn_branches(t->txn, t->token), *msg = NULL, *text = NULL, *both = NULL;
+    /* also without variables: the INVITE may have brought such a header from the network */
+    char *call = call_header(json_pack("{s:s}", "state", txn_state_name(txn_state(t->txn))),
+                             vars ? json_incref(vars) : json_object());
     size_t len = 0;
 
-    if (vars)
-        call = call_header(json_pack("{s:s}", "state", txn_state_name(txn_state(t->txn))), json_incref(vars));
-    if (header && (call || !vars) && asprintf(&both, "%s%s%s", header, call ? "\r\n" : "", call ? call : "") > 0)
+    if (header && call && asprintf(&both, "%s\r\n%s", header, call) > 0)
         msg = sip_with_header(t->txn->req, both, &len);
     if (msg)
         text = handover_make(&h, (struct span){msg, len}, e->conf.secret);

@@ -1,6 +1,7 @@
 #include "show.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "table.h"
 #include "value.h"
@@ -30,17 +31,89 @@ static void add_moment(struct timeline *t, struct moment m)
     t->moments[t->count++] = m;
 }
 
-/* The record does not say where each state was seen: with several nodes only the first and the last moment are sure. */
-static void add_states(struct timeline *t, const json_t *call)
+/* ---- nodes: when each first had to do with the call stands in "at.<id>" ---- */
+
+struct part {
+    int64_t at, id;
+};
+
+/* Digits only, so that no other field is taken for one. */
+static bool read_part(struct part *p, const json_t *call, const char *name)
 {
-    const json_t *nodes = json_object_get(call, "nodes"), *last = json_object_get(call, "node");
-    const json_t *first = json_array_size(nodes) ? json_array_get(nodes, 0) : last;
-    const json_t *only = json_array_size(nodes) > 1 ? NULL : first;
+    size_t digits = strncmp(name, "at.", 3) == 0 ? strspn(name + 3, "0123456789") : 0;
+
+    if (digits == 0 || digits > 9 || name[3 + digits])
+        return false;
+    *p = (struct part){value_ms(call, name), strtol(name + 3, NULL, 10)};
+    return p->at >= 0;
+}
+
+static int sooner(const void *a, const void *b)
+{
+    const struct part *p = a, *q = b;
+
+    if (p->at != q->at)
+        return p->at < q->at ? -1 : 1;
+    return p->id < q->id ? -1 : p->id > q->id;
+}
+
+/* In order. The caller frees them. */
+static struct part *parts_of(const json_t *call, size_t *count)
+{
+    struct part *parts = grow(NULL, (json_object_size(call) + 1) * sizeof(*parts));
+    const char *name;
+    json_t *value;
+
+    *count = 0;
+    json_object_foreach((json_t *)(uintptr_t)call, name, value)
+    {
+        *count += read_part(&parts[*count], call, name);
+    }
+    qsort(parts, *count, sizeof(*parts), sooner);
+    return parts;
+}
+
+/* Their ids. The caller derefs the array. */
+static json_t *nodes_of(const json_t *call)
+{
+    size_t count;
+    struct part *parts = parts_of(call, &count);
+    json_t *ids = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(ids, json_integer(parts[i].id));
+    free(parts);
+    return ids;
+}
+
+static int64_t joined(const json_t *call, const json_t *id)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "at.%" PRId64, (int64_t)json_integer_value(id));
+    return value_ms(call, name);
+}
+
+/* Where each state was seen is not said. With several nodes this is sure: the INVITE came to the first one, and a node
+ * that first had to do with the call when it ended has ended it. */
+static void add_states(struct timeline *t, const json_t *call, const json_t *nodes)
+{
+    const json_t *first = json_array_size(nodes) ? json_array_get(nodes, 0) : json_object_get(call, "node");
+    const json_t *only = json_array_size(nodes) > 1 ? NULL : first, *last = only;
+    int64_t ended = value_ms(call, "ended");
 
     add_moment(t, (struct moment){.at = value_ms(call, "trying"), .node = first, .what = "INVITE"});
     add_moment(t, (struct moment){.at = value_ms(call, "ringing"), .node = only, .what = "ringing"});
     add_moment(t, (struct moment){.at = value_ms(call, "answered"), .node = only, .what = "answered"});
-    add_moment(t, (struct moment){.at = value_ms(call, "ended"), .node = last, .ended = call});
+    for (size_t i = 1; i < json_array_size(nodes); i++) {
+        const json_t *id = json_array_get(nodes, i);
+
+        if (joined(call, id) == ended)
+            last = id;
+        else
+            add_moment(t, (struct moment){.at = joined(call, id), .node = id, .what = "its first message here"});
+    }
+    add_moment(t, (struct moment){.at = ended, .node = last, .ended = call});
 }
 
 static void add_trace(struct timeline *t, const json_t *list)
@@ -117,12 +190,13 @@ static void put_timeline(const struct timeline *t, int64_t begun, FILE *out)
     table_end(&table, 2, false, out);
 }
 
-static void put_moments(const json_t *call, const json_t *trace, FILE *out)
+static void put_moments(const json_t *call, const json_t *nodes, const json_t *trace, FILE *out)
 {
     const json_t *list = json_object_get(trace, "trace");
-    struct timeline t = {grow(NULL, (json_array_size(list) + 4) * sizeof(*t.moments)), 0};
+    size_t most = json_array_size(list) + json_array_size(nodes) + 4;
+    struct timeline t = {grow(NULL, most * sizeof(*t.moments)), 0};
 
-    add_states(&t, call);
+    add_states(&t, call, nodes);
     add_trace(&t, list);
     qsort(t.moments, t.count, sizeof(*t.moments), earlier);
     if (t.count) {
@@ -175,7 +249,7 @@ static void put_head(const json_t *call, FILE *out)
 }
 
 /* The words for who ended it stand beside the protocol's field, which is short. */
-static void put_facts(const json_t *call, FILE *out)
+static void put_facts(const json_t *call, const json_t *nodes, FILE *out)
 {
     struct table t;
 
@@ -187,7 +261,7 @@ static void put_facts(const json_t *call, FILE *out)
     value_field(fact(&t, "ended by"), call, "by");
     add_ending(fact(&t, "how"), call);
     value_number(fact(&t, "node"), call, "node");
-    value_ids(fact(&t, "nodes"), json_object_get(call, "nodes"));
+    value_ids(fact(&t, "nodes"), json_array_size(nodes) ? nodes : NULL);
     value_field(fact(&t, "record"), call, "tx");
     fputc('\n', out);
     table_end(&t, 0, false, out);
@@ -214,10 +288,13 @@ static void put_vars(const json_t *vars, FILE *out)
 
 void show_call(const json_t *call, const json_t *trace, FILE *out)
 {
+    json_t *nodes = nodes_of(call);
+
     put_head(call, out);
-    put_moments(call, trace, out);
-    put_facts(call, out);
+    put_moments(call, nodes, trace, out);
+    put_facts(call, nodes, out);
     put_vars(json_object_get(call, "vars"), out);
+    json_decref(nodes);
 }
 
 void show_trace(const json_t *answer, FILE *out)

@@ -83,6 +83,22 @@ static struct fields *fields_with(const struct fields *old, const struct pair *p
     return f;
 }
 
+/* The same, without the weak ones that are there already. */
+static struct fields *fields_written(const struct fields *old, const struct call_write *w)
+{
+    struct pair *list = calloc(w->count + 1, sizeof(*list));
+    struct fields *f = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; list && i < w->count; i++)
+        if (i + w->weak < w->count || !field(old, w->pairs[i].name))
+            list[n++] = w->pairs[i];
+    if (list)
+        f = fields_with(old, list, n);
+    free(list);
+    return f;
+}
+
 /* ms out of a field; -1 when it is not there, or holds something else. */
 static int64_t ms_of(const struct fields *f, const char *name)
 {
@@ -228,7 +244,7 @@ static bool file_away(struct memory *m, const struct fields *f)
 /* The archive comes last of what can fail, so that a call that ends has one entry, and one whose end fails has none. */
 static enum call_result apply(struct memory *m, const struct call_write *w, struct call *x)
 {
-    struct fields *f = fields_with(x ? x->fields : NULL, w->pairs, w->count);
+    struct fields *f = fields_written(x ? x->fields : NULL, w);
 
     if (f && ends(w))
         f = with_durations(f);

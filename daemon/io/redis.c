@@ -263,8 +263,8 @@ static void commands_lost(struct redis_conn *c)
     struct redis *s = c->data;
 
     s->store.on.down(s->store.on.ctx);
-    /* What was told to this node meanwhile waits in that connection, if the way was only cut for a while, and is too old
-     * by now. */
+    /* What was told to this node meanwhile waits in that connection, if the way was only cut for a while, and is too
+     * old by now. */
     redis_conn_renew(&s->listener);
 }
 

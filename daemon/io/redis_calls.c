@@ -11,7 +11,8 @@
 /* ---- writing ---- */
 
 /* KEYS: the call, the archive. ARGV: what to do, the writing node, life of the record in ms, how many entries the
- * archive keeps (0: all), then names and values. The archive comes first: should it be refused, nothing is written. */
+ * archive keeps (0: all), how many of the last pairs go over nothing that is there, then names and values. The archive
+ * comes first: should it be refused, nothing is written. */
 static const char script[] = "local mode, node, ttl, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4]\n"
                              "local ends = mode == 'end' or mode == 'end-answered'\n"
                              "local is, names, new = {}, {}, {}\n"
@@ -39,7 +40,10 @@ static const char script[] = "local mode, node, ttl, keep = ARGV[1], ARGV[2], AR
                              "if ends and #all == 0 then return 'absent' end\n"
                              "if mode == 'end-answered' and not is.answered then return 'early' end\n"
                              "if mode == 'begin' and others() then return 'other' end\n"
-                             "for i = 5, #ARGV - 1, 2 do add(ARGV[i], ARGV[i + 1]) end\n"
+                             "local weak = #ARGV - 2 * ARGV[5]\n"
+                             "for i = 6, #ARGV - 1, 2 do\n"
+                             "  if i < weak or is[ARGV[i]] == nil then add(ARGV[i], ARGV[i + 1]) end\n"
+                             "end\n"
                              "if ends then\n"
                              "  took('duration_ms', ms(is.answered), ms(is.ended))\n"
                              "  took('pdd_ms', ms(is.trying), ms(is.ringing or is.answered))\n"
@@ -68,7 +72,7 @@ static const char *const results[] = {[CALL_WRITTEN] = "written",
                                       [CALL_ABSENT] = "absent",
                                       [CALL_EARLY] = "early"};
 
-enum { ARG_VERB, ARG_SCRIPT, ARG_KEYS, ARG_CALL, ARG_CDR, ARG_MODE, ARG_NODE, ARG_TTL, ARG_KEEP, ARG_PAIRS };
+enum { ARG_VERB, ARG_SCRIPT, ARG_KEYS, ARG_CALL, ARG_CDR, ARG_MODE, ARG_NODE, ARG_TTL, ARG_KEEP, ARG_WEAK, ARG_PAIRS };
 
 /* A write that waits for its answer, with all that is needed to ask again. The words and their bytes stand behind it in
  * the same block. */
@@ -135,6 +139,7 @@ static struct job *job_new(const struct redis *s, const struct call_write *w, ui
     copy_number(j, ARG_NODE, w->node);
     copy_number(j, ARG_TTL, w->ttl_ms);
     copy_number(j, ARG_KEEP, s->conf.cdr_max);
+    copy_number(j, ARG_WEAK, (int64_t)w->weak);
     for (size_t i = 0; i < w->count; i++) {
         copy_word(j, ARG_PAIRS + 2 * i, w->pairs[i].name);
         copy_word(j, ARG_PAIRS + 2 * i + 1, w->pairs[i].value);

@@ -41,8 +41,11 @@ class Node:
         if not self.cluster.kamsync:
             defines['WITHOUT_KAMSYNC'] = None
         self.kamailio = self.lab.kamailio(self.name, self.cluster.config, {**defines, **self.cluster.defines},
-                                          shared_mb=self.cluster.shared_mb,
-                                          args=[f'--substdef=!KAMSYNC_ROUTING!{self.cluster.routing}!g'])
+                                          shared_mb=self.cluster.shared_mb, args=self._files())
+
+    def _files(self):
+        files = {'KAMSYNC_ROUTING': self.cluster.routing, 'KAMSYNC_MODULES': self.cluster.modules}
+        return [f'--substdef=!{name}!{path}!g' for name, path in files.items() if path]
 
     def configure(self, **settings):
         """Write kamsyncd's configuration file."""
@@ -94,16 +97,17 @@ class Node:
 class Cluster:
     node_class = Node
 
-    def __init__(self, lab, nodes=None, kamsync=True, config=CONFIG, routing=ROUTING, log_level=2,
-                 daemons=True, defines=(), shared_mb=64, redis=True, **settings):
+    def __init__(self, lab, nodes=None, kamsync=True, config=CONFIG, routing=ROUTING, modules=None, log_level=2,
+                 daemons=True, defines=(), shared_mb=64, redis=True, node_class=None, **settings):
         """daemons=False: Kamailio with kamsync.cfg, and no kamsyncd beside it yet.
         defines: more of them for Kamailio, as in Lab.kamailio(); settings: options of kamsyncd."""
         self.lab, self.kamsync, self.settings, self.log_level = lab, kamsync, settings, log_level
-        self.config, self.routing, self.secret, self.daemons = config, routing, SECRET, daemons
+        self.config, self.routing, self.modules = config, routing, modules
+        self.secret, self.daemons = SECRET, daemons
         self.defines, self.shared_mb = dict(defines), shared_mb
         self.nodes = tuple(nodes or lab.nodes)
         self.redis = lab.redis() if kamsync and redis else None
-        self.node = {name: self.node_class(self, name, number) for number, name in enumerate(self.nodes, 1)}
+        self.node = {name: (node_class or self.node_class)(self, name, number) for number, name in enumerate(self.nodes, 1)}
         for node in self.node.values():
             node.start()
         if kamsync and daemons:

@@ -27,7 +27,7 @@ PORTS = (5060, 5062, 5064, 5066)
 SO_RCVBUFFORCE = 33
 TICK = 0.01       # how late a timer may be that another thread has set
 BATCH = 200       # messages that are read before the timers have their turn
-_HEADERS = re.compile(r'^(Via|Record-Route|From|To|Call-ID|CSeq|Contact)[ \t]*:[ \t]*([^\r\n]*)', re.M | re.I)
+_HEADERS = re.compile(r'^(Via|Record-Route|From|To|Call-ID|CSeq|Contact|X-[A-Za-z-]+)[ \t]*:[ \t]*([^\r\n]*)', re.M | re.I)
 _BRANCH = re.compile(r';branch=([^;,\s]+)')
 _TAG = re.compile(r';tag=([^;,\s>]+)')
 _SENT_BY = re.compile(r'SIP/2.0/UDP +[^:;, ]+(?::(\d+))?')
@@ -177,6 +177,7 @@ class Endpoint(threading.Thread):
         asking = self._asked.get((msg.method, msg.branch))
         if asking and msg.code >= 200 and not asking.code:
             asking.code, asking.answered, asking.tries_needed = msg.code, msg.time, asking.tries
+            asking.answer = msg
 
     def via(self, port, branch=None):
         return ('Via', f'SIP/2.0/UDP {self.ip}:{port};branch={branch or f"z9hG4bKp{next(_numbers)}"};rport')
@@ -188,6 +189,7 @@ class Asking:
     def __init__(self, endpoint, port, text):
         self.endpoint, self.port, self.text = endpoint, port, text
         self.began, self.tries, self.code, self.answered, self.tries_needed = time.monotonic(), 0, 0, None, 0
+        self.answer = None           # the message with that code
 
     def send(self, pause):
         if not self.code and time.monotonic() - self.began < TIMER_F:
@@ -206,9 +208,10 @@ class Leg:
         self.tag = f'callee{next(_numbers)}'
         self.contact = f'sip:{msg.user}@{owner.ip}:{port}'
         self.code, self.acked, self.ended, self.invites, self.cancels, self.acks = 0, False, False, 1, 0, 0
+        self.cseq = 0                # of its own requests
         self.changed = msg.time      # when its state last changed
         self.again = []              # when the INVITE came again
-        self.others = []             # methods of other requests within the call
+        self.others = []             # other requests within the call, retransmissions too
         self.manner = owner.manner   # on_invite may give it another one
         self.to = (msg.source[0], int(_first(_SENT_BY, msg['via']) or SIP_PORT))
 
@@ -248,15 +251,20 @@ class Leg:
         if not self.acked:
             self.acked, self.changed = True, time.monotonic()
 
-    def bye(self):
-        """Hang up; returns the Asking."""
+    def within(self, method, headers=()):
+        """Send a request within the answered call, as the callee; returns the Asking."""
         with self.owner.lock:
             invite = self.invite
-            branch = f'z9hG4bKbye{self.tag}'
-            headers = [self.owner.via(self.port, branch), *(('Route', route) for route in invite.routes()),
-                       ('From', f'{invite["to"]};tag={self.tag}'), ('To', invite['from']), ('Call-ID', self.call_id),
-                       ('CSeq', '1 BYE'), ('Max-Forwards', '70')]
-            return self.owner.ask(self.port, 'BYE', branch, request('BYE', _first(_URI, invite['contact']), headers))
+            self.cseq += 1
+            branch = f'z9hG4bK{method}{self.cseq}{self.tag}'
+            lines = [self.owner.via(self.port, branch), *(('Route', route) for route in invite.routes()),
+                     ('From', f'{invite["to"]};tag={self.tag}'), ('To', invite['from']), ('Call-ID', self.call_id),
+                     ('CSeq', f'{self.cseq} {method}'), ('Max-Forwards', '70'), *headers]
+            return self.owner.ask(self.port, method, branch, request(method, _first(_URI, invite['contact']), lines))
+
+    def bye(self, headers=()):
+        """Hang up; returns the Asking."""
+        return self.within('BYE', headers)
 
     @property
     def settled(self):
@@ -269,11 +277,13 @@ class Callees(Endpoint):
 
     on_invite(leg)   what a new INVITE does; None: it rings
     manner           what a retransmitted INVITE gets: 'repeat' (as it should), 'silence', or a code such as 482
+    challenges       how many BYEs get a 407 first
     """
 
     def __init__(self, lab, ports=PORTS, on_invite=None, manner='repeat'):
         self.on_invite, self.manner = on_invite or Leg.ring, manner
-        self._calls, self._by_branch, self.unknown = {}, {}, []
+        self._calls, self._by_branch, self.unknown, self.challenges = {}, {}, [], 0
+        self._again = {}            # re-INVITEs
         self.last_again = 0.0       # when an INVITE last came again
         super().__init__(lab, 'gateway', ports)
 
@@ -299,6 +309,8 @@ class Callees(Endpoint):
         leg = self._by_branch[port, msg.branch] = Leg(self, port, msg)
         if msg.to_tag:                # within a call
             leg.tag = msg.to_tag
+            self._note(port, msg)
+            self._again.setdefault(msg.call_id, []).append(leg)
             leg.answer()
             return
         self._calls.setdefault(msg.call_id, []).append(leg)
@@ -323,27 +335,38 @@ class Callees(Endpoint):
             self.unknown.append(msg)
 
     def _on_ack(self, port, msg):
-        leg = self._by_branch.get((port, msg.branch)) or self._dialog(port, msg)
+        leg = self._by_branch.get((port, msg.branch)) or self._of_ack(port, msg)
         if leg:
             leg.on_ack()
         else:
             self.unknown.append(msg)
 
     def _on_bye(self, port, msg):
-        leg = self._dialog(port, msg)
-        self._reply(port, msg, 200 if leg else 481)
-        if leg:
+        leg = self._note(port, msg)
+        challenged = leg and self.challenges > 0
+        self.challenges -= challenged
+        self._reply(port, msg, 407 if challenged else 200 if leg else 481)
+        if leg and not challenged:
             leg.ended = True
 
     def _on_other(self, port, msg):
         """INFO, UPDATE and the like within a call."""
+        self._reply(port, msg, 200 if self._note(port, msg) else 481)
+
+    def _note(self, port, msg):
+        """The leg within whose call it is."""
         leg = self._dialog(port, msg)
-        self._reply(port, msg, 200 if leg else 481)
         if leg:
-            leg.others.append(msg.method)
+            leg.others.append(msg)
+        return leg
+
+    def _of_ack(self, port, msg):
+        number = msg['cseq'].split()[0]
+        legs = [*self.legs(msg.call_id, port), *self._again.get(msg.call_id, ())]
+        return next((leg for leg in legs if leg.tag == msg.to_tag and leg.invite['cseq'].split()[0] == number), None)
 
     def _dialog(self, port, msg):
-        return next((leg for leg in self.legs(msg.call_id, port) if leg.tag == msg.to_tag and leg.code == 200), None)
+        return next((leg for leg in self.legs(msg.call_id, port) if leg.tag == msg.to_tag and 100 < leg.code < 300), None)
 
     def _reply(self, port, msg, code):
         self.send(port, response(msg, code, f'callee{next(_numbers)}'),
@@ -357,10 +380,12 @@ class Call:
 
     deaf     hears nothing and sends the INVITE only once, until repeat(): as if the replies had been lost
     no_ack   keeps the ACK to a negative reply until ack()
+    headers  more of them for the INVITE: ((name, value), …)
     """
 
-    def __init__(self, owner, call_id, dial, deaf=False, no_ack=False):
+    def __init__(self, owner, call_id, dial, deaf=False, no_ack=False, headers=()):
         self.owner, self.call_id, self.dial, self.deaf, self.no_ack = owner, call_id, dial, deaf, no_ack
+        self.more = tuple(headers)        # of the INVITE
         self.branch, self.tag = f'z9hG4bKc{next(_numbers)}', f'caller{next(_numbers)}'
         self.replies, self.byes, self.ended_at, self.cseq, self.reinvite = [], 0, None, 1, None
         self.invites, self.final, self.cancelling, self.began = 0, None, None, time.monotonic()
@@ -376,14 +401,14 @@ class Call:
                 ('Call-ID', self.call_id), ('CSeq', f'{cseq} {method}'), ('Max-Forwards', '70'),
                 ('Contact', f'<sip:caller@{self.owner.ip}:{port}>')]
 
-    def _send(self, method, uri, branch, to='', routes=(), cseq=1):
-        self.owner.send(self.owner.port, request(method, uri, self._headers(method, branch, to, routes, cseq)))
+    def _send(self, method, uri, branch, to='', routes=(), cseq=1, more=()):
+        self.owner.send(self.owner.port, request(method, uri, [*self._headers(method, branch, to, routes, cseq), *more]))
 
     def _send_invite(self, pause):
         if self.codes() or time.monotonic() - self.began > TIMER_F:
             return
         self.invites += 1
-        self._send('INVITE', self.uri, self.branch)
+        self._send('INVITE', self.uri, self.branch, more=self.more)
         if not self.deaf:
             self.owner.after(pause, self._send_invite, 2 * pause)
 
@@ -409,13 +434,15 @@ class Call:
         self._send('ACK', _first(_URI, msg['contact']), None, msg['to'], msg.routes()[::-1])
 
     def within(self, method, **options):
-        """Send a request within the answered call; returns the Asking. A re-INVITE's ACK is sent by itself."""
+        """Send a request within the call; returns the Asking. A re-INVITE's ACK is sent by itself.
+        headers: more of them; to: another To."""
         with self.owner.lock:
+            answer = self.final or self.replies[-1]      # a call that rings has only provisional ones
             self.cseq += 1
             branch = f'z9hG4bK{method}{self.cseq}{self.tag}'
-            text = request(method, _first(_URI, self.final['contact']),
-                           self._headers(method, branch, options.get('to', self.final['to']),
-                                         self.final.routes()[::-1], self.cseq))
+            text = request(method, _first(_URI, answer['contact']),
+                           [*self._headers(method, branch, options.get('to', answer['to']), answer.routes()[::-1],
+                                           self.cseq), *options.get('headers', ())])
             asking = self.owner.ask(self.owner.port, method, branch, text)
             if method == 'INVITE':
                 self.reinvite = branch, asking

@@ -18,7 +18,8 @@ CALL = {'call_id': 'c1@lab', 'state': 'ended', 'node': 2, 'caller': 'sip:alice@a
         'callee': 'sip:bob@b.example', 'from_tag': 'ft', 'to_tag': 'tt',
         'tx': 'kamsync:tx:{c1@lab}:1:z9hG4bKx', 'trying': T0, 'ringing': T0 + 812, 'answered': T0 + 3012,
         'ended': T0 + 3012 + 3723000, 'how': 'completed', 'code': 200, 'by': 'callee', 'pdd_ms': 812,
-        'duration_ms': 3723000, 'vars': {'tenant': 'müller', 'raw': {'base64': 'YQD/eg=='}}, 'nodes': [1, 2]}
+        'duration_ms': 3723000, 'vars': {'tenant': 'müller', 'raw': {'base64': 'YQD/eg=='}}, 'at.2': T0 + 3012 + 3723000,
+        'at.1': T0}
 TRACE = [{'at': T0 + 900, 'node': 2, 'text': 'CANCEL: handed over to node 1'}]
 TXN = {'owner': 1, 'inc': '1795229237.904016', 'state': 'ringing', 'code': 180, 'done': False, 'call_id': 'c1@lab',
        'cseq': 1, 'branch': 'z9hG4bKr1.1.1', 'sent_by': '198.51.100.11:20001', 'src': 'udp:198.51.100.11:20001',

@@ -78,8 +78,9 @@ started    2026-11-21 02:47:17 +0000
 
 
 def test_call_on_one_node_knows_where(ask):
-    out = fine(ask('call', 'c1@lab', answers={'call': {'call': {**CALL, 'nodes': [2]}}})[0])
-    assert 'node 2  ringing' in out
+    call = {name: value for name, value in CALL.items() if name != 'at.1'}
+    out = fine(ask('call', 'c1@lab', answers={'call': {'call': call}})[0])
+    assert 'node 2  ringing' in out and 'nodes      2\n' in out
 
 
 def test_call_without_its_trace(ask):

@@ -269,7 +269,7 @@ void client_ask_write(struct client *c, const char *key, enum call_mode mode, in
     json_t *json = json_loads(pairs, JSON_ALLOW_NUL, NULL);
     size_t count;
     struct pair *list = pairs_of_json(json, &count);
-    struct call_write w = {key, mode, node, list, count, ttl_ms};
+    struct call_write w = {key, mode, node, list, count, ttl_ms, 0};
 
     cr_assert(json && c->token < TOKENS - 1, "'%s'", pairs);
     c->store->ops->call_write(c->store, &w, ++c->token);

@@ -82,7 +82,7 @@ Test(call, what_only_has_variables_has_no_state_and_no_node)
     json_t *json;
 
     c->joined = 5;
-    cr_assert(call_set(c, "x", span_of("y")) == 0);
+    cr_assert(call_set(c, "x", span_of("y"), true) == 0);
     json = written(c, 3, false);
     cr_expect(json_object_size(json) == 3);
     cr_expect_str_eq(text_of(json, "call_id"), "a@b");
@@ -112,11 +112,11 @@ Test(call, variables_are_utf8_and_bounded)
     struct call *c = call_new(span_of("a@b"));
     char *longest = scratch("%01024d", 1), *longer = scratch("%01025d", 1);
 
-    cr_expect(call_set(c, "a", span_of(longest)) == 0);
-    cr_expect(call_set(c, "b", span_of(longer)) == -EINVAL);
-    cr_expect(call_set(c, "b", span_of("gr\xc3\xbc")) == 0);
-    cr_expect(call_set(c, "c", span_of("gr\xfc")) == -EINVAL);
-    cr_expect(call_set(c, "c", BYTES("a\0b")) == -EINVAL);
+    cr_expect(call_set(c, "a", span_of(longest), true) == 0);
+    cr_expect(call_set(c, "b", span_of(longer), true) == -EINVAL);
+    cr_expect(call_set(c, "b", span_of("gr\xc3\xbc"), true) == 0);
+    cr_expect(call_set(c, "c", span_of("gr\xfc"), true) == -EINVAL);
+    cr_expect(call_set(c, "c", BYTES("a\0b"), true) == -EINVAL);
     cr_expect(json_object_size(c->vars) == 2);
     call_free(c);
 }
@@ -126,9 +126,9 @@ Test(call, so_many_variables_and_no_more)
     struct call *c = call_new(span_of("a@b"));
 
     for (int i = 0; i < CALL_VARS_MAX; i++)
-        cr_assert(call_set(c, scratch("v%d", i), span_of("1")) == 0);
-    cr_expect(call_set(c, "more", span_of("1")) == -ENOMEM);
-    cr_expect(call_set(c, "v3", span_of("2")) == 0, "one that is there may change");
+        cr_assert(call_set(c, scratch("v%d", i), span_of("1"), true) == 0);
+    cr_expect(call_set(c, "more", span_of("1"), true) == -ENOMEM);
+    cr_expect(call_set(c, "v3", span_of("2"), true) == 0, "one that is there may change");
     json_decref(written(c, 1, true));
     call_free(c);
 }
@@ -140,7 +140,7 @@ Test(call, removed_variable_is_written_and_shown_to_nobody)
     struct call_pairs p;
     json_t *json, *vars;
 
-    cr_assert(call_set(c, "x", span_of("1")) == 0 && call_set(c, "x", (struct span){0}) == 0);
+    cr_assert(call_set(c, "x", span_of("1"), true) == 0 && call_set(c, "x", (struct span){0}, true) == 0);
     json = written(c, 1, false);
     cr_expect_str_eq(text_of(json, "var.x"), "");
     call_pairs(&p, c, 1, false);
@@ -168,19 +168,6 @@ Test(call, json_has_numbers_and_variables_apart)
     cr_expect(want && json_equal(want, got), "%s", json_dumps(got, 0));
     free(pairs);
     json_decref(json);
-    json_decref(got);
-    json_decref(want);
-}
-
-Test(call, nodes_stand_in_the_order_in_which_they_joined)
-{
-    struct pair pairs[] = {{BYTES("at.7"), BYTES("300")},
-                           {BYTES("at.2"), BYTES("100")},
-                           {BYTES("at"), BYTES("5")},
-                           {BYTES("at.11"), BYTES("200")}};
-    json_t *got = pairs_nodes(pairs, COUNT(pairs)), *want = json_pack("[i,i,i]", 2, 11, 7);
-
-    cr_expect(json_equal(got, want), "%s", json_dumps(got, 0));
     json_decref(got);
     json_decref(want);
 }

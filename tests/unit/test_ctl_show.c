@@ -114,6 +114,37 @@ Test(ctl_show, a_timeline_is_in_order_of_time)
     json_decref(trace);
 }
 
+/* At two nodes before its end, which a third one saw. */
+Test(ctl_show, a_timeline_tells_who_had_a_part)
+{
+    json_t *call =
+        parsed("{\"trying\": 1000, \"ringing\": 1100, \"answered\": 3000, \"ended\": 61000, \"how\": "
+               "\"completed\", \"by\": \"callee\", \"node\": 12, \"at.3\": 61000, \"at.12\": 2000, \"at.1\": "
+               "990, \"at.x\": 5, \"at.\": 6, \"at.4x\": 7, \"at.5\": \"8\", \"at.1234567890\": 9}");
+    struct page p;
+
+    show_call(call, NULL, page_out(&p));
+    expect_part(&p, "\n\n  00:00:01.000      +0 ms  node 1   INVITE\n"
+                    "  00:00:01.100    +100 ms  -        ringing\n"
+                    "  00:00:02.000   +1000 ms  node 12  its first message here\n"
+                    "  00:00:03.000   +2000 ms  -        answered\n"
+                    "  00:01:01.000  +60000 ms  node 3   ended: completed, by callee\n\n");
+    show_call(call, NULL, page_out(&p));
+    expect_part(&p, "nodes      1, 12, 3\n");
+    json_decref(call);
+}
+
+/* Who ended it had to do with it before. */
+Test(ctl_show, a_timeline_does_not_guess)
+{
+    json_t *call = parsed("{\"trying\": 1000, \"ended\": 61000, \"node\": 1, \"at.1\": 1000, \"at.2\": 2000}");
+    struct page p;
+
+    show_call(call, NULL, page_out(&p));
+    expect_part(&p, "+60000 ms  -       ended: -\n");
+    json_decref(call);
+}
+
 Test(ctl_show, a_call_of_which_nothing_is_known)
 {
     json_t *call = parsed("{}");

@@ -241,7 +241,7 @@ Test(dialog, request_that_cannot_be_read)
 
 Test(dialog, states_and_times_that_nobody_wrote)
 {
-    static const char *const states[] = {"x\\ny", "gr\\u00fc\\u00df", "answered answered answered", "", "unavailable"};
+    static const char *const states[] = {"x\\ny", "gr\\u00fc\\u00df", "answered answered answered", " ", "unavailable"};
     static const char *const times[] = {"-9223372036854775808", "-1", "9223372036854775807", "x", ""};
 
     for (size_t i = 0; i < COUNT(states); i++) {

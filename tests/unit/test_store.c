@@ -248,7 +248,7 @@ static void any_byte(struct client *c)
 {
     char bytes[256];
     struct pair pair = {BYTES("a\0\xff"), {bytes, sizeof(bytes)}};
-    struct call_write w = {"kamsync:call:{b}", CALL_ADD, 1, &pair, 1, 60000};
+    struct call_write w = {"kamsync:call:{b}", CALL_ADD, 1, &pair, 1, 60000, 0};
 
     for (size_t i = 0; i < sizeof(bytes); i++)
         bytes[i] = (char)i;
@@ -261,6 +261,23 @@ static void any_byte(struct client *c)
     cr_assert(client_get(c, w.key) == GET_FOUND && json_object_size(c->record) == 2);
     cr_expect(json_string_length(json_object_get(c->record, "raw")) == sizeof(bytes) &&
               memcmp(json_string_value(json_object_get(c->record, "raw")), bytes, sizeof(bytes)) == 0);
+}
+
+/* Weak pairs go over nothing that is there, also if that is empty. */
+static void weak_pairs(struct client *c)
+{
+    const struct pair pairs[] = {
+        {BYTES("a"), BYTES("2")}, {BYTES("b"), BYTES("2")}, {BYTES("c"), BYTES("2")}, {BYTES("d"), BYTES("2")}};
+    struct call_write w = {"kamsync:call:{w}", CALL_ADD, 2, pairs, COUNT(pairs), 60000, 3};
+
+    client_write(c, w.key, CALL_ADD, 1, "{\"a\":\"1\",\"b\":\"1\",\"c\":\"\"}");
+    c->store->ops->call_write(c->store, &w, ++c->token);
+    client_wait(c);
+    cr_assert(client_get(c, w.key) == GET_FOUND && json_object_size(c->record) == 4);
+    cr_expect_str_eq(json_string_value(json_object_get(c->record, "a")), "2");
+    cr_expect_str_eq(json_string_value(json_object_get(c->record, "b")), "1");
+    cr_expect_str_eq(json_string_value(json_object_get(c->record, "c")), "");
+    cr_expect_str_eq(json_string_value(json_object_get(c->record, "d")), "2");
 }
 
 static bool is_gone(void *arg)
@@ -323,6 +340,7 @@ static void with_store(void (*test)(struct client *c), bool redis, int64_t cdr_m
 BOTH(run_histories, 0)
 BOTH(read_archive, 100000)
 BOTH(any_byte, 0)
+BOTH(weak_pairs, 0)
 BOTH(lives_end, 0)
 BOTH(scan_finds_calls, 0)
 
