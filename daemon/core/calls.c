@@ -177,9 +177,10 @@ void calls_take(struct engine *e, const struct txn *t, int64_t now)
     c = find_or_add(e, id.call_id, at, now);
     if (!c || !follow(e, c, t, &id, t->at ? t->at : at))
         return;
-    if (txn_state(t) == TXN_RINGING) {
+    if (txn_state(t) == TXN_RINGING || txn_state(t) == TXN_ANSWERED) {
         c->ringing = at;
         c->code = txn_code(t);
+        c->answered = txn_state(t) == TXN_ANSWERED && !t->settled ? at : 0;
     }
     json_object_foreach(t->vars, name, value)
         call_set(c, name, (struct span){json_string_value(value), json_string_length(value)}, false);
@@ -248,11 +249,19 @@ static bool is_concluded(const struct txn *t)
     return false;
 }
 
+void calls_lose(struct engine *e, const struct txn *t)
+{
+    struct call *c = of_txn(e, t);
+
+    if (c)
+        drop(e, c);
+}
+
 void calls_failed(struct engine *e, const struct txn *t, int64_t now)
 {
     struct call *c = of_txn(e, t);
     int code = txn_code(t);
-    bool timed_out = c && !c->cancelled && (code == 408 || code == 487);
+    bool timed_out = c && !c->cancelled && (code == 408 || code == 487 || code < 300);
 
     if (!c || c->answered)
         return;

@@ -132,6 +132,8 @@ int64_t calls_time(const struct engine *e, const struct event *ev);
 void calls_begin(struct engine *e, const struct txn *t, int64_t at, int64_t now);
 void calls_reply(struct engine *e, const struct txn *t, int code, struct span to_tag, int64_t at);
 void calls_failed(struct engine *e, const struct txn *t, int64_t now);
+/* Another node has that transaction, and its call. */
+void calls_lose(struct engine *e, const struct txn *t);
 void calls_cancelled(struct engine *e, const struct event *ev);
 /* This node has taken the INVITE's transaction over, and the call with it. */
 void calls_take(struct engine *e, const struct txn *t, int64_t now);

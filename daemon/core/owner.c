@@ -60,7 +60,8 @@ void owner_adopt(struct engine *e, struct txn *t)
 void owner_take(struct engine *e, struct txn *t, int64_t now)
 {
     t->taken_ms = now;
-    calls_take(e, t, now);
+    if (!t->unsure) /* else when that is known */
+        calls_take(e, t, now);
     strays_wake(e, t->key, now);
     owner_adopt(e, t);
 }
@@ -85,6 +86,7 @@ void owner_lose(struct engine *e, struct txn *t, int64_t now)
                printable(call_id, sizeof(call_id), span_of(t->call_id)));
     losses_add(e, t, now);
     release(e, t, now);
+    calls_lose(e, t);
     txns_remove(&e->txns, t);
 }
 
@@ -293,6 +295,8 @@ static void look_after(struct engine *e, struct txn *t, int64_t now)
     bool expired = !t->done && now - t->begun_ms > e->conf.tx_max_ms;
 
     e->count.txns_expired += expired;
+    if (expired)
+        calls_failed(e, t, now);
     if (expired || (t->done && !t->dirty && now - t->changed_ms > LINGER_MS)) {
         txns_remove(&e->txns, t);
         return;

@@ -328,6 +328,8 @@ static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status
     } else if (own && own->unsure) {
         own->unsure = false;
         txns_mark(&e->txns, own);
+        if (own->taken_ms)
+            calls_take(e, own, now);
     }
     end(e, t);
 }

@@ -321,3 +321,37 @@ Test(calls_store, settled_call_is_answered)
     expect_text(f, "var.color", "red");
     fake_free(f);
 }
+
+/* ---- transactions that go ---- */
+
+Test(calls_store, call_whose_transaction_another_node_has_is_not_listed_any_more)
+{
+    struct leg c;
+    struct fake *f = begun(&c);
+
+    engine_link_down(f->e, f->now);
+    fake_pass(f, 700);
+    engine_link_up(f->e, "tag-2", f->now);
+    fake_turn(f);
+    fake_hello(f, 1, "100.1");
+    fake_turn(f);
+    cr_assert(f->claim_count == 1 && calls(f) == 1);
+    fake_claimed(f, CLAIM_LOST, "2 200.1");
+    fake_turn(f);
+    cr_expect(calls(f) == 0 && engine_counters(f->e)->txns_lost == 1);
+    fake_free(f);
+}
+
+Test(calls_store, call_ends_when_its_transaction_is_given_up)
+{
+    struct leg c;
+    struct fake *f = begun(&c);
+
+    fake_reply(f, 2, &c, "0", 180);
+    fake_pass(f, f->conf.tx_max_ms + 2000);
+    cr_expect(engine_counters(f->e)->txns_expired == 1 && calls(f) == 0);
+    cr_expect(f->calls[f->call_count - 1].mode == CALL_END);
+    expect_text(f, "how", "timed out");
+    expect_text(f, "by", "kamsync");
+    fake_free(f);
+}
