@@ -13,7 +13,6 @@
 #include <utlist.h>
 
 #include "call.h"
-#include "handover.h"
 #include "key.h"
 
 #define QUESTIONS_MAX 2048
@@ -85,12 +84,12 @@ static char *header(const struct engine *e, const char *state, const struct pair
 }
 
 /* Takes the header. */
-static char *with_header(const struct engine *e, const struct question *q, char *line)
+static char *with_header(struct engine *e, const struct question *q, char *line)
 {
-    struct handover h = {e->self.id, e->self.inc, "call", q->src, q->dst};
+    struct handover h = {.to = e->self.id, .inc = e->self.inc, .why = "call", .src = q->src, .dst = q->dst};
     size_t len = 0;
     char *msg = line ? sip_with_header(q->msg, line, &len) : NULL;
-    char *text = msg ? handover_make(&h, (struct span){msg, len}, e->conf.secret) : NULL;
+    char *text = msg ? engine_handover(e, h, (struct span){msg, len}) : NULL;
 
     free(line);
     free(msg);
@@ -138,8 +137,8 @@ static const struct node *owner_of(const struct engine *e, const struct pair *pa
 
 static void hand_over(struct engine *e, struct question *q, const struct node *to, int64_t now)
 {
-    struct handover h = {to->id, to->inc, "owner", q->src, q->dst};
-    char *text = handover_make(&h, q->msg, e->conf.secret);
+    struct handover h = {.to = to->id, .inc = to->inc, .why = "owner", .src = q->src, .dst = q->dst};
+    char *text = engine_handover(e, h, q->msg);
 
     e->count.dialogs_handed_over++;
     engine_trace(e, span_of(q->call_id), "within a call from=%s: handed over to node %d, which has the dialog", q->src,

@@ -50,6 +50,17 @@ void engine_push(struct engine *e, int64_t n, char *payload, int64_t now)
         e->count.frames_shed++;
 }
 
+char *engine_handover(struct engine *e, struct handover h, struct span msg)
+{
+    int64_t wall = e->io.wall(e->io.ctx);
+    char at[64];
+
+    snprintf(at, sizeof(at), "%" PRId64 ".%03d.%" PRIu64, wall / 1000, (int)(wall % 1000), ++e->handovers);
+    h.from = e->self.id;
+    h.at = at;
+    return handover_make(&h, msg, e->conf.secret);
+}
+
 void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now)
 {
     int64_t n = link_next_n(&e->link);

@@ -5,6 +5,7 @@
 
 #include "engine.h"
 #include "frame.h"
+#include "handover.h"
 #include "link.h"
 #include "msg.h"
 #include "nodes.h"
@@ -54,6 +55,7 @@ struct engine {
     int64_t store_lost_ms; /* when it went away */
     int64_t next_beat_ms, next_probe_ms, next_janitor_ms;
     uint64_t probes;        /* sent; makes each one's branch unique */
+    uint64_t handovers;     /* made; makes each one unique */
     int64_t turn_ms;        /* the last turn of the loop, 0: none yet */
     int64_t nodes_read_ms;  /* when the node table was last read in full */
     int64_t nodes_since_ms; /* since when it has been read without a gap; 0: not yet */
@@ -103,6 +105,9 @@ __attribute__((format(printf, 3, 4))) void engine_trace(struct engine *e, struct
 void engine_rewrite(struct engine *e, int64_t now);
 /* Queues a frame made with number n, see link_push(). */
 void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
+/* The message as a handover of this node's, made now: its sender and time are filled in. base64, which the caller
+ * frees; NULL as handover_make(). */
+char *engine_handover(struct engine *e, struct handover h, struct span msg);
 /* Has Kamailio send a message, given as base64, to a SIP address from its socket sock (NULL: this node's own). Without
  * text (memory was short, or the message odd) that is counted as a frame that could not be made. */
 void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now);

@@ -30,7 +30,8 @@ static char *proof(const char *body, struct span msg, const char *secret)
 static char *header(const struct handover *h, struct span msg, const char *secret)
 {
     char body[512], *line = NULL, *mac;
-    int n = snprintf(body, sizeof(body), "to=%d;inc=%s;why=%s;src=%s;dst=%s", h->to, h->inc, h->why, h->src, h->dst);
+    int n = snprintf(body, sizeof(body), "to=%d;inc=%s;why=%s;src=%s;dst=%s;from=%d;at=%s", h->to, h->inc, h->why,
+                     h->src, h->dst, h->from, h->at);
 
     if (n < 0 || (size_t)n >= sizeof(body))
         return NULL;

@@ -11,6 +11,9 @@ struct handover {
     const char *why;
     const char *src; /* address that the message came from */
     const char *dst; /* socket that it was received on */
+    int from;        /* node id of its sender */
+    const char
+        *at; /* when, by its sender's clock: seconds since 1970, and what makes it unique: "<digits>.<digits>…" */
 };
 
 /* The message with the header in front, as base64. The caller frees it; NULL when the message has no first line or

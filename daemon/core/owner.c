@@ -12,7 +12,6 @@
 #include <inttypes.h>
 
 #include "base64.h"
-#include "handover.h"
 #include "record.h"
 
 #define PUTS_MAX 2048        /* records that may be under way to the store */
@@ -70,8 +69,8 @@ void owner_take(struct engine *e, struct txn *t, int64_t now)
  * another node's by now. */
 static void release(struct engine *e, const struct txn *t, int64_t now)
 {
-    struct handover h = {e->self.id, e->self.inc, "lost", t->src, t->dst};
-    char *text = handover_make(&h, t->req, e->conf.secret);
+    struct handover h = {.to = e->self.id, .inc = e->self.inc, .why = "lost", .src = t->src, .dst = t->dst};
+    char *text = engine_handover(e, h, t->req);
 
     engine_send(e, e->self.sip, NULL, text, now);
     free(text);

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "handover.h"
 #include "record.h"
 
 #define PROBE_MS 500        /* each node asks each other so often whether its Kamailio answers */
@@ -61,18 +60,18 @@ void peers_alive(struct engine *e, int id, int64_t now)
 /* An OPTIONS that only a peer can answer (the script does, with a proof), sent as a handover is. */
 static void probe_node(struct engine *e, const struct node *n, int64_t now)
 {
-    char text[512], sock[sizeof(e->self.sip) + 4], dst[sizeof(n->sip) + 4], *base64;
-    struct handover h = {n->id, n->inc, "probe", sock, dst};
+    char text[768], sock[sizeof(e->self.sip) + 4], dst[sizeof(n->sip) + 4], *base64;
+    struct handover h = {.to = n->id, .inc = n->inc, .why = "probe", .src = sock, .dst = dst};
 
     e->probes++;
     snprintf(sock, sizeof(sock), "udp:%s", e->self.sip);
     snprintf(dst, sizeof(dst), "udp:%s", n->sip);
     snprintf(text, sizeof(text),
-             "OPTIONS sip:%s SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK-kamsync.%d.%" PRIu64 "\r\n"
+             "OPTIONS sip:%s SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK-kamsync.%d.%" PRIu64 ".%s\r\n"
              "From: <sip:kamsync@%s>;tag=%d\r\nTo: <sip:%s>\r\nCall-ID: kamsync-probe-%d-%" PRIu64 "\r\n"
              "CSeq: 1 OPTIONS\r\nMax-Forwards: 1\r\nContent-Length: 0\r\n\r\n",
-             n->sip, e->self.sip, n->id, e->probes, e->self.sip, e->self.id, n->sip, e->self.id, e->probes);
-    base64 = handover_make(&h, span_of(text), e->conf.secret);
+             n->sip, e->self.sip, n->id, e->probes, e->tag, e->self.sip, e->self.id, n->sip, e->self.id, e->probes);
+    base64 = engine_handover(e, h, span_of(text));
     engine_send(e, n->sip, NULL, base64, now);
     free(base64);
 }

@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <utlist.h>
 
-#include "handover.h"
 #include "key.h"
 #include "record.h"
 
@@ -85,7 +84,7 @@ static void send_on(struct engine *e, const struct stray *s, enum verdict v, con
     enum verdict said = v != VERDICT_MINE ? v : s->kind == STRAY_REPLY ? VERDICT_DONE : VERDICT_OWNER;
     const char *why = verdict_names[said];
     struct handover h = {.to = to->id, .inc = to->inc, .why = why, .src = s->src, .dst = s->dst};
-    char *text = handover_make(&h, s->msg, e->conf.secret);
+    char *text = engine_handover(e, h, s->msg);
 
     engine_send(e, to->sip, NULL, text, now);
     free(text);
@@ -304,8 +303,9 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
 /* The owner lives and only the way between the two Kamailios is cut: the handover goes from kamsyncd to kamsyncd. */
 static void relay(struct engine *e, struct stray *s, const struct node *owner)
 {
-    struct handover h = {owner->id, owner->inc, verdict_names[VERDICT_OWNER], s->src, s->dst};
-    char *text = handover_make(&h, s->msg, e->conf.secret);
+    struct handover h = {
+        .to = owner->id, .inc = owner->inc, .why = verdict_names[VERDICT_OWNER], .src = s->src, .dst = s->dst};
+    char *text = engine_handover(e, h, s->msg);
 
     e->count.verdict_cut++;
     e->count.relayed_out += text != NULL;

@@ -26,7 +26,6 @@
 #include <utlist.h>
 
 #include "call.h"
-#include "handover.h"
 #include "key.h"
 #include "record.h"
 
@@ -137,7 +136,8 @@ static void activate(struct engine *e, struct takeover *t, enum takeover_state s
 
 static char *injection(struct engine *e, const struct takeover *t, json_t *vars)
 {
-    struct handover h = {e->self.id, e->self.inc, "takeover", t->txn->src, t->txn->dst};
+    struct handover h = {
+        .to = e->self.id, .inc = e->self.inc, .why = "takeover", .src = t->txn->src, .dst = t->txn->dst};
     char *header = txn_branches(t->txn, t->token), *msg = NULL, *text = NULL, *both = NULL;
     /* also without variables: the INVITE may have brought such a header from the network */
     char *call = call_header(json_pack("{s:s}", "state", txn_state_name(txn_state(t->txn))),
@@ -147,7 +147,7 @@ static char *injection(struct engine *e, const struct takeover *t, json_t *vars)
     if (header && call && asprintf(&both, "%s\r\n%s", header, call) > 0)
         msg = sip_with_header(t->txn->req, both, &len);
     if (msg)
-        text = handover_make(&h, (struct span){msg, len}, e->conf.secret);
+        text = engine_handover(e, h, (struct span){msg, len});
     free(header);
     free(call);
     free(both);

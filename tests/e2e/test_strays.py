@@ -3,6 +3,7 @@ import base64
 import hashlib
 import hmac
 import itertools
+import time
 
 import pytest
 
@@ -15,6 +16,7 @@ from sipp import Gateway
 
 COMPACT = ('v', 'f', 't', 'i', 'm', 'l')
 _ports = itertools.count(15090)
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope='module')
@@ -129,8 +131,9 @@ def test_owner_sees_the_network_s_addresses(cluster, caller):
     caller.send(request.ack(caller, caller.expect('SIP/2.0 487')))
 
 
-def handover_header(node, why, src, message, secret, inc):
-    body = f'to={node.id};inc={inc};why={why};src={src};dst=udp:{ANYCAST}:5060'
+def handover_header(node, why, src, message, secret, inc, sender=2, age=0):
+    at = f'{int(time.time()) - age}.{next(_numbers):06}.1'
+    body = f'to={node.id};inc={inc};why={why};src={src};dst=udp:{ANYCAST}:5060;from={sender};at={at}'
     digest = hmac.new(secret.encode(), (body + '\n' + message).encode(), hashlib.sha256).digest()
     return f'X-Kamsync: {body};proof={base64.urlsafe_b64encode(digest).decode().rstrip("=")}\r\n'
 
@@ -177,6 +180,33 @@ def test_a_good_handover_is_never_handed_over_again(cluster, caller):
     caller.send(with_header(message, header), to=(node.ip, 5060))
     caller.expect('SIP/2.0 481')
     assert {name: n.counters()['strays'] for name, n in cluster.node.items()} == before
+
+
+@pytest.mark.parametrize('sender, age', [(2, 11), (2, -11), (1, 11)])
+def test_old_handover_is_dropped(cluster, caller, sender, age):
+    """By its sender's clock, be it another node's or this one's own."""
+    node, request = cluster['a'], Request(f'old{age}-{sender}@lab', branch=f'z9hG4bKold{age}{sender}')
+    message = request.cancel(caller)
+    src = f'udp:{caller.ip}:{caller.port}'
+    old, fresh = (with_header(message, handover_header(node, 'owner', src, message, SECRET, incarnation(node), sender, by))
+                  for by in (age, 0))
+    dropped = node.kamailio.log().count('sent again')
+    caller.send(old, to=(node.ip, 5060))
+    wait_until(lambda: node.kamailio.log().count('sent again') == dropped + 1, 3, 'it is dropped')
+    caller.send(fresh, to=(node.ip, 5060))
+    caller.expect('SIP/2.0 481')
+
+
+def test_handover_is_taken_once(cluster, caller):
+    node, request = cluster['a'], Request('twice@lab', branch='z9hG4bKtwice')
+    message = request.cancel(caller)
+    header = handover_header(node, 'owner', f'udp:{caller.ip}:{caller.port}', message, SECRET, incarnation(node))
+    caller.send(with_header(message, header), to=(node.ip, 5060))
+    caller.expect('SIP/2.0 481')
+    dropped = node.kamailio.log().count('sent again')
+    caller.send(with_header(message, header), to=(node.ip, 5060))
+    wait_until(lambda: node.kamailio.log().count('sent again') == dropped + 1, 3, 'it is dropped')
+    caller.expect_nothing('SIP/2.0 481', 0.1)
 
 
 def test_header_from_outside_is_not_passed_on(cluster, caller):

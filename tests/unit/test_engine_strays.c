@@ -48,7 +48,7 @@ static void expect_sent(struct fake *f, const char *to, const char *header)
     cr_expect_str_eq(fake_text(fake_last(f, "send"), "sock"), "udp:192.0.2.1:5060");
     got = fake_handover(f, &rest);
     cr_expect(strncmp(got, header, strlen(header)) == 0, "'%s', not '%s'", got, header);
-    cr_expect(strstr(got, ";src=udp:198.51.100.9:5060;dst=udp:192.0.2.10:5060;proof="));
+    cr_expect(strstr(got, ";src=udp:198.51.100.9:5060;dst=udp:192.0.2.10:5060;from=1;at="));
     cr_expect(strcmp(rest, sip_request(&c, "CANCEL")) == 0 || strcmp(rest, sip_request(&c, "ACK")) == 0, "%s", rest);
 }
 

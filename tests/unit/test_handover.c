@@ -8,8 +8,13 @@ TestSuite(handover, .fini = no_leaks);
 #define CANCEL_LINE "CANCEL sip:b@x SIP/2.0\r\n"
 #define CANCEL_REST "Call-ID: c@x\r\n\r\n"
 
-static const struct handover plain = {
-    .to = 2, .inc = "1763690712.000001", .why = "owner", .src = "udp:198.51.100.9:5060", .dst = "udp:192.0.2.10:5060"};
+static const struct handover plain = {.to = 2,
+                                      .inc = "1763690712.000001",
+                                      .why = "owner",
+                                      .src = "udp:198.51.100.9:5060",
+                                      .dst = "udp:192.0.2.10:5060",
+                                      .from = 3,
+                                      .at = "1763690712.123.4"};
 
 static void expect_made(const struct handover *h, struct span msg, const char *secret, struct span want)
 {
@@ -23,28 +28,34 @@ static void expect_made(const struct handover *h, struct span msg, const char *s
     free(text);
 }
 
-/* printf 'to=2;inc=1763690712.000001;why=owner;src=udp:198.51.100.9:5060;dst=udp:192.0.2.10:5060\n'\
+/* printf
+ * 'to=2;inc=1763690712.000001;why=owner;src=udp:198.51.100.9:5060;dst=udp:192.0.2.10:5060;from=3;at=1763690712.123.4\n'\
  * 'CANCEL sip:b@x SIP/2.0\r\nCall-ID: c@x\r\n\r\n' | openssl dgst -sha256 -hmac 0123456789abcdef -binary |
  * openssl base64 -A | tr '+/' '-_' | tr -d = */
 Test(handover, proof_is_what_openssl_computes)
 {
     expect_made(&plain, BYTES(CANCEL_LINE CANCEL_REST), "0123456789abcdef",
-                BYTES(CANCEL_LINE
-                      "X-Kamsync: to=2;inc=1763690712.000001;why=owner;src=udp:198.51.100.9:5060;"
-                      "dst=udp:192.0.2.10:5060;proof=dVqIn1kZzHgaHJjzg9mcBzDi2DKdWZ2Hqraork3RJO0\r\n" CANCEL_REST));
+                BYTES(CANCEL_LINE "X-Kamsync: to=2;inc=1763690712.000001;why=owner;src=udp:198.51.100.9:5060;"
+                                  "dst=udp:192.0.2.10:5060;from=3;at=1763690712.123.4;proof=xFZFIoafmDpuW3Ug4loODaM3WF-"
+                                  "4ujTJXCMuX74Mljg\r\n" CANCEL_REST));
 }
 
 /* A single node needs no secret, and a message is bytes.
- * printf 'to=1;inc=0;why=unknown;src=udp:[2001:db8::9]:5060;dst=udp:[2001:db8::1]:5060\nACK\n\000\377' |
+ * printf 'to=1;inc=0;why=unknown;src=udp:[2001:db8::9]:5060;dst=udp:[2001:db8::1]:5060;from=1;at=0.0\nACK\n\000\377' |
  * openssl dgst -sha256 -hmac '' -binary | openssl base64 -A | tr '+/' '-_' | tr -d = */
 Test(handover, empty_secret_and_binary_message)
 {
-    static const struct handover h = {
-        .to = 1, .inc = "0", .why = "unknown", .src = "udp:[2001:db8::9]:5060", .dst = "udp:[2001:db8::1]:5060"};
+    static const struct handover h = {.to = 1,
+                                      .inc = "0",
+                                      .why = "unknown",
+                                      .src = "udp:[2001:db8::9]:5060",
+                                      .dst = "udp:[2001:db8::1]:5060",
+                                      .from = 1,
+                                      .at = "0.0"};
 
     expect_made(&h, BYTES("ACK\n\0\377"), "",
                 BYTES("ACK\nX-Kamsync: to=1;inc=0;why=unknown;src=udp:[2001:db8::9]:5060;dst=udp:[2001:db8::1]:5060;"
-                      "proof=dr8mjtFqYeAV4Aw5Zo5iuPR0gGDT8vQnEGVZRMHb6mw\r\n\0\377"));
+                      "from=1;at=0.0;proof=OZJqFcKjw3579JSiBzIKVdbcgoPfShjmh0h8S93vmNA\r\n\0\377"));
 }
 
 static char *proof_of(struct handover h, const char *msg, const char *secret)
@@ -65,19 +76,23 @@ static char *proof_of(struct handover h, const char *msg, const char *secret)
 Test(handover, proof_covers_every_part)
 {
     const char *msg = CANCEL_LINE CANCEL_REST, *base = proof_of(plain, msg, "secret");
-    struct handover to = plain, inc = plain, why = plain, src = plain, dst = plain;
+    struct handover to = plain, inc = plain, why = plain, src = plain, dst = plain, from = plain, at = plain;
 
     to.to = 3;
     inc.inc = "1763690712.000002";
     why.why = "perhaps";
     src.src = "udp:198.51.100.8:5060";
     dst.dst = "udp:192.0.2.11:5060";
+    from.from = 4;
+    at.at = "1763690712.123.5";
     cr_expect_str_eq(proof_of(plain, msg, "secret"), base);
     cr_expect_str_neq(proof_of(to, msg, "secret"), base);
     cr_expect_str_neq(proof_of(inc, msg, "secret"), base);
     cr_expect_str_neq(proof_of(why, msg, "secret"), base);
     cr_expect_str_neq(proof_of(src, msg, "secret"), base);
     cr_expect_str_neq(proof_of(dst, msg, "secret"), base);
+    cr_expect_str_neq(proof_of(from, msg, "secret"), base);
+    cr_expect_str_neq(proof_of(at, msg, "secret"), base);
     cr_expect_str_neq(proof_of(plain, msg, "secres"), base);
     cr_expect_str_neq(proof_of(plain, CANCEL_LINE "Call-ID: d@x\r\n\r\n", "secret"), base);
 }
@@ -85,7 +100,13 @@ Test(handover, proof_covers_every_part)
 Test(handover, longest_fields_fit)
 {
     const char *addr = scratch("udp:%079d", 1), *inc = scratch("%079d", 2);
-    struct handover h = {.to = 2147483647, .inc = inc, .why = "unavailable", .src = addr, .dst = addr};
+    struct handover h = {.to = 2147483647,
+                         .inc = inc,
+                         .why = "unavailable",
+                         .src = addr,
+                         .dst = addr,
+                         .from = 2147483647,
+                         .at = "99999999999.999.18446744073709551615"};
 
     proof_of(h, CANCEL_LINE CANCEL_REST, "secret");
 }

@@ -168,7 +168,8 @@ Test(oom, record_read)
 
 static void make_handover(void *arg, bool *good)
 {
-    struct handover h = {.to = 2, .inc = "1", .why = "owner", .src = "udp:1.1.1.1:1", .dst = "udp:1.1.1.1:1"};
+    struct handover h = {
+        .to = 2, .inc = "1", .why = "owner", .src = "udp:1.1.1.1:1", .dst = "udp:1.1.1.1:1", .from = 2, .at = "1.1"};
     char *text = handover_make(&h, span_of(arg), "secret");
 
     *good = text != NULL;

@@ -359,7 +359,7 @@ static void hear(struct world *w, bool *good)
 
 Test(oom_calls, told_and_inherited)
 {
-    struct handover h = {1, "1", "owner", "udp:1.1.1.1:1", "udp:1.1.1.1:1"};
+    struct handover h = {1, "1", "owner", "udp:1.1.1.1:1", "udp:1.1.1.1:1", 2, "1.1"};
     struct world w = world_new();
     char *text = handover_make(&h, span_of("ACK x SIP/2.0\r\n\r\n"), "o");
 

@@ -13,7 +13,7 @@ static const struct counters *count(const struct fake *f)
 /* A handover to this node, as node 2 would make it. */
 static char *handover_with(const char *secret)
 {
-    struct handover h = {1, "100.1", "owner", "udp:198.51.100.9:5060", "udp:192.0.2.2:5060"};
+    struct handover h = {1, "100.1", "owner", "udp:198.51.100.9:5060", "udp:192.0.2.2:5060", 2, "1800000001.000.1"};
     struct leg c = call_make(1);
     char *text = handover_make(&h, span_of(sip_request(&c, "CANCEL")), secret), *copy = scratch("%s", text);
 
