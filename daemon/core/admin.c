@@ -19,6 +19,7 @@
 #define STORE_MS 2000 /* the same for the store */
 #define CALLS_DEFAULT 100
 #define CALLS_LIMIT 1000
+#define TOTAL_LIMIT 1000000000 /* calls of one node */
 #define CDR_DEFAULT 20
 #define CDR_LIMIT 10000
 
@@ -301,6 +302,16 @@ static bool was_waited_for(json_t *waiting, json_int_t node)
     return false;
 }
 
+/* Adds a node's total; what is none counts nothing. */
+static void add_total(json_t *answer, const json_t *part)
+{
+    json_t *total = json_object_get(answer, "total");
+    json_int_t more = json_integer_value(json_object_get(part, "total"));
+
+    if (total && more > 0 && more < TOTAL_LIMIT)
+        json_object_set_new(answer, "total", json_integer(json_integer_value(total) + more));
+}
+
 void admin_answered(struct engine *e, const json_t *message, int64_t now)
 {
     uint64_t token = (uint64_t)json_integer_value(json_object_get(message, "token"));
@@ -318,10 +329,7 @@ void admin_answered(struct engine *e, const json_t *message, int64_t now)
     if (!was_waited_for(waiting, json_integer_value(json_object_get(message, "node"))))
         return;
     json_array_extend(json_object_get(p->answer, p->list), json_object_get(part, p->list));
-    if (json_object_get(p->answer, "total"))
-        json_object_set_new(p->answer, "total",
-                            json_integer(json_integer_value(json_object_get(p->answer, "total")) +
-                                         json_integer_value(json_object_get(part, "total"))));
+    add_total(p->answer, part);
     if (!json_array_size(waiting))
         finish(e, p);
 }

@@ -192,12 +192,17 @@ struct span pairs_text(const struct pair *pairs, size_t count, const char *name)
     return (struct span){0};
 }
 
+/* A store may hold anything: what has more than 15 digits is no number, so that whoever counts with it need not think
+ * of overflows. */
 static int64_t number_of(struct span s)
 {
+    const int64_t most = 999999999999999;
     char text[24];
+    int64_t n;
 
     snprintf(text, sizeof(text), "%.*s", (int)(s.n < sizeof(text) ? s.n : sizeof(text) - 1), s.n ? s.p : "");
-    return strtoll(text, NULL, 10);
+    n = strtoll(text, NULL, 10);
+    return n > most || n < -most ? 0 : n;
 }
 
 int64_t pairs_number(const struct pair *pairs, size_t count, const char *name)
@@ -222,6 +227,8 @@ static int read_field(struct call *c, const struct field *f, const struct pair *
     if (f->kind == NUMBER && value.n)
         *number_at(c, f) = number_of(value);
     if (f->kind != TEXT || !value.n || f->at == offsetof(struct call, call_id)) /* by that it is being found */
+        return 0;
+    if (memchr(value.p, 0, value.n)) /* no text that a node would have written */
         return 0;
     free(*text_at(c, f));
     *text_at(c, f) = span_dup(value);
@@ -289,7 +296,8 @@ json_t *pairs_json(const struct pair *pairs, size_t count)
     json_t *json = json_object();
 
     for (size_t i = 0; json && i < count; i++)
-        if (!is_var(&pairs[i]) && pairs[i].name.n && !memchr(pairs[i].name.p, 0, pairs[i].name.n))
+        if (!is_var(&pairs[i]) && pairs[i].name.n &&
+            !memchr(pairs[i].name.p, 0, pairs[i].name.n)) /* jansson reads no name with NUL */
             json_object_setn_new(json, pairs[i].name.p, pairs[i].name.n,
                                  is_number(pairs[i].name) ? json_integer(number_of(pairs[i].value))
                                                           : sip_text(pairs[i].value));

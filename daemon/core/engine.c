@@ -12,6 +12,14 @@
 #define REWRITE_AFTER_MS 1000
 #define RECONNECT_MS 1000 /* a link that we closed is back long before */
 
+/* Lines may quote what was not understood, and that is from anywhere. */
+static void clean(char *line)
+{
+    for (; *line; line++)
+        if (*line < ' ' || *line > '~')
+            *line = '?';
+}
+
 void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
 {
     char line[512];
@@ -20,6 +28,7 @@ void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
+    clean(line);
     e->io.log(e->io.ctx, level, line);
 }
 
@@ -31,6 +40,7 @@ void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
+    clean(line);
     trace_add(&e->trace, call_id, e->io.wall(e->io.ctx), line);
 }
 

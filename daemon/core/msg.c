@@ -74,7 +74,7 @@ static const struct shape events[] = {
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Addresses go into the X-Kamsync header as they are, so nothing but what an address can hold is let in. */
-static bool is_sip_address(const char *s)
+bool msg_is_sip_address(const char *s)
 {
     size_t n = strlen(s), plain = strspn(s, "0123456789abcdefABCDEF.:[]");
 
@@ -83,11 +83,11 @@ static bool is_sip_address(const char *s)
 
 bool msg_is_address(const char *s)
 {
-    return (strncmp(s, "udp:", 4) == 0 || strncmp(s, "tcp:", 4) == 0) && is_sip_address(s + 4);
+    return (strncmp(s, "udp:", 4) == 0 || strncmp(s, "tcp:", 4) == 0) && msg_is_sip_address(s + 4);
 }
 
 /* Incarnations likewise. */
-static bool is_text(const char *s)
+bool msg_is_word(const char *s)
 {
     size_t n = strlen(s);
 
@@ -98,8 +98,8 @@ static bool take_text(const struct field *f, const json_t *value, void *at)
 {
     const char *s = json_string_value(value);
 
-    if (!s || (f->kind == KIND_TEXT && !is_text(s)) || (f->kind == KIND_ADDRESS && !msg_is_address(s)) ||
-        (f->kind == KIND_SIP_ADDRESS && !is_sip_address(s)))
+    if (!s || (f->kind == KIND_TEXT && !msg_is_word(s)) || (f->kind == KIND_ADDRESS && !msg_is_address(s)) ||
+        (f->kind == KIND_SIP_ADDRESS && !msg_is_sip_address(s)))
         return false;
     *(const char **)at = s;
     return true;

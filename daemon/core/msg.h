@@ -48,6 +48,9 @@ void event_clear(struct event *ev);
 
 /* Whether the text is an address, "udp:192.0.2.7:5060", and nothing else. */
 bool msg_is_address(const char *text);
+/* The same without "udp:"; and whether it is what an incarnation or a name can be. */
+bool msg_is_sip_address(const char *text);
+bool msg_is_word(const char *text);
 
 /* Payloads to Kamailio: JSON text that the caller frees; NULL when memory is short. */
 char *msg_hello(int64_t n, const char *tag, const char *secret, const char *old_secret);

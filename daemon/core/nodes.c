@@ -1,8 +1,11 @@
 #include "nodes.h"
 
 #include <errno.h>
+#include <ctype.h>
 #include <jansson.h>
 #include <stdio.h>
+
+#include "msg.h"
 
 char *node_record(const struct node *n)
 {
@@ -19,6 +22,15 @@ static bool copy(char *out, size_t size, const char *in)
     return snprintf(out, size, "%s", in) < (int)size;
 }
 
+/* The store may hold anything, and these texts go into log lines and headers. */
+static bool is_sound(const struct node *n)
+{
+    for (const char *p = n->name; *p; p++)
+        if (iscntrl((unsigned char)*p))
+            return false;
+    return n->id > 0 && msg_is_sip_address(n->sip) && msg_is_word(n->inc);
+}
+
 int node_read(struct node *n, struct span record)
 {
     json_t *json = json_loadb(record.p, record.n, 0, NULL);
@@ -29,8 +41,8 @@ int node_read(struct node *n, struct span record)
     *n = (struct node){0};
     if (json_unpack(json, "{s:i,s:s,s:s,s:s,s:I,s:b}", "id", &n->id, "name", &name, "sip", &sip, "inc", &inc, "beat",
                     &beat, "up", &up) == 0 &&
-        n->id > 0 && copy(n->name, sizeof(n->name), name) && copy(n->sip, sizeof(n->sip), sip) &&
-        copy(n->inc, sizeof(n->inc), inc))
+        copy(n->name, sizeof(n->name), name) && copy(n->sip, sizeof(n->sip), sip) &&
+        copy(n->inc, sizeof(n->inc), inc) && is_sound(n))
         rc = 0;
     n->beat = beat;
     n->up = up;

@@ -60,7 +60,8 @@ int record_read(struct record *r, struct span text)
     *r = (struct record){0};
     if (json_unpack(json, "{s:i,s:s,s:b,s:s}", "owner", &r->owner, "inc", &inc, "done", &done, "sent_by", &sent_by) ==
             0 &&
-        r->owner > 0 && copy_text(r->inc, sizeof(r->inc), inc) && copy_text(r->sent_by, sizeof(r->sent_by), sent_by))
+        r->owner > 0 && msg_is_word(inc) && copy_text(r->inc, sizeof(r->inc), inc) &&
+        copy_text(r->sent_by, sizeof(r->sent_by), sent_by))
         rc = 0;
     r->done = done;
     r->whole = json_object_get(json, "req") != NULL;
@@ -86,7 +87,7 @@ static int take_branch(struct txn *t, const json_t *json, int64_t now)
     b.sock = take_text(json, "sock");
     b.ruri = take_text(json, "ruri");
     b.route = json_object_get(json, "route") ? take_text(json, "route") : NULL;
-    if (b.to && b.sock && (!msg_is_address(b.to) || !msg_is_address(b.sock))) {
+    if (b.to && b.sock && (!msg_is_address(b.to) || !msg_is_address(b.sock) || b.code < 0 || b.code > 699)) {
         free(b.to);
         b.to = NULL; /* a store may hold anything: refused with the rest */
     }
@@ -118,7 +119,8 @@ static int take_all(struct txn *t, const json_t *json, int64_t now)
     t->begun_ms = t->changed_ms = now;
     if (json_is_object(json_object_get(json, "vars")))
         t->vars = json_incref(json_object_get(json, "vars"));
-    if (!t->call_id || !t->branch || !t->sent_by || !t->src || !t->dst)
+    if (!t->call_id || !t->branch || !t->sent_by || !t->src || !t->dst || !msg_is_address(t->src) ||
+        !msg_is_address(t->dst))
         return -EBADMSG;
     t->key = key_tx(span_of(t->call_id), t->cseq, span_of(t->branch));
     return t->key ? take_branches(t, json_object_get(json, "branches"), now) : -ENOMEM;

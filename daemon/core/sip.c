@@ -18,6 +18,17 @@ static void parsed_free(struct parsed *p)
     mem_deref(p->mb);
 }
 
+/* Of two headers libre takes the last one, Kamailio the first, and the parameters may be either's: refused. */
+static bool is_ambiguous(const struct sip_msg *msg)
+{
+    static const enum sip_hdrid once[] = {SIP_HDR_CALL_ID, SIP_HDR_CSEQ, SIP_HDR_FROM, SIP_HDR_TO};
+
+    for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
+        if (sip_msg_hdr_count(msg, once[i]) > 1)
+            return true;
+    return false;
+}
+
 static int parse(struct parsed *p, struct span raw)
 {
     int err;
@@ -30,6 +41,8 @@ static int parse(struct parsed *p, struct span raw)
     p->mb->buf = (uint8_t *)(uintptr_t)raw.p;
     p->mb->size = p->mb->end = raw.n;
     err = sip_msg_decode(&p->msg, p->mb);
+    if (!err && is_ambiguous(p->msg))
+        err = EBADMSG;
     if (err)
         parsed_free(p);
     return err == ENOMEM ? -ENOMEM : err ? -EBADMSG : 0;
@@ -45,6 +58,12 @@ static bool second(const struct sip_hdr *hdr, const struct sip_msg *msg, void *a
     (void)hdr;
     (void)msg;
     return ++*(int *)arg == 2;
+}
+
+/* What goes on as C text, or into a name. SIP knows no NUL there. */
+static bool has_nul(struct span s)
+{
+    return s.n && memchr(s.p, 0, s.n);
 }
 
 /* The Via that the caller wrote. */
@@ -65,7 +84,7 @@ static int read_id(struct sip_id *id, const struct sip_msg *msg)
     struct sip_via via;
 
     *id = (struct sip_id){0};
-    if (read_caller_via(&via, msg) < 0)
+    if (read_caller_via(&via, msg) < 0 || (!msg->req && (msg->scode < 100 || msg->scode > 699)))
         return -EBADMSG;
     id->code = msg->req ? 0 : msg->scode;
     id->method = span_pl(&msg->cseq.met);
@@ -78,6 +97,9 @@ static int read_id(struct sip_id *id, const struct sip_msg *msg)
     id->to_uri = span_pl(&msg->to.auri);
     id->to_tag = span_pl(&msg->to.tag);
     id->cseq = msg->cseq.num;
+    if (has_nul(id->call_id) || has_nul(id->branch) || has_nul(id->sent_by) || has_nul(id->via) ||
+        has_nul(id->method) || (msg->req && has_nul(span_pl(&msg->met))))
+        return -EBADMSG;
     return id->call_id.n && id->branch.n && id->method.n ? 0 : -EBADMSG;
 }
 
@@ -98,7 +120,7 @@ static bool take_route(const struct sip_hdr *hdr, const struct sip_msg *msg, voi
     struct sip_sent *sent = arg;
 
     (void)msg;
-    if (sent->routes == SIP_ROUTES_MAX)
+    if (sent->routes == SIP_ROUTES_MAX || has_nul(span_pl(&hdr->val)))
         return true; /* stops the walk: libre then returns this header */
     sent->route[sent->routes++] = span_pl(&hdr->val);
     return false;
@@ -114,7 +136,11 @@ static int read_sent(struct sip_sent *sent, const struct sip_msg *msg)
     sent->via = span_pl(&via->val);
     sent->branch = span_pl(&msg->via.branch);
     sent->ruri = span_pl(&msg->ruri);
-    return sip_msg_hdr_apply(msg, true, SIP_HDR_ROUTE, take_route, sent) ? -E2BIG : 0;
+    if (has_nul(sent->via) || has_nul(sent->ruri))
+        return -EBADMSG;
+    if (!sip_msg_hdr_apply(msg, true, SIP_HDR_ROUTE, take_route, sent))
+        return 0;
+    return sent->routes == SIP_ROUTES_MAX ? -E2BIG : -EBADMSG;
 }
 
 int sip_read_sent(struct sip_sent *sent, struct span msg)
@@ -145,24 +171,37 @@ char *sip_with_header(struct span msg, const char *header, size_t *len)
     return out;
 }
 
+/* A header line; its value may hold any byte. */
+static char *add_line(char *to, const char *name, const struct pl *value)
+{
+    to += sprintf(to, "%s: ", name);
+    if (value->l)
+        to = (char *)memcpy(to, value->p, value->l) + value->l;
+    return (char *)memcpy(to, "\r\n", 2) + 2;
+}
+
 /* A message with the identity of the model: From, To, Call-ID and CSeq number. `start` is all that stands above them.
  */
 static char *made_of(const char *start, const char *method, struct span model, size_t *len)
 {
     struct parsed p;
     const struct sip_msg *msg;
-    char *out;
+    char *out, *to;
+    bool whole;
 
     if (parse(&p, model) < 0)
         return NULL;
     msg = p.msg;
-    out = malloc(msg->from.val.l + msg->to.val.l + msg->callid.l + strlen(start) + 160);
-    if (out)
-        *len = (size_t)sprintf(out,
-                               "%sFrom: %.*s\r\nTo: %.*s\r\nCall-ID: %.*s\r\n"
-                               "CSeq: %u %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
-                               start, (int)msg->from.val.l, msg->from.val.p, (int)msg->to.val.l, msg->to.val.p,
-                               (int)msg->callid.l, msg->callid.p, msg->cseq.num, method);
+    whole = msg->from.val.l && msg->to.val.l && msg->callid.l;
+    out = to = !whole ? NULL : malloc(msg->from.val.l + msg->to.val.l + msg->callid.l + strlen(start) + 160);
+    if (out) {
+        to += sprintf(to, "%s", start);
+        to = add_line(to, "From", &msg->from.val);
+        to = add_line(to, "To", &msg->to.val);
+        to = add_line(to, "Call-ID", &msg->callid);
+        to += sprintf(to, "CSeq: %u %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n", msg->cseq.num, method);
+        *len = (size_t)(to - out);
+    }
     parsed_free(&p);
     return out;
 }

@@ -46,7 +46,7 @@ char *sip_with_header(struct span msg, const char *header, size_t *len);
 char *sip_adopted(struct span request, const char *ruri, const char *via, const char *route, size_t *len);
 
 /* A CANCEL for the INVITE as a proxy makes one of its own (RFC 3261 9.1), yet without Via and R-URI: sip_adopted() adds
- * those. The caller frees it; NULL when it is not SIP or memory is short. */
+ * those. The caller frees it; NULL when it is not SIP, lacks From, To or Call-ID, or memory is short. */
 char *sip_cancel(struct span invite, size_t *len);
 /* The same: the ACK to a negative reply. */
 char *sip_ack(struct span reply, size_t *len);

@@ -252,7 +252,7 @@ static int read_holder(struct span holder, char inc[80])
 
     *inc = '\0';
     snprintf(text, sizeof(text), "%.*s", (int)holder.n, holder.n ? holder.p : "");
-    return sscanf(text, "%d %79s", &id, inc) == 2 ? id : 0;
+    return sscanf(text, "%d %79s", &id, inc) == 2 && id > 0 && msg_is_word(inc) ? id : 0;
 }
 
 static void on_claim(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,

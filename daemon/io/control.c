@@ -21,7 +21,7 @@ struct client {
     uv_timer_t timer;
     uv_write_t write;
     char *answer;
-    char request[REQUEST_MAX];
+    char request[REQUEST_MAX + 1]; /* never filled: libuv would want to read on at once */
     size_t len;
     bool asked, closing;
     int open; /* handles */
@@ -129,10 +129,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     }
     x->len += (size_t)n;
-    if (n > 0 && memchr(buf->base, '\n', (size_t)n))
-        take_request(x);
-    else if (x->len == sizeof(x->request))
+    if (x->len > REQUEST_MAX)
         client_close(x);
+    else if (n > 0 && memchr(buf->base, '\n', (size_t)n))
+        take_request(x);
 }
 
 static void on_connection(uv_stream_t *server, int status)

@@ -3,12 +3,14 @@
  * Everything is asynchronous, and a NULL reply means "unknown": never "absent". */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "redis_impl.h"
 
 #define SCAN_COUNT 500    /* names that Redis looks at in one go: well under a ms */
+#define MEMBERS_MAX 1024  /* node ids that are looked at; more than any node keeps */
 #define NODES_TTL_S 86400 /* the set of node ids; each beat renews it */
 
 void redis_complain(struct redis *s, const redisReply *r)
@@ -19,6 +21,7 @@ void redis_complain(struct redis *s, const redisReply *r)
         return;
     s->complained = true;
     snprintf(line, sizeof(line), "redis refuses: %s", r->str);
+    redis_clean(line);
     s->store.on.log(s->store.on.ctx, LOG_LEVEL_ERROR, line);
 }
 
@@ -123,7 +126,8 @@ static void on_scan(redisAsyncContext *ac, void *reply, void *data)
     redis_conn_answered(&s->commands);
     redis_complain(s, r);
     for (size_t i = 0; ok && i < r->element[1]->elements; i++)
-        s->store.on.scan_key(s->store.on.ctx, r->element[1]->element[i]->str);
+        if (r->element[1]->element[i]->type == REDIS_REPLY_STRING)
+            s->store.on.scan_key(s->store.on.ctx, r->element[1]->element[i]->str);
     s->store.on.scanned(s->store.on.ctx, ok, ok ? strtoull(r->element[0]->str, NULL, 10) : 0);
 }
 
@@ -213,7 +217,9 @@ static void on_members(redisAsyncContext *ac, void *reply, void *data)
     redis_conn_answered(&s->commands);
     redis_complain(s, r);
     s->nodes_ok = !redis_is_error(r) && r->type == REDIS_REPLY_ARRAY;
-    for (size_t i = 0; s->nodes_ok && i < r->elements; i++) {
+    for (size_t i = 0; s->nodes_ok && i < r->elements && i < MEMBERS_MAX; i++) {
+        if (r->element[i]->type != REDIS_REPLY_STRING)
+            continue;
         if (redisAsyncCommand(ac, on_node, NULL, "GET " KEY_NODE_PREFIX "%b", r->element[i]->str,
                               (size_t)r->element[i]->len) != REDIS_OK)
             continue;
@@ -302,6 +308,18 @@ static void redis_close(struct store *store)
     redis_conn_close(&s->listener);
 }
 
+/* A number behind that mark, if it is there; false when it is more than most. */
+static bool take_number(char **at, char mark, unsigned long most, int *number)
+{
+    unsigned long n;
+
+    if (**at != mark)
+        return true;
+    n = strtoul(*at + 1, at, 10);
+    *number = (int)n;
+    return n <= most;
+}
+
 int redis_conf_url(struct redis_conf *conf, const char *url)
 {
     char *end;
@@ -313,9 +331,11 @@ int redis_conf_url(struct redis_conf *conf, const char *url)
             return -EINVAL;
     }
     end = (char *)url + n;
-    conf->port = *end == ':' ? (int)strtol(end + 1, &end, 10) : 6379;
-    conf->db = *end == '/' ? (int)strtol(end + 1, &end, 10) : 0;
-    return !*end && conf->port > 0 && conf->port < 65536 && conf->db >= 0 ? 0 : -EINVAL;
+    conf->port = 6379;
+    conf->db = 0;
+    if (!take_number(&end, ':', 65535, &conf->port) || !take_number(&end, '/', INT_MAX, &conf->db))
+        return -EINVAL;
+    return !*end && conf->port > 0 ? 0 : -EINVAL;
 }
 
 static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const char *role)

@@ -11,12 +11,20 @@
 
 static void look_up(struct redis_conn *c);
 
+void redis_clean(char *line)
+{
+    for (; *line; line++)
+        if (*line < ' ' || *line > '~')
+            *line = '?';
+}
+
 static void say(struct redis_conn *c, enum log_level level, const char *what, const char *detail)
 {
     char line[400];
 
     snprintf(line, sizeof(line), "redis %s:%d (%s): %s%s%s", c->conf->host, c->conf->port, c->role, what,
              detail && *detail ? ": " : "", detail ? detail : "");
+    redis_clean(line);
     c->on->log(c->on->ctx, level, line);
 }
 
@@ -42,8 +50,10 @@ static void gone(struct redis_conn *c, const char *why)
 {
     bool was_ready = c->is_ready;
 
+    if (c->odd)
+        why = "what it says is no answer: is that a Redis?";
     c->ac = NULL;
-    c->is_ready = false;
+    c->is_ready = c->odd = false;
     c->pending = 0;
     if (was_ready || c->attempt == 0)
         say(c, LOG_LEVEL_WARN, was_ready ? "connection lost" : "cannot connect, trying again for ever", why);
@@ -98,8 +108,8 @@ static void on_ping(redisAsyncContext *ac, void *reply, void *data)
     redisReply *r = reply;
 
     on_greeted(ac, reply, data);
-    if (!r || r->type == REDIS_REPLY_ERROR || (ac->c.flags & REDIS_DISCONNECTING))
-        return;
+    if (!r || r->type == REDIS_REPLY_ERROR || (ac->c.flags & REDIS_DISCONNECTING) || c->is_ready)
+        return; /* hiredis may come here again, with a message of a channel that it does not know */
     c->is_ready = true;
     c->attempt = 0;
     say(c, LOG_LEVEL_INFO, "connected", NULL);
@@ -147,6 +157,7 @@ static void connect_to(struct redis_conn *c, const char *ip)
     }
     ac->data = c;
     c->ac = ac;
+    redis_guard(ac);
     c->progress_ms = uv_now(c->loop);
     redisAsyncSetConnectCallback(ac, on_connect);
     redisAsyncSetDisconnectCallback(ac, on_disconnect);

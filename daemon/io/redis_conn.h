@@ -26,6 +26,7 @@ struct redis_conn {
     uv_getaddrinfo_t lookup;
     uv_timer_t timer; /* backoff, then the watchdog */
     bool looking_up, is_ready, closing;
+    bool odd; /* what came was refused (redis_guard.c) */
     unsigned attempt;
     size_t pending;       /* commands that were not answered */
     uint64_t progress_ms; /* when one was last answered, or first pending */
@@ -40,5 +41,11 @@ void redis_conn_renew(struct redis_conn *c);
 /* Bookkeeping for the watchdog: each command that expects one answer, and its answer. */
 void redis_conn_sent(struct redis_conn *c);
 void redis_conn_answered(struct redis_conn *c);
+
+/* Makes a line fit for the log: Redis may have said anything. */
+void redis_clean(char *line);
+
+/* redis_guard.c: lets nothing reach hiredis that it would end the process for. The context's data is the connection. */
+void redis_guard(redisAsyncContext *ac);
 
 #endif

@@ -8,7 +8,7 @@ TestSuite(nodes, .fini = no_leaks);
 
 static struct node node_at(int id, int64_t beat)
 {
-    struct node n = {.id = id, .beat = beat, .up = true, .name = "n", .inc = "100.1"};
+    struct node n = {.id = id, .beat = beat, .up = true, .name = "n", .sip = "192.0.2.1:5060", .inc = "100.1"};
 
     snprintf(n.sip, sizeof(n.sip), "192.0.2.%d:5060", id & 255);
     return n;
@@ -68,14 +68,17 @@ Test(nodes, what_is_no_record_is_refused)
         "{}",
         "[]",
         "null",
-        RECORD("0", "\"s\"", "\"i\"", "1", "true"),
-        RECORD("-1", "\"s\"", "\"i\"", "1", "true"),
-        RECORD("\"1\"", "\"s\"", "\"i\"", "1", "true"),
+        RECORD("0", "\"192.0.2.1:5060\"", "\"i\"", "1", "true"),
+        RECORD("-1", "\"192.0.2.1:5060\"", "\"i\"", "1", "true"),
+        RECORD("\"1\"", "\"192.0.2.1:5060\"", "\"i\"", "1", "true"),
         RECORD("1", "5", "\"i\"", "1", "true"),
-        RECORD("1", "\"s\"", "null", "1", "true"),
-        RECORD("1", "\"s\"", "\"i\"", "1.5", "true"),
-        RECORD("1", "\"s\"", "\"i\"", "1", "1"),
-        RECORD("1", "\"s\\u0000\"", "\"i\"", "1", "true"),
+        RECORD("1", "\"192.0.2.1:5060\"", "null", "1", "true"),
+        RECORD("1", "\"192.0.2.1:5060\"", "\"i\"", "1.5", "true"),
+        RECORD("1", "\"192.0.2.1:5060\"", "\"i\"", "1", "1"),
+        RECORD("1", "\"192.0.2.1:5060\\u0000\"", "\"i\"", "1", "true"),
+        RECORD("1", "\"192.0.2.1:5060\\r\\nX: y\"", "\"i\"", "1", "true"),
+        RECORD("1", "\"192.0.2.1:5060\"", "\"i;why=owner\"", "1", "true"),
+        RECORD("1", "\"192.0.2.1:5060\"", "\"i\",\"name\":\"\\u001b[2J\"", "1", "true"),
     };
     struct node n;
 

@@ -161,6 +161,7 @@ Test(record, what_is_no_record_is_refused)
         "1",
         "\"x\"",
         "{\"owner\":1",
+        "{\"owner\":1,\"inc\":\"1\\r\\nX: y\",\"done\":false,\"sent_by\":\"h\"}",
         "{\"inc\":\"1\",\"done\":false,\"sent_by\":\"h\"}",
         "{\"owner\":1,\"done\":false,\"sent_by\":\"h\"}",
         "{\"owner\":1,\"inc\":\"1\",\"sent_by\":\"h\"}",

@@ -109,6 +109,10 @@ Test(sip, what_is_no_sip_or_lacks_its_id_is_refused)
         LINE VIA REST "Call-ID:\r\nCSeq: 7 CANCEL\r\n\r\n",
         LINE VIA REST "Call-ID: c\r\nCSeq: CANCEL\r\n\r\n",
         LINE VIA REST "Call-ID: c\r\nCSeq: 7\r\n\r\n",
+        LINE VIA REST ID "i: d@x\r\n\r\n" /* two of what there must be one of */,
+        LINE VIA REST ID REST "\r\n",
+        "SIP/2.0 000 OK\r\n" VIA VIA REST ID "\r\n",
+        "SIP/2.0 700 OK\r\n" VIA VIA REST ID "\r\n",
         "SIP/2.0\r\n" VIA REST ID "\r\n",
         "CANCEL sip:b@x SIP/3.0\r\n" VIA REST ID "\r\n",
     };

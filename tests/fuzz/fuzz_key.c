@@ -1,0 +1,56 @@
+/* Names in the store: two different transactions or calls never share one, and no byte can spoil one. */
+#include "fuzz.h"
+#include "key.h"
+
+static void check(const char *key, const char *prefix, size_t colons)
+{
+    static const char allowed[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ@.-_~+!*;=%";
+    const char *open, *close;
+
+    must(key && strncmp(key, prefix, strlen(prefix)) == 0);
+    open = key + strlen(prefix);
+    close = strchr(open, '}');
+    must(*open == '{' && close && open + 1 + strspn(open + 1, allowed) == close);
+    for (key = close + 1; colons > 0; colons--) {
+        must(*key == ':');
+        key += 1 + strspn(key + 1, allowed);
+    }
+    must(!*key);
+}
+
+static void check_claims(const char *a, const char *b)
+{
+    char *first = key_claim(a, "17.5"), *second = key_claim(b, "17.5"), *third = key_claim(a, "17.6");
+
+    check(first, "kamsync:claim:", 3);
+    must(second && third);
+    must((strcmp(a, b) == 0) == (strcmp(first, second) == 0) && strcmp(first, third) != 0);
+    free(first);
+    free(second);
+    free(third);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct input in = {data, size};
+    uint32_t cseq[2] = {input_byte(&in) * 0x01010101u, input_byte(&in) * 0x01010101u};
+    struct span call_id[2] = {input_chunk(&in), input_chunk(&in)}, branch[2] = {input_chunk(&in), input_chunk(&in)};
+    char *tx[2], *call[2];
+
+    for (size_t i = 0; i < 2; i++) {
+        tx[i] = key_tx(call_id[i], cseq[i], branch[i]);
+        call[i] = key_call(call_id[i]);
+        check(tx[i], KEY_TX_PREFIX, 2);
+        check(call[i], KEY_CALL_PREFIX, 0);
+    }
+    must((strcmp(call[0], call[1]) == 0) == span_eq(call_id[0], call_id[1]));
+    must((strcmp(tx[0], tx[1]) == 0) ==
+         (span_eq(call_id[0], call_id[1]) && span_eq(branch[0], branch[1]) && cseq[0] == cseq[1]));
+    check_claims(tx[0], tx[1]);
+    must(!key_claim((const char *)call[0], "17.5"));
+    for (size_t i = 0; i < 2; i++) {
+        free(tx[i]);
+        free(call[i]);
+    }
+    return 0;
+}

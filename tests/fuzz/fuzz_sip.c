@@ -1,0 +1,118 @@
+/* SIP: what is read lies within the message; what is built from a message that can be read can be read again, and is
+ * of the same transaction. */
+#include "fuzz.h"
+#include "sip.h"
+
+#define VIA "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK-fuzz.0"
+
+static void check_inside(struct span part, struct span all)
+{
+    must(!part.n || (part.p >= all.p && part.p + part.n <= all.p + all.n));
+}
+
+static void check_id(const struct sip_id *id, struct span msg)
+{
+    check_inside(id->method, msg);
+    check_inside(id->call_id, msg);
+    check_inside(id->branch, msg);
+    check_inside(id->sent_by, msg);
+    check_inside(id->via, msg);
+    check_inside(id->from_uri, msg);
+    check_inside(id->from_tag, msg);
+    check_inside(id->to_uri, msg);
+    check_inside(id->to_tag, msg);
+    must(id->call_id.n && id->branch.n && id->method.n);
+    must(id->code == 0 || (id->code >= 100 && id->code < 700));
+}
+
+static void expect_same(const struct sip_id *a, const struct sip_id *b)
+{
+    must(span_eq(a->call_id, b->call_id) && a->cseq == b->cseq);
+    must(span_eq(a->from_tag, b->from_tag) && span_eq(a->to_tag, b->to_tag));
+}
+
+static void check_sent(struct span msg)
+{
+    struct sip_sent sent;
+
+    if (sip_read_sent(&sent, msg) < 0)
+        return;
+    check_inside(sent.via, msg);
+    check_inside(sent.branch, msg);
+    check_inside(sent.ruri, msg);
+    must(sent.routes <= SIP_ROUTES_MAX);
+    for (size_t i = 0; i < sent.routes; i++)
+        check_inside(sent.route[i], msg);
+}
+
+static void check_with_header(struct span msg, const struct sip_id *id)
+{
+    struct sip_id again;
+    struct span s;
+    char *text = sip_with_header(msg, "X-Kamsync: to=1", &s.n);
+
+    must(text);
+    s.p = text;
+    must(sip_read_id(&again, s) == 0);
+    expect_same(id, &again);
+    must(span_eq(id->branch, again.branch) && span_eq(id->method, again.method) && id->code == again.code);
+    free(text);
+}
+
+/* The request, made into what an adoption sends. */
+static void check_adopted(struct span request, const struct sip_id *id, const char *method, const char *route)
+{
+    struct sip_id again;
+    struct span s;
+    char *text = sip_adopted(request, "sip:bob@203.0.113.5:5060", VIA, route, &s.n);
+
+    must(text);
+    s = exact((struct span){text, s.n});
+    must(sip_read_id(&again, s) == 0);
+    expect_same(id, &again);
+    must(span_eq(again.branch, span_of("z9hG4bK-fuzz.0")) && again.code == 0);
+    must(!method || span_eq(again.method, span_of(method)));
+    check_sent(s);
+    exact_free(s);
+    free(text);
+}
+
+static void check_made(struct span msg, const struct sip_id *id)
+{
+    struct span s;
+    char *text = id->code ? sip_ack(msg, &s.n) : sip_cancel(msg, &s.n);
+
+    must(text || !id->from_uri.n || !id->to_uri.n);
+    if (!text)
+        return;
+    s = exact((struct span){text, s.n});
+    check_adopted(s, id, id->code ? "ACK" : "CANCEL", NULL);
+    exact_free(s);
+    free(text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct span msg = exact((struct span){(const char *)data, size});
+    struct sip_id id;
+
+    check_sent(msg);
+    if (sip_read_id(&id, msg) == 0) {
+        check_id(&id, msg);
+        check_with_header(msg, &id);
+        check_made(msg, &id);
+        if (!id.code) {
+            check_adopted(msg, &id, NULL, NULL);
+            check_adopted(msg, &id, NULL, "<sip:r;lr>, <sip:s;lr>");
+        }
+    } else {
+        size_t n = 0;
+
+        free(sip_with_header(msg, "X-Kamsync: to=1", &n));
+        free(sip_adopted(msg, "sip:a", VIA, "<sip:r>", &n));
+        free(sip_cancel(msg, &n));
+        free(sip_ack(msg, &n));
+    }
+    exact_free(msg);
+    return 0;
+}

@@ -1,0 +1,282 @@
+"""Writes the seeds of all fuzz targets below a folder: the vectors of proto/examples, records, answers, Redis' replies,
+and SIP messages, among them torture messages of RFC 4475 (from memory: close to the RFC, not byte for byte). What
+libFuzzer makes of them stands in corpus/.
+
+Usage: seeds.py FOLDER"""
+import base64
+import json
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+EXAMPLES = os.path.join(HERE, "..", "..", "proto", "examples")
+
+
+def chunk(data):
+    data = data.encode() if isinstance(data, str) else data
+    return len(data).to_bytes(2, "little") + data
+
+
+def vectors(name):
+    for v in json.load(open(os.path.join(EXAMPLES, name))):
+        if "base64" in v:
+            yield base64.b64decode(v["base64"])
+        elif "text" in v:
+            yield v["text"].encode()
+        else:
+            yield json.dumps(v["message"], separators=(",", ":")).encode()
+
+
+def payloads():
+    return list(vectors("good-from-kamailio.json")) + list(vectors("bad-from-kamailio.json"))
+
+
+REST = ("From: \"Alice\" <sip:alice@example.org>;tag=a1\r\nTo: <sip:bob@example.org>\r\nCall-ID: call-1@caller.example"
+        "\r\nCSeq: 1 %s\r\nMax-Forwards: 70\r\n%sContent-Length: 0\r\n\r\n")
+VIA = "Via: SIP/2.0/UDP 198.51.100.9:5060;branch=z9hG4bK-caller-1\r\n"
+TM = "Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK0001.00000000000000000000000000000001.0\r\n"
+
+PLAIN = [f"{m} sip:bob@192.0.2.10 SIP/2.0\r\n{VIA}{REST % (m, '')}" for m in ("INVITE", "CANCEL", "ACK", "BYE")] + [
+    f"INVITE sip:bob@203.0.113.5:5060 SIP/2.0\r\n{TM}{VIA}{REST % ('INVITE', 'Route: <sip:r1;lr>,<sip:r2;lr>' + chr(13) + chr(10))}",
+    f"SIP/2.0 486 Busy\r\n{TM}{VIA}{REST % ('INVITE', '')}",
+    f"SIP/2.0 200 OK\r\n{TM.strip()},{VIA[5:]}{REST % ('INVITE', '')}".replace("To: <sip:bob@example.org>",
+                                                                              "t: <sip:bob@example.org>;tag=b1"),
+    f"ACK sip:b SIP/2.0\nv: SIP/2.0/UDP h;branch=b\ni: c@x\nCSeq: 7 ACK\nf: <sip:a>\n ;tag=1\nt: <sip:b>\n\n",
+]
+
+# RFC 4475: wsinv, intmeth, esc01, escnull, esc02, lwsdisp, dblreq, semiuri, transports, unreason, noreason, badinv01,
+# clerr, ncl, scalar02, quotbal, ltgtruri, lwsruri, lwsstart, trws, escruri, baddate, badaspec, baddn, badvers,
+# mismatch01, mismatch02, bigcode, badbranch, insuf, unkscm, bext01, multi01, mcl01, zeromf, cparam01, inv2543.
+HEAD = ("To: sip:j.user@example.com\r\nFrom: sip:caller@example.net;tag=134161461246\r\nMax-Forwards: 7\r\n"
+        "Call-ID: %s.0ha0isndaksdjasdf3234nas\r\nCSeq: 8 %s\r\nVia: SIP/2.0/UDP 192.0.2.15;branch=z9hG4bKkdjuw%s\r\n"
+        "Content-Length: 0\r\n")
+
+
+def torture(name, line, method="INVITE", more="", head=HEAD):
+    return line + "\r\n" + head % (name, method, name) + more + "\r\n"
+
+
+TORTURE = [
+    "INVITE sip:vivekg@chair-dnrc.example.com;unknownparam SIP/2.0\r\nTO :\r\n sip:vivekg@chair-dnrc.example.com ;   "
+    "tag    = 1918181833n\r\nfrom   : \"J Rosenberg \\\\\\\"\"       <sip:jdrosen@example.com>\r\n  ;\r\n  tag = 98asjd8"
+    "\r\nMaX-fOrWaRdS: 0068\r\nCall-ID: wsinv.ndaksdj@192.0.2.1\r\nContent-Length   : 150\r\ncseq: 0009\r\n  INVITE\r\n"
+    "Via  : SIP  /   2.0\r\n /UDP\r\n    192.0.2.2;branch=390skdjuw\r\ns :\r\nNewFangledHeader:   newfangled value\r\n "
+    "continued newfangled value\r\nUnknownHeaderWithUnusualValue: ;;,,;;,;\r\nContent-Type: application/sdp\r\nRoute:"
+    "\r\n <sip:services.example.com;lr;unknownwith=value;unknown-no-value>\r\nv:  SIP  / 2.0  / TCP     spindle.example"
+    ".com   ;\r\n  branch  =   z9hG4bK9ikj8  ,\r\n SIP  /    2.0   / UDP  192.168.255.111   ; branch=\r\n "
+    "z9hG4bK30239\r\nm:\"Quoted string \\\"\\\"\" <sip:jdrosen@example.com> ; newparam =\r\n      newvalue ;\r\n  "
+    "secondparam ; q = 0.33\r\n\r\nv=0\r\no=mhandley 29739 7272939 IN IP4 192.0.2.3\r\n",
+    "!interesting-Method0123456789_*+`.%indeed'~ sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*"
+    "pas$wo~d_too.(doesn't-it)@example.com SIP/2.0\r\nVia: SIP/2.0/TCP host1.example.com;branch=z9hG4bK-.!%66*_+`'~\r\n"
+    "To: \"BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f\" <sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*@example.com>\r\n"
+    "From: token1~` token2'+_ token3*%!.- <sip:mundane@example.com>;fromParam''~+*_!.-%=\"\u0440\u0430\u0431\u043e\";"
+    "tag=_token~1'+`*%!-.\r\nCall-ID: intmeth.word%ZK-!.*_+'@word`~)(><:\\/\"][?}{\r\nCSeq: 139122385 "
+    "!interesting-Method0123456789_*+`.%indeed'~\r\nMax-Forwards: 255\r\nextensionHeader-!.%*+_`'~:\ufeff\u5927\u505c"
+    "\u96fb\r\nContent-Length: 0\r\n\r\n",
+    torture("esc01", "INVITE sip:sips%3Auser%40example.com@example.net SIP/2.0",
+            more="Contact: <sip:cal%6Cer@host5.example.net;%6C%72;n%61me=v%61lue%25%34%31>\r\n"),
+    torture("escnull", "REGISTER sip:example.com SIP/2.0", "REGISTER", "Contact: <sip:%00@host5.example.com>\r\n"),
+    torture("esc02", "RE%47IST%45R sip:registrar.example.com SIP/2.0", "RE%47IST%45R"),
+    torture("lwsdisp", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS").replace("sip:caller@example.net;",
+                                                                                  "caller<sip:caller@example.com>;"),
+    torture("dblreq", "REGISTER sip:example.com SIP/2.0", "REGISTER") + torture("dblreq2", "INVITE sip:joe@example.com "
+                                                                                          "SIP/2.0"),
+    torture("semiuri", "OPTIONS sip:user;par=u%40example.net@example.com SIP/2.0", "OPTIONS"),
+    torture("transports", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS",
+            "Via: SIP/2.0/SCTP t2;branch=z9\r\nVia: SIP/2.0/TLS t3;branch=z\r\nVia: SIP/2.0/UNKNOWN t4;branch=q\r\n"),
+    torture("unreason", "SIP/2.0 200 = 2**3 * 5**2 \u043d\u043e \u0441\u0442\u043e"),
+    torture("noreason", "SIP/2.0 100 "),
+    torture("badinv01", "INVITE sip:user@example.com SIP/2.0", more="Contact: \"Joe\" <sip:joe@example.org>;;;;\r\n").
+    replace("Via: SIP/2.0/UDP 192.0.2.15;", "Via: SIP/2.0/UDP 192.0.2.15;;,;,,"),
+    torture("clerr", "INVITE sip:user@example.com SIP/2.0").replace("Content-Length: 0", "Content-Length: 9999"),
+    torture("ncl", "INVITE sip:user@example.com SIP/2.0").replace("Content-Length: 0", "Content-Length: -999"),
+    torture("scalar02", "REGISTER sip:example.com SIP/2.0", "REGISTER").replace("CSeq: 8", "CSeq: 36893488147419103232"),
+    torture("scalarlg", "SIP/2.0 503 Service Unavailable", more="Retry-After: 949302838503028349304023988\r\n").replace(
+        "CSeq: 8", "CSeq: 9292394834772304023312"),
+    torture("quotbal", "INVITE sip:user@example.com SIP/2.0").replace("sip:j.user@example.com",
+                                                                      "\"Mr. J. User <sip:j.user@example.com>"),
+    torture("ltgtruri", "INVITE <sip:user@example.com> SIP/2.0"),
+    torture("lwsruri", "INVITE sip:user@example.com; lr SIP/2.0"),
+    torture("lwsstart", "INVITE  sip:user@example.com  SIP/2.0"),
+    torture("trws", "OPTIONS sip:remote-target@example.com SIP/2.0  ", "OPTIONS"),
+    torture("escruri", "INVITE sip:user@example.com?Route=%3Csip:example.com%3E SIP/2.0"),
+    torture("baddate", "INVITE sip:user@example.com SIP/2.0", more="Date: Fri, 01 Jan 2010 16:00:00 EST\r\n"),
+    torture("badaspec", "OPTIONS sip:user@example.org SIP/2.0", "OPTIONS").replace(
+        "sip:caller@example.net;tag", "\"Bell, Alexander\" <sip:a.g.bell@bell-tel.com>;tag"),
+    torture("baddn", "OPTIONS sip:t.watson@example.org SIP/2.0", "OPTIONS").replace(
+        "sip:caller@example.net;", "Bell, Alexander <sip:a.g.bell@example.com>;"),
+    torture("badvers", "OPTIONS sip:t.watson@example.org SIP/7.0", "OPTIONS"),
+    torture("mismatch01", "OPTIONS sip:user@example.com SIP/2.0", "INVITE"),
+    torture("mismatch02", "NEWMETHOD sip:user@example.com SIP/2.0", "INVITE"),
+    torture("bigcode", "SIP/2.0 4294967301 better not break the receiver"),
+    torture("badbranch", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS").replace("branch=z9hG4bKkdjuwbadbranch",
+                                                                                   "branch=z9hG4bK"),
+    "INVITE sip:user@example.com SIP/2.0\r\nCSeq: 193942 INVITE\r\nVia: SIP/2.0/UDP 192.0.2.95;branch=z9hG4bKkdj.insuf"
+    "\r\nContent-Length: 0\r\n\r\n",
+    torture("unkscm", "OPTIONS nobodyKnowsThisScheme:totallyopaquecontent SIP/2.0", "OPTIONS"),
+    torture("bext01", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS", "Require: nothingSupportsThis\r\n"),
+    torture("multi01", "INVITE sip:user@company.com SIP/2.0", more=HEAD % ("other", "INVITE", "other") +
+            "From: sip:caller2@example.net;tag=1\r\nCSeq: 59 INVITE\r\n"),
+    torture("mcl01", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS", "Content-Length: 5\r\n\r\nThere's no way"),
+    torture("zeromf", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS").replace("Forwards: 7", "Forwards: 0"),
+    torture("cparam01", "REGISTER sip:example.com SIP/2.0", "REGISTER", "Contact: sip:+19725552222@g;unknownparam\r\n"),
+    "INVITE sip:UserB@example.com SIP/2.0\r\nVia: SIP/2.0/UDP iftgw.example.com\r\nFrom: <sip:+13035551111@ift.client."
+    "example.net;user=phone>\r\nRecord-Route: <sip:UserB@example.com;maddr=ss1.example.com>\r\nTo: sip:+16505552222@ss1"
+    ".example.net;user=phone\r\nCall-ID: inv2543.1717@ift.client.example.com\r\nCSeq: 56 INVITE\r\n\r\n",
+]
+
+SIP = [m.encode() if isinstance(m, str) else m for m in PLAIN + TORTURE] + [
+    PLAIN[0].replace("call-1", "call-\0").encode(), PLAIN[0].replace("Alice", "\0").encode()]
+
+
+def record(whole=True, **more):
+    r = {"owner": 2, "inc": "200.1", "state": "ringing", "code": 180, "done": False, "at": 1800000000000,
+         "call_id": "c0@x", "cseq": 1, "branch": "z9hG4bK-c0", "sent_by": "198.51.100.9:5060",
+         "src": "udp:198.51.100.9:5060", "dst": "udp:192.0.2.10:5060",
+         "branches": [{"i": 0, "code": 180, "via": "SIP/2.0/UDP 192.0.2.3:5060;branch=z9hG4bKt0.0",
+                       "to": "udp:203.0.113.5:5060", "sock": "udp:192.0.2.10:5060", "ruri": "sip:b@x",
+                       "route": "<sip:r;lr>"}]}
+    if whole:
+        r |= {"vars": {"a": "1"}, "req": PLAIN[0]}
+    return json.dumps(r | more)
+
+
+NODE_TEXT = '{"id":2,"name":"node2","sip":"192.0.2.2:5060","inc":"200.1","beat":7,"up":true}'
+RECORDS = [record(), record(False), record(done=True), record(req={"base64": "SU5WSVRF/w=="}), NODE_TEXT,
+           record(src="udp:1.1.1.1:5060\r\nX: y"), record(inc="a\r\nb"), record(call_id={"base64": "YQBi"}),
+           NODE_TEXT.replace("192.0.2.2", "a\\r\\nb"), record(cseq=-1, at=-1), record(branches=[])]
+
+CALL = {"call_id": "c0@x", "node": "2", "inc": "200.1", "caller": "sip:a@x", "callee": "sip:b@x", "from_tag": "a1",
+        "to_tag": "b1", "tx": "kamsync:tx:{c0@x}:1:z9hG4bK-c0", "trying": "1800000000000", "ringing": "1800000001000",
+        "answered": "1800000002000", "code": "200", "state": "answered", "at.2": "1800000000000", "var.a": "v1"}
+
+
+def pairs(d):
+    return b"".join(chunk(k) + chunk(v) for k, v in d.items())
+
+
+CALLS = [b"\0" + pairs(CALL), b"\1" + pairs(CALL | {"ended": "1800000009000", "how": "completed"}),
+         b"\0" + pairs({"var." + str(i): str(i) for i in range(40)}),
+         b"\0" + pairs({"trying": "-9223372036854775808", "a\0b": "\0", "var.": "", "code": "99999999999999999999"})]
+
+
+def resp(*parts):
+    out = b"*%d\r\n" % len(parts)
+    for p in parts:
+        out += p if isinstance(p, bytes) else b"$%d\r\n%s\r\n" % (len(p), p.encode())
+    return out
+
+
+def commands(*replies):
+    return b"".join(b"\x88" + chunk(r) for r in replies)
+
+
+def announced(*replies):
+    return b"".join(b"\x89" + chunk(r) for r in replies)
+
+
+SUBSCRIBED = announced(resp("subscribe", "kamsync:nodes", b":1\r\n"), resp("subscribe", "kamsync:to:all", b":2\r\n"))
+LOADED = commands(b"$40\r\n" + b"a" * 40 + b"\r\n")
+REDIS = [
+    b"\0\0" + LOADED + b"\0" + commands(b"+OK\r\n") + b"\1" + commands(b"$2\r\n{}\r\n") + b"\2" + commands(b"$-1\r\n"),
+    b"\0\0" + LOADED + b"\3" + commands(resp("0", resp("kamsync:tx:{c}:1:b", "kamsync:call:{c}"))),
+    b"\0\0" + LOADED + b"\3" + commands(resp("0", resp(b":1\r\n", b"$-1\r\n", b"*0\r\n"))),
+    b"\0\0" + LOADED + b"\4" + commands(b"$7\r\nwritten\r\n") + b"\5" + commands(resp("node", "1")),
+    b"\0\0" + LOADED + b"\4" + commands(b"-NOSCRIPT x\r\n", b"-ERR \x1b[2J\r\n"),
+    b"\0\0" + LOADED + b"\6" + commands(resp(resp("1-1", resp("node", "1")))) + b"\6" + commands(b"*-1\r\n"),
+    b"\0\0" + LOADED + b"\x07" + commands(b"$-1\r\n+OK\r\n:1\r\n:1\r\n:1\r\n"),
+    b"\0\0" + LOADED + b"\x09" + commands(resp("1", "2"), b"$2\r\n{}\r\n", b"$-1\r\n"),
+    b"\0\0" + LOADED + b"\x09" + commands(resp(b":1\r\n", b"*-1\r\n")),
+    b"\0\0" + LOADED + SUBSCRIBED + announced(resp("message", "kamsync:nodes", "{}"), resp("message", "kamsync:to:all", "{}")),
+    b"\0\0" + announced(resp("unsubscribe", "kamsync:nodes", b":0\r\n"), b"+OK\r\n"),
+    b"\0\0" + announced(resp("unsubscribe", "kamsync:nodes")), b"\0\0" + announced(resp(b":1\r\n", b":2\r\n")),
+    b"\0\0" + announced(resp("message")), b"\0\0" + commands(b"+OK\r\n+OK\r\n+OK\r\n"), b"\0\0" + b"\0\1\x80\x82\0",
+    b"\0\0" + LOADED + b"\x0b" + commands(b":0\r\n") + b"\1" + commands(b"$5\r\nab") + b"\x80",
+    b"\0\0" + LOADED + b"\3" + commands(b"*2147483647\r\n"),
+]
+
+CONFIG = [open(os.path.join(HERE, "..", "..", "docs", "kamsyncd.conf.example"), "rb").read()] + [c.encode() for c in (
+    "store = redis://127.0.0.1:6379/1\nsecret_file=/proc/self/fd/101\n\0" + "0123456789abcdef0123456789abcdef\n",
+    "store=redis://[::1]\nsecret_file=/proc/self/fd/101\nold_secret_file=/proc/self/fd/101\n\0" + "s" * 256,
+    "store=redis://h:4294967297/4294967296\nsecret_file=/proc/self/fd/101\n\0" + "s" * 20, "kamailio=[::1]:8448\n",
+    "[kamsync]\nheartbeat_ms=100\nnode_ttl_ms=200 ; c\nname=a\x1bb\n", "kamailio=127.0.0.1:99999999999\n", "x\n", "[y]\na=1\n",
+    "lookup_ms = 99999999999999999999\n", "name = " + "n" * 300 + "\n", "secret_file=/proc/self/fd/101\n\0short\n")]
+
+REQUESTS = [b"\x05" + json.dumps(r).encode() + b"\n" for r in (
+    {"cmd": "status"}, {"cmd": "nodes"}, {"cmd": "calls", "node": 1, "state": "trying", "caller": "a", "limit": 5},
+    {"cmd": "call", "call_id": "c0@x"}, {"cmd": "tx", "call_id": {"base64": "YzBAeA=="}}, {"cmd": "cdr", "count": 3},
+    {"cmd": "cdr", "after": "1-1"}, {"cmd": "trace", "call_id": "c0@x"}, {"cmd": 5}, [], {"cmd": "cdr", "count": 0},
+    {"cmd": "status", "pad": "x" * (4095 - len('{"cmd": "status", "pad": ""}'))})] + [b"\0{}x\n", b"\0" + b"x" * 5000]
+
+CALL_ANSWER = {"call_id": "c0@x", "state": "ended", "node": 1, "caller": "sip:\u00fc@x", "callee": {"base64": "/w=="},
+               "trying": 1800000000000, "ringing": 1800000001000, "answered": 1800000002000, "ended": 1800000009000,
+               "how": "completed", "code": 200, "by": "caller", "pdd_ms": 1000, "duration_ms": 7000, "nodes": [1, 2],
+               "vars": {"a": "\u001b[2J"}, "id": "1-1"}
+ANSWERS = [bytes([k]) + (json.dumps(a) + "\n").encode() for k in (0, 1, 3) for a in (
+    {"ok": True, "version": "1", "name": "n", "node": 1, "inc": "1.1", "kamailio": "up", "counters": {"a\u007f": 1}},
+    {"ok": True, "nodes": [{"id": 1, "name": "\u202ea", "sip": "1", "state": "up", "seen_ms": 5}]},
+    {"ok": True, "calls": [CALL_ANSWER], "total": 7, "silent": [3, "\u009b"]},
+    {"ok": True, "call": CALL_ANSWER, "trace": [{"at": 1800000000500, "node": 2, "text": "x\u0000y"}]},
+    {"ok": True, "txns": [json.loads(record())]}, {"ok": True, "cdr": [CALL_ANSWER]},
+    {"ok": False, "error": "no \u001b]0;x\u0007"}, {"ok": False, "error": {"base64": "G1sy"}}, {"ok": 1}, [],
+    {"ok": True, "trace": [{"at": 1, "node": [], "text": {"base64": "?"}}], "txns": [{"req": {"base64": "/w=="}}]})] + [
+    b"\1{\"ok\":true", b"\1", b"\1\xff\xfe\n"]
+
+B64 = base64.b64encode(PLAIN[1].encode()).decode()
+TOLD_TEXTS = ['{"t":"handover","msg":"%s"}' % B64, '{"t":"over","call_id":"c0@x"}',
+              '{"t":"ask","from":2,"token":7,"q":{"cmd":"calls"}}', '{"t":"ask","from":2,"q":{"cmd":"tx","call_id":"c"}}',
+              '{"t":"answer","node":2,"token":1,"a":{"calls":[{"trying":5},5],"total":9223372036854775807}}',
+              '{"t":"answer","node":3,"token":1,"a":{"calls":[{"trying":4}],"total":9}}',
+              '{"t":"answer","node":2,"token":2,"a":{"txns":[{}]}}', '{"t":"ask","from":0,"token":1,"q":{"cmd":"trace"}}']
+TOLD = [chunk(t) + chunk("") * 7 + m for t in TOLD_TEXTS for m in (SIP[0], b"x")] + [
+    b"".join(chunk(t) for t in TOLD_TEXTS) + SIP[5]]
+
+# Steps of fuzz_engine.c by their numbers there.
+(BRANCH, REPLY, STRAY, EVENT, TAKEN, BYTES, FRAME, ACKS, HELLO, GOT, CLAIMED, SCANNED, NODE, DONE, CALL_GOT, ARCHIVED,
+ STORE, TOLDS, ASK, TIME, STANDSTILL) = range(21)
+ANSWER_ABSENT, FOUND = 0, 1
+
+
+def steps(*parts):
+    return b"".join(p if isinstance(p, bytes) else bytes(p) for p in parts)
+
+
+ENGINE = [
+    steps([0, BRANCH, 0, 0, 1, DONE, 8, 0, REPLY, 0, 0, 0, 2, REPLY, 0, 0, 2, 3, DONE, 255, 0, TIME, 200, TIME, 255]),
+    steps([0, STRAY, 0, 0, 1, GOT, 1, 0, 4, ACKS, 15, TIME, 20]),
+    steps([0, NODE, 0x10, STRAY, 0, 0, 1, GOT, 1, 0, 4, GOT, 1, 0, 4, CLAIMED, 1, 0, ACKS, 15, TAKEN, 1, 1, TIME, 30]),
+    steps([0, NODE, 0x10, SCANNED, 3, GOT, 1, 0, 4, GOT, 0, 0, 0, CLAIMED, 1, 0, BRANCH, 0, 8, 1, TIME, 250, ACKS, 15]),
+    steps([0, NODE, 0x10, STRAY, 0, 1, 1, GOT, 1, 0, 4, STRAY, 0, 8 + 16, 2, GOT, 1, 0, 4, CLAIMED, 1, 0, TIME, 3]),
+    steps([2, STRAY, 0, 2, 1, CLAIMED, 0x80, 0], chunk("2 200.1"), [STRAY, 1, 2, 2, CLAIMED, 1, 0, TIME, 100]),
+    steps([0, STRAY, 8, 32, 1, CALL_GOT, 1, 0, 255, 15, 3], chunk("trying"), chunk("-9223372036854775808"),
+          chunk("at.1"), chunk("7"), chunk("x\0"), chunk("\xff"), [TIME, 5]),
+    steps([0, EVENT, 6, 1, EVENT, 3, 2, EVENT, 4, 3, TIME, 5, CALL_GOT, 1, 0, 0x1B, 1, 0, DONE, 0, 0, TIME, 255]),
+    steps([0, STORE, STRAY, 0, 0, 1, TIME, 200, STORE, TIME, 200, HELLO, 1, TIME, 20, HELLO, 1, HELLO, 0, HELLO, 16]),
+    steps([0, ASK, 0, 0, ASK, 1, 1, ASK, 2, 2, ASK, 3, 3, ASK, 4, 4, ASK, 5, 5, ASK, 6, 6, ARCHIVED, 128], chunk("1-1"),
+          [255, 15, 0, CALL_GOT, 1, 0, 255, 15, 0, TIME, 255]),
+    steps([0, BRANCH, 0, 0, 1, STANDSTILL, 9, CLAIMED, 0, 0, TIME, 9, GOT, 1, 0, 32, TIME, 200]),
+] + [steps([0, FRAME], chunk(p), [TIME, 50]) for p in payloads()[:30]] + [
+    steps([0, TOLDS], chunk(t), [TIME, 50]) for t in TOLD_TEXTS] + [
+    steps([0, NODE, 128], chunk(NODE_TEXT.replace("192.0.2.2", "a\\r\\nb").replace(":7", ":70")), [TIME, 50])]
+
+TARGETS = {
+    "frame": [b"\7" + b"".join(b"%d:%s," % (len(p), p) for p in payloads()[i:i + 3]) for i in range(0, 60, 3)] + [
+        b"\0" + t for t in (b"0:,", b"00:,", b"1:a", b"262145:", b"5:ab,", b"999999999999999999999:", b"x", b"3:abc;")],
+    "msg": payloads(), "sip": SIP, "record": [r.encode() for r in RECORDS], "call": CALLS, "redis": REDIS,
+    "key": [bytes([a, b]) + b"".join(map(chunk, c)) for a, b, c in (
+        (1, 1, ("a", "a", "b", "b")), (1, 2, ("a", "a", "b", "b")), (1, 1, ("a:1", "a", "b", "1:b")),
+        (1, 1, ("{}", "%7B%7D", "\0", "%00")), (1, 1, ("a b", "a%20b", "\xff", '"')))],
+    "config": CONFIG, "control": REQUESTS, "ctl": ANSWERS, "told": TOLD, "engine": ENGINE,
+}
+
+
+def main(folder):
+    for target, seeds in TARGETS.items():
+        os.makedirs(os.path.join(folder, target), exist_ok=True)
+        for i, seed in enumerate(seeds):
+            with open(os.path.join(folder, target, f"seed-{i:03}"), "wb") as f:
+                f.write(seed)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
