@@ -454,17 +454,21 @@ void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_
     refuse(e, client, "unknown command: is kamsyncctl of the same version as kamsyncd?");
 }
 
+static void discard(struct engine *e, struct inquiry *p)
+{
+    DL_DELETE(e->pending, p);
+    json_decref(p->answer);
+    free(p);
+}
+
 void engine_forget_client(struct engine *e, uint64_t client)
 {
     struct inquiry *p, *next;
 
     DL_FOREACH_SAFE(e->pending, p, next)
     {
-        if (p->client != client)
-            continue;
-        DL_DELETE(e->pending, p);
-        json_decref(p->answer);
-        free(p);
+        if (p->client == client)
+            discard(e, p);
     }
 }
 
@@ -495,6 +499,10 @@ int64_t admin_due(const struct engine *e)
 
 void admin_clear(struct engine *e)
 {
-    while (e->pending)
-        engine_forget_client(e, e->pending->client);
+    struct inquiry *p, *next;
+
+    DL_FOREACH_SAFE(e->pending, p, next)
+    {
+        discard(e, p);
+    }
 }

@@ -51,7 +51,7 @@ char *key_call(struct span call_id)
         return NULL;
     end += sprintf(end, KEY_CALL_PREFIX "{");
     end = encode(end, call_id);
-    strcpy(end, "}");
+    memcpy(end, "}", 2);
     return key;
 }
 

@@ -1,6 +1,7 @@
 #include "control.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -166,7 +167,7 @@ static int clear_path(const char *path)
         return 0;
     if (!S_ISSOCK(st.st_mode))
         return -EEXIST;
-    strcpy(addr.sun_path, path);
+    snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     rc = fd < 0 ? -errno : connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 ? -EADDRINUSE : 0;
     if (fd >= 0)
@@ -180,7 +181,7 @@ static void make_folder(const char *path)
     char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
     char *slash;
 
-    strcpy(folder, path);
+    snprintf(folder, sizeof(folder), "%s", path);
     slash = strrchr(folder, '/');
     if (!slash || slash == folder)
         return;
@@ -219,7 +220,7 @@ int control_new(struct control **out, uv_loop_t *loop, const char *path, const s
         return strlen(path) < sizeof(c->path) ? -ENOMEM : -ENAMETOOLONG;
     c->loop = loop;
     c->on = *on;
-    strcpy(c->path, path);
+    snprintf(c->path, sizeof(c->path), "%s", path);
     uv_pipe_init(loop, &c->pipe, 0);
     c->pipe.data = c;
     rc = listen_at(c);
