@@ -12,11 +12,11 @@ struct config {
     char *kamailio, *store, *name, *log_level; /* texts are owned */
     char *secret_file, *old_secret_file;
     char *redis_user, *redis_password_file;
-    char *ready_file;
+    char *ready_file, *state_file;
     int64_t redis_timeout_ms;
     int64_t heartbeat_ms, node_ttl_ms, hang_ms;
     int64_t lookup_ms, store_wait_ms;
-    int64_t tx_ttl_s, done_ttl_s, tx_max_s;
+    int64_t tx_ttl_s, done_ttl_s, tx_max_s, txns_max;
     char *control;
     int64_t call_max_s, ended_ttl_s, cdr_max;
     int64_t takeover, claim_strict;

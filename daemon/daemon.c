@@ -276,6 +276,7 @@ static struct engine_conf engine_conf(const struct config *c)
         .tx_max_ms = c->tx_max_s * 1000,
         .call_max_ms = c->call_max_s * 1000,
         .ended_ttl_ms = c->ended_ttl_s * 1000,
+        .txns_max = c->txns_max,
         .claim_strict = c->claim_strict != 0,
         .takeover = c->takeover != 0,
         .beat_base = wall(NULL),
@@ -498,7 +499,8 @@ static int start_sockets(struct daemon *d)
     const struct config *c = &d->config;
 
     d->evapi = evapi_new(&d->loop, (struct sockaddr *)&d->config.kamailio_addr, &link);
-    d->store = c->clustered ? store_redis(&d->loop, &c->redis, &store) : store_memory(&d->loop, c->cdr_max, &store);
+    d->store = c->clustered ? store_redis(&d->loop, &c->redis, &store)
+                            : store_memory(&d->loop, c->cdr_max, c->state_file, &store);
     return d->evapi && d->store ? 0 : -1;
 }
 

@@ -444,6 +444,11 @@ void calls_mark_all(struct engine *e)
     }
 }
 
+const struct call *calls_find(const struct engine *e, struct span call_id)
+{
+    return find(e, call_id);
+}
+
 void calls_over(struct engine *e, struct span call_id)
 {
     struct call *c = find(e, call_id);

@@ -15,6 +15,7 @@
     X(events_reply, "replies reported")                                                                                \
     X(events_foreign, "events of transactions that this kamsyncd does not know")                                       \
     X(txns_expired, "transactions given up without a final reply")                                                     \
+    X(txns_shed, "transactions not tracked: too many (txns_max)")                                                      \
     X(txns_lost, "transactions that another node took over while this one was thought dead")                           \
     X(puts, "records given to the store")                                                                              \
     X(puts_failed, "records that the store did not take")                                                              \

@@ -10,6 +10,9 @@
 #define JANITOR_MS 1000
 #define SEND_MORE 400 /* bytes of a `send` besides its message */
 #define REWRITE_AFTER_MS 1000
+#define REWRITE_PER_MS 20 /* the pace of writing all again while the store refuses */
+#define SETTLE_MS 4000    /* what an earlier connection still held has reached the store by then */
+#define DOUBT_MS 3000     /* all nodes are connected again by then, and have written what they have */
 #define RECONNECT_MS 1000 /* a link that we closed is back long before */
 
 /* Lines may quote what was not understood, and that is from anywhere. */
@@ -279,13 +282,15 @@ static void on_event(struct engine *e, const struct event *ev, int64_t now)
         peers_alive(e, (int)ev->id, now);
         break;
     case EVENT_CANCEL:
-        calls_cancelled(e, ev);
+        if (calls_find(e, ev->call_id) || !owner_keep(e, ev))
+            calls_cancelled(e, ev);
         break;
     case EVENT_BYE:
         ending_bye(e, ev, now);
         break;
     case EVENT_SET:
-        calls_set(e, ev, now);
+        if (calls_find(e, ev->call_id) || !owner_keep(e, ev))
+            calls_set(e, ev, now);
         break;
     }
 }
@@ -395,12 +400,26 @@ void engine_store_up(struct engine *e, int64_t now)
     else
         txns_mark_all(&e->txns);
     calls_mark_all(e);
+    if (!e->store_lost_ms)
+        return; /* the first time */
+    engine_doubt(e, now);
+    e->settle_ms = now + SETTLE_MS;
 }
 
 void engine_rewrite(struct engine *e, int64_t now)
 {
-    if (!e->rewrite_ms)
-        e->rewrite_ms = now + REWRITE_AFTER_MS;
+    int64_t pause = (int64_t)(e->txns.count + e->calls.count) / REWRITE_PER_MS;
+
+    if (e->rewrite_ms)
+        return;
+    e->rewrite_ms = now + (pause > REWRITE_AFTER_MS ? pause : REWRITE_AFTER_MS);
+    engine_doubt(e, now);
+    told_unwritten(e);
+}
+
+void engine_doubt(struct engine *e, int64_t now)
+{
+    e->doubt_ms = now + DOUBT_MS;
 }
 
 void engine_call_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)

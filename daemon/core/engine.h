@@ -98,6 +98,7 @@ struct engine_conf {
     int64_t tx_ttl_ms;     /* a pending transaction's record; renewed at half-time */
     int64_t done_ttl_ms;   /* the record of one that is over */
     int64_t tx_max_ms;     /* a transaction without a final reply is given up after this */
+    int64_t txns_max;      /* further ones are not tracked */
     bool claim_strict;     /* one node only may route an INVITE; else it is asked whether another has it already */
     int64_t call_max_ms;   /* a call that nobody ends is ended after this */
     int64_t ended_ttl_ms;  /* the record of a call that has ended */

@@ -63,8 +63,11 @@ struct engine {
     struct nodes nodes;     /* the others */
 
     struct txns txns;
+    bool txns_full; /* and that was said */
     size_t puts_under_way;
-    int64_t rewrite_ms; /* when all records are written again, 0: not planned */
+    int64_t rewrite_ms; /* when all records are written again, since one was refused; 0: not planned */
+    int64_t settle_ms;  /* the same, since the store has come back */
+    int64_t doubt_ms;   /* until then a record that is not there may be one that its owner could not write */
 
     int64_t events_read, strays_read; /* since hello, for the script's credit */
     bool greeting; /* a hello is not yet answered: the script may count anew already, so no credit meanwhile */
@@ -78,8 +81,8 @@ struct engine {
     uint64_t last_token;
 
     struct search search;
-    bool learning; /* until the search for own transactions has ended, replies to unknown ones wait: */
-    struct late_reply *late;
+    bool learning; /* until own transactions and calls are known again, what concerns unknown ones waits: */
+    struct late_event *late;
     size_t late_count;
     struct takeover *takeovers, *takeovers_by_key; /* waiting ones first */
     size_t takeover_count, takeovers_active;
@@ -101,8 +104,10 @@ __attribute__((format(printf, 3, 4))) void engine_log(struct engine *e, enum log
 const char *printable(char *out, size_t size, struct span s);
 /* A decision about that call, for kamsyncctl trace. */
 __attribute__((format(printf, 3, 4))) void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...);
-/* The store did not take something: in a moment all is written again. */
+/* The store did not take something: in a moment all is written again. Says so to all nodes. */
 void engine_rewrite(struct engine *e, int64_t now);
+/* A record that is not in the store proves nothing for a while. */
+void engine_doubt(struct engine *e, int64_t now);
 /* Queues a frame made with number n, see link_push(). */
 void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
 /* The message as a handover of this node's, made now: its sender and time are filled in. base64, which the caller
@@ -145,6 +150,8 @@ void calls_take(struct engine *e, const struct txn *t, int64_t now);
 /* A call of a record: this node's own, or (take) one whose node is gone. False when it is known, or memory is short. */
 bool calls_read(struct engine *e, struct span call_id, const struct pair *pairs, size_t count, bool take, int64_t now);
 void calls_set(struct engine *e, const struct event *ev, int64_t now);
+/* NULL when this node does not know it. */
+const struct call *calls_find(const struct engine *e, struct span call_id);
 /* The variables of a call, name to value, which the caller derefs; NULL when there are none. */
 json_t *calls_vars(const struct engine *e, const char *call_id);
 /* The call has ended elsewhere. */
@@ -184,10 +191,13 @@ void inherit_clear(struct engine *e);
 void told_send(struct engine *e, int node, json_t *message);
 void told_handover(struct engine *e, int node, const char *base64);
 void told_over(struct engine *e, int node, const char *call_id);
+void told_unwritten(struct engine *e);
 
 /* owner.c: the transactions that this node owns. */
 /* All own transactions that the store knew of are known now: replies that came meanwhile find theirs. */
 void owner_learnt(struct engine *e, int64_t now);
+/* Keeps an event of a call for then; false when nothing is being learnt, or there is no room. */
+bool owner_keep(struct engine *e, const struct event *ev);
 void owner_branch(struct engine *e, const struct event *ev, int64_t now);
 void owner_reply(struct engine *e, const struct event *ev, int64_t now);
 /* Gives changed records to the store, as many as may be under way. */

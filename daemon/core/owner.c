@@ -21,10 +21,11 @@
 #define TAKEN_MS 2000        /* after a takeover all far ends answer the same INVITE in one moment */
 #define SILENT_MS 2000       /* tm has repeated the INVITE of a takeover twice by then; its fr_timer is longer */
 #define WAITING_MAX 1024     /* frames to Kamailio; beyond that a 100 waits for the next pass */
-#define LATE_MAX 8192        /* replies that wait while own transactions are being learnt back */
+#define LATE_MAX 8192        /* events that wait while own transactions and calls are being learnt back */
 
-struct late_reply {
-    char *via, *to_tag;
+struct late_event {
+    enum event_type type;
+    char *via, *to_tag, *call_id, *name, *value; /* as that type has them */
     int code;
     int64_t at;
 };
@@ -127,6 +128,21 @@ static int take_branch(struct txn *t, const struct event *ev, int index, int64_t
     return rc;
 }
 
+/* Said once, until there is room for some more again. */
+static bool is_full(struct engine *e)
+{
+    size_t max = (size_t)e->conf.txns_max;
+
+    if (e->txns.count < max) {
+        e->txns_full = e->txns_full && e->txns.count > max / 10 * 9;
+        return false;
+    }
+    if (!e->txns_full)
+        engine_log(e, LOG_LEVEL_ERROR, "%zu transactions (txns_max): further calls go on without kamsync", max);
+    e->txns_full = true;
+    return true;
+}
+
 void owner_branch(struct engine *e, const struct event *ev, int64_t now)
 {
     struct sip_sent sent;
@@ -139,6 +155,9 @@ void owner_branch(struct engine *e, const struct event *ev, int64_t now)
         t = taken_over(e, sent.branch, &index, now);
     if (t) {
         rc = take_branch(t, ev, index, now);
+    } else if (rc == 0 && ev->req.n && is_full(e)) {
+        e->count.txns_shed++;
+        return;
     } else if (rc == 0 && ev->req.n) {
         rc = txn_new(&t, ev, now);
         if (rc == 0 && (rc = add(e, t)) < 0)
@@ -178,41 +197,57 @@ static bool take_reply(struct engine *e, struct span via, int code, struct span 
     return t != NULL;
 }
 
-/* False when there is no room. */
-static bool keep_for_later(struct engine *e, const struct event *ev)
+bool owner_keep(struct engine *e, const struct event *ev)
 {
-    struct late_reply *more = NULL;
+    struct late_event *more = NULL;
 
-    if (e->late_count < LATE_MAX)
+    if (e->learning && e->late_count < LATE_MAX)
         more = realloc(e->late, (e->late_count + 1) * sizeof(*more));
     if (!more)
         return false;
     e->late = more;
-    more[e->late_count] =
-        (struct late_reply){span_dup(ev->via), span_dup(ev->to_tag), (int)ev->code, calls_time(e, ev)};
-    e->late_count++;
+    more[e->late_count++] = (struct late_event){.type = ev->type,
+                                                .via = span_dup(ev->via),
+                                                .to_tag = span_dup(ev->to_tag),
+                                                .call_id = span_dup(ev->call_id),
+                                                .name = span_dup(span_of(ev->name)),
+                                                .value = span_dup(ev->value),
+                                                .code = (int)ev->code,
+                                                .at = calls_time(e, ev)};
     return true;
 }
 
 void owner_reply(struct engine *e, const struct event *ev, int64_t now)
 {
     e->count.events_reply++;
-    if (!take_reply(e, ev->via, (int)ev->code, ev->to_tag, calls_time(e, ev), now) &&
-        !(e->learning && keep_for_later(e, ev)))
+    if (!take_reply(e, ev->via, (int)ev->code, ev->to_tag, calls_time(e, ev), now) && !owner_keep(e, ev))
         e->count.events_foreign++;
+}
+
+/* And frees it. */
+static void take_late(struct engine *e, struct late_event *l, int64_t now)
+{
+    struct event ev = {.type = l->type, .call_id = span_of(l->call_id), .value = span_of(l->value), .at = l->at};
+
+    ev.name = l->name;
+    if (l->type == EVENT_CANCEL)
+        calls_cancelled(e, &ev);
+    else if (l->type == EVENT_SET && l->name)
+        calls_set(e, &ev, now);
+    else if (!l->via || !take_reply(e, span_of(l->via), l->code, span_of(l->to_tag), l->at, now))
+        e->count.events_foreign++;
+    free(l->via);
+    free(l->to_tag);
+    free(l->call_id);
+    free(l->name);
+    free(l->value);
 }
 
 void owner_learnt(struct engine *e, int64_t now)
 {
     e->learning = false;
-    for (size_t i = 0; i < e->late_count; i++) {
-        const struct late_reply *r = &e->late[i];
-
-        if (!r->via || !take_reply(e, span_of(r->via), r->code, span_of(r->to_tag), r->at, now))
-            e->count.events_foreign++;
-        free(r->via);
-        free(r->to_tag);
-    }
+    for (size_t i = 0; i < e->late_count; i++)
+        take_late(e, &e->late[i], now);
     free(e->late);
     e->late = NULL;
     e->late_count = 0;
@@ -311,15 +346,32 @@ static void look_after(struct engine *e, struct txn *t, int64_t now)
         txns_mark(&e->txns, t);
 }
 
+static bool take_due(int64_t *due_ms, int64_t now)
+{
+    bool due = *due_ms && now >= *due_ms;
+
+    if (due)
+        *due_ms = 0;
+    return due;
+}
+
+/* After a return of the store it is done twice. What an earlier connection still held in its buffers, at a Redis that
+ * hung or a network that stood still, may reach the store after what is newer. */
+static void write_all_again(struct engine *e, int64_t now)
+{
+    bool refused = e->store_up && take_due(&e->rewrite_ms, now);
+
+    if (!(e->store_up && take_due(&e->settle_ms, now)) && !refused)
+        return;
+    txns_mark_all(&e->txns);
+    calls_mark_all(e);
+}
+
 void owner_janitor(struct engine *e, int64_t now)
 {
     struct txn *t, *next;
 
-    if (e->rewrite_ms && now >= e->rewrite_ms && e->store_up) {
-        e->rewrite_ms = 0;
-        txns_mark_all(&e->txns);
-        calls_mark_all(e);
-    }
+    write_all_again(e, now);
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
         look_after(e, t, now);

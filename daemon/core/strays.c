@@ -25,6 +25,7 @@
 #define LAST_RETRY_MS 20 /* up to this */
 #define INVITE_MS 50     /* an ordinary call waits no longer for the store */
 #define REPLY_MS 30      /* the record of a transaction is older than the reply to it */
+#define FINAL_MS 1000    /* a final reply comes again, and what is passed on without its owner leaves branches behind */
 #define ORPHAN_MS 3000   /* how long a stray waits for the takeover of its transaction */
 
 static const char *const verdict_names[] = {"mine", "owner", "orphan", "done", "unknown", "unavailable"};
@@ -396,6 +397,8 @@ void strays_despair(struct engine *e, const char *key)
 
 static int64_t give_up(const struct engine *e, const struct stray *s)
 {
+    if (s->kind == STRAY_REPLY && s->code >= 200 && !s->answered && !s->orphan && e->store_up)
+        return s->begun_ms + FINAL_MS;
     if (s->kind == STRAY_INVITE && !s->orphan)
         return s->begun_ms + INVITE_MS;
     if (s->kind == STRAY_REPLY && s->answered && !s->orphan)
@@ -404,17 +407,17 @@ static int64_t give_up(const struct engine *e, const struct stray *s)
 }
 
 /* While a node lives whose records nobody can see, "absent" says nothing: all are asked. */
-static enum verdict last_word(const struct engine *e, const struct stray *s)
+static enum verdict last_word(const struct engine *e, const struct stray *s, int64_t now)
 {
     if (s->orphan)
         return VERDICT_ORPHAN;
-    return s->answered && !nodes_unseen(&e->nodes) ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE;
+    return s->answered && !nodes_unseen(&e->nodes) && now >= e->doubt_ms ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE;
 }
 
 static void look_after(struct engine *e, struct stray *s, int64_t now)
 {
     if (now >= give_up(e, s))
-        conclude(e, s, last_word(e, s), 0, now);
+        conclude(e, s, last_word(e, s, now), 0, now);
     else if (!s->asked && e->store_up && now >= s->again_ms)
         ask(e, s);
 }

@@ -534,7 +534,7 @@ void takeover_run(struct engine *e, int64_t now)
     search_run(e, now);
     run_late(e, now);
     run_waiting(e);
-    if (e->learning && !e->search.learn && !e->takeover_count)
+    if (e->learning && !e->search.learn && !e->takeover_count && !e->heir_count)
         owner_learnt(e, now);
 }
 

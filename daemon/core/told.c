@@ -2,6 +2,7 @@
  *
  *     {"t": "handover", "msg": base64}     a handover, when the way between the two Kamailios is cut
  *     {"t": "over", "call_id": text}       that call has ended
+ *     {"t": "unwritten"}                   the store refuses a node's records: what is not there may yet be somebody's
  *     {"t": "ask", "from", "token", "q"}   a question of kamsyncctl's, and
  *     {"t": "answer", "node", "token", "a"} what this node knows about it (admin.c) */
 #include "engine_impl.h"
@@ -31,6 +32,11 @@ void told_over(struct engine *e, int node, const char *call_id)
 {
     if (node > 0 && node != e->self.id)
         told_send(e, node, json_pack("{s:s,s:o}", "t", "over", "call_id", sip_text(span_of(call_id))));
+}
+
+void told_unwritten(struct engine *e)
+{
+    told_send(e, 0, json_pack("{s:s}", "t", "unwritten"));
 }
 
 /* It goes into this node's Kamailio like one that came over the network, if it is a peer's. */
@@ -71,6 +77,8 @@ void engine_told(struct engine *e, struct span text, int64_t now)
         on_handover(e, message, now);
     } else if (t && strcmp(t, "over") == 0) {
         on_over(e, message);
+    } else if (t && strcmp(t, "unwritten") == 0) {
+        engine_doubt(e, now);
     } else if (t && strcmp(t, "ask") == 0) {
         admin_asked(e, message, now);
     } else if (t && strcmp(t, "answer") == 0) {

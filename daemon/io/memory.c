@@ -1,4 +1,5 @@
-/* memory://: one node, no Redis. Records die with this process, and survive a restart of Kamailio. */
+/* memory://: one node, no Redis. Records die with this process, unless they stand in a file (memory_file.h) as well,
+ * and survive a restart of Kamailio. */
 #include <stdlib.h>
 
 #include "key.h"
@@ -62,9 +63,28 @@ static bool set(struct memory *m, const char *key, const char *value, int64_t tt
     return true;
 }
 
+static void save(struct memory *m, const struct entry *x)
+{
+    struct pair value = {.value = span_of(x->value)};
+
+    memory_file_add(
+        m->file,
+        &(struct memory_line){
+            .kind = 's', .ends = (int64_t)(x->ends_ms - uv_now(m->loop)), .key = x->key, .pairs = &value, .count = 1});
+}
+
+static bool set_and_save(struct memory *m, const char *key, const char *value, int64_t ttl_ms)
+{
+    bool done = set(m, key, value, ttl_ms);
+
+    if (done && m->file)
+        save(m, find(m, key));
+    return done;
+}
+
 static void memory_put(struct store *s, const char *key, const char *value, int64_t ttl_ms)
 {
-    s->on.put_done(s->on.ctx, set((struct memory *)s, key, value, ttl_ms));
+    s->on.put_done(s->on.ctx, set_and_save((struct memory *)s, key, value, ttl_ms));
 }
 
 static void memory_get(struct store *s, const char *key, uint64_t token)
@@ -84,7 +104,8 @@ static void memory_claim(struct store *s, const char *key, const char *value, in
     if (x && x->ends_ms > uv_now(m->loop))
         s->on.claimed(s->on.ctx, token, CLAIM_LOST, span_of(x->value));
     else
-        s->on.claimed(s->on.ctx, token, set(m, key, value, ttl_ms) ? CLAIM_WON : CLAIM_FAILED, (struct span){0});
+        s->on.claimed(s->on.ctx, token, set_and_save(m, key, value, ttl_ms) ? CLAIM_WON : CLAIM_FAILED,
+                      (struct span){0});
 }
 
 static void memory_scan(struct store *s, uint64_t cursor)
@@ -121,6 +142,7 @@ static void on_closed(uv_handle_t *handle)
         drop(m, x);
     }
     memory_calls_clear(m);
+    memory_file_free(m->file);
     free(m);
 }
 
@@ -129,11 +151,44 @@ static void memory_close(struct store *s)
     uv_close((uv_handle_t *)&((struct memory *)s)->sweep, on_closed);
 }
 
+/* ---- the file ---- */
+
+static void on_line(void *ctx, const struct memory_line *line)
+{
+    struct memory *m = ctx;
+    char *value;
+
+    if (line->kind != 's') {
+        memory_calls_load(m, line);
+    } else if (line->ends > 0) {
+        value = span_dup(line->pairs->value);
+        if (value)
+            set(m, line->key, value, line->ends);
+        free(value);
+    }
+}
+
+static void write_anew(struct memory *m)
+{
+    struct entry *x, *next;
+
+    memory_file_begin(m->file);
+    HASH_ITER(hh, m->entries, x, next)
+    {
+        if (x->ends_ms > uv_now(m->loop))
+            save(m, x);
+    }
+    memory_calls_save(m);
+    memory_file_end(m->file);
+}
+
 static void on_sweep(uv_timer_t *timer)
 {
     struct memory *m = timer->data;
     struct entry *x, *next;
 
+    if (memory_file_wants(m->file))
+        write_anew(m);
     if (!m->up) {
         m->up = true;
         m->store.on.up(m->store.on.ctx);
@@ -146,7 +201,7 @@ static void on_sweep(uv_timer_t *timer)
     memory_calls_sweep(m);
 }
 
-struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const struct store_events *on)
+struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const char *state_file, const struct store_events *on)
 {
     static const struct store_ops ops = {memory_put,     memory_get,        memory_claim,      memory_scan,
                                          memory_beat,    memory_read_nodes, memory_call_write, memory_call_get,
@@ -158,6 +213,14 @@ struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const struct store_
     m->store = (struct store){&ops, *on};
     m->loop = loop;
     m->cdr_max = cdr_max;
+    if (*state_file)
+        m->file = memory_file_new(state_file, on);
+    if (*state_file && !m->file) {
+        free(m);
+        return NULL;
+    }
+    if (m->file)
+        memory_file_read(m->file, m, on_line);
     uv_timer_init(loop, &m->sweep);
     m->sweep.data = m;
     uv_timer_start(&m->sweep, on_sweep, 0, SWEEP_MS);

@@ -216,47 +216,74 @@ static void forget_oldest(struct memory *m)
     free(oldest);
 }
 
-/* Entries are in the order of their ids, also when the clock is set back. */
-static bool file_away(struct memory *m, const struct fields *f)
+static void save_cdr(struct memory *m, const struct cdr *x)
 {
-    uv_timeval64_t clock = {0};
+    memory_file_add(m->file,
+                    &(struct memory_line){
+                        .kind = 'a', .id = {x->id[0], x->id[1]}, .pairs = x->fields->list, .count = x->fields->count});
+}
+
+/* cdr: the entry that it has just got, or NULL. */
+static void save_call(struct memory *m, const struct call *x, const struct cdr *cdr)
+{
+    memory_file_add(m->file, &(struct memory_line){.kind = cdr ? 'e' : 'c',
+                                                   .ends = (int64_t)(x->ends_ms - uv_now(m->loop)),
+                                                   .id = {cdr ? cdr->id[0] : 0, cdr ? cdr->id[1] : 0},
+                                                   .key = x->key,
+                                                   .pairs = x->fields->list,
+                                                   .count = x->fields->count});
+}
+
+/* An entry with the id m->last_id; NULL when memory is short. */
+static struct cdr *append(struct memory *m, const struct pair *pairs, size_t count)
+{
     struct cdr *x = calloc(1, sizeof(*x));
-    uint64_t ms;
 
     if (x)
-        x->fields = fields_with(f, NULL, 0);
+        x->fields = fields_with(NULL, pairs, count);
     if (!x || !x->fields) {
         free(x);
-        return false;
+        return NULL;
     }
-    uv_gettimeofday(&clock);
-    ms = (uint64_t)(clock.tv_sec * 1000 + clock.tv_usec / 1000);
-    m->last_id[1] = ms > m->last_id[0] ? 0 : m->last_id[1] + 1;
-    m->last_id[0] = ms > m->last_id[0] ? ms : m->last_id[0];
     memcpy(x->id, m->last_id, sizeof(x->id));
     DL_APPEND(m->archive, x);
     m->cdr_count++;
     while (m->cdr_max && m->cdr_count > m->cdr_max)
         forget_oldest(m);
-    return true;
+    return x;
+}
+
+/* Entries are in the order of their ids, also when the clock is set back. */
+static struct cdr *file_away(struct memory *m, const struct fields *f)
+{
+    uv_timeval64_t clock = {0};
+    uint64_t ms;
+
+    uv_gettimeofday(&clock);
+    ms = (uint64_t)(clock.tv_sec * 1000 + clock.tv_usec / 1000);
+    m->last_id[1] = ms > m->last_id[0] ? 0 : m->last_id[1] + 1;
+    m->last_id[0] = ms > m->last_id[0] ? ms : m->last_id[0];
+    return append(m, f->list, f->count);
 }
 
 /* The archive comes last of what can fail, so that a call that ends has one entry, and one whose end fails has none. */
 static enum call_result apply(struct memory *m, const struct call_write *w, struct call *x)
 {
     struct fields *f = fields_written(x ? x->fields : NULL, w);
+    struct cdr *cdr = NULL;
 
     if (f && ends(w))
         f = with_durations(f);
     if (f && !x)
         x = add(m, w->key);
-    if (!f || !x || (ends(w) && !file_away(m, f))) {
+    if (!f || !x || (ends(w) && !(cdr = file_away(m, f)))) {
         free(f);
         return CALL_FAILED;
     }
     free(x->fields);
     x->fields = f;
     x->ends_ms = uv_now(m->loop) + (uint64_t)w->ttl_ms;
+    save_call(m, x, cdr);
     return is_other(f, w->node) ? CALL_OTHER : CALL_WRITTEN;
 }
 
@@ -326,6 +353,50 @@ void memory_archive(struct store *s, const char *after, int count, uint64_t toke
 void memory_tell(struct store *s, int node, const char *text)
 {
     (void)s, (void)node, (void)text; /* there is no other */
+}
+
+/* ---- the file ---- */
+
+static void load_call(struct memory *m, const struct memory_line *line)
+{
+    struct call *x = find(m, line->key);
+    struct fields *f = fields_with(NULL, line->pairs, line->count);
+
+    if (f && !x)
+        x = add(m, line->key);
+    if (!f || !x) {
+        free(f);
+        return;
+    }
+    free(x->fields);
+    x->fields = f;
+    x->ends_ms = uv_now(m->loop) + (uint64_t)(line->ends > 0 ? line->ends : 0);
+}
+
+void memory_calls_load(struct memory *m, const struct memory_line *line)
+{
+    if (line->kind == 'a' || line->kind == 'e') {
+        memcpy(m->last_id, line->id, sizeof(m->last_id));
+        append(m, line->pairs, line->count);
+    }
+    if (line->kind != 'a')
+        load_call(m, line);
+}
+
+void memory_calls_save(struct memory *m)
+{
+    struct call *x, *next;
+    struct cdr *cdr;
+
+    HASH_ITER(hh, m->calls, x, next)
+    {
+        if (x->ends_ms > uv_now(m->loop))
+            save_call(m, x, NULL);
+    }
+    DL_FOREACH(m->archive, cdr)
+    {
+        save_cdr(m, cdr);
+    }
 }
 
 /* ---- life ---- */

@@ -3,6 +3,7 @@
 #define KAMSYNC_MEMORY_IMPL_H
 
 #include "hash.h"
+#include "memory_file.h"
 #include "store.h"
 
 struct memory {
@@ -11,6 +12,7 @@ struct memory {
     uv_timer_t sweep;
     struct entry *entries;
     bool up;
+    struct memory_file *file; /* NULL: none */
     /* memory_calls.c */
     struct call *calls;
     struct cdr *archive; /* oldest first */
@@ -26,5 +28,8 @@ void memory_tell(struct store *s, int node, const char *text);
 void memory_calls_scan(struct memory *m);
 void memory_calls_sweep(struct memory *m);
 void memory_calls_clear(struct memory *m);
+/* A line of the file that is about calls; and all of them for the file. */
+void memory_calls_load(struct memory *m, const struct memory_line *line);
+void memory_calls_save(struct memory *m);
 
 #endif

@@ -11,15 +11,21 @@
 
 #define SCAN_COUNT 500    /* names that Redis looks at in one go: well under a ms */
 #define MEMBERS_MAX 1024  /* node ids that are looked at; more than any node keeps */
+#define COMPLAIN_MS 60000 /* the same refusal is said so often */
 #define NODES_TTL_S 86400 /* the set of node ids; each beat renews it */
 
 void redis_complain(struct redis *s, const redisReply *r)
 {
-    char line[300];
+    char line[300], why[sizeof(s->complained)];
+    uint64_t now = uv_now(s->commands.loop);
 
-    if (!r || r->type != REDIS_REPLY_ERROR || s->complained)
+    if (!r || r->type != REDIS_REPLY_ERROR)
         return;
-    s->complained = true;
+    snprintf(why, sizeof(why), "%.*s", (int)strcspn(r->str, " "), r->str);
+    if (strcmp(why, s->complained) == 0 && now - s->complained_ms < COMPLAIN_MS)
+        return;
+    memcpy(s->complained, why, sizeof(why));
+    s->complained_ms = now;
     snprintf(line, sizeof(line), "redis refuses: %s", r->str);
     redis_clean(line);
     s->store.on.log(s->store.on.ctx, LOG_LEVEL_ERROR, line);
@@ -258,7 +264,8 @@ static void commands_ready(struct redis_conn *c)
 {
     struct redis *s = c->data;
 
-    s->reading_nodes = s->complained = false;
+    s->reading_nodes = false;
+    *s->complained = '\0';
     s->nodes_left = 0;
     redis_load_script(s);
     s->store.on.up(s->store.on.ctx);

@@ -1,13 +1,15 @@
 #include "redis_conn.h"
 
 #include <arpa/inet.h>
-#include <hiredis/adapters/libuv.h>
 #include <netdb.h>
 #include <stdio.h>
 
+#include "redis_loop.h"
+
 #define BACKOFF_FIRST_MS 50
-#define BACKOFF_MAX_MS 500 /* lookups shall work again within a second of Redis' return */
+#define BACKOFF_MAX_MS 250 /* lookups shall work again within a second of Redis' return */
 #define WATCHDOG_MS 100
+#define STEADY_MS 1000 /* a connection that lasted so long was a good one */
 
 static void look_up(struct redis_conn *c);
 
@@ -55,6 +57,8 @@ static void gone(struct redis_conn *c, const char *why)
     c->ac = NULL;
     c->is_ready = c->odd = false;
     c->pending = 0;
+    if (was_ready && uv_now(c->loop) - c->ready_ms >= STEADY_MS)
+        c->attempt = 0; /* else each return, at which all is written again, would follow the last one at once */
     if (was_ready || c->attempt == 0)
         say(c, LOG_LEVEL_WARN, was_ready ? "connection lost" : "cannot connect, trying again for ever", why);
     if (was_ready)
@@ -70,16 +74,28 @@ static void on_disconnect(const redisAsyncContext *ac, int status)
     gone(c, ac->errstr);
 }
 
+/* Else the kernel would go on sending it for minutes, and old records would overtake newer ones. */
+static void forget_unsent(const redisAsyncContext *ac)
+{
+    const struct linger at_once = {.l_onoff = 1};
+
+    setsockopt(ac->c.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
 static void on_watchdog(uv_timer_t *timer)
 {
     struct redis_conn *c = timer->data;
     bool waiting = c->pending > 0 || !c->is_ready;
     redisAsyncContext *ac = c->ac;
+    /* To connect takes one round trip. What the network drops now must not keep us from trying again when it does no
+     * more. */
+    int64_t patience = ac && !(ac->c.flags & REDIS_CONNECTED) ? c->conf->timeout_ms / 2 : c->conf->timeout_ms;
 
-    if (!ac || !waiting || uv_now(c->loop) - c->progress_ms < (uint64_t)c->conf->timeout_ms)
+    if (!ac || !waiting || uv_now(c->loop) - c->progress_ms < (uint64_t)patience)
         return;
     if (ac->c.flags & REDIS_CONNECTED) {
         say(c, LOG_LEVEL_WARN, "no answer in time", NULL);
+        forget_unsent(ac);
         redisAsyncFree(ac); /* ends in on_disconnect() */
     } else {
         redisAsyncFree(ac);
@@ -95,8 +111,9 @@ static void on_greeted(redisAsyncContext *ac, void *reply, void *data)
 
     redis_conn_answered(c);
     if (r && r->type == REDIS_REPLY_ERROR && !(ac->c.flags & REDIS_DISCONNECTING)) {
-        if (c->attempt == 0)
+        if (!c->refused)
             say(c, LOG_LEVEL_ERROR, data, r->str);
+        c->refused = true;
         c->attempt += c->attempt == 0;
         redisAsyncDisconnect(ac);
     }
@@ -111,7 +128,8 @@ static void on_ping(redisAsyncContext *ac, void *reply, void *data)
     if (!r || r->type == REDIS_REPLY_ERROR || (ac->c.flags & REDIS_DISCONNECTING) || c->is_ready)
         return; /* hiredis may come here again, with a message of a channel that it does not know */
     c->is_ready = true;
-    c->attempt = 0;
+    c->refused = false;
+    c->ready_ms = uv_now(c->loop);
     say(c, LOG_LEVEL_INFO, "connected", NULL);
     c->ready(c);
 }
@@ -149,7 +167,7 @@ static void connect_to(struct redis_conn *c, const char *ip)
 {
     redisAsyncContext *ac = redisAsyncConnect(ip, c->conf->port);
 
-    if (!ac || ac->err || redisLibuvAttach(ac, c->loop) != REDIS_OK) {
+    if (!ac || ac->err || redis_loop_attach(ac, c->loop) < 0) {
         gone(c, ac ? ac->errstr : "memory is short");
         if (ac)
             redisAsyncFree(ac);

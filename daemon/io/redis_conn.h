@@ -26,9 +26,11 @@ struct redis_conn {
     uv_getaddrinfo_t lookup;
     uv_timer_t timer; /* backoff, then the watchdog */
     bool looking_up, is_ready, closing;
-    bool odd; /* what came was refused (redis_guard.c) */
+    bool odd;     /* what came was refused (redis_guard.c) */
+    bool refused; /* that was said; until it is ready again */
     unsigned attempt;
     size_t pending;       /* commands that were not answered */
+    uint64_t ready_ms;    /* since when it is */
     uint64_t progress_ms; /* when one was last answered, or first pending */
 };
 

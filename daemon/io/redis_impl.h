@@ -12,7 +12,8 @@ struct redis {
     bool reading_nodes; /* one reading at a time */
     size_t nodes_left;  /* answers that this reading waits for */
     bool nodes_ok;
-    bool complained; /* about what this connection's Redis refuses */
+    char complained[16]; /* the first word of what this connection's Redis last refused; "": nothing */
+    uint64_t complained_ms;
     int closed;
     /* redis_calls.c */
     char script[41]; /* what Redis calls the script of call_write; "" until it has said so, on each connection */

@@ -65,6 +65,7 @@ int store_cdr_id(const char *id, uint64_t part[2]);
 /* Both start by themselves and call on->up() once they can be used, never from within the call. NULL when memory is
  * short. */
 struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const struct store_events *on);
-struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const struct store_events *on);
+/* state_file: where it keeps what it has, "" for nowhere. */
+struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const char *state_file, const struct store_events *on);
 
 #endif

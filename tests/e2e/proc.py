@@ -15,7 +15,7 @@ def wait_until(condition, timeout, what, every=0.01):
     """Wait for condition() to be true and return its value.
 
     The lab never sleeps for a guessed time: it waits for something, and says
-    what it was waiting for when that does not come.
+    what it was waiting for (a text, or what returns one) when that does not come.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -23,7 +23,7 @@ def wait_until(condition, timeout, what, every=0.01):
         if value:
             return value
         if time.monotonic() > deadline:
-            raise LabError(f'waited {timeout} s in vain for: {what}')
+            raise LabError(f'waited {timeout} s in vain for: {what() if callable(what) else what}')
         time.sleep(every)
 
 

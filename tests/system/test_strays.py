@@ -1,5 +1,6 @@
 """Strays in a cluster of two: whose is it, and what comes of it?"""
 import json
+import time
 
 import pytest
 
@@ -21,6 +22,7 @@ def check_handover(frame, via, to, why, message, src=SRC, dst=DST):
     """The frame asks the node `via` to send the message to the node `to`, for that reason."""
     assert (frame['to'], frame['sock']) == (to.sip, f'udp:{via.sip}')
     fields, original = open_handover(frame)
+    assert fields.pop('from') == str(via.node) and abs(float(fields.pop('at').rsplit('.', 1)[0]) - time.time()) < 10
     assert fields == {'to': str(to.node), 'inc': to.inc, 'why': why, 'src': src, 'dst': dst}
     assert original == message, 'the message must stay as it is, byte for byte'
 

@@ -158,6 +158,7 @@ struct fake *fake_new(void)
         .tx_ttl_ms = 300000,
         .done_ttl_ms = 32000,
         .tx_max_ms = 900000,
+        .txns_max = 500000,
         .call_max_ms = 43200000,
         .ended_ttl_ms = 300000,
         .takeover = true,

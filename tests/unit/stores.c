@@ -211,6 +211,8 @@ static bool is_up(void *arg)
     return ((struct client *)arg)->up;
 }
 
+const char *memory_state_file = "";
+
 struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t cdr_max, const char *user)
 {
     struct client *c = calloc(1, sizeof(*c));
@@ -228,7 +230,7 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
     struct redis_conf conf = {"127.0.0.1", r ? r->port : 0, 0, user, *user ? "p" : "", 2000, cdr_max};
 
     *c = (struct client){.loop = loop, .logs = scratch("%s", ""), .told = json_array(), .keys = json_array()};
-    c->store = r ? store_redis(loop, &conf, &on) : store_memory(loop, cdr_max, &on);
+    c->store = r ? store_redis(loop, &conf, &on) : store_memory(loop, cdr_max, memory_state_file, &on);
     cr_assert(c->store && wait_until(loop, is_up, c), "the store is not up");
     return c;
 }

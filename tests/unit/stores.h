@@ -36,6 +36,9 @@ void redis_server_stop(struct redis_server *r);
 /* One command of another client, in words without blanks; its reply as text: integers in digits, lists with commas. */
 __attribute__((format(printf, 2, 3))) char *redis_do(const struct redis_server *r, const char *fmt, ...);
 
+/* The file of memory stores that are made from now on; "": none. */
+extern const char *memory_state_file;
+
 /* Waits for the store to be up. r: NULL for memory. user: "" for the default one; else with password "p". */
 struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t cdr_max, const char *user);
 /* Closes them all, and the loop. */

@@ -441,6 +441,7 @@ static void live(void *arg, bool *good)
                                             .tx_ttl_ms = 300000,
                                             .done_ttl_ms = 32000,
                                             .tx_max_ms = 900000,
+                                            .txns_max = 500000,
                                             .call_max_ms = 43200000,
                                             .ended_ttl_ms = 300000};
     struct world *w = arg;
@@ -490,6 +491,7 @@ static void take_over(void *arg, bool *good)
                                             .tx_ttl_ms = 300000,
                                             .done_ttl_ms = 32000,
                                             .tx_max_ms = 900000,
+                                            .txns_max = 500000,
                                             .call_max_ms = 43200000,
                                             .ended_ttl_ms = 300000,
                                             .takeover = true};

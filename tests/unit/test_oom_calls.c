@@ -136,6 +136,7 @@ static struct engine *engine_of(struct world *w)
                                             .tx_ttl_ms = 300000,
                                             .done_ttl_ms = 32000,
                                             .tx_max_ms = 900000,
+                                            .txns_max = 500000,
                                             .call_max_ms = 43200000,
                                             .ended_ttl_ms = 300000};
     struct engine_io io = {.ctx = w,

@@ -1,0 +1,81 @@
+#include "redis_loop.h"
+
+#include <stdlib.h>
+
+struct watch {
+    uv_poll_t handle;
+    redisAsyncContext *ac; /* NULL: it is gone */
+    int events;
+};
+
+/* After an error libuv watches no more, and says no event: hiredis, when it reads, finds out what it was. */
+static void on_event(uv_poll_t *handle, int status, int events)
+{
+    struct watch *w = handle->data;
+
+    if (w->ac && (status < 0 || (events & UV_READABLE)))
+        redisAsyncHandleRead(w->ac);
+    if (w->ac && (events & UV_WRITABLE))
+        redisAsyncHandleWrite(w->ac);
+}
+
+static void change(struct watch *w, int events)
+{
+    w->events = events;
+    if (events)
+        uv_poll_start(&w->handle, events, on_event);
+    else
+        uv_poll_stop(&w->handle);
+}
+
+static void add_read(void *arg)
+{
+    change(arg, ((struct watch *)arg)->events | UV_READABLE);
+}
+
+static void del_read(void *arg)
+{
+    change(arg, ((struct watch *)arg)->events & ~UV_READABLE);
+}
+
+static void add_write(void *arg)
+{
+    change(arg, ((struct watch *)arg)->events | UV_WRITABLE);
+}
+
+static void del_write(void *arg)
+{
+    change(arg, ((struct watch *)arg)->events & ~UV_WRITABLE);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void clean_up(void *arg)
+{
+    struct watch *w = arg;
+
+    w->ac = NULL;
+    uv_close((uv_handle_t *)&w->handle, on_closed);
+}
+
+int redis_loop_attach(redisAsyncContext *ac, uv_loop_t *loop)
+{
+    struct watch *w = calloc(1, sizeof(*w));
+
+    if (!w || uv_poll_init(loop, &w->handle, ac->c.fd) < 0) {
+        free(w);
+        return -1;
+    }
+    w->handle.data = w;
+    w->ac = ac;
+    ac->ev.addRead = add_read;
+    ac->ev.delRead = del_read;
+    ac->ev.addWrite = add_write;
+    ac->ev.delWrite = del_write;
+    ac->ev.cleanup = clean_up;
+    ac->ev.data = w;
+    return 0;
+}

@@ -1,0 +1,151 @@
+"""kamsyncd dies with -9 in the middle of calls and is started again: it learns what lives, gets the events of the gap, and
+each call has its one entry in the archive."""
+import contextlib
+import os
+import secrets
+
+import pytest
+
+from accidents import kill_kamsyncd, restart_kamsyncd
+from cluster import Cluster
+from phone import Callees, Caller
+from proc import wait_until
+from traffic import Traffic, answer_or_ring, archive_complaint
+
+
+@contextlib.contextmanager
+def calls_of(lab, **options):
+    """A cluster and its calls, which come and go only by the test's will."""
+    seed = int(os.environ.get('KAMSYNC_SEED') or secrets.randbelow(1 << 31))
+    print(f'KAMSYNC_SEED={seed}')
+    cluster = Cluster(lab, log_level=2, **options)
+    with Callees(lab, ports=(5060,), on_invite=answer_or_ring) as callees, Caller(lab) as caller:
+        yield Traffic(cluster, seed, caller, callees)
+        callees.check()
+        caller.check()
+
+
+def place(traffic, count=2):
+    """Calls that ring, calls that talk; ready when this returns."""
+    calls = [traffic.place(kind, hold=0) for kind in ('cancel', 'caller', 'callee') for _ in range(count)]
+    wait_until(lambda: all(traffic.ready(call) for call in calls), 10, 'calls that ring and talk')
+    return calls
+
+
+def place_ringing(traffic, count=2):
+    """Calls that ring until the test answers them."""
+    calls = [traffic.place('caller', hold=0, dial='ring') for _ in range(count)]
+    wait_until(lambda: all(call.got(180) for call in calls), 10, 'calls that ring')
+    return calls
+
+
+def answer(traffic, calls):
+    for call in calls:
+        traffic.callees.legs(call.call_id)[0].answer()
+    wait_until(lambda: all(call.got(200) for call in calls), 10, 'answered calls')
+
+
+def end(traffic, calls):
+    for call in calls:
+        assert traffic.end(call)
+    wait_until(lambda: all(traffic.ended(call) for call in calls), 15,
+               lambda: f'the end of {[call.call_id for call in calls if not traffic.ended(call)]}')
+
+
+def archive(node):
+    found = {}
+    for entry in node.ask('cdr', count=1000).get('cdr', ()):
+        found.setdefault(entry['call_id'], []).append(entry)
+    return found
+
+
+def wait_archive(traffic, node):
+    """One entry of each call, and it is right."""
+    def wrong():
+        entries = archive(node)
+        return {call.call_id: text for call in traffic.calls
+                if (text := archive_complaint(call, entries.get(call.call_id, [])))}
+    wait_until(lambda: not wrong(), 15, wrong, every=0.1)
+
+
+def check(lab, traffic):
+    wrong = traffic.wrong(traffic.calls)
+    assert not wrong, [(call.call_id, text, lab.trace.show(call.call_id)) for call, text in wrong.items()]
+    assert traffic.repeated(traffic.calls) == 0
+
+
+def live(node, calls, transactions):
+    """kamsyncd knows that many, and has written all."""
+    def known():
+        status = node.status()
+        return (status['transactions'], status['unwritten']) == (str(transactions), '0') and \
+            node.ask('calls', limit=1).get('total') == calls
+    wait_until(known, 10, lambda: f'{calls} calls, {transactions} transactions: {node.status()} {node.ask("calls")}',
+               every=0.1)
+
+
+@pytest.mark.parametrize('names', ['a', 'abc'])
+def test_killed_amid_calls(lab, names):
+    """Of one node; of all nodes, so that nobody who lives knows anything."""
+    with calls_of(lab) as traffic:
+        cluster = traffic.cluster
+        before, late = place(traffic, 4), place_ringing(traffic)
+        wait_until(lambda: all(node.status()['unwritten'] == '0' for node in cluster.node.values()), 5, 'all written')
+        kill_kamsyncd(cluster, names)
+        during = place(traffic)
+        answer(traffic, late)
+        end(traffic, [*before[::2], *during[::2]])
+        for name in names:
+            cluster[name].start_kamsyncd()
+        wait_until(lambda: all('Kamailio is node' in cluster[name].log() and '(commands): connected' in cluster[name].log()
+                               for name in names), 10, 'all are back')
+        after = place(traffic)
+        end(traffic, [*before[1::2], *during[1::2], *late, *after])
+        wait_archive(traffic, cluster['b'])
+        check(lab, traffic)
+        for node in cluster.node.values():
+            counters = node.counters()
+            assert (counters['frames_lost'], counters['frames_bad'], counters['byes_unknown']) == (0, 0, 0)
+        cluster.stop()
+
+
+def test_alone_with_a_state_file(lab):
+    """memory:// and a file: kamsyncd dies, then Kamailio. A ringing call outlives both, and so does the archive."""
+    with calls_of(lab, nodes='a', store='memory://', redis=False, state_file=f'{lab.directory}/state') as traffic:
+        cluster, node = traffic.cluster, traffic.cluster['a']
+        before, late = place(traffic), place_ringing(traffic)
+        end(traffic, before[:1] + before[2:3])
+        live(node, 6, 4 + 4)  # tm keeps what is over for a while: 4 ring
+        kill_kamsyncd(cluster, 'a')
+        answer(traffic, late[:1])
+        restart_kamsyncd(cluster)
+        wait_until(lambda: node.ask('calls', limit=1).get('total') == 6, 10, 'all are known again')
+        wait_until(lambda: node.ask('call', call_id=late[0].call_id)['call']['state'] == 'answered', 10,
+                   'what happened in the gap')
+        node.kamailio.kill()
+        node.start_kamailio()
+        wait_until(lambda: ': restarted' in node.log(), 10, 'kamsyncd and the new Kamailio')
+        wait_until(lambda: node.counters()['takeovers_done'] == 2, 10, lambda: f'taken over: {node.counters()}', every=0.1)
+        answer(traffic, late[1:])
+        end(traffic, before[1:2] + before[3:] + late)
+        wait_archive(traffic, node)
+        assert not traffic.wrong(traffic.calls), traffic.wrong(traffic.calls)
+        cluster.stop()
+
+
+def test_alone_without_a_file(lab):
+    """What is lost with it: the archive, and kamsync's knowledge of the calls that are there. The calls themselves go on."""
+    with calls_of(lab, nodes='a', store='memory://', redis=False) as traffic:
+        cluster, node = traffic.cluster, traffic.cluster['a']
+        before = place(traffic)
+        end(traffic, before[:1])
+        wait_until(lambda: archive(node), 5, 'the archive')
+        kill_kamsyncd(cluster, 'a')
+        restart_kamsyncd(cluster)
+        assert not archive(node)
+        end(traffic, before[1:])
+        check(lab, traffic)
+        after = place(traffic)
+        end(traffic, after)
+        wait_until(lambda: set(archive(node)) == {call.call_id for call in after}, 5, 'those that it knew from the beginning')
+        cluster.stop()

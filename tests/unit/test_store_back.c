@@ -1,0 +1,113 @@
+/* The store comes back, or refuses: what is written again and when, and what is not believed meanwhile. */
+#include "fake.h"
+
+TestSuite(store_back, .fini = no_leaks);
+
+static struct fake *with_call(struct leg *c)
+{
+    struct fake *f = fake_peers();
+
+    *c = call_make(1);
+    f->answer_puts = true;
+    fake_branch(f, 1, c, "0", true);
+    fake_turn(f);
+    cr_assert(f->put_count == 1);
+    fake_forget(f);
+    return f;
+}
+
+static void come_back(struct fake *f)
+{
+    engine_store_down(f->e, f->now);
+    fake_pass(f, 100);
+    engine_store_up(f->e, f->now);
+    fake_turn(f);
+}
+
+static const char *verdict_of(struct fake *f, int64_t k, unsigned number)
+{
+    struct leg c = call_make(number);
+    char *rest;
+
+    fake_forget(f);
+    f->found = "";
+    fake_stray(f, k, &c, "CANCEL");
+    fake_pass(f, 400);
+    f->found = NULL;
+    return strstr(fake_handover(f, &rest), "why=unknown") ? "unknown" : "other";
+}
+
+Test(store_back, all_is_written_at_once_and_once_more_later)
+{
+    struct leg c;
+    struct fake *f = with_call(&c);
+
+    come_back(f);
+    cr_expect(f->put_count == 1, "at once");
+    fake_pass(f, 3000);
+    cr_expect(f->put_count == 1);
+    fake_pass(f, 2500);
+    cr_expect(f->put_count == 2, "what the old connection still held may have come in behind it");
+    fake_pass(f, 20000);
+    cr_expect(f->put_count == 2);
+    fake_free(f);
+}
+
+Test(store_back, what_is_not_there_is_not_unknown_at_once)
+{
+    struct leg c;
+    struct fake *f = with_call(&c);
+
+    cr_expect_str_eq(verdict_of(f, 1, 7), "unknown");
+    come_back(f);
+    cr_expect_str_neq(verdict_of(f, 2, 8), "unknown", "its owner may not be back");
+    fake_pass(f, 4000);
+    cr_expect_str_eq(verdict_of(f, 3, 9), "unknown");
+    fake_free(f);
+}
+
+Test(store_back, a_refusal_is_told_to_all)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    fake_branch(f, 1, &c, "0", true);
+    fake_turn(f);
+    cr_assert(f->put_count == 1);
+    fake_put_done(f, 1, false);
+    cr_assert(f->tell_count == 1);
+    cr_expect(f->tells[0].node == 0);
+    cr_expect_str_eq(f->tells[0].text, "{\"t\":\"unwritten\"}");
+    cr_expect_str_neq(verdict_of(f, 1, 7), "unknown");
+    fake_free(f);
+}
+
+Test(store_back, another_nodes_refusal_is_heard)
+{
+    struct fake *f = fake_peers();
+
+    fake_told(f, "{\"t\":\"unwritten\"}");
+    cr_expect_str_neq(verdict_of(f, 1, 7), "unknown");
+    fake_pass(f, 3500);
+    cr_expect_str_eq(verdict_of(f, 2, 8), "unknown");
+    fake_free(f);
+}
+
+Test(store_back, more_transactions_than_allowed_are_counted_and_left_alone)
+{
+    struct fake *f = fake_ready();
+
+    f->answer_puts = true;
+    f->conf.txns_max = 1000;
+    cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
+    for (unsigned i = 0; i < 1010; i++) {
+        struct leg c = call_make(1 + i);
+
+        fake_branch(f, 1 + i, &c, "0", true);
+    }
+    fake_turn(f);
+    cr_expect(f->put_count == 1000);
+    cr_expect(engine_counters(f->e)->txns_shed == 10);
+    cr_expect(strstr(f->logs, "txns_max") && !strstr(strstr(f->logs, "txns_max") + 1, "txns_max"), "said once");
+    fake_free(f);
+}
