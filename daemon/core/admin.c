@@ -60,6 +60,25 @@ static struct inquiry *pend(struct engine *e, uint64_t client, json_t *answer, c
     return p;
 }
 
+static struct inquiry *find_token(const struct engine *e, uint64_t token)
+{
+    struct inquiry *p;
+
+    DL_FOREACH(e->pending, p)
+    {
+        if (p->token == token)
+            return p;
+    }
+    return NULL;
+}
+
+static void discard(struct engine *e, struct inquiry *p)
+{
+    DL_DELETE(e->pending, p);
+    json_decref(p->answer);
+    free(p);
+}
+
 /* ---- this node ---- */
 
 static const char *kamailio_state(const struct engine *e)
@@ -317,15 +336,10 @@ void admin_answered(struct engine *e, const json_t *message, int64_t now)
     uint64_t token = (uint64_t)json_integer_value(json_object_get(message, "token"));
     const json_t *part = json_object_get(message, "a");
     json_t *waiting;
-    struct inquiry *p;
+    struct inquiry *p = find_token(e, token);
 
     (void)now;
-    DL_FOREACH(e->pending, p)
-    {
-        if (p->token == token && p->list)
-            break;
-    }
-    waiting = p ? json_object_get(p->answer, "silent") : NULL;
+    waiting = p && p->list ? json_object_get(p->answer, "silent") : NULL;
     if (!was_waited_for(waiting, json_integer_value(json_object_get(message, "node"))))
         return;
     json_array_extend(json_object_get(p->answer, p->list), json_object_get(part, p->list));
@@ -361,24 +375,12 @@ static void on_call(struct engine *e, uint64_t client, const json_t *q, int64_t 
     free(owned);
 }
 
-static struct inquiry *find_token(const struct engine *e, uint64_t token)
-{
-    struct inquiry *p;
-
-    DL_FOREACH(e->pending, p)
-    {
-        if (p->token == token)
-            return p;
-    }
-    return NULL;
-}
-
 static void fail(struct engine *e, struct inquiry *p, const char *error)
 {
-    DL_DELETE(e->pending, p);
-    refuse(e, p->client, error);
-    json_decref(p->answer);
-    free(p);
+    uint64_t client = p->client;
+
+    discard(e, p); /* first: the answer may end the client, and with it what it waits for */
+    refuse(e, client, error);
 }
 
 bool admin_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count)
@@ -452,13 +454,6 @@ void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_
         }
     }
     refuse(e, client, "unknown command: is kamsyncctl of the same version as kamsyncd?");
-}
-
-static void discard(struct engine *e, struct inquiry *p)
-{
-    DL_DELETE(e->pending, p);
-    json_decref(p->answer);
-    free(p);
 }
 
 void engine_forget_client(struct engine *e, uint64_t client)
