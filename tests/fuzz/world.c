@@ -1,5 +1,6 @@
 #include "world.h"
 
+#include "../unit/conf.h"
 #include "base64.h"
 #include "call.h"
 #include "engine_impl.h"
@@ -212,25 +213,13 @@ struct world *world_new(bool strict)
 {
     struct world *w = calloc(1, sizeof(*w));
     struct engine_io io = world_io(w);
-    struct engine_conf conf = {.name = "ams1",
-                               .secret = "0123456789abcdef",
-                               .old_secret = strict ? "fedcba9876543210" : "",
-                               .heartbeat_ms = 1000,
-                               .node_ttl_ms = 3000,
-                               .hang_ms = 1500,
-                               .lookup_ms = 200,
-                               .store_wait_ms = 250,
-                               .tx_ttl_ms = 300000,
-                               .done_ttl_ms = 32000,
-                               .tx_max_ms = 900000,
-                               .txns_max = 500000,
-                               .call_max_ms = 43200000,
-                               .ended_ttl_ms = 300000,
-                               .claim_strict = strict,
-                               .takeover = true,
-                               .beat_base = 5000};
+    struct engine_conf conf = conf_default();
 
     must(w);
+    conf.name = "ams1";
+    conf.old_secret = strict ? "fedcba9876543210" : "";
+    conf.claim_strict = strict;
+    conf.beat_base = 5000;
     w->now = 1000000;
     w->e = engine_new(&conf, &io, w->now);
     must(w->e);

@@ -5,6 +5,7 @@
 #include <utlist.h>
 
 #include "base64.h"
+#include "conf.h"
 #include "frame.h"
 
 static int64_t one_ms(struct cluster *c)
@@ -408,22 +409,8 @@ static void site_init(struct cluster *c, size_t i)
     struct engine_io io = store_io(s);
 
     *s = (struct site){.c = c, .id = (int)i + 1, .dead = true, .queue = json_array(), .inbox = json_array()};
-    s->conf = (struct engine_conf){.name = "n",
-                                   .secret = "0123456789abcdef",
-                                   .old_secret = "",
-                                   .heartbeat_ms = 1000,
-                                   .node_ttl_ms = 3000,
-                                   .hang_ms = 1500,
-                                   .lookup_ms = 200,
-                                   .store_wait_ms = 250,
-                                   .tx_ttl_ms = 300000,
-                                   .done_ttl_ms = 32000,
-                                   .tx_max_ms = 900000,
-                                   .txns_max = 500000,
-                                   .call_max_ms = 43200000,
-                                   .ended_ttl_ms = 300000,
-                                   .takeover = true,
-                                   .beat_base = 1000};
+    s->conf = conf_default();
+    s->conf.beat_base = 1000;
     io.link_write = io_write;
     io.log = io_log;
     s->e = engine_new(&s->conf, &io, c->now);

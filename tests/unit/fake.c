@@ -3,6 +3,7 @@
 #include <stdarg.h>
 
 #include "base64.h"
+#include "conf.h"
 #include "frame.h"
 #include "key.h"
 
@@ -146,24 +147,10 @@ struct fake *fake_new(void)
     f->now = 1000000;
     f->logs = scratch("%s", "");
     f->frames = json_array();
-    f->conf = (struct engine_conf){
-        .name = "ams1",
-        .secret = "0123456789abcdef",
-        .old_secret = "",
-        .heartbeat_ms = 1000,
-        .node_ttl_ms = 3000,
-        .hang_ms = 3600000,
-        .lookup_ms = 200,
-        .store_wait_ms = 250,
-        .tx_ttl_ms = 300000,
-        .done_ttl_ms = 32000,
-        .tx_max_ms = 900000,
-        .txns_max = 500000,
-        .call_max_ms = 43200000,
-        .ended_ttl_ms = 300000,
-        .takeover = true,
-        .beat_base = 5000,
-    };
+    f->conf = conf_default();
+    f->conf.name = "ams1";
+    f->conf.hang_ms = 3600000;
+    f->conf.beat_base = 5000;
     f->e = engine_new(&f->conf, &io, f->now);
     cr_assert_not_null(f->e);
     return f;

@@ -1,6 +1,7 @@
 /* Short memory: each scenario is run again and again, with its first, second, third … allocation failing, until it runs
  * to its end without one. Nothing may crash, leak, or be half done and taken for done. */
 #include "base64.h"
+#include "conf.h"
 #include "engine.h"
 #include "frame.h"
 #include "handover.h"
@@ -431,22 +432,13 @@ static int say(struct world *w, const char *frame)
 /* One node's day: hello, a transaction, its end, a stray for node 2. The engine itself was made with enough memory. */
 static void live(void *arg, bool *good)
 {
-    static const struct engine_conf conf = {.name = "n",
-                                            .secret = "s",
-                                            .old_secret = "",
-                                            .heartbeat_ms = 1000,
-                                            .node_ttl_ms = 3000,
-                                            .lookup_ms = 200,
-                                            .store_wait_ms = 250,
-                                            .tx_ttl_ms = 300000,
-                                            .done_ttl_ms = 32000,
-                                            .tx_max_ms = 900000,
-                                            .txns_max = 500000,
-                                            .call_max_ms = 43200000,
-                                            .ended_ttl_ms = 300000};
+    struct engine_conf conf = conf_default();
     struct world *w = arg;
     struct engine_io io = world_io(w);
 
+    conf.secret = "s";
+    conf.hang_ms = 0;
+    conf.takeover = false;
     w->writes = w->puts = w->acks = 0;
     w->e = engine_new(&conf, &io, 0);
     if (!w->e)
@@ -480,25 +472,12 @@ Test(oom, engine)
  * orphan is adopted. */
 static void take_over(void *arg, bool *good)
 {
-    static const struct engine_conf conf = {.name = "n",
-                                            .secret = "s",
-                                            .old_secret = "",
-                                            .heartbeat_ms = 1000,
-                                            .node_ttl_ms = 3000,
-                                            .hang_ms = 1500,
-                                            .lookup_ms = 200,
-                                            .store_wait_ms = 250,
-                                            .tx_ttl_ms = 300000,
-                                            .done_ttl_ms = 32000,
-                                            .tx_max_ms = 900000,
-                                            .txns_max = 500000,
-                                            .call_max_ms = 43200000,
-                                            .ended_ttl_ms = 300000,
-                                            .takeover = true};
+    struct engine_conf conf = conf_default();
     struct world *w = arg;
     struct engine_io io = world_io(w);
     const struct counters *count;
 
+    conf.secret = "s";
     io.claim = io_win;
     io.scan = io_find;
     w->writes = w->puts = w->acks = 0;

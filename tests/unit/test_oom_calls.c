@@ -1,4 +1,5 @@
 /* Short memory through a call's whole life, and in all that is asked about it. */
+#include "conf.h"
 #include "engine.h"
 #include "handover.h"
 #include "helper.h"
@@ -125,20 +126,7 @@ static void io_log(void *ctx, enum log_level level, const char *line)
 
 static struct engine *engine_of(struct world *w)
 {
-    static const struct engine_conf conf = {.name = "n",
-                                            .secret = "s",
-                                            .old_secret = "o",
-                                            .heartbeat_ms = 1000,
-                                            .node_ttl_ms = 3000,
-                                            .hang_ms = 3600000,
-                                            .lookup_ms = 200,
-                                            .store_wait_ms = 250,
-                                            .tx_ttl_ms = 300000,
-                                            .done_ttl_ms = 32000,
-                                            .tx_max_ms = 900000,
-                                            .txns_max = 500000,
-                                            .call_max_ms = 43200000,
-                                            .ended_ttl_ms = 300000};
+    struct engine_conf conf = conf_default();
     struct engine_io io = {.ctx = w,
                            .link_write = io_write,
                            .put = io_put,
@@ -155,6 +143,10 @@ static struct engine *engine_of(struct world *w)
                            .answer = io_answer,
                            .log = io_log};
 
+    conf.secret = "s";
+    conf.old_secret = "o";
+    conf.hang_ms = 3600000;
+    conf.takeover = false;
     return engine_new(&conf, &io, 0);
 }
 
