@@ -339,7 +339,9 @@ void admin_answered(struct engine *e, const json_t *message, int64_t now)
     struct inquiry *p = find_token(e, token);
 
     (void)now;
-    waiting = p && p->list ? json_object_get(p->answer, "silent") : NULL;
+    if (!p || !p->list)
+        return;
+    waiting = json_object_get(p->answer, "silent");
     if (!was_waited_for(waiting, json_integer_value(json_object_get(message, "node"))))
         return;
     json_array_extend(json_object_get(p->answer, p->list), json_object_get(part, p->list));

@@ -117,11 +117,14 @@ def test_ack_elsewhere(talk):
 
 
 def test_dialog_that_times_out(talk):
-    """Kamailio itself ends the call after two seconds: with BYEs to both, and for kamsync."""
+    """Kamailio itself ends the call after two seconds, with BYEs to both, and for kamsync.
+
+    Its dialog timer counts whole seconds (get_ticks()), so two of them can be over after little more than one.
+    """
     call = talk.place('timeout', dial='short')
     talk.lab.steer(to('b'))          # where their 200s go, too
     record = talk.wait_ended(call)
-    assert record['by'] == 'kamailio' and 1500 < record['duration_ms'] < 4500
+    assert record['by'] == 'kamailio' and 900 < record['duration_ms'] < 4500
     wait_until(lambda: call.byes and talk.leg(call).ended, 5, 'BYE to both')
     answered = time.monotonic()
     wait_until(lambda: not talk.dialogs(call), 8, 'no dialog left')
