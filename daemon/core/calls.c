@@ -148,17 +148,13 @@ static bool tries_again(const struct call *c, const struct sip_id *id)
     return !c->tx || (c->refused && span_eq(span_of(c->from_tag), id->from_tag));
 }
 
-void calls_begin(struct engine *e, const struct txn *t, int64_t at, int64_t now)
+void calls_begin(struct engine *e, const struct txn *t, const struct sip_id *id, int64_t at, int64_t now)
 {
-    struct sip_id id;
-    struct call *c;
+    struct call *c = id->to_tag.n ? NULL : find_or_add(e, id->call_id, at, now); /* with a tag: within a call */
 
-    if (sip_read_id(&id, t->req) < 0 || id.to_tag.n)
-        return; /* within a call */
-    c = find_or_add(e, id.call_id, at, now);
-    if (!c || !tries_again(c, &id))
+    if (!c || !tries_again(c, id))
         return;
-    if (follow(e, c, t, &id, at))
+    if (follow(e, c, t, id, at))
         mark(e, c);
     else
         drop(e, c);

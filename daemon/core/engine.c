@@ -13,6 +13,8 @@
 #define REWRITE_PER_MS 20 /* the pace of writing all again while the store refuses */
 #define SETTLE_MS 4000    /* what an earlier connection still held has reached the store by then */
 #define DOUBT_MS 3000     /* all nodes are connected again by then, and have written what they have */
+#define ACK_FRAMES 8      /* of events; the script waits after 32 */
+#define ACK_MS 100        /* an ack for fewer comes so late: each costs Kamailio about as much as an event */
 #define RECONNECT_MS 1000 /* a link that we closed is back long before */
 
 /* Lines may quote what was not understood, and that is from anywhere. */
@@ -169,6 +171,7 @@ void engine_link_up(struct engine *e, const char *tag, int64_t now)
     e->hello = false;
     e->ack_n = 0;
     e->ack_due = false;
+    e->ack_late_ms = 0;
     e->down_ms = 0;
     frame_reset(&e->reader);
     e->count.frames_shed += link_close(&e->link, now); /* the absence was long: what waits may be too old by now */
@@ -240,7 +243,8 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
 
     e->count.link_ups++;
     e->hello = true;
-    e->events_read = e->strays_read = 0;
+    e->events_read = e->events_acked = e->strays_read = 0;
+    e->ack_late_ms = 0;
     e->self.id = (int)m->node;
     snprintf(e->self.sip, sizeof(e->self.sip), "%s", m->sip);
     snprintf(e->self.inc, sizeof(e->self.inc), "%s", m->inc);
@@ -303,7 +307,10 @@ static void on_events(struct engine *e, const struct msg *m, int64_t now)
     if (m->n - e->events_read > 1)
         e->count.frames_lost += (uint64_t)(m->n - e->events_read - 1);
     e->events_read = m->n;
-    e->ack_due = true;
+    if (m->n - e->events_acked >= ACK_FRAMES)
+        e->ack_due = true;
+    else if (!e->ack_late_ms)
+        e->ack_late_ms = now + ACK_MS;
     for (size_t i = 0; i < json_array_size(m->events); i++) {
         if (msg_event(&ev, m, i, why, sizeof(why)) < 0) {
             e->count.frames_bad++;
@@ -445,17 +452,32 @@ void engine_store_down(struct engine *e, int64_t now)
 /* ---- time ---- */
 
 /* At most one ack is under way, so that acks cannot crowd the window. */
+static bool may_ack(const struct engine *e)
+{
+    return !e->ack_n && e->hello && !e->greeting;
+}
+
 static void send_ack(struct engine *e, int64_t now)
 {
+    bool late = e->ack_late_ms && now >= e->ack_late_ms;
     int64_t n;
 
-    if (!e->ack_due || e->ack_n || !e->hello || e->greeting)
+    if ((!e->ack_due && !late) || !may_ack(e))
         return;
+    if (late)
+        e->ack_late_ms = now + ACK_MS; /* should memory be short */
     n = link_next_n(&e->link);
     if (!link_push_once(&e->link, n, msg_ack(n, e->events_read, e->strays_read), now))
-        return; /* memory is short: at the next flush */
+        return;
     e->ack_n = n;
     e->ack_due = false;
+    e->ack_late_ms = 0;
+    e->events_acked = e->events_read;
+}
+
+static int64_t ack_due(const struct engine *e)
+{
+    return e->ack_late_ms && may_ack(e) ? e->ack_late_ms : INT64_MAX;
 }
 
 /* After a host stood still the others may have thought it dead; and Kamailio had no time to answer. */
@@ -512,8 +534,8 @@ void engine_tick(struct engine *e, int64_t now)
 
 int64_t engine_wait(const struct engine *e, int64_t now)
 {
-    const int64_t dues[] = {strays_due(e), takeover_due(e), hang_due(e),  peers_due(e),
-                            dialog_due(e), ending_due(e),   admin_due(e), e->next_janitor_ms};
+    const int64_t dues[] = {strays_due(e), takeover_due(e), hang_due(e), peers_due(e),      dialog_due(e),
+                            ending_due(e), admin_due(e),    ack_due(e),  e->next_janitor_ms};
     int64_t due = INT64_MAX;
 
     for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)

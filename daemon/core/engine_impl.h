@@ -70,6 +70,8 @@ struct engine {
     int64_t doubt_ms;   /* until then a record that is not there may be one that its owner could not write */
 
     int64_t events_read, strays_read; /* since hello, for the script's credit */
+    int64_t events_acked;             /* what the last ack said */
+    int64_t ack_late_ms;              /* when an ack is due at the latest; 0: there is nothing to acknowledge */
     bool greeting; /* a hello is not yet answered: the script may count anew already, so no credit meanwhile */
     bool ack_due;
     int64_t ack_n;       /* number of the ack frame under way, 0 for none */
@@ -139,7 +141,7 @@ void adopt_cancel(struct engine *e, const struct txn *t, int64_t now);
 /* When the script saw the event, or now. */
 int64_t calls_time(const struct engine *e, const struct event *ev);
 /* A new INVITE, its replies, and its end without an answer. */
-void calls_begin(struct engine *e, const struct txn *t, int64_t at, int64_t now);
+void calls_begin(struct engine *e, const struct txn *t, const struct sip_id *id, int64_t at, int64_t now);
 void calls_reply(struct engine *e, const struct txn *t, int code, struct span to_tag, int64_t at);
 void calls_failed(struct engine *e, const struct txn *t, int64_t now);
 /* Another node has that transaction, and its call. */

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <utlist.h>
 
 #include "base64.h"
 #include "record.h"
@@ -22,6 +23,8 @@
 #define SILENT_MS 2000       /* tm has repeated the INVITE of a takeover twice by then; its fr_timer is longer */
 #define WAITING_MAX 1024     /* frames to Kamailio; beyond that a 100 waits for the next pass */
 #define LATE_MAX 8192        /* events that wait while own transactions and calls are being learnt back */
+#define QUIET_MS 10000       /* what rings is looked at so often, at the least */
+#define QUIET_PART 30        /* and so often within its time to live */
 
 struct late_event {
     enum event_type type;
@@ -143,6 +146,26 @@ static bool is_full(struct engine *e)
     return true;
 }
 
+/* A transaction that begins. Its INVITE is read once for all that want to know of it. */
+static int begin(struct engine *e, struct txn **out, const struct event *ev, int64_t now)
+{
+    struct sip_id id;
+    int rc = sip_read_id(&id, ev->req);
+
+    if (rc == 0)
+        rc = txn_begin(out, ev, &id, now);
+    if (rc < 0)
+        return rc;
+    rc = add(e, *out);
+    if (rc < 0) {
+        txn_free(*out);
+        return rc;
+    }
+    (*out)->at = calls_time(e, ev);
+    calls_begin(e, *out, &id, (*out)->at, now);
+    return 0;
+}
+
 void owner_branch(struct engine *e, const struct event *ev, int64_t now)
 {
     struct sip_sent sent;
@@ -153,20 +176,13 @@ void owner_branch(struct engine *e, const struct event *ev, int64_t now)
     t = rc == 0 ? find(e, sent.branch, &index) : NULL;
     if (rc == 0 && !t)
         t = taken_over(e, sent.branch, &index, now);
-    if (t) {
+    if (t)
         rc = take_branch(t, ev, index, now);
-    } else if (rc == 0 && ev->req.n && is_full(e)) {
+    else if (rc == 0 && ev->req.n && is_full(e)) {
         e->count.txns_shed++;
         return;
-    } else if (rc == 0 && ev->req.n) {
-        rc = txn_new(&t, ev, now);
-        if (rc == 0 && (rc = add(e, t)) < 0)
-            txn_free(t);
-        if (rc == 0) {
-            t->at = calls_time(e, ev);
-            calls_begin(e, t, t->at, now);
-        }
-    }
+    } else if (rc == 0 && ev->req.n)
+        rc = begin(e, &t, ev, now);
     if (rc < 0) {
         e->count.frames_bad++;
         engine_log(e, LOG_LEVEL_WARN, "branch event not understood: %s", strerror(-rc));
@@ -367,13 +383,36 @@ static void write_all_again(struct engine *e, int64_t now)
     calls_mark_all(e);
 }
 
+/* Only an event, or much time, will change it: most transactions ring. */
+static bool is_quiet(const struct txn *t)
+{
+    return !t->dirty && !t->done && !t->taken_ms && txn_state(t) != TXN_FAILED;
+}
+
+/* How often those are looked at, since there may be very many. */
+static int64_t quiet_ms(const struct engine *e)
+{
+    int64_t least = e->conf.tx_ttl_ms < e->conf.tx_max_ms ? e->conf.tx_ttl_ms : e->conf.tx_max_ms;
+
+    return least / QUIET_PART < QUIET_MS ? least / QUIET_PART : QUIET_MS;
+}
+
 void owner_janitor(struct engine *e, int64_t now)
 {
     struct txn *t, *next;
 
     write_all_again(e, now);
-    HASH_ITER(hh, e->txns.by_id, t, next)
+    DL_FOREACH_SAFE2(e->txns.busy, t, next, newer)
     {
+        if (is_quiet(t)) {
+            t->checked_ms = now;
+            txns_quiet(&e->txns, t, true);
+        }
+        look_after(e, t, now); /* which may make it busy again, or end it */
+    }
+    while ((t = e->txns.quiet) != NULL && now - t->checked_ms >= quiet_ms(e)) {
+        t->checked_ms = now;
+        txns_quiet(&e->txns, t, true); /* to the end: all wait equally long */
         look_after(e, t, now);
     }
 }

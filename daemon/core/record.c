@@ -6,45 +6,193 @@
 #include "key.h"
 #include "siptext.h"
 
-static json_t *sip_str(const char *s)
+/* ---- writing ---- */
+
+/* JSON as it grows. Written here and not by jansson, which looks at each byte several times: a record is written three
+ * times in a transaction's life, and that was half of all that kamsyncd did. */
+struct text {
+    char *p;
+    size_t n, size;
+    bool failed; /* memory was short */
+};
+
+static void put(struct text *t, const char *p, size_t n)
 {
-    return sip_text(span_of(s));
+    size_t size = t->size ? t->size : 2048;
+    char *more;
+
+    while (size < t->n + n + 1)
+        size *= 2;
+    more = size > t->size ? realloc(t->p, size) : t->p;
+    if (!more) {
+        t->failed = true;
+        return;
+    }
+    t->p = more;
+    t->size = size;
+    memcpy(t->p + t->n, p, n);
+    t->n += n;
+    t->p[t->n] = '\0';
 }
 
-static json_t *branch_json(const struct txn_branch *b)
+static void put_text(struct text *t, const char *s)
 {
-    return json_pack("{s:i,s:i,s:o,s:s,s:s,s:o,s:o*}", "i", b->index, "code", b->code, "via", sip_str(b->via), "to",
-                     b->to, "sock", b->sock, "ruri", sip_str(b->ruri), "route", b->route ? sip_str(b->route) : NULL);
+    put(t, s, strlen(s));
 }
 
-static json_t *branches_json(const struct txn *t)
+static void put_number(struct text *t, int64_t number)
 {
-    json_t *list = json_array();
+    char digits[24];
 
-    for (size_t i = 0; i < t->branch_count; i++) {
-        if (json_array_append_new(list, branch_json(&t->branches[i])) < 0) {
-            json_decref(list);
-            return NULL;
+    snprintf(digits, sizeof(digits), "%lld", (long long)number);
+    put_text(t, digits);
+}
+
+/* Takes the value; NULL is short memory. */
+static void put_json(struct text *t, json_t *value)
+{
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+    if (text)
+        put_text(t, text);
+    t->failed = t->failed || !text;
+    json_decref(value);
+    free(text);
+}
+
+static void put_escaped(struct text *t, char c)
+{
+    static const char letters[] = "\"\"\\\\\bb\ff\nn\rr\tt", hex[] = "0123456789ABCDEF";
+    const char *at = letters;
+    char code[6] = "\\u00";
+
+    while (*at && *at != c)
+        at += 2;
+    code[1] = *at ? at[1] : 'u';
+    code[4] = hex[(unsigned)c >> 4];
+    code[5] = hex[(unsigned)c & 15];
+    put(t, code, *at ? 2 : 6);
+}
+
+static bool is_plain(char c)
+{
+    return c >= ' ' && c != '"' && c != '\\'; /* of ASCII */
+}
+
+/* Text out of SIP as sip_text() has it. Beyond ASCII that decides whether it is UTF-8. */
+static void put_sip(struct text *t, struct span s)
+{
+    size_t done = 0;
+
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == '\0' || (unsigned char)s.p[i] > 127) {
+            put_json(t, sip_text(s));
+            return;
         }
     }
-    return list;
+    put(t, "\"", 1);
+    for (size_t i = 0; i <= s.n; i++) {
+        if (i < s.n && is_plain(s.p[i]))
+            continue;
+        if (i > done)
+            put(t, s.p + done, i - done);
+        if (i < s.n)
+            put_escaped(t, s.p[i]);
+        done = i + 1;
+    }
+    put(t, "\"", 1);
 }
 
-char *record_write(const struct txn *t, int owner, const char *inc, json_t *vars, bool whole)
+/* "," and a name; texts of ours are SIP texts as well. */
+static void name(struct text *t, const char *name)
 {
-    json_t *req = t->done || !whole || !t->req.n ? NULL : sip_text(t->req);
-    json_t *json = json_pack("{s:i,s:s,s:s,s:i,s:b,s:I,s:o,s:I,s:o,s:o,s:s,s:s,s:o,s:o*,s:o*}", "owner", owner, "inc",
-                             inc, "state", txn_state_name(txn_state(t)), "code", txn_code(t), "done", t->done, "at",
-                             (json_int_t)t->at, "call_id", sip_str(t->call_id), "cseq", (json_int_t)t->cseq, "branch",
-                             sip_str(t->branch), "sent_by", sip_str(t->sent_by), "src", t->src, "dst", t->dst,
-                             "branches", branches_json(t), "vars", req ? vars : NULL, "req", req);
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-
-    if (!req)
-        json_decref(vars);
-    json_decref(json);
-    return text;
+    put_text(t, t->n && t->p[t->n - 1] != '{' ? ",\"" : "\"");
+    put_text(t, name);
+    put_text(t, "\":");
 }
+
+static void field(struct text *t, const char *key, const char *value)
+{
+    name(t, key);
+    if (value)
+        put_sip(t, span_of(value));
+    t->failed = t->failed || !value;
+}
+
+static void number(struct text *t, const char *key, int64_t value)
+{
+    name(t, key);
+    put_number(t, value);
+}
+
+static void put_branch(struct text *t, const struct txn_branch *b)
+{
+    put_text(t, "{");
+    number(t, "i", b->index);
+    number(t, "code", b->code);
+    field(t, "via", b->via);
+    field(t, "to", b->to);
+    field(t, "sock", b->sock);
+    field(t, "ruri", b->ruri);
+    if (b->route)
+        field(t, "route", b->route);
+    put_text(t, "}");
+}
+
+static void put_state(struct text *t, const struct txn *txn)
+{
+    field(t, "state", txn_state_name(txn_state(txn)));
+    number(t, "code", txn_code(txn));
+    name(t, "done");
+    put_text(t, txn->done ? "true" : "false");
+    number(t, "at", txn->at);
+    field(t, "call_id", txn->call_id);
+    number(t, "cseq", txn->cseq);
+    field(t, "branch", txn->branch);
+    field(t, "sent_by", txn->sent_by);
+    field(t, "src", txn->src);
+    field(t, "dst", txn->dst);
+}
+
+static void put_branches(struct text *t, const struct txn *txn)
+{
+    name(t, "branches");
+    put_text(t, "[");
+    for (size_t i = 0; i < txn->branch_count; i++) {
+        if (i > 0)
+            put_text(t, ",");
+        put_branch(t, &txn->branches[i]);
+    }
+    put_text(t, "]");
+}
+
+char *record_write(const struct txn *txn, int owner, const char *inc, json_t *vars, bool whole)
+{
+    bool req = !txn->done && whole && txn->req.n;
+    struct text t = {0};
+
+    put_text(&t, "{");
+    number(&t, "owner", owner);
+    field(&t, "inc", inc);
+    put_state(&t, txn);
+    put_branches(&t, txn);
+    if (req && vars) {
+        name(&t, "vars");
+        put_json(&t, json_incref(vars));
+    }
+    if (req) {
+        name(&t, "req");
+        put_sip(&t, txn->req);
+    }
+    json_decref(vars);
+    put_text(&t, "}");
+    if (!t.failed)
+        return t.p;
+    free(t.p);
+    return NULL;
+}
+
+/* ---- reading ---- */
 
 static bool copy_text(char *out, size_t size, const char *in)
 {

@@ -101,22 +101,27 @@ static int keep_branch(struct txn *t, const struct txn_branch *fresh)
     return 0;
 }
 
-int txn_add_branch(struct txn *t, const struct event *ev, int64_t now)
+static int add_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int64_t now)
 {
     struct txn_branch fresh = {.sent_ms = now};
-    struct sip_sent sent;
     struct span id;
-    int rc = sip_read_sent(&sent, ev->sent);
+    int rc = txn_split_branch(sent->branch, &id, &fresh.index);
 
     if (rc == 0)
-        rc = txn_split_branch(sent.branch, &id, &fresh.index);
-    if (rc == 0)
-        rc = branch_fill(&fresh, &sent, ev);
+        rc = branch_fill(&fresh, sent, ev);
     if (rc == 0)
         rc = keep_branch(t, &fresh);
     if (rc < 0)
         branch_clear(&fresh);
     return rc;
+}
+
+int txn_add_branch(struct txn *t, const struct event *ev, int64_t now)
+{
+    struct sip_sent sent;
+    int rc = sip_read_sent(&sent, ev->sent);
+
+    return rc < 0 ? rc : add_branch(t, ev, &sent, now);
 }
 
 /* The value of a Via's branch parameter. */
@@ -169,16 +174,13 @@ static int fill(struct txn *t, const struct event *ev, const struct sip_id *id, 
     return req && t->id && t->key && t->call_id && t->branch && t->sent_by && t->src && t->dst ? 0 : -ENOMEM;
 }
 
-int txn_new(struct txn **out, const struct event *ev, int64_t now)
+int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id, int64_t now)
 {
-    struct sip_id id;
     struct sip_sent sent;
     struct span tm_id;
     struct txn *t;
-    int index, rc = sip_read_id(&id, ev->req);
+    int index, rc = sip_read_sent(&sent, ev->sent);
 
-    if (rc == 0)
-        rc = sip_read_sent(&sent, ev->sent);
     if (rc == 0)
         rc = txn_split_branch(sent.branch, &tm_id, &index);
     if (rc != 0)
@@ -187,14 +189,22 @@ int txn_new(struct txn **out, const struct event *ev, int64_t now)
     if (!t)
         return -ENOMEM;
     t->begun_ms = now;
-    rc = fill(t, ev, &id, tm_id);
+    rc = fill(t, ev, id, tm_id);
     if (rc == 0)
-        rc = txn_add_branch(t, ev, now);
+        rc = add_branch(t, ev, &sent, now);
     if (rc < 0)
         txn_free(t);
     else
         *out = t;
     return rc;
+}
+
+int txn_new(struct txn **out, const struct event *ev, int64_t now)
+{
+    struct sip_id id;
+    int rc = sip_read_id(&id, ev->req);
+
+    return rc < 0 ? rc : txn_begin(out, ev, &id, now);
 }
 
 void txn_free(struct txn *t)

@@ -32,19 +32,22 @@ struct txn {
     struct span req;             /* owned: the INVITE as received */
     struct txn_branch *branches; /* owned, in the order of their sending */
     size_t branch_count;
-    int64_t taken_ms;        /* when this node took it over from a dead one; 0: it did not */
-    int64_t at;              /* the same as ms since 1970 by its first owner's clock, 0: unknown */
-    json_t *vars;            /* owned: the call's variables, if it was taken over with some; else NULL */
-    int64_t begun_ms;        /* when its first branch was sent; all times are the engine's */
-    int64_t changed_ms;      /* when a branch was last added or replied to */
-    int64_t put_ms;          /* when the record was last given to the store */
-    bool done;               /* it had its final reply: what the store holds now lives a short time */
-    bool settled;            /* answered while its owner was dead: no Kamailio has it */
-    bool unsure;             /* others may have taken it over: nothing is written before that is known */
-    bool dirty;              /* the record in the store is older than this */
-    struct txn *prev, *next; /* the list of dirty transactions (txns.h) */
-    UT_hash_handle hh;       /* by id */
-    UT_hash_handle hh_key;   /* by key */
+    int64_t taken_ms;          /* when this node took it over from a dead one; 0: it did not */
+    int64_t at;                /* the same as ms since 1970 by its first owner's clock, 0: unknown */
+    json_t *vars;              /* owned: the call's variables, if it was taken over with some; else NULL */
+    int64_t begun_ms;          /* when its first branch was sent; all times are the engine's */
+    int64_t changed_ms;        /* when a branch was last added or replied to */
+    int64_t put_ms;            /* when the record was last given to the store */
+    bool done;                 /* it had its final reply: what the store holds now lives a short time */
+    bool settled;              /* answered while its owner was dead: no Kamailio has it */
+    bool unsure;               /* others may have taken it over: nothing is written before that is known */
+    bool dirty;                /* the record in the store is older than this */
+    bool quiet;                /* nothing changes but by an event, for long: in the list that is looked at seldom */
+    int64_t checked_ms;        /* when it was last looked at there */
+    struct txn *prev, *next;   /* the list of dirty transactions (txns.h) */
+    struct txn *older, *newer; /* the list of quiet ones, or that of the others */
+    UT_hash_handle hh;         /* by id */
+    UT_hash_handle hh_key;     /* by key */
 };
 
 /* Text that names a transaction in `branch`, with its index: "z9hG4bK….0" is 0 of "z9hG4bK…". -EBADMSG when it is not
@@ -54,6 +57,8 @@ int txn_split_branch(struct span branch, struct span *id, int *index);
 /* A transaction made of its first `branch` event, which must have `req`. 0 and *out, which the caller frees with
  * txn_free(); -EBADMSG, -ENOMEM. */
 int txn_new(struct txn **out, const struct event *ev, int64_t now);
+/* The same, when the identity of its INVITE has been read. */
+int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id, int64_t now);
 void txn_free(struct txn *t);
 
 /* Adds the branch of the event, or renews it. 0, -EBADMSG, -E2BIG (too many Route values), -ENOMEM (also: too many

@@ -13,8 +13,21 @@ int txns_add(struct txns *all, struct txn *t)
         HASH_DELETE(hh, all->by_id, t);
         return -ENOMEM;
     }
+    DL_APPEND2(all->busy, t, older, newer);
     all->count++;
     return 0;
+}
+
+static struct txn **list_of(struct txns *all, const struct txn *t)
+{
+    return t->quiet ? &all->quiet : &all->busy;
+}
+
+void txns_quiet(struct txns *all, struct txn *t, bool quiet)
+{
+    DL_DELETE2(*list_of(all, t), t, older, newer);
+    t->quiet = quiet;
+    DL_APPEND2(*list_of(all, t), t, older, newer);
 }
 
 static void unmark(struct txns *all, struct txn *t)
@@ -29,6 +42,7 @@ static void unmark(struct txns *all, struct txn *t)
 void txns_remove(struct txns *all, struct txn *t)
 {
     unmark(all, t);
+    DL_DELETE2(*list_of(all, t), t, older, newer);
     HASH_DELETE(hh, all->by_id, t);
     HASH_DELETE(hh_key, all->by_key, t); /* NOLINT(clang-analyzer-*): uthash */
     all->count--;
@@ -63,6 +77,8 @@ struct txn *txns_by_key(const struct txns *all, const char *key)
 
 void txns_mark(struct txns *all, struct txn *t)
 {
+    if (t->quiet)
+        txns_quiet(all, t, false);
     if (t->dirty)
         return;
     DL_APPEND(all->dirty, t);

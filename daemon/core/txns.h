@@ -10,6 +10,8 @@
 struct txns {
     struct txn *by_id, *by_key;
     struct txn *dirty; /* oldest change first */
+    struct txn *busy;  /* those that are looked at with each pass of the janitor: any that changed */
+    struct txn *quiet; /* the others, by when they were last looked at */
     size_t count, dirty_count;
 };
 
@@ -21,6 +23,9 @@ void txns_clear(struct txns *all);
 
 struct txn *txns_by_id(const struct txns *all, struct span id);
 struct txn *txns_by_key(const struct txns *all, const char *key);
+
+/* Puts it at the end of one of the two lists. txns_mark() makes it busy. */
+void txns_quiet(struct txns *all, struct txn *t, bool quiet);
 
 void txns_mark(struct txns *all, struct txn *t);
 void txns_mark_all(struct txns *all);

@@ -262,10 +262,36 @@ Test(engine, node_record_that_is_none_is_logged)
     fake_free(f);
 }
 
+#define ACK_MS 100 /* how long an ack for few frames may wait */
+
 static void say_events(struct fake *f, int n)
 {
     fake_say(f, "{\"t\":\"events\",\"n\":%d,\"e\":[]}", n);
     fake_turn(f);
+    fake_pass(f, ACK_MS);
+}
+
+Test(engine, credit_for_few_frames_waits)
+{
+    struct fake *f = fake_ready();
+    int64_t n = 0;
+
+    while (++n < 8) {
+        fake_say(f, "{\"t\":\"events\",\"n\":%d,\"e\":[]}", (int)n);
+        fake_turn(f);
+    }
+    cr_expect(fake_count(f, "ack") == 0);
+    fake_pass(f, ACK_MS - 1);
+    cr_expect(fake_count(f, "ack") == 0);
+    fake_pass(f, 1);
+    cr_expect(fake_count(f, "ack") == 1 && fake_int(fake_last(f, "ack"), "events") == 7);
+    fake_ack_all(f);
+    for (int i = 0; i < 8; i++, n++) {
+        fake_say(f, "{\"t\":\"events\",\"n\":%d,\"e\":[]}", (int)n);
+        fake_turn(f);
+    }
+    cr_expect(fake_count(f, "ack") == 2 && fake_int(fake_last(f, "ack"), "events") == 15, "so many do not");
+    fake_free(f);
 }
 
 Test(engine, at_most_one_credit_is_under_way)

@@ -97,6 +97,22 @@ Test(txn, keeps_what_it_needs_and_nothing_borrowed)
     txn_free(t);
 }
 
+Test(txn, needs_only_the_head_of_what_was_sent)
+{
+    struct leg c = call_make(7);
+    struct event ev = branch_event(&c, "0", true);
+    struct txn *t = NULL;
+
+    ev.sent = span_of(
+        scratch("INVITE sip:bob@203.0.113.5 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=%s.0;srvid=1\r\n\r\n", c.tm));
+    cr_assert(txn_new(&t, &ev, 1000) == 0);
+    cr_expect_str_eq(t->id, c.tm);
+    cr_expect_str_eq(t->branches[0].ruri, "sip:bob@203.0.113.5");
+    cr_expect_str_eq(t->branches[0].via, scratch("SIP/2.0/UDP 192.0.2.10;branch=%s.0;srvid=1", c.tm));
+    cr_expect_null(t->branches[0].route);
+    txn_free(t);
+}
+
 Test(txn, cannot_begin_without_request_or_tm_branch)
 {
     struct leg c = call_make(1), other = c;

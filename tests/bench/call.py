@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""What an ordinary call costs: INVITE, 180, 200, ACK, BYE, and how many a node can take.
+
+    call.py [--quick | --full] [--rate 200] [--rtt 0,1,5,20] [--max 1] [--variants plain,kamsync,…]
+
+CPU: all variants carry the same load at the same time, so they meet the same disturbances; each round is one stretch of
+that time. What the processes use without calls, over the same time, is subtracted and shown. Highest rate: one after the
+other, in turns.
+"""
+import time
+
+import measure
+from measure import Report, Sample
+from sites import Sites, result, spent
+
+VARIANTS = ['plain', 'plain-again', 'kamsync', 'ndb_redis', 'dialog', 'htable']
+NAMES = {'plain': 'plain Kamailio', 'plain-again': 'plain Kamailio again (A/A)', 'kamsync': 'with kamsync',
+         'ndb_redis': 'the same writes by ndb_redis', 'dialog': 'dialog over DMQ', 'htable': 'htable over DMQ'}
+SETTLE_S = 7    # tm keeps a transaction for 5 s after its end: only then what comes and what goes are even
+ENOUGH = 1.1    # the highest rate is known that well
+
+
+def name_of(variant):
+    name, _, ms = variant.partition('@')
+    return NAMES[name] + (f', Redis {ms} ms away' if ms else '')
+
+
+def at_fixed_rate(sites, rate, rounds, seconds):
+    """{variant: {'kamailio': Sample of µs per call, 'kamsyncd', 'redis', 'idle'}}, and what the phones saw."""
+    before = sites.cpu()
+    time.sleep(4)
+    idle = spent(before, sites.cpu())
+    calls = int(rate * (SETTLE_S + rounds * seconds + 2))
+    phones = {variant: site.phones('call', calls, rate) for variant, site in sites.site.items()}
+    time.sleep(SETTLE_S)
+    costs = {variant: {name: Sample() for name in ('kamailio', 'kamsyncd', 'redis')} for variant in sites.site}
+    for _ in range(rounds):
+        before, begun = sites.cpu(), time.monotonic()
+        time.sleep(seconds)
+        used, took = spent(before, sites.cpu()), time.monotonic() - begun
+        for variant, names in used.items():
+            for name, value in names.items():
+                costs[variant][name].append(1e6 * (value - idle[variant][name] / 4 * took) / (rate * took))
+    results = {variant: result(proc) for variant, proc in phones.items()}
+    for variant, names in idle.items():
+        costs[variant]['idle'] = {name: 1000 * value / 4 for name, value in names.items()}
+    return costs, results
+
+
+def together(cost):
+    return Sample(a + b for a, b in zip(cost['kamailio'], cost['kamsyncd']))
+
+
+def show_costs(report, costs, results, base='plain'):
+    rows = []
+    for variant, cost in costs.items():
+        idle, seen = cost['idle'], results[variant]
+        rows.append([name_of(variant), cost['kamailio'].against(costs[base]['kamailio']).percent(),
+                     together(cost).against(costs[base]['kamailio']).percent(), cost['kamailio'].text(0),
+                     cost['kamsyncd'].text(0), cost['redis'].text(0),
+                     f'{idle["kamailio"] / 2:.1f} + {idle["kamsyncd"] / 2:.1f}',
+                     f'{seen["setup_ms"]["p50"]:.2f} / {seen["setup_ms"]["p99"]:.1f}',
+                     f'{seen["calls"] - seen["done"]} / {seen["late"]} / {seen["repeats"]}'])
+    report.table(['', 'Kamailio', 'with kamsyncd', 'µs per call: Kamailio', 'kamsyncd', 'Redis',
+                  'idle node, ms/s: Kamailio + kamsyncd', 'INVITE to 180, ms: p50 / p99', 'lost / late / repeated'], rows)
+
+
+def can_take(site, rate, seconds):
+    seen = result(site.phones('call', int(rate * seconds), rate))
+    return seen['done'] == seen['calls'] and not seen['late'] and not seen['repeats']
+
+
+def highest_rate(site, start, seconds):
+    """The highest rate at which nothing had to be repeated, to within 10 %."""
+    good, bad = 0, None
+    rate = start
+    while bad is None or bad / max(good, 1) > ENOUGH:
+        if can_take(site, rate, seconds):
+            good = rate
+        else:
+            bad = rate
+            time.sleep(2)
+        if bad is None:
+            rate *= 1.6
+        elif good:
+            rate = (good * bad) ** 0.5
+        else:
+            rate /= 2
+            if rate < 2:
+                return 0
+    return good
+
+
+def show_highest(report, sites, rounds, seconds):
+    found = {variant: Sample() for variant in sites.site}
+    for _ in range(rounds):
+        for variant, site in sites.site.items():
+            start = 0.7 * found[variant][-1] if found[variant] else 300
+            found[variant].append(highest_rate(site, max(start, 20), seconds))
+    report.table(['', 'of plain', 'calls per second'],
+                 [[name_of(variant), f'{100 * rates.against(found["plain"]).median:.0f} %', rates.text(0)]
+                  for variant, rates in found.items()])
+
+
+def main():
+    options = measure.options(__doc__, ('--rate', 200, 'calls per second to each variant'),
+                              ('--rtt', '', 'round trips to Redis in ms'), ('--max', -1, 'rounds of highest rate'),
+                              ('--variants', '', 'which ones'))
+    quick, full = options.quick, options.full
+    variants = options.variants.split(',') if options.variants else VARIANTS[:3] if quick else VARIANTS
+    rounds, seconds = (4, 5) if quick else (12, 8) if full else (6, 6)
+    report = Report('An ordinary call')
+    with Sites(variants) as sites:
+        report.text(f'CPU per call over that of plain Kamailio: {rounds} rounds of {seconds} s with {options.rate} calls '
+                    'per second each, all variants at once; median (least to most).')
+        show_costs(report, *at_fixed_rate(sites, options.rate, rounds, seconds))
+        tries = options.max if options.max >= 0 else 0 if quick else 5 if full else 2
+        if tries:
+            report.text(f'Highest rate at which nothing was late or repeated, caller, gateway and Redis on the same '
+                        f'cores ({tries} turns of {3 if full else 2} s steps):')
+            show_highest(report, sites, tries, 3 if full else 2)
+    rtts = [ms for ms in (options.rtt or ('' if quick else '0,1,5,20')).split(',') if ms]
+    for ms in rtts:
+        if ms == '0':
+            continue
+        with Sites(['plain', f'kamsync@{ms}', f'ndb_redis@{ms}']) as sites:
+            report.text(f'Redis {ms} ms away (a delaying proxy between; its CPU is not counted):')
+            show_costs(report, *at_fixed_rate(sites, options.rate, max(2, rounds // 2), seconds))
+            if tries:
+                show_highest(report, sites, 1, 2)
+    report.show()
+
+
+if __name__ == '__main__':
+    main()

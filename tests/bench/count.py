@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Instructions of the pure parts, under callgrind, against the committed figures: the same on a busy machine.
+
+    count.py [--renew] [--junit FILE]
+
+Fails when a part takes over 10 % more than instructions.json says. Is that meant so, then `./dev bench count --renew`
+writes the new figures; commit them with the change and say why. They hold for gcc and this buildtype only, and for the
+libraries of the distribution that they were counted on.
+"""
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+
+import measure
+from measure import Report
+
+FIGURES = os.path.join(measure.HERE, 'instructions.json')
+LIMIT = 1.10
+PARTS = {'frame': 'a frame with one branch event is read', 'msg': 'its JSON becomes an event',
+         'record': 'a record is written', 'lookup': "a stray's identity and key are read",
+         'call': 'an ordinary call goes through the engine (5 events)'}
+FEW, MANY = 20, 120
+
+
+def instructions(part, times):
+    with tempfile.TemporaryDirectory() as directory:
+        done = subprocess.run(['valgrind', '--tool=callgrind', f'--callgrind-out-file={directory}/out',
+                               measure.tool('pure'), part, str(times)], capture_output=True, text=True)
+        found = re.search(r'Collected : (\d+)', done.stderr)
+        if done.returncode or not found:
+            raise RuntimeError(f'valgrind {part}: {done.stderr[-500:]}')
+        return int(found[1])
+
+
+def count(part):
+    """Instructions of one: the difference between two runs."""
+    return (instructions(part, MANY) - instructions(part, FEW)) / (MANY - FEW)
+
+
+def counted():
+    found = {part: round(count(part)) for part in PARTS}
+    found['call'] -= round(count('script'))  # the making of its events
+    return found
+
+
+def junit(path, now, kept):
+    suite = ET.Element('testsuite', name='count')
+    for part, value in now.items():
+        case = ET.SubElement(suite, 'testcase', classname='count', name=part)
+        if part not in kept or value > LIMIT * kept[part]:
+            text = (f'{PARTS[part]}: {value} instructions, {kept.get(part)} are committed. If that is meant so: '
+                    './dev bench count --renew, and commit tests/bench/instructions.json')
+            ET.SubElement(case, 'failure', message=text).text = text
+    ET.ElementTree(suite).write(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--renew', action='store_true')
+    parser.add_argument('--junit')
+    options, _ = parser.parse_known_args()
+    now, kept = counted(), {}
+    if options.renew:
+        with open(FIGURES, 'w') as file:
+            json.dump(now, file, indent=2)
+            file.write('\n')
+    if os.path.exists(FIGURES):
+        with open(FIGURES) as file:
+            kept = json.load(file)
+    worse = [part for part in now if part not in kept or now[part] > LIMIT * kept[part]]
+    report = Report('Instructions')
+    report.table(['', 'now', 'committed', 'change'],
+                 [[PARTS[part], value, kept.get(part, '-'),
+                   f'{100 * (value / kept[part] - 1):+.1f} %' if part in kept else '-'] for part, value in now.items()])
+    if worse:
+        report.text(f'More than 10 % over the committed figures: {", ".join(worse)}. If that is meant so: '
+                    '`./dev bench count --renew`, and commit `tests/bench/instructions.json`.')
+    report.show()
+    if options.junit:
+        junit(options.junit, now, kept)
+    return 1 if worse else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""How each cost grows: with the number of nodes, with what is live, and with the call rate.
+
+    growth.py [--quick | --full]
+"""
+import contextlib
+import tempfile
+import time
+
+import measure
+from harness import Redis, wait_until
+from measure import Report, Sample
+from sites import Sites
+from stream import Stream, frames, ordinary, ringing
+import call
+
+CALLS = 4000
+SEARCH_S = 8        # a new kamsyncd looks through the store once, for what its Kamailio may have had before
+
+
+def per_second(meter, seconds):
+    before = meter()
+    time.sleep(seconds)
+    return [1000 * (after - one) / seconds for one, after in zip(before, meter())]
+
+
+def cost_per_call(stream, first, rounds):
+    costs = Sample()
+    for number in range(rounds):
+        start = first + number * CALLS
+        packed = frames(ordinary(range(start, start + CALLS)))
+        before = stream.cpu()
+        stream.pump(packed)
+        costs.append(1e6 * (stream.cpu() - before) / CALLS)
+    return costs
+
+
+def with_nodes(count, seconds, rounds):
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+        redis = Redis(directory).start()
+        stack.callback(redis.kill)
+        streams = []
+        for number in range(1, count + 1):
+            streams.append(Stream(directory, redis.url, node=number))
+            stack.callback(streams[-1].close)
+        wait_until(lambda: all(s.daemon.report()['others'] == count - 1 for s in streams), 20, 'all know all', every=0.2)
+        idle = per_second(lambda: [measure.cpu(redis.popen.pid), *(s.cpu() for s in streams)], seconds)
+        kb = Sample(measure.rss(s.pid) / 1024 for s in streams)
+        costs = cost_per_call(streams[0], 0, rounds)
+        each = Sample(idle[1:])
+        return [count, each.text(2), f'{idle[0]:.2f}', f'{idle[0] / count:.2f}', kb.text(0), costs.text(0)]
+
+
+def with_live(count, seconds, rounds):
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+        redis = Redis(directory).start()
+        stack.callback(redis.kill)
+        stream = Stream(directory, redis.url)
+        stack.callback(stream.close)
+        if count:
+            stream.pump(frames(ringing(range(10_000_000, 10_000_000 + count))))
+        time.sleep(SEARCH_S)
+        idle = per_second(lambda: [stream.cpu()], seconds)[0]
+        return [count, f'{idle:.2f}', f'{1000 * idle / count:.2f}' if count else '-',
+                cost_per_call(stream, 0, rounds).text(0)]
+
+
+def with_rate(rates, rounds, seconds):
+    rows = []
+    with Sites(['plain', 'kamsync']) as sites:
+        for rate in rates:
+            costs, _ = call.at_fixed_rate(sites, rate, rounds, seconds)
+            plain, mine = costs['plain']['kamailio'], costs['kamsync']
+            rows.append([rate, plain.text(0), mine['kamailio'].text(0), mine['kamsyncd'].text(0), mine['redis'].text(0),
+                         mine['kamailio'].against(plain).percent(), call.together(mine).against(plain).percent()])
+    return rows
+
+
+def main():
+    options = measure.options(__doc__)
+    quick = options.quick
+    seconds, rounds = (3, 2) if quick else (6, 4)
+    report = Report('Growth')
+    report.text(f'With the number of nodes (a kamsyncd each, the Kamailios are imitated), idle, and then with {CALLS} calls '
+                'at full speed through the first node:')
+    report.table(['nodes', 'idle kamsyncd, ms of CPU per s', 'Redis, ms/s', 'Redis per node', 'kB resident',
+                  'kamsyncd, µs per call'], [with_nodes(n, seconds, rounds) for n in ((2, 8) if quick else (2, 4, 8, 16))])
+    report.text('With live (ringing) transactions in one kamsyncd:')
+    report.table(['live', 'idle, ms of CPU per s', 'µs per s and transaction', 'kamsyncd, µs per call'],
+                 [with_live(n, seconds, rounds) for n in ((0, 10000) if quick else (0, 1000, 10000, 100000))])
+    report.text('With calls per second, real Kamailios; µs per call:')
+    report.table(['calls per second', 'plain Kamailio', 'Kamailio with kamsync', 'kamsyncd', 'Redis', 'Kamailio',
+                  'with kamsyncd'], with_rate((50, 200) if quick else (50, 100, 200, 400, 600), rounds, seconds))
+    report.show()
+
+
+if __name__ == '__main__':
+    main()

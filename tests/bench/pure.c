@@ -1,0 +1,413 @@
+/* The pure parts of kamsyncd in loops, to be counted by instructions: `./dev bench count`, `./dev test count`.
+ *
+ *     pure PART TIMES
+ *
+ * The cost of one is the difference between two runs, by what they differ in times; so what comes before and after does
+ * not count. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base64.h"
+#include "conf.h"
+#include "engine.h"
+#include "frame.h"
+#include "key.h"
+#include "msg.h"
+#include "record.h"
+#include "sip.h"
+#include "txn.h"
+
+#define EPOCH 1800000000000
+#define PAIRS 40 /* of a call's record */
+#define TEXT 16000
+
+static const char sdp[] =
+    "v=0\r\no=- 3905212 3905212 IN IP4 198.51.100.11\r\ns=-\r\nc=IN IP4 198.51.100.11\r\nt=0 0\r\n"
+    "m=audio 40000 RTP/AVP 9 8 0 101\r\na=rtpmap:9 G722/8000\r\na=rtpmap:8 PCMA/8000\r\n"
+    "a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n"
+    "a=ptime:20\r\na=sendrecv\r\n";
+
+static struct engine *e;
+static int64_t now = 1000, frame_n;
+
+static void must(int rc)
+{
+    if (rc < 0) {
+        fprintf(stderr, "pure: %s\n", strerror(-rc));
+        exit(1);
+    }
+}
+
+/* ---- what Kamailio says ---- */
+
+static void invite(char *out, unsigned i)
+{
+    snprintf(
+        out, TEXT,
+        "INVITE sip:callee@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.11:5090;branch=z9hG4bKbench%07u;rport\r\n"
+        "Max-Forwards: 70\r\nTo: <sip:callee@example.com>\r\nFrom: \"Caller\" <sip:caller@example.com>;tag=f%07u\r\n"
+        "Call-ID: bench-%07u@bench\r\nCSeq: 1 INVITE\r\nContact: <sip:caller@198.51.100.11:5090>\r\n"
+        "User-Agent: kamsync bench\r\nContent-Type: application/sdp\r\nContent-Length: %zu\r\n\r\n%s",
+        i, i, i, strlen(sdp), sdp);
+}
+
+static void tm_branch(char *out, unsigned i)
+{
+    sprintf(out, "z9hG4bK%04x.%032x.0", i & 0xffffU, i);
+}
+
+static char *base64_of(const char *text)
+{
+    char *out = base64_text((struct span){text, strlen(text)});
+
+    must(out ? 0 : -1);
+    return out;
+}
+
+static void branch_event(char *out, unsigned i)
+{
+    char text[TEXT], via[200], tm[80], *sent, *req;
+
+    tm_branch(tm, i);
+    snprintf(via, sizeof(via),
+             "INVITE sip:callee@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=%s;srvid=1\r\n\r\n", tm);
+    sent = base64_of(via);
+    invite(text, i);
+    req = base64_of(text);
+    snprintf(out, TEXT,
+             "{\"t\":\"branch\",\"src\":\"udp:198.51.100.11:5090\",\"dst\":\"udp:192.0.2.1:5060\","
+             "\"to\":\"udp:198.51.100.12:5060\",\"sock\":\"udp:192.0.2.1:5060\",\"sent\":\"%s\","
+             "\"at\":1800000000.123456,\"req\":\"%s\"}",
+             sent, req);
+    free(sent);
+    free(req);
+}
+
+static void reply_event(char *out, unsigned i, int code)
+{
+    char tm[80], *via, *tag = base64_of("gw12345");
+
+    tm_branch(tm, i);
+    via = base64_of(tm);
+    sprintf(out, "{\"t\":\"reply\",\"via\":\"%s\",\"code\":%d,\"at\":1800000000.123456%s%s%s}", via, code,
+            code >= 200 ? ",\"to_tag\":\"" : "", code >= 200 ? tag : "", code >= 200 ? "\"" : "");
+    free(via);
+    free(tag);
+}
+
+static void bye_event(char *out, unsigned i, int code)
+{
+    char text[80], *id, *from, *to = base64_of("gw12345");
+
+    sprintf(text, "bench-%07u@bench", i);
+    id = base64_of(text);
+    sprintf(text, "f%07u", i);
+    from = base64_of(text);
+    sprintf(
+        out,
+        "{\"t\":\"bye\",\"call_id\":\"%s\",\"code\":%d,\"at\":1800000010.123456,\"from_tag\":\"%s\",\"to_tag\":\"%s\"}",
+        id, code, from, to);
+    free(id);
+    free(from);
+    free(to);
+}
+
+static void say(const char *text)
+{
+    size_t len;
+    char *bytes = frame_make((struct span){text, strlen(text)}, &len);
+
+    must(bytes ? engine_link_data(e, bytes, len, now) : -1);
+    free(bytes);
+}
+
+static void say_event(const char *event)
+{
+    char text[TEXT + 100];
+
+    snprintf(text, sizeof(text), "{\"t\":\"events\",\"n\":%lld,\"e\":[%s]}", (long long)++frame_n, event);
+    say(text);
+    engine_flush(e, now);
+}
+
+/* ---- an engine whose store answers at once ---- */
+
+static void on_payload(void *arg, struct span payload)
+{
+    struct msg *m = arg;
+    const char *n = strstr(payload.p, "\"n\":");
+    char text[60];
+
+    (void)m;
+    if (!n)
+        return;
+    snprintf(text, sizeof(text), "{\"t\":\"ack\",\"n\":%ld}", strtol(n + 4, NULL, 10));
+    say(text);
+}
+
+static void io_write(void *ctx, struct span bytes)
+{
+    struct frame_reader reader = {0};
+
+    must(frame_feed(&reader, bytes.p, bytes.n, on_payload, ctx));
+    frame_reset(&reader);
+}
+
+static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms)
+{
+    (void)ctx, (void)key, (void)value, (void)ttl_ms;
+    engine_put_done(e, true, now);
+}
+
+static void io_get(void *ctx, const char *key, uint64_t token)
+{
+    (void)ctx, (void)key;
+    engine_got(e, token, GET_ABSENT, (struct span){0}, now);
+}
+
+static void io_claim(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    (void)ctx, (void)key, (void)value, (void)ttl_ms;
+    engine_claimed(e, token, CLAIM_WON, (struct span){0}, now);
+}
+
+static void io_scan(void *ctx, uint64_t cursor)
+{
+    (void)ctx, (void)cursor; /* a test would answer; here nothing is to be found, ever */
+}
+
+static void io_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce)
+{
+    (void)ctx, (void)id, (void)record, (void)ttl_ms, (void)announce;
+}
+
+static void io_read_nodes(void *ctx)
+{
+    (void)ctx;
+    engine_nodes_read(e, true, now);
+}
+
+/* The record of the call that was written last, and how many were ended. */
+static struct {
+    char key[TEXT], names[PAIRS][40], values[PAIRS][200];
+    struct pair pairs[PAIRS];
+    size_t count;
+    unsigned ended;
+} stored;
+
+static void store_pair(const struct pair *p)
+{
+    size_t i = 0;
+
+    while (i < stored.count && !span_eq(stored.pairs[i].name, p->name))
+        i++;
+    must(i < PAIRS && p->name.n < sizeof(stored.names[0]) && p->value.n < sizeof(stored.values[0]) ? 0 : -1);
+    memcpy(stored.names[i], p->name.p, p->name.n);
+    memcpy(stored.values[i], p->value.p, p->value.n);
+    stored.pairs[i] = (struct pair){{stored.names[i], p->name.n}, {stored.values[i], p->value.n}};
+    stored.count += i == stored.count;
+}
+
+static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
+{
+    (void)ctx;
+    if (strcmp(stored.key, w->key) != 0)
+        stored.count = 0;
+    snprintf(stored.key, sizeof(stored.key), "%s", w->key);
+    for (size_t i = 0; i < w->count; i++)
+        store_pair(&w->pairs[i]);
+    stored.ended += w->mode == CALL_END || w->mode == CALL_END_ANSWERED;
+    engine_call_written(e, token, CALL_WRITTEN, now);
+}
+
+static void io_call_get(void *ctx, const char *key, uint64_t token)
+{
+    bool found = strcmp(stored.key, key) == 0;
+
+    (void)ctx;
+    engine_call_got(e, token, found ? GET_FOUND : GET_ABSENT, stored.pairs, found ? stored.count : 0, now);
+}
+
+static void io_archive(void *ctx, const char *after, int count, uint64_t token)
+{
+    (void)ctx, (void)after, (void)count;
+    engine_archived(e, token, NULL, NULL, 0, true, now);
+}
+
+static void io_tell(void *ctx, int node, const char *text)
+{
+    (void)ctx, (void)node, (void)text;
+}
+
+static int64_t io_wall(void *ctx)
+{
+    (void)ctx;
+    return EPOCH + now;
+}
+
+static void io_answer(void *ctx, uint64_t client, json_t *answer)
+{
+    (void)ctx, (void)client;
+    json_decref(answer);
+}
+
+static void io_log(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx, (void)level, (void)line;
+}
+
+static void start_engine(void)
+{
+    const struct engine_io io = {.link_write = io_write,
+                                 .put = io_put,
+                                 .get = io_get,
+                                 .claim = io_claim,
+                                 .scan = io_scan,
+                                 .beat = io_beat,
+                                 .read_nodes = io_read_nodes,
+                                 .call_write = io_call_write,
+                                 .call_get = io_call_get,
+                                 .archive = io_archive,
+                                 .tell = io_tell,
+                                 .wall = io_wall,
+                                 .answer = io_answer,
+                                 .log = io_log};
+    struct engine_conf conf = conf_default();
+
+    conf.hang_ms = 3600000; /* nobody answers probes here */
+    conf.beat_base = 5000;
+    e = engine_new(&conf, &io, now);
+    must(e ? 0 : -1);
+    engine_store_up(e, now);
+    engine_link_up(e, "tag", now);
+    engine_flush(e, now);
+    say("{\"t\":\"hello\",\"node\":1,\"inc\":\"100.1\",\"sip\":\"192.0.2.1:5060\"}");
+    engine_flush(e, now);
+}
+
+/* ---- the parts ---- */
+
+static void count_payload(void *arg, struct span payload)
+{
+    *(size_t *)arg += payload.n;
+}
+
+static void do_frame(unsigned times)
+{
+    char event[TEXT], *bytes;
+    struct frame_reader reader = {0};
+    size_t len, seen = 0;
+
+    branch_event(event, 1);
+    bytes = frame_make((struct span){event, strlen(event)}, &len);
+    for (unsigned i = 0; i < times; i++)
+        must(frame_feed(&reader, bytes, len, count_payload, &seen));
+    free(bytes);
+    frame_reset(&reader);
+}
+
+static void do_msg(unsigned times)
+{
+    char event[TEXT], text[TEXT + 100], why[100];
+    struct msg m;
+    struct event ev;
+
+    branch_event(event, 1);
+    snprintf(text, sizeof(text), "{\"t\":\"events\",\"n\":1,\"e\":[%s]}", event);
+    for (unsigned i = 0; i < times; i++) {
+        must(msg_read(&m, (struct span){text, strlen(text)}, why, sizeof(why)));
+        must(msg_event(&ev, &m, 0, why, sizeof(why)));
+        event_clear(&ev);
+        msg_clear(&m);
+    }
+}
+
+static void do_record(unsigned times)
+{
+    char event[TEXT], text[TEXT + 100], why[100];
+    struct msg m;
+    struct event ev;
+    struct txn *t;
+
+    branch_event(event, 1);
+    snprintf(text, sizeof(text), "{\"t\":\"events\",\"n\":1,\"e\":[%s]}", event);
+    must(msg_read(&m, (struct span){text, strlen(text)}, why, sizeof(why)));
+    must(msg_event(&ev, &m, 0, why, sizeof(why)));
+    must(txn_new(&t, &ev, 0));
+    for (unsigned i = 0; i < times; i++)
+        free(record_write(t, 1, "100.1", NULL, true));
+    txn_free(t);
+    event_clear(&ev);
+    msg_clear(&m);
+}
+
+/* Of a stray: its identity, and the name of the record to look for. */
+static void do_lookup(unsigned times)
+{
+    char text[TEXT];
+    struct sip_id id;
+
+    invite(text, 1);
+    for (unsigned i = 0; i < times; i++) {
+        must(sip_read_id(&id, (struct span){text, strlen(text)}));
+        free(key_tx(id.call_id, id.cseq, id.branch));
+    }
+}
+
+/* INVITE, 180, 200, BYE and its 200, each in a frame and a turn of its own; then what the janitor does. */
+static void do_call(unsigned times)
+{
+    char event[TEXT];
+
+    start_engine();
+    for (unsigned i = 0; i < times; i++) {
+        branch_event(event, i);
+        say_event(event);
+        for (int code = 180; code <= 200; code += 20) {
+            reply_event(event, i, code);
+            say_event(event);
+        }
+        for (int code = 0; code <= 200; code += 200) {
+            bye_event(event, i, code);
+            say_event(event);
+        }
+        now += 10;
+        engine_tick(e, now);
+    }
+    must(stored.ended == times ? 0 : -1);
+    engine_free(e);
+}
+
+/* What do_call() does besides, to be subtracted. */
+static void do_script(unsigned times)
+{
+    char event[TEXT];
+
+    for (unsigned i = 0; i < times; i++) {
+        branch_event(event, i);
+        for (int code = 180; code <= 200; code += 20)
+            reply_event(event, i, code);
+        for (int code = 0; code <= 200; code += 200)
+            bye_event(event, i, code);
+    }
+}
+
+static const struct {
+    const char *name;
+    void (*run)(unsigned times);
+} parts[] = {{"frame", do_frame},   {"msg", do_msg},   {"record", do_record},
+             {"lookup", do_lookup}, {"call", do_call}, {"script", do_script}};
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; argc == 3 && i < sizeof(parts) / sizeof(parts[0]); i++) {
+        if (strcmp(parts[i].name, argv[1]) == 0) {
+            parts[i].run((unsigned)strtoul(argv[2], NULL, 10));
+            return 0;
+        }
+    }
+    fprintf(stderr, "pure PART TIMES\n");
+    return 2;
+}

@@ -1,0 +1,141 @@
+"""Small clusters to be measured side by side: two nodes each, the same node.cfg and routing, and one difference.
+
+    with Sites(['plain', 'plain-again', 'kamsync']) as sites:
+        sites['kamsync'].phones('call', 300, 100)
+
+A variant is its name, or "name@20": with a round trip of 20 ms to Redis.
+"""
+import contextlib
+import json
+import os
+import subprocess
+import time
+
+import measure
+import netns
+from cluster import Cluster, Node
+from lab import ANYCAST, REDIS_PORT, SIP_PORT, Lab
+
+SHARED_MB = 1024
+PROXY_PORT = 6380
+MARK, TABLE = 2, 102
+ROUTING = {'ndb_redis': 'ndb_redis.cfg', 'dialog': 'dialog_dmq.cfg', 'htable': 'htable_dmq.cfg'}
+
+
+class QuietLab(Lab):
+    """Without steering and trace, which cost more than what is measured."""
+
+    def _make_steering(self):
+        pass
+
+
+class BenchNode(Node):
+    def start_kamailio(self):
+        for name, node in (('DMQ_SELF', self.name), ('DMQ_PEER', 'b' if self.name == 'a' else 'a')):
+            self.cluster.defines[name] = f'"sip:{self.lab.address(node)}:{SIP_PORT}"'
+        super().start_kamailio()
+
+
+class BenchCluster(Cluster):
+    node_class = BenchNode
+
+
+class Site:
+    """One cluster of two nodes; all calls go to the first."""
+
+    def __init__(self, variant):
+        self.variant = variant
+        self.kind, _, ms = variant.partition('@')
+        self.kind = self.kind.removesuffix('-again')
+        self.ms = float(ms or 0)
+        self.lab = QuietLab(nodes=('a', 'b'))
+        self.proxy = None
+        try:
+            self._start()
+        except BaseException:
+            self.lab.close()
+            raise
+
+    def _start(self):
+        lab = self.lab
+        store = f'redis://{lab.address("store")}:{PROXY_PORT if self.ms else REDIS_PORT}'
+        routing = os.path.join(measure.HERE, ROUTING.get(self.kind, 'routing.cfg'))
+        self.redis = lab.redis()
+        if self.ms:
+            self._start_proxy()
+        self.cluster = BenchCluster(lab, kamsync=self.kind == 'kamsync', redis=False, routing=routing, log_level=0,
+                               shared_mb=SHARED_MB, store=store,
+                               defines={'LAB_REDIS': f'"name=lab;addr={lab.address("store")};port='
+                                                     f'{PROXY_PORT if self.ms else REDIS_PORT}"'})
+        for side in ('caller', 'gateway'):
+            lab.route(side, 'a')
+        netns.ip(f'route add {ANYCAST}/32 via {lab.address("b")} table {TABLE}',
+                 f'rule add fwmark {MARK} table {TABLE}', netns=lab.namespace('caller'))
+        self.pids = {'kamailio': [], 'kamsyncd': []}
+        for node in self.cluster.node.values():
+            self.pids['kamailio'] += measure.family(node.kamailio.pid)
+            if node.kamsyncd:
+                self.pids['kamsyncd'] += measure.family(node.kamsyncd.pid)
+        self.pids['redis'] = measure.family(self.redis.pid)
+
+    def _start_proxy(self):
+        path = os.path.join(self.lab.directory, 'delay')
+        with open(path, 'w') as file:
+            file.write(f'{int(1000 * self.ms)}\n')
+        self.proxy = self.lab.start('store', 'delay', [measure.tool('delay'), PROXY_PORT, REDIS_PORT, path])
+        time.sleep(0.1)
+
+    def close(self):
+        self.lab.close()
+
+    def cpu(self):
+        """Seconds so far: {'kamailio': …, 'kamsyncd': …, 'redis': …}."""
+        return {name: measure.cpu_of(pids) for name, pids in self.pids.items()}
+
+    def phones(self, kind, calls, rate, wrong_node=False):
+        """Starts calls; result() has what became of them."""
+        lab = self.lab
+        argv = [measure.tool('phones'), kind, calls, rate, lab.namespace('caller'), lab.address('caller'),
+                lab.namespace('gateway'), lab.address('gateway'), ANYCAST, *([MARK] if wrong_node else [])]
+        return subprocess.Popen([str(word) for word in argv], stdout=subprocess.PIPE, text=True)
+
+
+def result(phones):
+    out = phones.communicate()[0]
+    if phones.returncode:
+        raise RuntimeError(f'phones ended with {phones.returncode}')
+    return json.loads(out)
+
+
+class Sites:
+    """Several of them at once; what runs at the same time meets the same disturbances."""
+
+    def __init__(self, variants):
+        self._stack = contextlib.ExitStack()
+        self.site = {}
+        try:
+            for variant in variants:
+                site = Site(variant)
+                self._stack.callback(site.close)
+                self.site[variant] = site
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __getitem__(self, variant):
+        return self.site[variant]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    def cpu(self):
+        return {variant: site.cpu() for variant, site in self.site.items()}
+
+
+def spent(before, after):
+    """{'plain': {'kamailio': seconds, …}, …}: the difference of two Sites.cpu()."""
+    return {variant: {name: after[variant][name] - before[variant][name] for name in after[variant]}
+            for variant in after}

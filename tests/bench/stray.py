@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""What a CANCEL costs that reaches the wrong node: its way to the gateway, and CPU per call.
+
+    stray.py [--quick | --full] [--rate 50]
+
+Rounds alternate between right node and wrong node in the same cluster, and plain Kamailio (right node) twice.
+"""
+import time
+
+import measure
+from measure import Report, Sample
+from sites import Sites, result, spent
+
+ROWS = [('plain', False, 'plain Kamailio, right node'), ('plain', False, 'the same again (A/A)'),
+        ('kamsync', False, 'kamsync, right node'), ('kamsync', True, 'kamsync, wrong node')]
+
+
+def one_round(sites, variant, wrong, calls, rate, idle):
+    site = sites[variant]
+    before, begun = site.cpu(), time.monotonic()
+    seen = result(site.phones('cancel', calls, rate, wrong))
+    took, after = time.monotonic() - begun, site.cpu()
+    cpu = sum(after[name] - before[name] - idle[variant][name] * took for name in ('kamailio', 'kamsyncd'))
+    return seen, 1e6 * cpu / calls
+
+
+def main():
+    options = measure.options(__doc__, ('--rate', 50, 'calls per second'))
+    calls, rounds = (100, 3) if options.quick else (400, 10) if options.full else (200, 10)
+    times = [{'p50': Sample(), 'p99': Sample(), 'cpu': Sample(), 'lost': 0, 'n': 0} for _ in ROWS]
+    with Sites(['plain', 'kamsync']) as sites:
+        before = sites.cpu()
+        time.sleep(3)
+        idle = {variant: {name: value / 3 for name, value in names.items()}
+                for variant, names in spent(before, sites.cpu()).items()}
+        for _ in range(rounds):
+            for (variant, wrong, _), row in zip(ROWS, times):
+                seen, cpu = one_round(sites, variant, wrong, calls, options.rate, idle)
+                row['p50'].append(seen['cancel_ms']['p50'])
+                row['p99'].append(seen['cancel_ms']['p99'])
+                row['cpu'].append(cpu)
+                row['lost'] += seen['calls'] - seen['done'] + seen['late']
+                row['n'] += seen['cancel_ms']['n']
+    report = Report('A CANCEL at the wrong node')
+    report.text(f'From the caller to the gateway, and CPU per call (INVITE, 180, CANCEL, 487) of both nodes with kamsyncd; '
+                f'{rounds} rounds of {calls} calls, median (least to most) of the rounds.')
+    report.table(['', 'CANCELs', 'p50, ms', 'p99, ms', 'CPU, µs', 'CPU of plain', 'late or lost'],
+                 [[name, row['n'], row['p50'].text(3), row['p99'].text(3), row['cpu'].text(0),
+                   row['cpu'].against(times[0]['cpu']).percent(), row['lost']] for (_, _, name), row in zip(ROWS, times)])
+    more = Sample(wrong - right for wrong, right in zip(times[3]['p50'], times[2]['p50']))
+    tail = Sample(wrong - right for wrong, right in zip(times[3]['p99'], times[2]['p99']))
+    noise = Sample(one - other for one, other in zip(times[1]['p50'], times[0]['p50']))
+    report.text(f'The wrong node adds {more.text(3)} ms at p50 and {tail.text(3)} ms at p99; plain against itself differs by '
+                f'{noise.text(3)} ms at p50.')
+    report.show()
+
+
+if __name__ == '__main__':
+    main()
