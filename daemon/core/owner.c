@@ -147,23 +147,24 @@ static bool is_full(struct engine *e)
 }
 
 /* A transaction that begins. Its INVITE is read once for all that want to know of it. */
-static int begin(struct engine *e, struct txn **out, const struct event *ev, int64_t now)
+static struct txn *begin(struct engine *e, const struct event *ev, int64_t now, int *rc)
 {
+    struct txn *t = NULL;
     struct sip_id id;
-    int rc = sip_read_id(&id, ev->req);
 
-    if (rc == 0)
-        rc = txn_begin(out, ev, &id, now);
-    if (rc < 0)
-        return rc;
-    rc = add(e, *out);
-    if (rc < 0) {
-        txn_free(*out);
-        return rc;
+    *rc = sip_read_id(&id, ev->req);
+    if (*rc == 0)
+        *rc = txn_begin(&t, ev, &id, now);
+    if (!t)
+        return NULL;
+    *rc = add(e, t);
+    if (*rc < 0) {
+        txn_free(t);
+        return NULL;
     }
-    (*out)->at = calls_time(e, ev);
-    calls_begin(e, *out, &id, (*out)->at, now);
-    return 0;
+    t->at = calls_time(e, ev);
+    calls_begin(e, t, &id, t->at, now);
+    return t;
 }
 
 void owner_branch(struct engine *e, const struct event *ev, int64_t now)
@@ -182,7 +183,7 @@ void owner_branch(struct engine *e, const struct event *ev, int64_t now)
         e->count.txns_shed++;
         return;
     } else if (rc == 0 && ev->req.n)
-        rc = begin(e, &t, ev, now);
+        t = begin(e, ev, now, &rc);
     if (rc < 0) {
         e->count.frames_bad++;
         engine_log(e, LOG_LEVEL_WARN, "branch event not understood: %s", strerror(-rc));

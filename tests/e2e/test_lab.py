@@ -187,6 +187,7 @@ def test_nothing_is_left():
 def test_nothing_is_left_after_an_interruption(tmp_path, number):
     """Not even of a lab that nobody closes."""
     script = ('from lab import Lab; import signal\n'
+              'signal.signal(signal.SIGINT, signal.default_int_handler)\n'  # ignored by what a shell runs with "&"
               'lab = Lab(); redis = lab.redis()\n'
               'print(lab.prefix, redis.pid, lab.directory, flush=True)\n'
               'signal.pause()\n')
