@@ -29,6 +29,14 @@ static bool is_ambiguous(const struct sip_msg *msg)
     return false;
 }
 
+/* A first header that begins with a blank. libre reads it; but it would go on with any header put before it. */
+static bool begins_folded(struct span raw)
+{
+    const char *lf = raw.n ? memchr(raw.p, '\n', raw.n) : NULL;
+
+    return lf && lf + 1 < raw.p + raw.n && (lf[1] == ' ' || lf[1] == '\t');
+}
+
 static int parse(struct parsed *p, struct span raw)
 {
     int err;
@@ -41,7 +49,7 @@ static int parse(struct parsed *p, struct span raw)
     p->mb->buf = (uint8_t *)(uintptr_t)raw.p;
     p->mb->size = p->mb->end = raw.n;
     err = sip_msg_decode(&p->msg, p->mb);
-    if (!err && is_ambiguous(p->msg))
+    if (!err && (is_ambiguous(p->msg) || begins_folded(raw)))
         err = EBADMSG;
     if (err)
         parsed_free(p);
