@@ -14,7 +14,7 @@
 #define SETTLE_MS 4000    /* what an earlier connection still held has reached the store by then */
 #define DOUBT_MS 3000     /* all nodes are connected again by then, and have written what they have */
 #define ACK_FRAMES 8      /* of events; the script waits after 32 */
-#define ACK_MS 100        /* an ack for fewer comes so late: each costs Kamailio about as much as an event */
+#define ACK_MS 1000       /* fewer keep nobody waiting, and an ack costs Kamailio as much as two events */
 #define RECONNECT_MS 1000 /* a link that we closed is back long before */
 
 /* Lines may quote what was not understood, and that is from anywhere. */

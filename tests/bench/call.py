@@ -15,7 +15,8 @@ from sites import Sites, result, spent
 
 VARIANTS = ['plain', 'plain-again', 'kamsync', 'ndb_redis', 'dialog', 'htable']
 NAMES = {'plain': 'plain Kamailio', 'plain-again': 'plain Kamailio again (A/A)', 'kamsync': 'with kamsync',
-         'ndb_redis': 'the same writes by ndb_redis', 'dialog': 'dialog over DMQ', 'htable': 'htable over DMQ'}
+         'ndb_redis': 'the same writes by ndb_redis', 'dialog': 'dialog over DMQ', 'htable': 'htable over DMQ',
+         'floor': 'five empty events over evapi'}
 SETTLE_S = 7    # tm keeps a transaction for 5 s after its end: only then what comes and what goes are even
 ENOUGH = 1.1    # the highest rate is known that well
 

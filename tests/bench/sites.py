@@ -19,7 +19,8 @@ from lab import ANYCAST, REDIS_PORT, SIP_PORT, Lab
 SHARED_MB = 1024
 PROXY_PORT = 6380
 MARK, TABLE = 2, 102
-ROUTING = {'ndb_redis': 'ndb_redis.cfg', 'dialog': 'dialog_dmq.cfg', 'htable': 'htable_dmq.cfg'}
+ROUTING = {'ndb_redis': 'ndb_redis.cfg', 'dialog': 'dialog_dmq.cfg', 'htable': 'htable_dmq.cfg',
+           'floor': 'floor.cfg'}
 
 
 class QuietLab(Lab):
@@ -42,13 +43,14 @@ class BenchCluster(Cluster):
 
 class Site:
     """One cluster of two nodes; all calls go to the first."""
+    lab_class = QuietLab
 
     def __init__(self, variant):
         self.variant = variant
         self.kind, _, ms = variant.partition('@')
         self.kind = self.kind.removesuffix('-again')
         self.ms = float(ms or 0)
-        self.lab = QuietLab(nodes=('a', 'b'))
+        self.lab = self.lab_class(nodes=('a', 'b'))
         self.proxy = None
         try:
             self._start()

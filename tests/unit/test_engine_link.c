@@ -262,7 +262,7 @@ Test(engine, node_record_that_is_none_is_logged)
     fake_free(f);
 }
 
-#define ACK_MS 100 /* how long an ack for few frames may wait */
+#define ACK_MS 1000 /* how long an ack for few frames may wait */
 
 static void say_events(struct fake *f, int n)
 {

@@ -563,7 +563,7 @@ static void recover(void *arg, bool *good)
     *good = !oom_end();
     if (w->acks == 0)
         say(w, w->reply);
-    for (int64_t now = 0; w->acks == 0 && now < 1000; now += 100) /* an ack for few frames may wait */
+    for (int64_t now = 0; w->acks == 0 && now < 3000; now += 100) /* an ack for few frames waits a second */
         engine_flush(w->e, now);
     cr_expect(w->acks > 0, "no credit after allocation %u failed", n);
     engine_free(w->e);
