@@ -29,12 +29,18 @@ static bool is_ambiguous(const struct sip_msg *msg)
     return false;
 }
 
-/* A first header that begins with a blank. libre reads it; but it would go on with any header put before it. */
-static bool begins_folded(struct span raw)
+/* Whether libre's lines are those of whoever goes by LFs, in a head of n bytes: it reads over a CR that stands alone,
+ * and a first header that begins with a blank, which would go on with any header put before it. */
+static bool has_odd_lines(const char *head, size_t n)
 {
-    const char *lf = raw.n ? memchr(raw.p, '\n', raw.n) : NULL;
+    const char *lf = memchr(head, '\n', n), *end = head + n;
 
-    return lf && lf + 1 < raw.p + raw.n && (lf[1] == ' ' || lf[1] == '\t');
+    if (lf && lf + 1 < end && (lf[1] == ' ' || lf[1] == '\t'))
+        return true;
+    for (const char *cr = memchr(head, '\r', n); cr; cr = memchr(cr + 1, '\r', (size_t)(end - cr - 1)))
+        if (cr + 1 < end && cr[1] != '\n')
+            return true;
+    return false;
 }
 
 static int parse(struct parsed *p, struct span raw)
@@ -49,7 +55,7 @@ static int parse(struct parsed *p, struct span raw)
     p->mb->buf = (uint8_t *)(uintptr_t)raw.p;
     p->mb->size = p->mb->end = raw.n;
     err = sip_msg_decode(&p->msg, p->mb);
-    if (!err && (is_ambiguous(p->msg) || begins_folded(raw)))
+    if (!err && (is_ambiguous(p->msg) || has_odd_lines(raw.p, p->mb->pos)))
         err = EBADMSG;
     if (err)
         parsed_free(p);
