@@ -1,6 +1,6 @@
 """Writes the seeds of all fuzz targets below a folder: the vectors of proto/examples, records, answers, Redis' replies,
-and SIP messages, among them torture messages of RFC 4475 (from memory: close to the RFC, not byte for byte). What
-libFuzzer makes of them stands in corpus/.
+and SIP messages, among them the torture messages of RFC 4475 (../torture.py). What libFuzzer makes of them stands in
+corpus/.
 
 Usage: seeds.py FOLDER"""
 import base64
@@ -9,6 +9,9 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, ".."))
+import torture  # noqa: E402
+
 EXAMPLES = os.path.join(HERE, "..", "..", "proto", "examples")
 
 
@@ -44,88 +47,7 @@ PLAIN = [f"{m} sip:bob@192.0.2.10 SIP/2.0\r\n{VIA}{REST % (m, '')}" for m in ("I
     f"ACK sip:b SIP/2.0\nv: SIP/2.0/UDP h;branch=b\ni: c@x\nCSeq: 7 ACK\nf: <sip:a>\n ;tag=1\nt: <sip:b>\n\n",
 ]
 
-# RFC 4475: wsinv, intmeth, esc01, escnull, esc02, lwsdisp, dblreq, semiuri, transports, unreason, noreason, badinv01,
-# clerr, ncl, scalar02, quotbal, ltgtruri, lwsruri, lwsstart, trws, escruri, baddate, badaspec, baddn, badvers,
-# mismatch01, mismatch02, bigcode, badbranch, insuf, unkscm, bext01, multi01, mcl01, zeromf, cparam01, inv2543.
-HEAD = ("To: sip:j.user@example.com\r\nFrom: sip:caller@example.net;tag=134161461246\r\nMax-Forwards: 7\r\n"
-        "Call-ID: %s.0ha0isndaksdjasdf3234nas\r\nCSeq: 8 %s\r\nVia: SIP/2.0/UDP 192.0.2.15;branch=z9hG4bKkdjuw%s\r\n"
-        "Content-Length: 0\r\n")
-
-
-def torture(name, line, method="INVITE", more="", head=HEAD):
-    return line + "\r\n" + head % (name, method, name) + more + "\r\n"
-
-
-TORTURE = [
-    "INVITE sip:vivekg@chair-dnrc.example.com;unknownparam SIP/2.0\r\nTO :\r\n sip:vivekg@chair-dnrc.example.com ;   "
-    "tag    = 1918181833n\r\nfrom   : \"J Rosenberg \\\\\\\"\"       <sip:jdrosen@example.com>\r\n  ;\r\n  tag = 98asjd8"
-    "\r\nMaX-fOrWaRdS: 0068\r\nCall-ID: wsinv.ndaksdj@192.0.2.1\r\nContent-Length   : 150\r\ncseq: 0009\r\n  INVITE\r\n"
-    "Via  : SIP  /   2.0\r\n /UDP\r\n    192.0.2.2;branch=390skdjuw\r\ns :\r\nNewFangledHeader:   newfangled value\r\n "
-    "continued newfangled value\r\nUnknownHeaderWithUnusualValue: ;;,,;;,;\r\nContent-Type: application/sdp\r\nRoute:"
-    "\r\n <sip:services.example.com;lr;unknownwith=value;unknown-no-value>\r\nv:  SIP  / 2.0  / TCP     spindle.example"
-    ".com   ;\r\n  branch  =   z9hG4bK9ikj8  ,\r\n SIP  /    2.0   / UDP  192.168.255.111   ; branch=\r\n "
-    "z9hG4bK30239\r\nm:\"Quoted string \\\"\\\"\" <sip:jdrosen@example.com> ; newparam =\r\n      newvalue ;\r\n  "
-    "secondparam ; q = 0.33\r\n\r\nv=0\r\no=mhandley 29739 7272939 IN IP4 192.0.2.3\r\n",
-    "!interesting-Method0123456789_*+`.%indeed'~ sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*"
-    "pas$wo~d_too.(doesn't-it)@example.com SIP/2.0\r\nVia: SIP/2.0/TCP host1.example.com;branch=z9hG4bK-.!%66*_+`'~\r\n"
-    "To: \"BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f\" <sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*@example.com>\r\n"
-    "From: token1~` token2'+_ token3*%!.- <sip:mundane@example.com>;fromParam''~+*_!.-%=\"\u0440\u0430\u0431\u043e\";"
-    "tag=_token~1'+`*%!-.\r\nCall-ID: intmeth.word%ZK-!.*_+'@word`~)(><:\\/\"][?}{\r\nCSeq: 139122385 "
-    "!interesting-Method0123456789_*+`.%indeed'~\r\nMax-Forwards: 255\r\nextensionHeader-!.%*+_`'~:\ufeff\u5927\u505c"
-    "\u96fb\r\nContent-Length: 0\r\n\r\n",
-    torture("esc01", "INVITE sip:sips%3Auser%40example.com@example.net SIP/2.0",
-            more="Contact: <sip:cal%6Cer@host5.example.net;%6C%72;n%61me=v%61lue%25%34%31>\r\n"),
-    torture("escnull", "REGISTER sip:example.com SIP/2.0", "REGISTER", "Contact: <sip:%00@host5.example.com>\r\n"),
-    torture("esc02", "RE%47IST%45R sip:registrar.example.com SIP/2.0", "RE%47IST%45R"),
-    torture("lwsdisp", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS").replace("sip:caller@example.net;",
-                                                                                  "caller<sip:caller@example.com>;"),
-    torture("dblreq", "REGISTER sip:example.com SIP/2.0", "REGISTER") + torture("dblreq2", "INVITE sip:joe@example.com "
-                                                                                          "SIP/2.0"),
-    torture("semiuri", "OPTIONS sip:user;par=u%40example.net@example.com SIP/2.0", "OPTIONS"),
-    torture("transports", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS",
-            "Via: SIP/2.0/SCTP t2;branch=z9\r\nVia: SIP/2.0/TLS t3;branch=z\r\nVia: SIP/2.0/UNKNOWN t4;branch=q\r\n"),
-    torture("unreason", "SIP/2.0 200 = 2**3 * 5**2 \u043d\u043e \u0441\u0442\u043e"),
-    torture("noreason", "SIP/2.0 100 "),
-    torture("badinv01", "INVITE sip:user@example.com SIP/2.0", more="Contact: \"Joe\" <sip:joe@example.org>;;;;\r\n").
-    replace("Via: SIP/2.0/UDP 192.0.2.15;", "Via: SIP/2.0/UDP 192.0.2.15;;,;,,"),
-    torture("clerr", "INVITE sip:user@example.com SIP/2.0").replace("Content-Length: 0", "Content-Length: 9999"),
-    torture("ncl", "INVITE sip:user@example.com SIP/2.0").replace("Content-Length: 0", "Content-Length: -999"),
-    torture("scalar02", "REGISTER sip:example.com SIP/2.0", "REGISTER").replace("CSeq: 8", "CSeq: 36893488147419103232"),
-    torture("scalarlg", "SIP/2.0 503 Service Unavailable", more="Retry-After: 949302838503028349304023988\r\n").replace(
-        "CSeq: 8", "CSeq: 9292394834772304023312"),
-    torture("quotbal", "INVITE sip:user@example.com SIP/2.0").replace("sip:j.user@example.com",
-                                                                      "\"Mr. J. User <sip:j.user@example.com>"),
-    torture("ltgtruri", "INVITE <sip:user@example.com> SIP/2.0"),
-    torture("lwsruri", "INVITE sip:user@example.com; lr SIP/2.0"),
-    torture("lwsstart", "INVITE  sip:user@example.com  SIP/2.0"),
-    torture("trws", "OPTIONS sip:remote-target@example.com SIP/2.0  ", "OPTIONS"),
-    torture("escruri", "INVITE sip:user@example.com?Route=%3Csip:example.com%3E SIP/2.0"),
-    torture("baddate", "INVITE sip:user@example.com SIP/2.0", more="Date: Fri, 01 Jan 2010 16:00:00 EST\r\n"),
-    torture("badaspec", "OPTIONS sip:user@example.org SIP/2.0", "OPTIONS").replace(
-        "sip:caller@example.net;tag", "\"Bell, Alexander\" <sip:a.g.bell@bell-tel.com>;tag"),
-    torture("baddn", "OPTIONS sip:t.watson@example.org SIP/2.0", "OPTIONS").replace(
-        "sip:caller@example.net;", "Bell, Alexander <sip:a.g.bell@example.com>;"),
-    torture("badvers", "OPTIONS sip:t.watson@example.org SIP/7.0", "OPTIONS"),
-    torture("mismatch01", "OPTIONS sip:user@example.com SIP/2.0", "INVITE"),
-    torture("mismatch02", "NEWMETHOD sip:user@example.com SIP/2.0", "INVITE"),
-    torture("bigcode", "SIP/2.0 4294967301 better not break the receiver"),
-    torture("badbranch", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS").replace("branch=z9hG4bKkdjuwbadbranch",
-                                                                                   "branch=z9hG4bK"),
-    "INVITE sip:user@example.com SIP/2.0\r\nCSeq: 193942 INVITE\r\nVia: SIP/2.0/UDP 192.0.2.95;branch=z9hG4bKkdj.insuf"
-    "\r\nContent-Length: 0\r\n\r\n",
-    torture("unkscm", "OPTIONS nobodyKnowsThisScheme:totallyopaquecontent SIP/2.0", "OPTIONS"),
-    torture("bext01", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS", "Require: nothingSupportsThis\r\n"),
-    torture("multi01", "INVITE sip:user@company.com SIP/2.0", more=HEAD % ("other", "INVITE", "other") +
-            "From: sip:caller2@example.net;tag=1\r\nCSeq: 59 INVITE\r\n"),
-    torture("mcl01", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS", "Content-Length: 5\r\n\r\nThere's no way"),
-    torture("zeromf", "OPTIONS sip:user@example.com SIP/2.0", "OPTIONS").replace("Forwards: 7", "Forwards: 0"),
-    torture("cparam01", "REGISTER sip:example.com SIP/2.0", "REGISTER", "Contact: sip:+19725552222@g;unknownparam\r\n"),
-    "INVITE sip:UserB@example.com SIP/2.0\r\nVia: SIP/2.0/UDP iftgw.example.com\r\nFrom: <sip:+13035551111@ift.client."
-    "example.net;user=phone>\r\nRecord-Route: <sip:UserB@example.com;maddr=ss1.example.com>\r\nTo: sip:+16505552222@ss1"
-    ".example.net;user=phone\r\nCall-ID: inv2543.1717@ift.client.example.com\r\nCSeq: 56 INVITE\r\n\r\n",
-]
-
-SIP = [m.encode() if isinstance(m, str) else m for m in PLAIN + TORTURE] + [
+SIP = [m.encode() if isinstance(m, str) else m for m in PLAIN] + list(torture.messages().values()) + [
     PLAIN[0].replace("call-1", "call-\0").encode(), PLAIN[0].replace("Alice", "\0").encode()]
 
 
