@@ -281,10 +281,12 @@ static json_t *others(const struct engine *e)
 static void on_shared(struct engine *e, uint64_t client, const json_t *q, int64_t now)
 {
     const char *list = NULL;
-    json_t *answer = own_part(e, q, &list), *waiting = others(e);
+    json_t *answer = own_part(e, q, &list);
+    const json_t *waiting;
     struct inquiry *p;
 
-    json_object_set_new(answer, "silent", waiting);
+    json_object_set_new(answer, "silent", others(e));
+    waiting = json_object_get(answer, "silent"); /* not there when memory was short */
     p = pend(e, client, answer, list, now + ASK_MS);
     if (!p)
         return;
