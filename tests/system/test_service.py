@@ -86,3 +86,37 @@ def test_works_without_any_privilege(tmp_path, kamailio, make_daemon, redis):
     out = subprocess.run([KAMSYNCCTL, '-s', f'{place}/control.sock', 'status'], capture_output=True, text=True)
     assert out.returncode == 0 and 'kamailio    up' in out.stdout
     assert (place / 'ready').exists()
+
+
+def threads(daemon):
+    return len(os.listdir(f'/proc/{daemon.popen.pid}/task'))
+
+
+def test_one_thread(tmp_path, make_kamailio, make_daemon, make_redis):
+    """Whatever it does: libuv's pool is never woken (names are looked up there, so the addresses are numbers)."""
+    kamailio, redis = make_kamailio().start(), make_redis()
+    daemon = make_daemon(kamailio, store=redis.url, control=tmp_path / 'c.sock', ready_file=tmp_path / 'ready').start()
+    daemon.wait_report(kamailio='up', store='up')
+    call = Call()
+    kamailio.events(call.branch_event(), call.reply_event(180))
+    wait_until(lambda: redis.do('EXISTS', call.key()), 10, 'the record')
+    kamailio.stray(Call().cancel())
+    kamailio.wait_sends(1)
+    for command in ('status', 'nodes', 'calls', 'cdr'):
+        subprocess.run([KAMSYNCCTL, '-s', tmp_path / 'c.sock', command], check=True, capture_output=True)
+    daemon.reload(log_level='debug')
+    daemon.wait_log('settings reloaded')
+    redis.restart()
+    kamailio.restart()
+    kamailio.wait_hello(count=3)
+    daemon.wait_report(kamailio='up', store='up')
+    assert threads(daemon) == 1
+
+
+def test_one_thread_with_a_state_file(tmp_path, make_kamailio, make_daemon):
+    kamailio = make_kamailio().start()
+    daemon = make_daemon(kamailio, store='memory://', state_file=tmp_path / 'state').start()
+    kamailio.wait_hello()
+    kamailio.events(Call().branch_event())
+    wait_until((tmp_path / 'state').exists, 5, 'the state file')
+    assert threads(daemon) == 1
