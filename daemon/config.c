@@ -46,7 +46,7 @@ static const struct option options[] = {
     TEXT(name, "", true, "what people call this node; empty: the host's name"),
     TEXT(secret_file, "", true,
          "file with the cluster's secret, 16 to 256 characters: proves handovers; needed with Redis"),
-    TEXT(old_secret_file, "", true, "file with the secret before, also believed while it is being changed"),
+    TEXT(old_secret_file, "", true, "file with the secret before or after, also believed while it is being changed"),
     TEXT(log_level, "info", true, "error, warn, info or debug"),
     TEXT(redis_user, "", false, "Redis ACL user; empty: the default user"),
     TEXT(redis_password_file, "", false, "file with the Redis password"),
