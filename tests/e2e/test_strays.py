@@ -102,6 +102,30 @@ def test_spellings(cluster, caller, request_):
     cancel_elsewhere(cluster, caller, request_)
 
 
+@pytest.mark.parametrize('call_ids', [('p/q@lab', 'p%2Fq@lab'), ('p"q@lab', 'p%22q@lab', 'p%2522q@lab'), ('p{q:@lab', 'p%7Bq%3A@lab'),
+                                      ("p'Q@lab", "p'q@lab")])
+def test_call_ids_that_differ_only_in_encoding(cluster, caller, call_ids):
+    """As many calls, though all else in them is the same, and a CANCEL elsewhere ends only its own."""
+    cluster.lab.steer(by_kind({'CANCEL': 'b', 'ACK': 'c'}, default='a'))
+    before = set(cluster.records())
+    requests = [Request(call_id, branch='z9hG4bKencoded') for call_id in call_ids]
+    for request in requests:
+        caller.send(request.invite(caller))
+        caller.expect('SIP/2.0 180')
+
+    def recorded():
+        return [r['call_id'] for key, r in cluster.records().items() if key not in before]
+    wait_until(lambda: sorted(recorded()) == sorted(call_ids), 3, lambda: f'a record of each, not {recorded()}')
+    for request in requests:
+        caller.send(request.cancel(caller))
+        final = caller.expect('SIP/2.0 487')
+        assert f'Call-ID: {request.call_id}\r\n' in final
+        caller.send(request.ack(caller, final))
+        caller.expect_nothing('SIP/2.0 487', 0.2)
+    for call_id in call_ids:
+        assert cluster.lab.trace.received_by('gateway', call_id) == ['INVITE', 'CANCEL', 'ACK']
+
+
 def test_large_invite(cluster, caller):
     request = Request('large@lab', branch='z9hG4bKlarge', headers='Content-Type: text/plain\r\n', body='x' * 9000)
     cancel_elsewhere(cluster, caller, request)
