@@ -6,6 +6,9 @@
 
 #include "record.h"
 
+/* A record outlives its kamsyncd for long: one that is started meanwhile must learn from it that there is such a node,
+ * whose Kamailio may live, and ask that. */
+#define RECORD_MS 86400000
 #define PROBE_MS 500        /* each node asks each other so often whether its Kamailio answers */
 #define PROBE_LIMIT_MS 1400 /* nearly three probes unanswered: it is out of reach */
 
@@ -18,7 +21,7 @@ void peers_beat(struct engine *e, bool announce)
     e->self.beat++;
     record = node_record(&e->self);
     if (record)
-        e->io.beat(e->io.ctx, e->self.id, record, e->conf.node_ttl_ms, announce);
+        e->io.beat(e->io.ctx, e->self.id, record, RECORD_MS, announce);
     free(record);
 }
 

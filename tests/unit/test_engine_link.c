@@ -29,7 +29,7 @@ Test(engine, says_hello_and_learns_who_it_is)
     cr_expect_str_eq(fake_text(hello, "old_secret"), "");
     cr_expect(status_of(f).node == 0 && !status_of(f).link);
     fake_hello(f, 1, "100.1");
-    cr_expect(f->beat_count == 1 && f->beats[0].announce && f->beats[0].ttl_ms == 3000);
+    cr_expect(f->beat_count == 1 && f->beats[0].announce && f->beats[0].ttl_ms == 86400000);
     cr_expect(strstr(f->beats[0].record, "\"up\":true") && strstr(f->beats[0].record, "\"beat\":5001"));
     cr_expect(status_of(f).node == 1 && status_of(f).link);
     fake_free(f);
