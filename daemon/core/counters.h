@@ -29,6 +29,7 @@
     X(verdict_done, "strays of a transaction that is over and whose owner is gone")                                    \
     X(verdict_unknown, "strays that nobody owns")                                                                      \
     X(verdict_unavailable, "strays that the store could not tell about in time")                                       \
+    X(roll_calls, "times that all kamsyncds were asked before one said that nobody owns a stray")                      \
     X(takeovers, "orphans whose INVITE was put back into this node's Kamailio")                                        \
     X(takeovers_done, "orphans that this node's Kamailio took over")                                                   \
     X(takeovers_failed, "orphans that could not be taken over")                                                        \

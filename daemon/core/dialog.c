@@ -24,7 +24,10 @@ struct question {
     struct question *prev, *next;
     uint64_t token;  /* of the lookup under way, 0: none */
     bool owner;      /* the node that has the dialog should get it */
-    bool absent;     /* the store has said so */
+    bool absent;     /* the store has said so, */
+    bool sure;       /* also when asked after a roll-call (rollcall.c), */
+    bool complete;   /* which was complete when the lookup under way was begun; */
+    int64_t roll;    /* its number, 0: not joined */
     struct span msg; /* owned, as are the texts */
     char *src, *dst, *key, *call_id;
     int64_t begun_ms, again_ms;
@@ -150,8 +153,9 @@ static void hand_over(struct engine *e, struct question *q, const struct node *t
 
 /* ---- the store ---- */
 
-static void ask(struct engine *e, struct question *q)
+static void ask(struct engine *e, struct question *q, int64_t now)
 {
+    q->complete = q->roll && roll_complete(e, q->roll, now);
     q->token = ++e->last_token;
     e->count.lookups++;
     e->io.call_get(e->io.ctx, q->key, q->token);
@@ -174,6 +178,14 @@ static void on_call(struct engine *e, struct question *q, const struct pair *pai
     answer(e, q, i < sizeof(states) / sizeof(states[0]) ? states[i] : "unknown", pairs, count, now);
 }
 
+static void on_absent(struct engine *e, struct question *q)
+{
+    q->absent = true;
+    q->sure = q->complete;
+    if (!q->roll)
+        q->roll = roll_join(e);
+}
+
 bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
                 int64_t now)
 {
@@ -191,7 +203,8 @@ bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const 
     /* a record without state has only variables yet */
     if (status == GET_FOUND && !pairs_text(pairs, count, "state").n)
         status = GET_ABSENT;
-    q->absent = q->absent || status == GET_ABSENT;
+    if (status == GET_ABSENT)
+        on_absent(e, q);
     if (status == GET_FOUND)
         on_call(e, q, pairs, count, now);
     return true;
@@ -217,7 +230,7 @@ void dialog_ask(struct engine *e, const struct msg *m, int64_t now)
     if (e->question_count > QUESTIONS_MAX || !e->store_up)
         answer(e, q, "unavailable", NULL, 0, now);
     else
-        ask(e, q);
+        ask(e, q, now);
 }
 
 /* ---- time ---- */
@@ -225,7 +238,7 @@ void dialog_ask(struct engine *e, const struct msg *m, int64_t now)
 /* Whether the store says "absent" of a call that nobody has begun: it has been there for a while. */
 static bool is_unknown(const struct engine *e, const struct question *q)
 {
-    return q->absent && (!e->store_back_ms || q->begun_ms - e->store_back_ms > SETTLE_MS);
+    return q->sure && (!e->store_back_ms || q->begun_ms - e->store_back_ms > SETTLE_MS);
 }
 
 static int64_t give_up(const struct engine *e, const struct question *q)
@@ -242,7 +255,7 @@ void dialog_tick(struct engine *e, int64_t now)
         if (now >= give_up(e, q))
             answer(e, q, is_unknown(e, q) ? "unknown" : "unavailable", NULL, 0, now);
         else if (!q->token && e->store_up && now >= q->again_ms)
-            ask(e, q);
+            ask(e, q, now);
     }
 }
 

@@ -124,7 +124,7 @@ struct engine *engine_new(const struct engine_conf *conf, const struct engine_io
     if (!e)
         return NULL;
     e->io = *io;
-    e->self.beat = conf->beat_base;
+    e->self.beat = e->roll.n = conf->beat_base;
     e->next_beat_ms = e->next_probe_ms = e->next_janitor_ms = now;
     if (take_conf(e, conf) < 0) {
         engine_free(e);
@@ -243,6 +243,7 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
 
     e->count.link_ups++;
     e->hello = true;
+    e->hello_ms = now;
     e->events_read = e->events_acked = e->strays_read = 0;
     e->ack_late_ms = 0;
     e->self.id = (int)m->node;
@@ -503,6 +504,7 @@ void engine_flush(struct engine *e, int64_t now)
     ending_tick(e, now);
     owner_flush(e, now);
     calls_flush(e);
+    roll_run(e, now);
     send_ack(e, now);
     if (link_oldest(&e->link) < 0)
         e->progress_ms = now;
@@ -534,8 +536,8 @@ void engine_tick(struct engine *e, int64_t now)
 
 int64_t engine_wait(const struct engine *e, int64_t now)
 {
-    const int64_t dues[] = {strays_due(e), takeover_due(e), hang_due(e), peers_due(e),      dialog_due(e),
-                            ending_due(e), admin_due(e),    ack_due(e),  e->next_janitor_ms};
+    const int64_t dues[] = {strays_due(e), takeover_due(e), hang_due(e), peers_due(e), dialog_due(e),
+                            ending_due(e), admin_due(e),    ack_due(e),  roll_due(e),  e->next_janitor_ms};
     int64_t due = INT64_MAX;
 
     for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)

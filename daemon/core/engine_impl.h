@@ -41,6 +41,13 @@ struct calls {
     size_t count, at[4]; /* in all, and in each place */
 };
 
+/* The last roll-call (rollcall.c). */
+struct roll {
+    int64_t n;     /* its number; counts on from one start of kamsyncd to the next */
+    int64_t at_ms; /* when it was sent */
+    bool wanted;   /* another one is to be sent */
+};
+
 struct engine {
     struct engine_conf conf; /* texts owned */
     struct engine_io io;
@@ -50,6 +57,7 @@ struct engine {
     struct node self; /* id 0 before the first hello */
     char tag[64];     /* names this connection */
     bool hello;       /* this connection's Kamailio has said hello */
+    int64_t hello_ms; /* when */
     bool store_up;
     int64_t store_back_ms; /* since when it is there again, 0: it never was away */
     int64_t store_lost_ms; /* when it went away */
@@ -67,7 +75,8 @@ struct engine {
     size_t puts_under_way;
     int64_t rewrite_ms; /* when all records are written again, since one was refused; 0: not planned */
     int64_t settle_ms;  /* the same, since the store has come back */
-    int64_t doubt_ms;   /* until then a record that is not there may be one that its owner could not write */
+    struct roll roll;
+    int64_t doubt_ms; /* until then a record that is not there may be one that its owner could not write */
 
     int64_t events_read, strays_read; /* since hello, for the script's credit */
     int64_t events_acked;             /* what the last ack said */
@@ -234,6 +243,17 @@ void peers_alive(struct engine *e, int id, int64_t now);
 /* Who a record's owner is, as far as this node can tell. */
 enum verdict { VERDICT_MINE, VERDICT_OWNER, VERDICT_ORPHAN, VERDICT_DONE, VERDICT_UNKNOWN, VERDICT_UNAVAILABLE };
 enum verdict engine_judge(const struct engine *e, const struct record *r, int64_t now);
+
+/* rollcall.c: whether all who are up still know what their Kamailios do. */
+/* The number of the next roll-call, which is sent soon. */
+int64_t roll_join(struct engine *e);
+/* Whether all have answered that one, or a later one. */
+bool roll_complete(const struct engine *e, int64_t n, int64_t now);
+/* Another node calls; another node answers. */
+void roll_asked(struct engine *e, const json_t *message, int64_t now);
+void roll_answered(struct engine *e, const json_t *message);
+void roll_run(struct engine *e, int64_t now);
+int64_t roll_due(const struct engine *e);
 
 /* search.c */
 /* Looks for all orphans, this node's share first: a Kamailio has died, or (whole) its host with it. */

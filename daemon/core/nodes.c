@@ -92,6 +92,7 @@ const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_
     *n = *fresh;
     n->reached = fresh_probe.reached;
     n->heard_ms = fresh_probe.heard_ms;
+    n->here = fresh_probe.here;
     n->seen_ms = now;
     return changed ? n : NULL;
 }
@@ -167,10 +168,10 @@ const struct node *nodes_hide(struct nodes *all, int64_t now, int64_t ttl_ms)
     return NULL;
 }
 
-bool nodes_unseen(const struct nodes *all)
+void nodes_here(struct nodes *all, int id, const char *inc, int64_t n)
 {
-    for (size_t i = 0; i < all->count; i++)
-        if (all->list[i].unseen && !all->list[i].lost)
-            return true;
-    return false;
+    struct node *node = find(all, id);
+
+    if (node && strcmp(node->inc, inc) == 0 && n > node->here)
+        node->here = n;
 }

@@ -23,6 +23,7 @@ struct node {
     bool reached;              /* its Kamailio answers our probes */
     bool unseen;               /* its beats ended, but it answers */
     int64_t seen_ms, heard_ms; /* last beat, last answer */
+    int64_t here;              /* the last roll-call that its kamsyncd answered */
 };
 
 struct nodes {
@@ -59,8 +60,9 @@ void nodes_grace_probes(struct nodes *all, int64_t now);
 
 /* The next node that lives though its beats have ended, marked so; NULL when there is none (more). */
 const struct node *nodes_hide(struct nodes *all, int64_t now, int64_t ttl_ms);
-/* Whether there is such a node: then nobody can say what it owns. */
-bool nodes_unseen(const struct nodes *all);
+
+/* That incarnation's kamsyncd has answered roll-call n. */
+void nodes_here(struct nodes *all, int id, const char *inc, int64_t n);
 
 const struct node *nodes_find(const struct nodes *all, int id);
 /* Whether transactions of that node and incarnation are alive. */

@@ -3,7 +3,8 @@
  *     stray ▶ own index ▶ store ──found──▶ verdict ▶ handover to the owner, or back to this Kamailio with the verdict
  *                          │  ▲
  *                          │  └ absent or failed: asked again in a moment, since the record may be on its way
- *                          └ time is up: unknown (the store said "absent"), unavailable (it said nothing)
+ *                          └ time is up: unknown (the store said "absent", after all nodes had answered a roll-call),
+ *                            unavailable (it said nothing, or they did not)
  *
  * An ACK may be one for a 2xx, which any node can route and which must not wait. So the script routes every stray ACK
  * on at once, as it would without kamsync, and kamsyncd only sees to it that the owner gets a copy; all nodes do when
@@ -43,7 +44,10 @@ struct stray {
     bool asked;      /* a lookup is under way */
     bool orphan;     /* its transaction is being taken over */
     bool hopeless;   /* that failed */
-    bool answered;   /* the store has said "absent" at least once */
+    bool answered;   /* the store has said "absent" at least once, */
+    bool sure;       /* also when asked after a roll-call: there is no such transaction */
+    bool complete;   /* the roll-call was, when the lookup under way was begun */
+    int64_t roll;    /* its number; 0: not joined */
     struct span msg; /* owned, as are the texts */
     char *src, *dst, *key, *sent_by, *call_id, *via;
     int64_t begun_ms, again_ms, retry_ms;
@@ -119,9 +123,10 @@ static void conclude(struct engine *e, struct stray *s, enum verdict v, int owne
     stray_end(e, s);
 }
 
-static void ask(struct engine *e, struct stray *s)
+static void ask(struct engine *e, struct stray *s, int64_t now)
 {
     s->asked = true;
+    s->complete = s->roll && roll_complete(e, s->roll, now);
     e->count.lookups++;
     e->io.get(e->io.ctx, s->key, s->token); /* may answer, and so end the stray, before it returns */
 }
@@ -132,6 +137,12 @@ static void claim_invite(struct engine *e, struct stray *s)
     s->asked = true;
     if (!takeover_claim(e, s->key, "new", s->token)) /* if it can be made, the answer may have ended the stray */
         s->asked = false;
+}
+
+/* An INVITE must not wait, and a reply names its node: what is not there is nobody's. */
+static bool needs_roll(const struct stray *s)
+{
+    return s->kind == STRAY_CANCEL || s->kind == STRAY_ACK;
 }
 
 /* Plans the next lookup. */
@@ -229,7 +240,7 @@ static void begin(struct engine *e, struct stray *s, int64_t now)
     else if (s->kind == STRAY_INVITE && e->conf.claim_strict)
         claim_invite(e, s);
     else
-        ask(e, s);
+        ask(e, s, now);
 }
 
 void strays_take(struct engine *e, const struct msg *m, int64_t now)
@@ -331,6 +342,15 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
     }
 }
 
+/* Its owner may be a node whose kamsyncd cannot say so: only when that is ruled out, nobody has it. */
+static void on_absent(struct engine *e, struct stray *s)
+{
+    s->answered = true;
+    s->sure = s->complete;
+    if (!s->roll && needs_roll(s))
+        s->roll = roll_join(e);
+}
+
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
 {
     struct stray *s;
@@ -346,7 +366,8 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
         on_record(e, s, &r, text, now);
         return;
     }
-    s->answered = s->answered || status != GET_FAILED;
+    if (status != GET_FAILED)
+        on_absent(e, s);
     if (s->answered && s->kind == STRAY_INVITE)
         conclude(e, s, VERDICT_UNKNOWN, 0, now); /* an ordinary call: it must not wait */
     else
@@ -367,7 +388,7 @@ bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, 
     else if (status == CLAIM_LOST && node_is_alive(nodes_find(&e->nodes, id), inc))
         conclude(e, s, VERDICT_OWNER, id, now);
     else if (status == CLAIM_LOST)
-        ask(e, s);
+        ask(e, s, now);
     else
         conclude(e, s, status == CLAIM_WON ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE, 0, now);
     return true;
@@ -395,6 +416,11 @@ void strays_despair(struct engine *e, const char *key)
     }
 }
 
+static int64_t later_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 static int64_t give_up(const struct engine *e, const struct stray *s)
 {
     if (s->kind == STRAY_REPLY && s->code >= 200 && !s->answered && !s->orphan && e->store_up)
@@ -403,15 +429,18 @@ static int64_t give_up(const struct engine *e, const struct stray *s)
         return s->begun_ms + INVITE_MS;
     if (s->kind == STRAY_REPLY && s->answered && !s->orphan)
         return s->begun_ms + REPLY_MS;
-    return s->begun_ms + (s->orphan ? ORPHAN_MS : s->answered ? e->conf.lookup_ms : e->conf.store_wait_ms);
+    if (s->orphan)
+        return s->begun_ms + ORPHAN_MS;
+    if (s->sure)
+        return s->begun_ms + e->conf.lookup_ms;
+    return s->begun_ms + later_of(s->answered ? e->conf.lookup_ms : 0, e->conf.store_wait_ms);
 }
 
-/* While a node lives whose records nobody can see, "absent" says nothing: all are asked. */
 static enum verdict last_word(const struct engine *e, const struct stray *s, int64_t now)
 {
     if (s->orphan)
         return VERDICT_ORPHAN;
-    return s->answered && !nodes_unseen(&e->nodes) && now >= e->doubt_ms ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE;
+    return (needs_roll(s) ? s->sure : s->answered) && now >= e->doubt_ms ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE;
 }
 
 static void look_after(struct engine *e, struct stray *s, int64_t now)
@@ -419,7 +448,7 @@ static void look_after(struct engine *e, struct stray *s, int64_t now)
     if (now >= give_up(e, s))
         conclude(e, s, last_word(e, s, now), 0, now);
     else if (!s->asked && e->store_up && now >= s->again_ms)
-        ask(e, s);
+        ask(e, s, now);
 }
 
 void strays_tick(struct engine *e, int64_t now)

@@ -3,6 +3,8 @@
  *     {"t": "handover", "msg": base64}     a handover, when the way between the two Kamailios is cut
  *     {"t": "over", "call_id": text}       that call has ended
  *     {"t": "unwritten"}                   the store refuses a node's records: what is not there may yet be somebody's
+ *     {"t": "roll", "from", "n"}           whose kamsyncd sees its Kamailio? and
+ *     {"t": "here", "node", "inc", "n"}    this one's does (rollcall.c)
  *     {"t": "ask", "from", "token", "q"}   a question of kamsyncctl's, and
  *     {"t": "answer", "node", "token", "a"} what this node knows about it (admin.c) */
 #include "engine_impl.h"
@@ -79,6 +81,10 @@ void engine_told(struct engine *e, struct span text, int64_t now)
         on_over(e, message);
     } else if (t && strcmp(t, "unwritten") == 0) {
         engine_doubt(e, now);
+    } else if (t && strcmp(t, "roll") == 0) {
+        roll_asked(e, message, now);
+    } else if (t && strcmp(t, "here") == 0) {
+        roll_answered(e, message);
     } else if (t && strcmp(t, "ask") == 0) {
         admin_asked(e, message, now);
     } else if (t && strcmp(t, "answer") == 0) {

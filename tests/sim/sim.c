@@ -3,6 +3,8 @@
  *
  *     sim [--seeds N] [--first SEED] [--steps N] [--junit FILE] [--break FAULT]
  *
+ * In every fourth life only kamsyncds die, and are started again. Then no CANCEL of a call that lives is refused.
+ *
  * With --junit it also breaks the store in each of two ways (`broken` in cluster.h), and expects that a seed fails
  * then. With --break one of these faults is in from the beginning, to look at.
  *
@@ -53,6 +55,11 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *fmt, ...)
             return false;                                                                                              \
         }                                                                                                              \
     } while (0)
+
+static bool only_kamsyncds(void)
+{
+    return seed % 4 == 0;
+}
 
 /* xorshift64* */
 static unsigned dice(struct cluster *c, unsigned sides)
@@ -120,6 +127,22 @@ static void accident_between(struct cluster *c, size_t n)
     default:
         c->scan_failures = 1;
     }
+}
+
+/* kamsyncd dies, or is there again. */
+static void accident_beside(struct life *l)
+{
+    struct cluster *c = l->c;
+    size_t n = dice(c, (unsigned)c->count);
+
+    l->well_ms[n] = c->now;
+    if (!c->site[n].crashed) {
+        cluster_run(c, 200); /* what it has read and not yet written dies with it */
+        cluster_crash(c, n);
+        return;
+    }
+    cluster_mend(c, n);
+    cluster_join(c, n);
 }
 
 static void accident(struct life *l)
@@ -231,6 +254,27 @@ static bool cancel_all(struct cluster *c)
     return true;
 }
 
+static bool go_on(struct life *l)
+{
+    struct cluster *c = l->c;
+
+    cluster_run(c, dice(c, 4) ? 1 + dice(c, 300) : 1 + dice(c, 3000));
+    return limits(c) && one_owner_among_the_well(l);
+}
+
+/* The caller hangs up. */
+static bool cancel(struct life *l, size_t node, int call)
+{
+    struct cluster *c = l->c;
+    size_t lived = cluster_holders(c, call, NULL), number = cluster_cancel(c, node, call);
+
+    if (!go_on(l))
+        return false;
+    check(!only_kamsyncds() || !lived || !cluster_holders(c, call, NULL) || !c->refused[number],
+          "at %lld: call %d lives, and its CANCEL is refused at node %zu", (long long)c->now, call, node + 1);
+    return true;
+}
+
 static bool step(struct life *l, int *calls)
 {
     struct cluster *c = l->c;
@@ -238,11 +282,10 @@ static bool step(struct life *l, int *calls)
     if (*calls < CALLS && dice(c, 3) == 0)
         cluster_call(c, dice(c, 3), (*calls)++);
     if (dice(c, 12) == 0)
-        accident(l);
+        (only_kamsyncds() ? accident_beside : accident)(l);
     if (*calls && dice(c, 10) == 0)
-        cluster_cancel(c, dice(c, 3), (int)dice(c, (unsigned)*calls));
-    cluster_run(c, dice(c, 4) ? 1 + dice(c, 300) : 1 + dice(c, 3000));
-    return limits(c) && one_owner_among_the_well(l);
+        return cancel(l, dice(c, 3), (int)dice(c, (unsigned)*calls));
+    return go_on(l);
 }
 
 static bool life(int steps)

@@ -371,6 +371,7 @@ void cluster_mend(struct cluster *c, size_t node)
         return;
     cluster_note(s, "* the link is up");
     s->linked = true;
+    s->crashed = false;
     engine_link_up(s->e, scratch("tag-%u", s->link_epoch), c->now);
     engine_flush(s->e, c->now);
 }
@@ -413,6 +414,7 @@ static void site_init(struct cluster *c, size_t i)
     s->conf.beat_base = 1000;
     io.link_write = io_write;
     io.log = io_log;
+    s->io = io;
     s->e = engine_new(&s->conf, &io, c->now);
     cr_assert_not_null(s->e);
     cluster_join(c, i);

@@ -19,7 +19,9 @@ struct site {
     struct cluster *c;
     struct engine *e;
     struct engine_conf conf;
+    struct engine_io io;
     int id;
+    bool crashed; /* kamsyncd; from then on a fresh one waits to be started */
     /* Kamailio */
     bool dead, hung;
     bool isolated;       /* no packet gets in or out */
@@ -90,6 +92,8 @@ void cluster_stand(struct cluster *c, size_t node, bool still);
 /* The node's way to the store; what is under way gets no answer. */
 void cluster_cut(struct cluster *c, size_t node);
 void cluster_join(struct cluster *c, size_t node);
+/* kamsyncd dies, and its Kamailio goes on. It starts anew with cluster_mend() and cluster_join(). */
+void cluster_crash(struct cluster *c, size_t node);
 
 /* How many living Kamailios hold the call; which one. */
 size_t cluster_holders(const struct cluster *c, int call, size_t *which);

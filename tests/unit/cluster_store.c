@@ -336,6 +336,21 @@ void cluster_join(struct cluster *c, size_t node)
     engine_flush(s->e, c->now);
 }
 
+void cluster_crash(struct cluster *c, size_t node)
+{
+    struct site *s = &c->site[node];
+
+    cluster_cut(c, node);
+    cluster_note(s, "* kamsyncd dies");
+    s->linked = s->hello = false;
+    s->link_epoch++;
+    s->crashed = true;
+    engine_free(s->e);
+    s->conf.beat_base = c->now;
+    s->e = engine_new(&s->conf, &s->io, c->now);
+    cr_assert_not_null(s->e);
+}
+
 json_t *cluster_record(const struct cluster *c, int call)
 {
     struct entry *x = entry_find(c, scratch("kamsync:tx:{call-%d@caller.example}:1:z9hG4bK-caller-%d", call, call));

@@ -187,10 +187,22 @@ void fake_forget(struct fake *f)
 
 /* ---- time ---- */
 
-/* What Kamailio and the store answer by themselves. */
+static bool answer_roll(struct fake *f)
+{
+    int64_t n = f->roll;
+
+    f->roll = 0;
+    for (int id = 2; n && id < 32; id++)
+        if (f->incs[id])
+            fake_told(f,
+                      scratch("{\"t\":\"here\",\"node\":%d,\"inc\":\"%s\",\"n\":%lld}", id, f->incs[id], (long long)n));
+    return n;
+}
+
+/* What Kamailio, the store and the other nodes answer by themselves. */
 static bool answer_more(struct fake *f)
 {
-    bool scanned = f->scanning && !f->mute_scans, pinged = f->ping_count > 0;
+    bool scanned = f->scanning && !f->mute_scans, pinged = f->ping_count > 0, called = answer_roll(f);
 
     if (scanned) {
         f->scanning = false;
@@ -203,7 +215,7 @@ static bool answer_more(struct fake *f)
             fake_say(f, "{\"t\":\"events\",\"n\":%lld,\"e\":[{\"t\":\"alive\",\"id\":%d}]}", f->events ? f->events : 1,
                      id);
     f->probed = 0;
-    return scanned || pinged;
+    return scanned || pinged || called;
 }
 
 /* As the daemon does it: the tick when it is due, then the flush. A second tick at once must have nothing to do. */
@@ -299,6 +311,8 @@ void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up)
         scratch("{\"id\":%d,\"name\":\"node%d\",\"sip\":\"192.0.2.%d:5060\",\"inc\":\"%s\",\"beat\":%lld,\"up\":%s}",
                 id, id, id, inc, (long long)beat, up ? "true" : "false");
 
+    if (id < (int)COUNT(f->incs))
+        f->incs[id] = scratch("%s", inc);
     engine_node(f->e, span_of(record), f->now);
     engine_nodes_read(f->e, true, f->now);
 }

@@ -82,6 +82,10 @@ struct fake {
     bool polite;         /* Kamailio acknowledges each frame at the end of the turn */
     bool unreachable;    /* other nodes do not answer probes; else they do at the end of the turn */
     unsigned probed;     /* bit n: node n is to answer a probe */
+    bool mute_peers;     /* the others' kamsyncds answer no roll-call; else they do at the end of the turn, and such
+                          * messages are none of the tells */
+    int64_t roll;        /* which one they are to answer; 0: none */
+    char *incs[32];      /* of the nodes that fake_node() told of */
     long long events;    /* number of the last events frame */
     bool mute_scans;     /* scans are not answered; else each finds nothing, at the end of the turn */
     bool scanning;       /* a scan waits for its answer */

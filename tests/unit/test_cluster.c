@@ -324,3 +324,50 @@ Test(cluster, claimant_that_hangs_for_a_moment)
         quiet(c);
     }
 }
+
+/* Its INVITE waits in its Kamailio; the others learn that only kamsyncd has died by the beats that stay away. */
+Test(cluster, cancel_of_a_call_whose_kamsyncd_is_dead)
+{
+    for (int64_t after = 0; after < 6000; after += 400) {
+        struct cluster *c = with_calls(3, 0);
+        size_t number;
+
+        cluster_crash(c, 0);
+        cluster_call(c, 0, 1);
+        cluster_run(c, after);
+        number = cluster_cancel(c, 1, 1);
+        cluster_run(c, 1000);
+        cr_expect(c->delivered[number] == 1 && c->refused[number] == 0, "after %lld ms", (long long)after);
+        cluster_free(c);
+    }
+}
+
+/* It is back, and has yet to read what waited. */
+Test(cluster, cancel_of_a_call_whose_kamsyncd_was_dead)
+{
+    for (int64_t after = 0; after < 400; after += 7) {
+        struct cluster *c = with_calls(3, 0);
+        size_t number;
+
+        cluster_crash(c, 0);
+        cluster_call(c, 0, 1);
+        cluster_run(c, 1000);
+        number = cluster_cancel(c, 1, 1);
+        cluster_run(c, after);
+        cluster_join(c, 0);
+        cluster_mend(c, 0);
+        cluster_run(c, 3000);
+        cr_expect(c->delivered[number] == 1 && c->refused[number] == 0, "back after %lld ms", (long long)after);
+        cluster_free(c);
+    }
+}
+
+Test(cluster, cancel_of_no_call)
+{
+    struct cluster *c = with_calls(3, 0);
+    size_t number = cluster_cancel(c, 1, 1);
+
+    cluster_run(c, 1000);
+    cr_expect(c->refused[number] == 1);
+    quiet(c);
+}

@@ -466,6 +466,8 @@ Test(engine, wait_is_until_the_next_thing_to_do)
     wait = engine_wait(f->e, f->now);
     cr_expect(wait > 0 && wait <= 250);
     fake_answer(f, NULL);
+    cr_expect(engine_wait(f->e, f->now) == 0, "it calls the roll at once");
+    fake_turn(f);
     cr_expect(engine_wait(f->e, f->now) == 5, "it asks again in a moment");
     cr_expect(engine_wait(f->e, f->now + 100000) == 0, "late is now, never negative");
     fake_free(f);

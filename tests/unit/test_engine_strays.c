@@ -251,8 +251,9 @@ Test(strays, another_sent_by_is_another_transaction)
 
     other = c;
     other.sent_by = "198.51.100.10:5060";
-    fake_answer(f, fake_record(&other, 2, "200.1", false));
-    fake_pass(f, 250);
+    f->found = fake_record(&other, 2, "200.1", false);
+    fake_answer(f, f->found);
+    fake_pass(f, 200);
     expect_back(f, "unknown");
     fake_free(f);
 }
@@ -276,8 +277,9 @@ Test(strays, record_that_nobody_understands_is_as_none)
     struct leg c;
     struct fake *f = with_stray("CANCEL", &c);
 
-    fake_answer(f, "{\"owner\":\"who?\"}");
-    fake_pass(f, 250);
+    f->found = "{\"owner\":\"who?\"}";
+    fake_answer(f, f->found);
+    fake_pass(f, 200);
     expect_back(f, "unknown");
     fake_free(f);
 }

@@ -247,9 +247,9 @@ Test(nodes, who_answers_is_not_lost)
     see(all, 2, 1, 0);
     cr_expect_null(nodes_hear(all, 2, 9000), "no news");
     cr_expect_null(nodes_lose(all, 10000, TTL));
-    cr_expect(nodes_hide(all, 10000, TTL) == nodes_find(all, 2) && nodes_unseen(all));
+    cr_expect(nodes_hide(all, 10000, TTL) == nodes_find(all, 2));
     cr_expect_null(nodes_hide(all, 10000, TTL), "once");
-    cr_expect(see(all, 2, 2, 10000) && !nodes_unseen(all), "its beat is news");
+    cr_expect(see(all, 2, 2, 10000) && !nodes_find(all, 2)->unseen, "its beat is news");
     cr_expect_null(nodes_hear(all, 77, 10000), "never heard of");
 }
 

@@ -21,6 +21,7 @@ static void come_back(struct fake *f)
     engine_store_down(f->e, f->now);
     fake_pass(f, 100);
     engine_store_up(f->e, f->now);
+    engine_nodes_read(f->e, true, f->now);
     fake_turn(f);
 }
 
