@@ -97,7 +97,9 @@ struct engine {
     size_t late_count;
     struct takeover *takeovers, *takeovers_by_key; /* waiting ones first */
     size_t takeover_count, takeovers_active;
-    struct loss *losses; /* which Kamailio has not yet acknowledged */
+    size_t takeovers_unanswered; /* done, but for the far end's answer */
+    size_t takeovers_fewer;      /* than at most may be under way, since Kamailio is slow */
+    struct loss *losses;         /* which Kamailio has not yet acknowledged */
 
     struct calls calls;
     struct ending *endings, *endings_by_name;
@@ -277,7 +279,9 @@ void takeover_recheck(struct engine *e, struct txn *own);
 /* This node counted as dead for a while: what it has claimed may have been claimed from it. */
 void takeover_doubt(struct engine *e);
 /* Hands the transaction out that Kamailio has taken over, if that tm id is one; the caller owns it then. */
-struct txn *takeover_confirm(struct engine *e, struct span tm_id);
+struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now);
+/* The far end has answered the INVITE of that transaction: there is room for another one. */
+void takeover_answered(struct engine *e, const char *key);
 void takeover_taken(struct engine *e, const struct event *ev, int64_t now);
 /* Answers of the store; false when the token is none of a takeover. */
 bool takeover_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now);

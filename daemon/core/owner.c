@@ -113,7 +113,7 @@ static struct txn *taken_over(struct engine *e, struct span branch, int *index, 
     struct span id;
     struct txn *t;
 
-    t = txn_split_branch(branch, &id, index) == 0 ? takeover_confirm(e, id) : NULL;
+    t = txn_split_branch(branch, &id, index) == 0 ? takeover_confirm(e, id, now) : NULL;
     if (!t)
         return NULL;
     owner_take(e, t, now);
@@ -201,6 +201,8 @@ static bool take_reply(struct engine *e, struct span via, int code, struct span 
     int index = 0;
     struct txn *t = find(e, via, &index);
 
+    if (t && t->taken_ms)
+        takeover_answered(e, t->key);
     if (t && txn_reply(t, index, code, now)) {
         calls_reply(e, t, code, to_tag, at);
         t->done = txn_state(t) == TXN_ANSWERED;

@@ -38,7 +38,7 @@ int64_t roll_due(const struct engine *e)
 /* Who was never heard of may only have had no time yet. */
 bool roll_complete(const struct engine *e, int64_t n, int64_t now)
 {
-    if (n > e->roll.n || !e->nodes_since_ms || now - e->nodes_since_ms < e->conf.node_ttl_ms)
+    if (!e->nodes_since_ms || now - e->nodes_since_ms < e->conf.node_ttl_ms)
         return false;
     for (size_t i = 0; i < e->nodes.count; i++) {
         const struct node *node = &e->nodes.list[i];

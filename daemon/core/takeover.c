@@ -2,13 +2,11 @@
  *
  *     a stray for it, or a search after a death
  *          ▼
- *     waiting ▶ reading ▶ asking ▶ claiming ▶ (the INVITE goes back into Kamailio) ▶ injected ▶ taken: this is the
- * owner no orphan │       │ alive   │ lost to another node                         │ no answer: again, then given up ▼
- * ▼         ▼                                              ▼ end     end       end end
+ *     waiting ▶ reading ▶ asking ▶ claiming ▶ injected (the INVITE is back in Kamailio) ▶ taken: this is the owner
+ *               no orphan: end   alive: end   lost: end   no answer: again, then given up
  *
- * A claim is a key in the store that can be written once for each incarnation that died. Should its holder die
- * half-way, the next claim is one on the holder's incarnation: a chain, each step of it atomic, with no script in the
- * store.
+ * A claim is a key that can be written once for each incarnation that died. Should its holder die half-way, the next
+ * claim is one on the holder's incarnation: a chain, each step of it atomic, with no script in the store.
  *
  * Who counts as dead here may be back, and the word of it on its way. But a node beats before it writes anything else,
  * so its record in the store, read after what it wrote, is new enough: that is what is asked before each claim. And who
@@ -29,7 +27,13 @@
 #include "key.h"
 #include "record.h"
 
-#define ACTIVE_MAX 64   /* takeovers under way: the pace after a death */
+/* The pace after a death. What is under way at once stands before ordinary calls, in the queues of Kamailio's sockets
+ * and for its processes: so one that was taken counts until the far end has answered, or ANSWER_MS have passed, and the
+ * slower Kamailio confirms, the fewer there are. */
+#define ACTIVE_MAX 64
+#define ACTIVE_MIN 8
+#define SLOW_MS 30      /* to confirm one; a quarter of that is the script's timer */
+#define ANSWER_MS 100   /* far ends that say nothing hold nobody up for long */
 #define LOSSES_MAX 1024 /* frames that wait for Kamailio; beyond that it is not told of more losses */
 #define CONFIRM_MS 500  /* Kamailio answers within a few ms, or the message was lost */
 #define TRIES_MAX 3
@@ -39,7 +43,7 @@
  * should the node die now. */
 #define OWN_CLAIM_MS 1000
 
-enum takeover_state { WAITING, READING, ASKING, CLAIMING, INJECTED };
+enum takeover_state { WAITING, READING, ASKING, CLAIMING, INJECTED, TAKEN };
 
 struct takeover {
     struct takeover *prev, *next;
@@ -57,7 +61,8 @@ struct takeover {
     int id;               /* node that is claimed from next */
     char inc[80];         /* and its incarnation */
     int chain, tries;
-    int64_t due_ms; /* when it is tried again; 0: an answer is waited for */
+    int64_t due_ms;  /* when it is tried again; 0: an answer is waited for */
+    int64_t sent_ms; /* when the INVITE went to Kamailio */
 };
 
 static struct takeover *find_token(const struct engine *e, uint64_t token)
@@ -84,8 +89,9 @@ static struct takeover *find_key(const struct engine *e, const char *key)
 
 static void end(struct engine *e, struct takeover *t)
 {
-    e->takeovers_active -= t->state != WAITING;
-    e->takeover_count--;
+    e->takeovers_unanswered -= t->state == TAKEN;
+    e->takeovers_active -= t->state != WAITING && t->state != TAKEN;
+    e->takeover_count -= t->state != TAKEN;
     DL_DELETE(e->takeovers, t);
     HASH_DELETE(hh, e->takeovers_by_key, t); /* NOLINT(clang-analyzer-*): uthash */
     txn_free(t->txn);
@@ -167,6 +173,7 @@ static void inject(struct engine *e, struct takeover *t, int64_t now)
     engine_trace(e, span_of(t->txn->call_id), "its node is gone: the INVITE goes back into this node's Kamailio");
     t->tries++;
     activate(e, t, INJECTED);
+    t->sent_ms = now;
     t->due_ms = now + CONFIRM_MS;
     engine_send(e, e->self.sip, NULL, text, now);
     free(text);
@@ -363,9 +370,20 @@ bool takeover_got(struct engine *e, uint64_t token, enum get_status status, stru
     return true;
 }
 
+/* What is done, and counts only for the pace, is out of the way. */
+static struct takeover *find_undone(struct engine *e, const char *key)
+{
+    struct takeover *t = find_key(e, key);
+
+    if (!t || t->state != TAKEN)
+        return t;
+    end(e, t);
+    return NULL;
+}
+
 void takeover_recheck(struct engine *e, struct txn *own)
 {
-    struct takeover *t = find_key(e, own->key);
+    struct takeover *t = find_undone(e, own->key);
 
     if (!t && (t = add(e, own->key)))
         t->own = true;
@@ -386,7 +404,7 @@ void takeover_doubt(struct engine *e)
 /* The takeover of that key, if it is not under way already; NULL also when memory is short. */
 static struct takeover *begin(struct engine *e, const char *key)
 {
-    struct takeover *t = find_key(e, key);
+    struct takeover *t = find_undone(e, key);
 
     if (!t)
         return add(e, key);
@@ -417,7 +435,25 @@ void takeover_settle(struct engine *e, const char *key, struct span record, cons
 
 /* ---- taken ---- */
 
-struct txn *takeover_confirm(struct engine *e, struct span tm_id)
+static void confirmed(struct engine *e, struct takeover *t, int64_t now)
+{
+    if (now - t->sent_ms > SLOW_MS)
+        e->takeovers_fewer += e->takeovers_fewer < ACTIVE_MAX - ACTIVE_MIN;
+    else
+        e->takeovers_fewer -= e->takeovers_fewer > 0;
+    e->takeover_count--;
+    e->takeovers_active--;
+    e->takeovers_unanswered++;
+    t->state = TAKEN;
+    t->due_ms = now + ANSWER_MS;
+}
+
+void takeover_answered(struct engine *e, const char *key)
+{
+    find_undone(e, key);
+}
+
+struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now)
 {
     struct takeover *t;
     struct txn *txn;
@@ -436,7 +472,7 @@ struct txn *takeover_confirm(struct engine *e, struct span tm_id)
     t->txn = NULL;
     e->count.takeovers_done++;
     engine_trace(e, span_of(txn->call_id), "taken over: this node has the transaction now");
-    end(e, t);
+    confirmed(e, t, now);
     return txn;
 }
 
@@ -463,7 +499,7 @@ void takeover_taken(struct engine *e, const struct event *ev, int64_t now)
         give_up(e, t);
         return;
     }
-    txn = takeover_confirm(e, span_of(t->txn->id));
+    txn = takeover_confirm(e, span_of(t->txn->id), now);
     if (txn)
         owner_take(e, txn, now);
 }
@@ -483,13 +519,12 @@ static void run_waiting(struct engine *e)
 
     DL_FOREACH_SAFE(e->takeovers, t, next)
     {
-        if (e->takeovers_active >= ACTIVE_MAX)
+        if (e->takeovers_active + e->takeovers_unanswered + e->takeovers_fewer >= ACTIVE_MAX)
             return;
         if (t->state != WAITING)
             continue;
         if (t->own && e->link.waiting_count > LOSSES_MAX)
-            return; /* each loss has to be told to Kamailio, which acknowledges what it has, and so brings us back here
-                     */
+            return; /* each loss is told to Kamailio, whose acknowledgement brings us back here */
         if (t->own)
             claim_from(e, t, e->self.id, e->self.inc);
         else
@@ -518,6 +553,8 @@ static void run_late(struct engine *e, int64_t now)
             continue;
         if (t->state == CLAIMING)
             claim(e, t);
+        else if (t->state == TAKEN)
+            end(e, t);
         else if (is_silent(e, t, now))
             t->due_ms = now + CONFIRM_MS;
         else if (t->tries < TRIES_MAX)
