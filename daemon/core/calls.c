@@ -410,6 +410,8 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         return false;
     fine = result == CALL_WRITTEN || (result == CALL_OTHER && !c->own);
     call_vars_arrived(c, fine);
+    if (result != CALL_FAILED)
+        rewrite_taken(e, now);
     if (fine) {
         written(e, c);
     } else if (result == CALL_OTHER && c->tries++ < TRIES_MAX) {
@@ -422,7 +424,7 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         move(e, c, CALL_IDLE);
         c->finishing = false; /* its beginning must be there before its end */
         if (result == CALL_FAILED)
-            engine_rewrite(e, now);
+            rewrite_refused(e, now);
         else
             mark(e, c);
     }
@@ -438,6 +440,14 @@ void calls_mark_all(struct engine *e)
         if (c->place != CALL_HELD)
             mark(e, c);
     }
+}
+
+void calls_mark_one(struct engine *e)
+{
+    struct call *c = e->calls.oldest;
+
+    if (c && c->place != CALL_HELD)
+        mark(e, c);
 }
 
 const struct call *calls_find(const struct engine *e, struct span call_id)

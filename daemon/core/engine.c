@@ -8,11 +8,7 @@
 #include <stdio.h>
 
 #define JANITOR_MS 1000
-#define SEND_MORE 400 /* bytes of a `send` besides its message */
-#define REWRITE_AFTER_MS 1000
-#define REWRITE_PER_MS 20 /* the pace of writing all again while the store refuses */
-#define SETTLE_MS 4000    /* what an earlier connection still held has reached the store by then */
-#define DOUBT_MS 3000     /* all nodes are connected again by then, and have written what they have */
+#define SEND_MORE 400     /* bytes of a `send` besides its message */
 #define ACK_FRAMES 8      /* of events; the script waits after 32 */
 #define ACK_MS 1000       /* fewer keep nobody waiting, and an ack costs Kamailio as much as two events */
 #define RECONNECT_MS 1000 /* a link that we closed is back long before */
@@ -410,24 +406,7 @@ void engine_store_up(struct engine *e, int64_t now)
     calls_mark_all(e);
     if (!e->store_lost_ms)
         return; /* the first time */
-    engine_doubt(e, now);
-    e->settle_ms = now + SETTLE_MS;
-}
-
-void engine_rewrite(struct engine *e, int64_t now)
-{
-    int64_t pause = (int64_t)(e->txns.count + e->calls.count) / REWRITE_PER_MS;
-
-    if (e->rewrite_ms)
-        return;
-    e->rewrite_ms = now + (pause > REWRITE_AFTER_MS ? pause : REWRITE_AFTER_MS);
-    engine_doubt(e, now);
-    told_unwritten(e);
-}
-
-void engine_doubt(struct engine *e, int64_t now)
-{
-    e->doubt_ms = now + DOUBT_MS;
+    rewrite_back(e, now);
 }
 
 void engine_call_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
@@ -448,6 +427,7 @@ void engine_store_down(struct engine *e, int64_t now)
 {
     e->store_up = false;
     e->store_lost_ms = now;
+    e->rewrite = (struct rewrite){0}; /* all is written again when it is back */
 }
 
 /* ---- time ---- */
@@ -527,6 +507,7 @@ void engine_tick(struct engine *e, int64_t now)
     if (now >= e->next_beat_ms)
         probe_kamailio(e, now);
     peers_tick(e, now);
+    rewrite_tick(e, now);
     if (now >= e->next_janitor_ms) {
         e->next_janitor_ms = now + JANITOR_MS;
         owner_janitor(e, now);
@@ -536,8 +517,9 @@ void engine_tick(struct engine *e, int64_t now)
 
 int64_t engine_wait(const struct engine *e, int64_t now)
 {
-    const int64_t dues[] = {strays_due(e), takeover_due(e), hang_due(e), peers_due(e), dialog_due(e),
-                            ending_due(e), admin_due(e),    ack_due(e),  roll_due(e),  e->next_janitor_ms};
+    const int64_t dues[] = {strays_due(e), takeover_due(e), hang_due(e),       peers_due(e),
+                            dialog_due(e), ending_due(e),   admin_due(e),      ack_due(e),
+                            roll_due(e),   rewrite_due(e),  e->next_janitor_ms};
     int64_t due = INT64_MAX;
 
     for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)

@@ -41,6 +41,16 @@ struct calls {
     size_t count, at[4]; /* in all, and in each place */
 };
 
+/* When all records are written again (rewrite.c). */
+struct rewrite {
+    bool refused;      /* the store did not take something, and has taken nothing since: */
+    int64_t try_ms;    /* when it is tried again */
+    int64_t told_ms;   /* when all nodes were told of that, 0: not yet; */
+    int64_t last_ms;   /* when all was last written so */
+    int64_t all_ms;    /* when it is to be; 0: not planned */
+    int64_t settle_ms; /* the same, since the store has come back */
+};
+
 /* The last roll-call (rollcall.c). */
 struct roll {
     int64_t n;     /* its number; counts on from one start of kamsyncd to the next */
@@ -73,8 +83,7 @@ struct engine {
     struct txns txns;
     bool txns_full; /* and that was said */
     size_t puts_under_way;
-    int64_t rewrite_ms; /* when all records are written again, since one was refused; 0: not planned */
-    int64_t settle_ms;  /* the same, since the store has come back */
+    struct rewrite rewrite;
     struct roll roll;
     int64_t doubt_ms; /* until then a record that is not there may be one that its owner could not write */
 
@@ -117,10 +126,6 @@ __attribute__((format(printf, 3, 4))) void engine_log(struct engine *e, enum log
 const char *printable(char *out, size_t size, struct span s);
 /* A decision about that call, for kamsyncctl trace. */
 __attribute__((format(printf, 3, 4))) void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...);
-/* The store did not take something: in a moment all is written again. Says so to all nodes. */
-void engine_rewrite(struct engine *e, int64_t now);
-/* A record that is not in the store proves nothing for a while. */
-void engine_doubt(struct engine *e, int64_t now);
 /* Queues a frame made with number n, see link_push(). */
 void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
 /* The message as a handover of this node's, made now: its sender and time are filled in. base64, which the caller
@@ -173,6 +178,8 @@ void calls_over(struct engine *e, struct span call_id);
 void calls_flush(struct engine *e);
 bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now);
 void calls_mark_all(struct engine *e);
+/* One of them, if there is one that may be written. */
+void calls_mark_one(struct engine *e);
 void calls_janitor(struct engine *e, int64_t now);
 void calls_clear(struct engine *e);
 
@@ -256,6 +263,18 @@ void roll_asked(struct engine *e, const json_t *message, int64_t now);
 void roll_answered(struct engine *e, const json_t *message);
 void roll_run(struct engine *e, int64_t now);
 int64_t roll_due(const struct engine *e);
+
+/* rewrite.c: writing all again. */
+/* The store did not take something. Says so to all nodes. */
+void rewrite_refused(struct engine *e, int64_t now);
+/* It took something. */
+void rewrite_taken(struct engine *e, int64_t now);
+/* It has come back. */
+void rewrite_back(struct engine *e, int64_t now);
+/* A record that is not in the store proves nothing for a while. */
+void engine_doubt(struct engine *e, int64_t now);
+void rewrite_tick(struct engine *e, int64_t now);
+int64_t rewrite_due(const struct engine *e);
 
 /* search.c */
 /* Looks for all orphans, this node's share first: a Kamailio has died, or (whole) its host with it. */

@@ -303,10 +303,11 @@ void owner_flush(struct engine *e, int64_t now)
 void engine_put_done(struct engine *e, bool ok, int64_t now)
 {
     e->puts_under_way--;
-    if (!ok) {
-        e->count.puts_failed++;
-        engine_rewrite(e, now);
-    }
+    e->count.puts_failed += !ok;
+    if (ok)
+        rewrite_taken(e, now);
+    else
+        rewrite_refused(e, now);
 }
 
 /* A branch that nobody answered has ended in Kamailio. */
@@ -365,27 +366,6 @@ static void look_after(struct engine *e, struct txn *t, int64_t now)
         txns_mark(&e->txns, t);
 }
 
-static bool take_due(int64_t *due_ms, int64_t now)
-{
-    bool due = *due_ms && now >= *due_ms;
-
-    if (due)
-        *due_ms = 0;
-    return due;
-}
-
-/* After a return of the store it is done twice. What an earlier connection still held in its buffers, at a Redis that
- * hung or a network that stood still, may reach the store after what is newer. */
-static void write_all_again(struct engine *e, int64_t now)
-{
-    bool refused = e->store_up && take_due(&e->rewrite_ms, now);
-
-    if (!(e->store_up && take_due(&e->settle_ms, now)) && !refused)
-        return;
-    txns_mark_all(&e->txns);
-    calls_mark_all(e);
-}
-
 /* Only an event, or much time, will change it: most transactions ring. */
 static bool is_quiet(const struct txn *t)
 {
@@ -404,7 +384,6 @@ void owner_janitor(struct engine *e, int64_t now)
 {
     struct txn *t, *next;
 
-    write_all_again(e, now);
     DL_FOREACH_SAFE2(e->txns.busy, t, next, newer)
     {
         if (is_quiet(t)) {

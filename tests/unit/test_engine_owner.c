@@ -226,11 +226,16 @@ Test(owner, failed_puts_are_written_again)
     fake_put_done(f, 1, false);
     fake_turn(f);
     cr_expect(f->put_count == 1, "not at once: the store has trouble");
-    fake_pass(f, 2500);
+    fake_pass(f, 100);
     cr_expect(f->put_count == 2 && engine_counters(f->e)->puts_failed == 1);
+    fake_pass(f, 1000);
+    cr_expect(f->put_count == 2, "one at a time");
     fake_put_done(f, 1, true);
     fake_pass(f, 5000);
-    cr_expect(f->put_count == 2);
+    cr_expect(f->put_count == 3, "the one that was tried, and then all");
+    fake_put_done(f, 1, true);
+    fake_pass(f, 5000);
+    cr_expect(f->put_count == 3);
     fake_free(f);
 }
 

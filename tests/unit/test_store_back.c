@@ -67,6 +67,53 @@ Test(store_back, what_is_not_there_is_not_unknown_at_once)
     fake_free(f);
 }
 
+/* READONLY, OOM: one record is tried, however many there are; when it is taken, all are written at once. */
+Test(store_back, refused_writes_are_tried_with_one_record)
+{
+    struct fake *f = fake_peers();
+
+    for (unsigned i = 1; i <= 50; i++) {
+        struct leg c = call_make(i);
+
+        fake_branch(f, i, &c, "0", true);
+    }
+    fake_turn(f);
+    cr_assert(f->put_count == 50);
+    fake_put_done(f, 50, false);
+    fake_forget(f);
+    for (int i = 0; i < 20; i++) {
+        fake_pass(f, 100);
+        cr_expect(f->put_count == (size_t)i + 1);
+        fake_put_done(f, 1, i == 19);
+    }
+    fake_pass(f, 1);
+    cr_expect(f->put_count == 20 + 50, "%zu", f->put_count);
+    fake_put_done(f, 50, true);
+    fake_pass(f, 5000);
+    cr_expect(f->put_count == 20 + 50);
+    fake_free(f);
+}
+
+/* A store that takes some and refuses some: all is not written in a loop. */
+Test(store_back, partly_refused_writes_are_not_written_in_a_loop)
+{
+    struct fake *f = fake_peers();
+    size_t answered = 0;
+
+    for (unsigned i = 1; i <= 50; i++) {
+        struct leg c = call_make(i);
+
+        fake_branch(f, i, &c, "0", true);
+    }
+    for (int i = 0; i < 100; i++) {
+        fake_pass(f, 100);
+        for (; answered < f->put_count; answered++)
+            fake_put_done(f, 1, answered % 7 != 0);
+    }
+    cr_expect(f->put_count >= 5 * 50 && f->put_count <= 11 * 50 + 100, "%zu", f->put_count);
+    fake_free(f);
+}
+
 Test(store_back, a_refusal_is_told_to_all)
 {
     struct leg c = call_make(1);

@@ -1,0 +1,107 @@
+/* Writing all again: since the store refused something, or has come back.
+ *
+ *     refused ▶ one record is tried every TRY_MS, all nodes are told to doubt ▶ taken ▶ all are written
+ *
+ * A store that refuses (READONLY, OOM) answers at once, so nothing but a trial tells when it takes writes again. */
+#include "engine_impl.h"
+
+#include "call.h"
+
+#define TRY_MS 100
+#define TELL_MS 1000  /* that something is unwritten is said so often, */
+#define DOUBT_MS 3000 /* and believed so long; all nodes are connected again by then, and have written what they have  \
+                       */
+#define ALL_AFTER_MS 1000 /* all is not written again sooner, nor faster than this, should some of it be refused: */
+#define ALL_PER_MS 20
+#define SETTLE_MS 4000 /* what an earlier connection still held has reached the store by then */
+
+void engine_doubt(struct engine *e, int64_t now)
+{
+    e->doubt_ms = now + DOUBT_MS;
+}
+
+void rewrite_refused(struct engine *e, int64_t now)
+{
+    struct rewrite *w = &e->rewrite;
+
+    if (!w->refused)
+        w->try_ms = now + TRY_MS;
+    w->refused = true;
+    w->all_ms = 0;
+    if (w->told_ms && now - w->told_ms < TELL_MS)
+        return;
+    w->told_ms = now;
+    engine_doubt(e, now);
+    told_unwritten(e);
+}
+
+void rewrite_taken(struct engine *e, int64_t now)
+{
+    struct rewrite *w = &e->rewrite;
+    int64_t pause = (int64_t)(e->txns.count + e->calls.count) / ALL_PER_MS;
+    int64_t soonest = w->last_ms + (pause > ALL_AFTER_MS ? pause : ALL_AFTER_MS);
+
+    if (!w->refused)
+        return;
+    w->refused = false;
+    w->all_ms = w->last_ms && soonest > now ? soonest : now + 1;
+}
+
+/* The store has come back; it may have forgotten everything. */
+void rewrite_back(struct engine *e, int64_t now)
+{
+    e->rewrite = (struct rewrite){.settle_ms = now + SETTLE_MS};
+    engine_doubt(e, now);
+}
+
+/* What is written anyway is as good a trial. */
+static void try_one(struct engine *e)
+{
+    struct txn *t = e->txns.by_id;
+
+    if (e->txns.dirty_count || e->puts_under_way || e->calls.at[CALL_DIRTY] || e->calls.at[CALL_WRITING])
+        return;
+    if (t && !t->unsure)
+        txns_mark(&e->txns, t);
+    else
+        calls_mark_one(e);
+}
+
+static bool take_due(int64_t *due_ms, int64_t now)
+{
+    bool due = *due_ms && now >= *due_ms;
+
+    if (due)
+        *due_ms = 0;
+    return due;
+}
+
+/* After a return of the store it is done twice. What an earlier connection still held in its buffers, at a Redis that
+ * hung or a network that stood still, may reach the store after what is newer. */
+void rewrite_tick(struct engine *e, int64_t now)
+{
+    struct rewrite *w = &e->rewrite;
+    bool all = e->store_up && take_due(&w->all_ms, now), settled = e->store_up && take_due(&w->settle_ms, now);
+
+    if (all || settled) {
+        w->last_ms = now;
+        txns_mark_all(&e->txns);
+        calls_mark_all(e);
+    }
+    if (e->store_up && w->refused && now >= w->try_ms) {
+        w->try_ms = now + TRY_MS;
+        try_one(e);
+    }
+}
+
+int64_t rewrite_due(const struct engine *e)
+{
+    const struct rewrite *w = &e->rewrite;
+    const int64_t dues[] = {w->all_ms, w->settle_ms, w->refused ? w->try_ms : 0};
+    int64_t due = INT64_MAX;
+
+    for (size_t i = 0; e->store_up && i < sizeof(dues) / sizeof(dues[0]); i++)
+        if (dues[i] && dues[i] < due)
+            due = dues[i];
+    return due;
+}
