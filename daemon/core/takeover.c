@@ -31,7 +31,7 @@
  * and for its processes: so one that was taken counts until the far end has answered, or ANSWER_MS have passed, and the
  * slower Kamailio confirms, the fewer there are. */
 #define ACTIVE_MAX 64
-#define ACTIVE_MIN 8
+#define ACTIVE_MIN 16
 #define SLOW_MS 30      /* to confirm one; a quarter of that is the script's timer */
 #define ANSWER_MS 100   /* far ends that say nothing hold nobody up for long */
 #define LOSSES_MAX 1024 /* frames that wait for Kamailio; beyond that it is not told of more losses */
