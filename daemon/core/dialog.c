@@ -153,9 +153,9 @@ static void hand_over(struct engine *e, struct question *q, const struct node *t
 
 /* ---- the store ---- */
 
-static void ask(struct engine *e, struct question *q, int64_t now)
+static void ask(struct engine *e, struct question *q)
 {
-    q->complete = q->roll && roll_complete(e, q->roll, now);
+    q->complete = q->roll && roll_complete(e, q->roll);
     q->token = ++e->last_token;
     e->count.lookups++;
     e->io.call_get(e->io.ctx, q->key, q->token);
@@ -180,10 +180,14 @@ static void on_call(struct engine *e, struct question *q, const struct pair *pai
 
 static void on_absent(struct engine *e, struct question *q)
 {
+    int64_t n;
+
     q->absent = true;
     q->sure = q->complete;
-    if (!q->roll)
-        q->roll = roll_join(e);
+    if (q->sure)
+        return;
+    n = roll_join(e); /* again, should somebody not have answered */
+    q->roll = q->roll ? q->roll : n;
 }
 
 bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
@@ -230,7 +234,7 @@ void dialog_ask(struct engine *e, const struct msg *m, int64_t now)
     if (e->question_count > QUESTIONS_MAX || !e->store_up)
         answer(e, q, "unavailable", NULL, 0, now);
     else
-        ask(e, q, now);
+        ask(e, q);
 }
 
 /* ---- time ---- */
@@ -255,7 +259,7 @@ void dialog_tick(struct engine *e, int64_t now)
         if (now >= give_up(e, q))
             answer(e, q, is_unknown(e, q) ? "unknown" : "unavailable", NULL, 0, now);
         else if (!q->token && e->store_up && now >= q->again_ms)
-            ask(e, q, now);
+            ask(e, q);
     }
 }
 

@@ -314,6 +314,7 @@ static void on_events(struct engine *e, const struct msg *m, int64_t now)
             engine_log(e, LOG_LEVEL_WARN, "event %zu of frame %" PRId64 " not understood: %s", i, m->n, why);
             continue;
         }
+        roll_event(e, &ev, now);
         on_event(e, &ev, now);
         event_clear(&ev);
     }

@@ -64,10 +64,11 @@ struct engine {
     struct counters count;
     struct frame_reader reader;
     struct link link;
-    struct node self; /* id 0 before the first hello */
-    char tag[64];     /* names this connection */
-    bool hello;       /* this connection's Kamailio has said hello */
-    int64_t hello_ms; /* when */
+    struct node self;  /* id 0 before the first hello */
+    char tag[64];      /* names this connection */
+    bool hello;        /* this connection's Kamailio has said hello */
+    int64_t hello_ms;  /* when */
+    int64_t behind_ms; /* when it last told of what had waited there */
     bool store_up;
     int64_t store_back_ms; /* since when it is there again, 0: it never was away */
     int64_t store_lost_ms; /* when it went away */
@@ -257,10 +258,12 @@ enum verdict engine_judge(const struct engine *e, const struct record *r, int64_
 /* The number of the next roll-call, which is sent soon. */
 int64_t roll_join(struct engine *e);
 /* Whether all have answered that one, or a later one. */
-bool roll_complete(const struct engine *e, int64_t n, int64_t now);
+bool roll_complete(const struct engine *e, int64_t n);
 /* Another node calls; another node answers. */
 void roll_asked(struct engine *e, const json_t *message, int64_t now);
 void roll_answered(struct engine *e, const json_t *message);
+/* Kamailio tells of something. */
+void roll_event(struct engine *e, const struct event *ev, int64_t now);
 void roll_run(struct engine *e, int64_t now);
 int64_t roll_due(const struct engine *e);
 

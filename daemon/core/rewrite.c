@@ -8,9 +8,10 @@
 #include "call.h"
 
 #define TRY_MS 100
-#define TELL_MS 1000  /* that something is unwritten is said so often, */
-#define DOUBT_MS 3000 /* and believed so long; all nodes are connected again by then, and have written what they have  \
-                       */
+#define TELL_MS 1000 /* that something is unwritten is said so often, */
+#define DOUBT_MS                                                                                                       \
+    3000 /* and believed so long; all nodes are connected again by then, and have written what they have               \
+          */
 #define ALL_AFTER_MS 1000 /* all is not written again sooner, nor faster than this, should some of it be refused: */
 #define ALL_PER_MS 20
 #define SETTLE_MS 4000 /* what an earlier connection still held has reached the store by then */

@@ -10,8 +10,9 @@
 
 #include <limits.h>
 
-#define PACE_MS 50       /* the next one comes so much later */
-#define CATCH_UP_MS 1000 /* what waited in Kamailio until the hello has been read by then */
+#define PACE_MS 50      /* the next one comes so much later */
+#define CATCH_UP_MS 100 /* what waited in Kamailio comes so soon after a hello, and without a longer pause */
+#define BEHIND_MS 500   /* an event that is as old has waited */
 
 int64_t roll_join(struct engine *e)
 {
@@ -35,10 +36,10 @@ int64_t roll_due(const struct engine *e)
     return e->roll.wanted && e->store_up && e->self.id ? e->roll.at_ms + PACE_MS : INT64_MAX;
 }
 
-/* Who was never heard of may only have had no time yet. */
-bool roll_complete(const struct engine *e, int64_t n, int64_t now)
+/* The table of nodes must have been read: it names all, also those whose kamsyncd is not there. */
+bool roll_complete(const struct engine *e, int64_t n)
 {
-    if (!e->nodes_since_ms || now - e->nodes_since_ms < e->conf.node_ttl_ms)
+    if (!e->nodes_since_ms)
         return false;
     for (size_t i = 0; i < e->nodes.count; i++) {
         const struct node *node = &e->nodes.list[i];
@@ -49,9 +50,15 @@ bool roll_complete(const struct engine *e, int64_t n, int64_t now)
     return true;
 }
 
+void roll_event(struct engine *e, const struct event *ev, int64_t now)
+{
+    if (ev->at && e->io.wall(e->io.ctx) - ev->at > BEHIND_MS)
+        e->behind_ms = now;
+}
+
 static bool sees_kamailio(const struct engine *e, int64_t now)
 {
-    return e->hello && !e->learning && now - e->hello_ms >= CATCH_UP_MS;
+    return e->hello && !e->learning && now - e->hello_ms >= CATCH_UP_MS && now - e->behind_ms >= CATCH_UP_MS;
 }
 
 void roll_asked(struct engine *e, const json_t *message, int64_t now)

@@ -123,10 +123,10 @@ static void conclude(struct engine *e, struct stray *s, enum verdict v, int owne
     stray_end(e, s);
 }
 
-static void ask(struct engine *e, struct stray *s, int64_t now)
+static void ask(struct engine *e, struct stray *s)
 {
     s->asked = true;
-    s->complete = s->roll && roll_complete(e, s->roll, now);
+    s->complete = s->roll && roll_complete(e, s->roll);
     e->count.lookups++;
     e->io.get(e->io.ctx, s->key, s->token); /* may answer, and so end the stray, before it returns */
 }
@@ -240,7 +240,7 @@ static void begin(struct engine *e, struct stray *s, int64_t now)
     else if (s->kind == STRAY_INVITE && e->conf.claim_strict)
         claim_invite(e, s);
     else
-        ask(e, s, now);
+        ask(e, s);
 }
 
 void strays_take(struct engine *e, const struct msg *m, int64_t now)
@@ -345,10 +345,14 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
 /* Its owner may be a node whose kamsyncd cannot say so: only when that is ruled out, nobody has it. */
 static void on_absent(struct engine *e, struct stray *s)
 {
+    int64_t n;
+
     s->answered = true;
     s->sure = s->complete;
-    if (!s->roll && needs_roll(s))
-        s->roll = roll_join(e);
+    if (!needs_roll(s) || s->sure)
+        return;
+    n = roll_join(e); /* again, should somebody not have answered */
+    s->roll = s->roll ? s->roll : n;
 }
 
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
@@ -388,7 +392,7 @@ bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, 
     else if (status == CLAIM_LOST && node_is_alive(nodes_find(&e->nodes, id), inc))
         conclude(e, s, VERDICT_OWNER, id, now);
     else if (status == CLAIM_LOST)
-        ask(e, s, now);
+        ask(e, s);
     else
         conclude(e, s, status == CLAIM_WON ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE, 0, now);
     return true;
@@ -448,7 +452,7 @@ static void look_after(struct engine *e, struct stray *s, int64_t now)
     if (now >= give_up(e, s))
         conclude(e, s, last_word(e, s, now), 0, now);
     else if (!s->asked && e->store_up && now >= s->again_ms)
-        ask(e, s, now);
+        ask(e, s);
 }
 
 void strays_tick(struct engine *e, int64_t now)

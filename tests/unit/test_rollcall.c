@@ -126,12 +126,11 @@ Test(rollcall, who_is_down_or_lost_is_not_waited_for)
     expect_said(f, "unknown");
 }
 
-/* A start of kamsyncd, or of the store: the nodes that there are may not all be known. */
+/* A start of kamsyncd: which nodes there are is not known. */
 Test(rollcall, nodes_not_yet_heard_of_may_have_it)
 {
     struct fake *f = fake_ready();
 
-    engine_nodes_read(f->e, true, f->now);
     f->found = "";
     cancel(f, 1);
     fake_pass(f, 250);
@@ -214,6 +213,7 @@ Test(rollcall, what_is_known_is_written_before_it_is_answered)
 /* What waited in Kamailio may not all have been read. */
 Test(rollcall, who_is_just_connected_does_not_answer)
 {
+    struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
     engine_link_down(f->e, f->now);
@@ -224,9 +224,14 @@ Test(rollcall, who_is_just_connected_does_not_answer)
     fake_hello(f, 1, "100.1");
     roll(f, 19);
     cr_expect(f->tell_count == 0);
-    fake_pass(f, 1000);
+    fake_pass(f, 90);
+    fake_invite(f, &c, NULL, FAKE_EPOCH + f->now - 501); /* it waited there */
+    fake_pass(f, 99);
     fake_ack_all(f);
     roll(f, 20);
+    cr_expect(f->tell_count == 0);
+    fake_pass(f, 1);
+    roll(f, 21);
     cr_expect(f->tell_count == 1);
     fake_free(f);
 }
