@@ -39,6 +39,8 @@ struct call {
     enum call_place place;                               /* which list it stands in */
     bool own;                                            /* this node is the record's */
     bool take;                                           /* and makes it so with its next write */
+    bool inherited;                                      /* it has the call only, not its INVITE's transaction */
+    bool had;                                            /* with its transaction, and wrote that */
     bool again;                                          /* it changed while it was being written */
     bool finishing;                                      /* what is being written is its end */
     uint64_t token;                                      /* of the write under way */

@@ -134,7 +134,7 @@ static bool follow(struct engine *e, struct call *c, const struct txn *t, const 
     c->trying = at;
     c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = NULL;
-    c->cancelled = c->refused = c->taken = c->finishing = false;
+    c->cancelled = c->refused = c->taken = c->finishing = c->inherited = c->had = false;
     c->tries = 0;
     c->back_ms = c->last = 0;
     c->node = e->self.id;
@@ -359,6 +359,7 @@ void calls_flush(struct engine *e)
 static void written(struct engine *e, struct call *c)
 {
     c->take = false;
+    c->had = c->own && !c->inherited;
     if (c->finishing) {
         e->count.calls_ended++;
         drop(e, c);
@@ -372,6 +373,13 @@ static void written(struct engine *e, struct call *c)
         hold(e, c, c->back_ms);
 }
 
+/* Another node has made the record its own, but not the transaction that the call lives by until it is answered: it
+ * thought this one lost, or its predecessor, and has inherited the call while this one took it over, or came back. */
+static bool is_ours(const struct call *c)
+{
+    return c->had && !c->answered && !c->refused;
+}
+
 /* It stays another node's call; this one has only added variables to it. */
 static void leave(struct engine *e, struct call *c)
 {
@@ -383,7 +391,7 @@ static void leave(struct engine *e, struct call *c)
     }
     c->node = c->trying = c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = NULL;
-    c->own = c->take = c->finishing = c->refused = c->cancelled = false;
+    c->own = c->take = c->had = c->finishing = c->refused = c->cancelled = false;
     c->back_ms = 0;
     move(e, c, CALL_IDLE);
     mark(e, c);
@@ -408,12 +416,15 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
 
     if (!c)
         return false;
-    fine = result == CALL_WRITTEN || (result == CALL_OTHER && !c->own);
+    fine = result == CALL_WRITTEN || (result == CALL_OTHER && (!c->own || c->finishing));
     call_vars_arrived(c, fine);
     if (result != CALL_FAILED)
         rewrite_taken(e, now);
     if (fine) {
         written(e, c);
+    } else if (result == CALL_OTHER && is_ours(c)) {
+        c->take = true;
+        move(e, c, CALL_DIRTY);
     } else if (result == CALL_OTHER && c->tries++ < TRIES_MAX) {
         hold(e, c, now + TRY_MS);
     } else if (result == CALL_OTHER && json_object_size(c->vars)) {
@@ -422,7 +433,8 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         drop(e, c);
     } else {
         move(e, c, CALL_IDLE);
-        c->finishing = false; /* its beginning must be there before its end */
+        c->finishing = false;                         /* its beginning must be there before its end */
+        c->had = c->had || (c->own && !c->inherited); /* it may have arrived */
         if (result == CALL_FAILED)
             rewrite_refused(e, now);
         else
@@ -477,7 +489,8 @@ bool calls_read(struct engine *e, struct span call_id, const struct pair *pairs,
     }
     c->own = true;
     c->node = e->self.id;
-    c->take = take;
+    c->take = c->inherited = take;
+    c->had = !take;
     if (c->trying > 0 && c->trying < c->joined)
         c->begun_ms = now - (c->joined - c->trying); /* so old it is already */
     c->joined = pairs_joined(pairs, count, e->self.id, c->joined);
