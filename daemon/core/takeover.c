@@ -319,6 +319,15 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
     claim_from(e, t, r.owner, r.inc);
 }
 
+/* It is this node's, for sure. */
+static void keep(struct engine *e, struct txn *own, int64_t now)
+{
+    own->unsure = false;
+    txns_mark(&e->txns, own);
+    if (own->taken_ms)
+        calls_take(e, own, now);
+}
+
 /* The store's answer to the claim on an own transaction. */
 static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
                          int64_t now)
@@ -330,14 +339,33 @@ static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status
         t->due_ms = now + RECHECK_MS; /* no knowledge, or an earlier look: again */
         return;
     }
-    if (own && own->unsure && status == CLAIM_LOST) {
-        owner_lose(e, own, now);
-    } else if (own && own->unsure) {
-        own->unsure = false;
-        txns_mark(&e->txns, own);
-        if (own->taken_ms)
-            calls_take(e, own, now);
+    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms && !own->taken_ms) {
+        t->due_ms = 0;
+        e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
+        return;
     }
+    if (own && own->unsure && status == CLAIM_LOST)
+        owner_lose(e, own, now);
+    else if (own && own->unsure)
+        keep(e, own, now);
+    end(e, t);
+}
+
+/* Nobody has claimed it from this node, as far as the store remembers. Should it have been away and have forgotten a
+ * claim, then whoever won that has written the record anew. */
+static void on_own_record(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
+{
+    struct txn *own = txns_by_key(&e->txns, t->key);
+    struct record r;
+
+    if (status == GET_FAILED) {
+        t->due_ms = now + RECHECK_MS;
+        return;
+    }
+    if (own && own->unsure && status == GET_FOUND && record_read(&r, text) == 0 && r.owner != e->self.id)
+        owner_lose(e, own, now);
+    else if (own && own->unsure)
+        keep(e, own, now);
     end(e, t);
 }
 
@@ -361,7 +389,9 @@ bool takeover_got(struct engine *e, uint64_t token, enum get_status status, stru
 
     if (!t)
         return false;
-    if (t->state == ASKING)
+    if (t->own)
+        on_own_record(e, t, status, text, now);
+    else if (t->state == ASKING)
         on_asked(e, t, status, text, now);
     else if (status == GET_FOUND)
         consider(e, t, text, now);

@@ -189,7 +189,7 @@ Test(owner, nothing_is_asked_of_a_store_that_is_down)
     fake_pass(f, 5000);
     cr_expect(f->put_count == 0 && f->get_count == 0 && f->beat_count == 0 && f->node_reads == 0);
     cr_expect(status_of(f).dirty == 2);
-    f->holder = ""; /* nobody has claimed it meanwhile */
+    f->holder = f->found = ""; /* nobody has claimed it meanwhile, or written it */
     engine_store_up(f->e, f->now);
     fake_turn(f);
     cr_expect(f->put_count == 1 && f->beat_count > 0 && f->node_reads == 1);
@@ -208,7 +208,7 @@ Test(owner, store_that_comes_back_gets_everything_again)
     fake_turn(f);
     engine_store_down(f->e, f->now);
     fake_forget(f);
-    f->holder = "";
+    f->holder = f->found = "";
     fake_pass(f, 2000);
     engine_store_up(f->e, f->now);
     fake_turn(f);
