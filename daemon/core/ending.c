@@ -286,6 +286,11 @@ void ending_tick(struct engine *e, int64_t now)
     }
 }
 
+size_t ending_count(const struct engine *e)
+{
+    return HASH_COUNT(e->endings_by_name);
+}
+
 int64_t ending_due(const struct engine *e)
 {
     int64_t due = INT64_MAX;

@@ -199,6 +199,8 @@ bool ending_got(struct engine *e, uint64_t token, enum get_status status, const 
 bool ending_written(struct engine *e, uint64_t token, enum call_result result, int64_t now);
 void ending_tick(struct engine *e, int64_t now);
 int64_t ending_due(const struct engine *e);
+/* How many wait. */
+size_t ending_count(const struct engine *e);
 void ending_clear(struct engine *e);
 
 /* inherit.c: calls whose node is gone. */

@@ -7,12 +7,15 @@
 #include "engine.h"
 #include "helper.h"
 
+#define EPOCH 1800000000000 /* ms since 1970 at time 0 */
 #define SITES_MAX 4
 #define CALLS_MAX 400
 #define CANCELS_MAX 4000
 
 struct task;
 struct cluster;
+struct heard;
+struct phones;
 
 /* One node: kamsyncd, its Kamailio, and how both are connected. */
 struct site {
@@ -37,7 +40,9 @@ struct site {
     json_t *queue; /* events that wait for a kamsyncd, as texts */
     json_t *inbox; /* what a hung one has not read yet: frames, and packets as texts */
     bool holds[CALLS_MAX];
-    bool left[CALLS_MAX]; /* lost to another node: tm has it still, and so takes no INVITE of it */
+    bool left[CALLS_MAX];       /* lost to another node: tm has it still, and so takes no INVITE of it */
+    int64_t lingers[CALLS_MAX]; /* until then tm still has what has ended (wt_timer) */
+    bool knows[SITES_MAX + 1];  /* Kamailio's table of the other nodes, by id */
     /* the store */
     bool connected;
     unsigned store_epoch;
@@ -56,18 +61,38 @@ struct cluster {
     size_t scan_part; /* names in each part of a scan */
     unsigned scan_failures;
     /* A fault of the store, to see whether anybody notices; NULL: none. "claim": every claim wins. "return": who comes
-     * back is not seen, for a single node's record is not found, and a claim on one's own leaves nothing behind. */
+     * back is not seen, for a single node's record is not found, and a claim on one's own leaves nothing behind. "end":
+     * a call can end again and again. */
     const char *broken;
     int64_t (*delay)(struct cluster *c);
     bool (*maybe)(struct cluster *c); /* whether a write that got no answer was done */
+    bool adrift;                      /* what a broken connection still held may reach the store later */
+    bool shuffle;                     /* answers overtake each other */
     uint64_t rng;
     /* What happened to each call, and to each CANCEL. */
     unsigned injected[CALLS_MAX], lost[CALLS_MAX];
     bool ended[CALLS_MAX];
+    int64_t changed_ms[CALLS_MAX]; /* when a Kamailio last took, lost or ended it */
+    int final[CALLS_MAX];       /* what the far end has answered, 0: it rings; its replies are packets of their own */
+    size_t first_at[CALLS_MAX]; /* the node that its replies name */
     size_t cancel_count;
     int cancel_call[CANCELS_MAX];
     unsigned delivered[CANCELS_MAX], refused[CANCELS_MAX];
-    json_t *last_invite; /* of a takeover, as text */
+    unsigned answered_by[CANCELS_MAX]; /* bits of the nodes that did */
+    bool timed_out[CALLS_MAX];
+    json_t *last_invite;   /* of a takeover, as text */
+    struct phones *phones; /* who listens, and has timers: */
+    void (*hear)(struct cluster *c, const struct heard *h);
+    int64_t (*ring)(struct cluster *c); /* does what is due; when something is again */
+};
+
+/* What reaches a caller or the far end. */
+struct heard {
+    enum { HEARD_FINAL, HEARD_CANCELLED, HEARD_ACK, HEARD_BYE } what;
+    int call;
+    int code;      /* the caller's: of the final reply to his INVITE, or to the CANCEL with this: */
+    size_t number; /* (HEARD_CANCELLED) */
+    size_t side;   /* whose BYE it is: 0 the caller's, 1 the far end's */
 };
 
 /* All nodes up, and long enough so that each knows all others. */
@@ -81,6 +106,18 @@ void cluster_call(struct cluster *c, size_t node, int call);
 size_t cluster_cancel(struct cluster *c, size_t node, int call);
 /* The far end answers it; the 200 comes to the node that holds it. */
 void cluster_answer(struct cluster *c, int call);
+
+/* What the far end has answered arrives at the node, or a BYE of that side's, or (code) the reply to it. */
+void cluster_final(struct cluster *c, size_t node, int call);
+void cluster_bye(struct cluster *c, size_t node, int call, size_t side, int code);
+
+/* What a Kamailio still has of a call that its far end has ended, tm's timer ends. */
+void cluster_time_out(struct cluster *c);
+
+/* Two Kamailios have it, or somebody has claimed it who has it not (yet). */
+bool cluster_is_contested(const struct cluster *c, int call);
+/* The store loses everything. */
+void cluster_forget(struct cluster *c);
 
 void cluster_kill(struct cluster *c, size_t node);    /* Kamailio dies: the link breaks */
 void cluster_restart(struct cluster *c, size_t node); /* with a new incarnation */

@@ -2,8 +2,6 @@
 #include "cluster_impl.h"
 #include "pairs.h"
 
-#define EPOCH 1800000000000 /* ms since 1970 at time 0 */
-
 /* ---- what a write does ---- */
 
 static bool is_other(json_t *record, int node)
@@ -44,7 +42,8 @@ static void set_duration(json_t *record, const char *name, const char *from, con
     json_object_set_new(record, name, json_string(scratch("%lld", end > begin ? end - begin : 0)));
 }
 
-enum call_result model_write(json_t **record, json_t *archive, enum call_mode mode, int node, json_t *pairs)
+enum call_result model_write(json_t **record, json_t *archive, enum call_mode mode, int node, json_t *pairs,
+                             json_t *weak)
 {
     enum call_result result = refusal(*record, mode, node);
 
@@ -53,6 +52,7 @@ enum call_result model_write(json_t **record, json_t *archive, enum call_mode mo
     if (!*record)
         *record = json_object();
     json_object_update(*record, pairs);
+    json_object_update_missing(*record, weak);
     if (ends(mode)) {
         bool rang = json_object_get(*record, "ringing");
 
@@ -97,13 +97,19 @@ static void apply_write(struct cluster *c, struct task *t)
 {
     struct entry *x = entry_find(c, t->key);
     json_t *record = x ? json_incref(x->fields) : NULL;
-    enum call_result result = model_write(&record, c->archive, t->mode, t->node, t->json);
-    bool written = result == CALL_WRITTEN || (result == CALL_OTHER && t->mode != CALL_BEGIN);
+    enum call_result result;
+    bool written;
 
+    if (record && c->broken && strcmp(c->broken, "end") == 0)
+        json_object_del(record, "ended");
+    result = model_write(&record, c->archive, t->mode, t->node, t->json, t->weak);
+    written = result == CALL_WRITTEN || (result == CALL_OTHER && t->mode != CALL_BEGIN);
+
+    cluster_note(&c->site[t->site], "* store: write %s: mode %d, result %d", t->key, (int)t->mode, (int)result);
     if (written)
         entry_add(c, t->key, NULL, t->ttl_ms)->fields = json_incref(record);
     json_decref(record);
-    if (c->site[t->site].connected)
+    if (!t->adrift)
         store_answer_to(c, t)->status = result;
 }
 
@@ -176,7 +182,8 @@ static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
         return;
     t->mode = w->mode;
     t->node = w->node;
-    t->json = json_of_pairs(w->pairs, w->count);
+    t->json = json_of_pairs(w->pairs, w->count - w->weak);
+    t->weak = json_of_pairs(w->pairs + w->count - w->weak, w->weak);
 }
 
 static void io_call_get(void *ctx, const char *key, uint64_t token)

@@ -41,6 +41,8 @@ struct task {
     int64_t ttl_ms;
     uint64_t token, cursor;
     int status;   /* of a packet: whether it never leaves its host */
+    bool adrift;  /* its connection is gone: nobody gets its answer */
+    json_t *weak; /* of a call's fields those that go over nothing */
     json_t *json; /* names of a scan, records of nodes, fields of a call, entries of the archive */
     enum call_mode mode;
     int node; /* who writes to a call; who is told something */
@@ -58,10 +60,13 @@ void entry_free(struct entry *x);
 __attribute__((format(printf, 2, 3))) void cluster_note(const struct site *s, const char *fmt, ...);
 /* A question reaches the store; its answer reaches the node. */
 void store_apply(struct cluster *c, struct task *t);
+/* What a connection that broke had sent: it arrives, its answer does not. */
+void store_apply_adrift(struct cluster *c, struct task *t);
 void store_answer(struct site *s, enum kind of, const struct task *t, bool failed);
 /* What a write does to a record, all of it: *record is NULL, or an object that it changes or makes; an entry that it
  * makes is appended to the archive, an array of [id, fields]. */
-enum call_result model_write(json_t **record, json_t *archive, enum call_mode mode, int node, json_t *pairs);
+enum call_result model_write(json_t **record, json_t *archive, enum call_mode mode, int node, json_t *pairs,
+                             json_t *weak);
 /* The entries that a reading of the archive gives, oldest first. */
 json_t *model_archive(json_t *archive, const char *after, int count);
 /* The same for a task, and its answer. cluster_calls.c */
@@ -73,6 +78,13 @@ struct task *store_ask(struct site *s, enum kind kind, const char *key, const ch
 struct task *store_answer_to(struct cluster *c, const struct task *t);
 /* A call of the store without its life. */
 struct entry *entry_add(struct cluster *c, const char *key, const char *value, int64_t ttl_ms);
+
+/* cluster_kamailio.c: a packet or a frame reaches Kamailio; what a hung one finds when it goes on. */
+void to_kamailio(struct site *s, const struct task *t);
+void read_inbox(struct site *s);
+/* It begins a call; the reply to its INVITE goes to the kamsyncd. */
+void kamailio_call(struct site *s, int call);
+void kamailio_reply(struct site *s, int call, int code);
 
 /* The part of an engine's world that is the store. */
 struct engine_io store_io(struct site *s);

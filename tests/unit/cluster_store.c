@@ -10,6 +10,7 @@ void task_free(struct task *t)
     free(t->key);
     free(t->value);
     json_decref(t->json);
+    json_decref(t->weak);
     free(t);
 }
 
@@ -18,10 +19,15 @@ static int by_time(struct task *a, struct task *b)
     return a->at != b->at ? (a->at < b->at ? -1 : 1) : a->seq < b->seq ? -1 : 1;
 }
 
+static void task_insert(struct cluster *c, struct task *t)
+{
+    LL_INSERT_INORDER(c->tasks, t, by_time);
+}
+
 void task_again(struct cluster *c, struct task *t)
 {
     t->at = c->now;
-    LL_INSERT_INORDER(c->tasks, t, by_time);
+    task_insert(c, t);
 }
 
 struct task *task_add(struct site *s, enum kind kind, int64_t *not_before, const char *key, const char *value)
@@ -86,7 +92,8 @@ struct entry *entry_add(struct cluster *c, const char *key, const char *value, i
 struct task *store_answer_to(struct cluster *c, const struct task *t)
 {
     struct site *s = &c->site[t->site];
-    struct task *a = task_add(s, ANSWER, &s->answer_at, t->key, NULL);
+    bool alone = c->shuffle && (t->kind == APPLY_GET || t->kind == APPLY_CLAIM || t->kind == APPLY_CALL_GET);
+    struct task *a = task_add(s, ANSWER, alone ? NULL : &s->answer_at, t->key, NULL);
 
     a->of = t->kind;
     a->epoch = t->epoch;
@@ -294,10 +301,42 @@ struct engine_io store_io(struct site *s)
     return io;
 }
 
+void store_apply_adrift(struct cluster *c, struct task *t)
+{
+    if (t->kind == APPLY_PUT || t->kind == APPLY_BEAT)
+        entry_add(c, t->key, t->value, t->ttl_ms);
+    else if (t->kind == APPLY_CLAIM && !entry_find(c, t->key))
+        entry_add(c, t->key, t->value, t->ttl_ms);
+    else if (t->kind == APPLY_CALL || t->kind == APPLY_TELL)
+        store_apply_call(c, t);
+}
+
+/* Of what was on its way a part arrives, and the rest does not, or later: TCP keeps the order. False when it is to be
+ * freed. */
+static bool break_task(struct cluster *c, struct task *t, bool *arrives, int64_t *late_ms)
+{
+    if (t->kind == ANSWER)
+        return false;
+    t->adrift = true;
+    *arrives = *arrives && c->maybe(c);
+    if (*arrives)
+        store_apply_adrift(c, t);
+    else if (*late_ms)
+        t->at = *late_ms += c->delay(c);
+    return !*arrives && *late_ms;
+}
+
+static bool is_of(const struct task *t, size_t node, unsigned epoch)
+{
+    return t->site == node && t->kind <= ANSWER && t->epoch == epoch && !t->adrift;
+}
+
 void cluster_cut(struct cluster *c, size_t node)
 {
     struct site *s = &c->site[node];
-    struct task *t, *next;
+    struct task *t, *next, *late = NULL;
+    bool arrives = true;
+    int64_t late_ms = c->adrift && c->maybe(c) ? c->now + 20 * c->delay(c) : 0;
 
     if (!s->connected)
         return;
@@ -305,23 +344,56 @@ void cluster_cut(struct cluster *c, size_t node)
     s->connected = false;
     LL_FOREACH_SAFE(c->tasks, t, next)
     {
-        if (t->site != node || t->kind > ANSWER || t->epoch != s->store_epoch)
+        if (!is_of(t, node, s->store_epoch))
             continue;
         LL_DELETE(c->tasks, t);
-        if (t->kind < ANSWER && c->maybe(c)) { /* it arrived, its answer does not */
-            if (t->kind == APPLY_PUT || t->kind == APPLY_BEAT)
-                entry_add(c, t->key, t->value, t->ttl_ms);
-            else if (t->kind == APPLY_CLAIM && !entry_find(c, t->key))
-                entry_add(c, t->key, t->value, t->ttl_ms);
-            else if (t->kind == APPLY_CALL || t->kind == APPLY_TELL)
-                store_apply_call(c, t);
-        }
         store_answer(s, t->kind == ANSWER ? t->of : t->kind, t, true);
-        task_free(t);
+        if (break_task(c, t, &arrives, &late_ms))
+            LL_APPEND(late, t);
+        else
+            task_free(t);
+    }
+    LL_FOREACH_SAFE(late, t, next)
+    {
+        LL_DELETE(late, t);
+        task_insert(c, t);
     }
     s->store_epoch++;
     engine_store_down(s->e, c->now);
     engine_flush(s->e, c->now);
+}
+
+bool cluster_is_contested(const struct cluster *c, int call)
+{
+    const struct entry *x;
+
+    LL_FOREACH(c->entries, x)
+    {
+        int id = strncmp(x->key, "kamsync:claim:", 14) == 0 && strstr(x->key, scratch("{call-%d@", call))
+                     ? atoi(x->value)
+                     : 0;
+
+        if (id && x->ends_ms > c->now && !c->site[id - 1].holds[call])
+            return true;
+    }
+    return cluster_holders(c, call, NULL) > 1;
+}
+
+void cluster_forget(struct cluster *c)
+{
+    struct entry *x, *next;
+
+    for (size_t i = 0; i < c->count; i++)
+        cluster_cut(c, i);
+    cluster_note(&c->site[0], "* the store forgets everything");
+    LL_FOREACH_SAFE(c->entries, x, next)
+    {
+        LL_DELETE(c->entries, x);
+        entry_free(x);
+    }
+    json_array_clear(c->archive);
+    for (size_t i = 0; i < c->count; i++)
+        cluster_join(c, i);
 }
 
 void cluster_join(struct cluster *c, size_t node)

@@ -151,7 +151,7 @@ Test(cluster, both_survivors_try_at_once)
         second = cluster_cancel(c, 2, 0);
         cluster_run(c, 5000);
         cr_expect(c->injected[0] == 1, "%u INVITEs", c->injected[0]);
-        cr_expect(c->delivered[first] + c->delivered[second] == 1 && c->ended[0], "the call rings on");
+        cr_expect(c->delivered[first] + c->delivered[second] == 2 && c->ended[0], "the call rings on");
         cr_expect(c->delivered[first] + c->refused[first] == 1 && c->delivered[second] + c->refused[second] == 1);
         quiet(c);
     }
@@ -369,5 +369,23 @@ Test(cluster, cancel_of_no_call)
 
     cluster_run(c, 1000);
     cr_expect(c->refused[number] == 1);
+    quiet(c);
+}
+
+/* The store has lost the claim that cost this node its call, but not what its new owner has written since. */
+Test(cluster, owner_that_comes_back_to_a_store_that_has_forgotten)
+{
+    struct cluster *c = with_calls(3, 10);
+
+    cluster_break(c, 0);
+    cluster_run(c, 6000);
+    for (int i = 0; i < 10; i++)
+        cr_assert(c->injected[i] == 1 && c->site[0].holds[i], "call %d", i);
+    cluster_forget(c);
+    cluster_run(c, 3000);
+    cluster_mend(c, 0);
+    cluster_run(c, 8000);
+    for (int i = 0; i < 10; i++)
+        cr_expect(cluster_holders(c, i, NULL) == 1 && !c->site[0].holds[i], "call %d", i);
     quiet(c);
 }

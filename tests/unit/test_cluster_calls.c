@@ -53,6 +53,14 @@ static json_t *record(const struct cluster *c, int call)
     return cluster_call_record(c, scratch("kamsync:call:{call-%d@caller.example}", call));
 }
 
+/* The record says that it is that node's. */
+static void give(const struct cluster *c, int call, int node)
+{
+    json_t *r = entry_find(c, scratch("kamsync:call:{call-%d@caller.example}", call))->fields;
+
+    json_object_set_new(r, "node", json_string(scratch("%d", node)));
+}
+
 static void expect_field(const struct cluster *c, int call, const char *name, const char *text)
 {
     json_t *r = record(c, call);
@@ -345,5 +353,26 @@ Test(cluster_calls, ended_call_does_not_come_to_life_again)
     cr_expect_null(r);
     json_decref(r);
     expect_ended_once(c, 1);
+    expect_gone(c);
+}
+
+/* One survivor inherits the call while another takes its transaction over: that one's call it is, and ends it. */
+Test(cluster_calls, call_that_one_inherits_and_another_takes_over)
+{
+    struct cluster *c = cluster_new(3);
+
+    for (int i = 0; i < 20; i++)
+        cluster_call(c, 0, i);
+    cluster_run(c, 1000);
+    for (int i = 0; i < 20; i++)
+        give(c, i, 3); /* as if the third had read it before, and written it after the second had */
+    for (int i = 0; i < 20; i++)
+        cluster_cancel(c, 0, i);
+    cluster_run(c, 5000);
+    for (int i = 0; i < 20; i++) {
+        expect_field(c, i, "state", "ended");
+        expect_field(c, i, "how", "cancelled");
+    }
+    cr_expect(json_array_size(c->archive) == 20);
     expect_gone(c);
 }

@@ -177,7 +177,8 @@ Test(store, histories_in_the_model)
         for (size_t k = 0; k < steps_of(h); k++) {
             json_t *pairs = json_loads(h->steps[k].pairs, JSON_ALLOW_NUL, NULL);
 
-            cr_expect(model_write(&record, archive, h->steps[k].mode, h->steps[k].node, pairs) == h->steps[k].result,
+            cr_expect(model_write(&record, archive, h->steps[k].mode, h->steps[k].node, pairs, NULL) ==
+                          h->steps[k].result,
                       "%s, step %zu", h->what, k);
             expect_json(h->what, k, record, h->steps[k].record);
             json_decref(pairs);
@@ -187,6 +188,21 @@ Test(store, histories_in_the_model)
         json_decref(record);
         json_decref(archive);
     }
+}
+
+Test(store, weak_pairs_in_the_model)
+{
+    json_t *record = NULL, *archive = json_array(), *pairs = json_pack("{s:s}", "node", "1");
+    json_t *first = json_pack("{s:s}", "ringing", "1"), *second = json_pack("{s:s,s:s}", "ringing", "2", "more", "3");
+
+    cr_expect(model_write(&record, archive, CALL_ADD, 1, pairs, first) == CALL_WRITTEN);
+    cr_expect(model_write(&record, archive, CALL_ADD, 1, pairs, second) == CALL_WRITTEN);
+    expect_json("weak", 0, record, "{\"node\":\"1\",\"ringing\":\"1\",\"more\":\"3\"}");
+    json_decref(record);
+    json_decref(archive);
+    json_decref(pairs);
+    json_decref(first);
+    json_decref(second);
 }
 
 /* ---- the rest of what both stores do ---- */

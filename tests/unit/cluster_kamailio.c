@@ -1,0 +1,448 @@
+/* The modelled Kamailio: what it does with packets, and with the frames of its kamsyncd. */
+#include "cluster_impl.h"
+
+#include <utlist.h>
+
+#include "base64.h"
+#include "frame.h"
+
+#define LINGER_MS 5000 /* tm's wt_timer */
+
+/* When the script saw it, as it writes that into each event of a call. */
+static char *at_now(const struct site *s)
+{
+    return scratch("\"at\":%.3f", (double)(EPOCH + s->c->now) / 1000);
+}
+
+static void say(struct site *s, const char *text)
+{
+    size_t len;
+    char *frame = frame_make(span_of(text), &len);
+
+    cr_assert(engine_link_data(s->e, frame, len, s->c->now) == 0);
+    free(frame);
+}
+
+static void say_event(struct site *s, const char *event)
+{
+    if (s->linked && s->hello)
+        say(s, scratch("{\"t\":\"events\",\"n\":%lld,\"e\":[%s]}", (long long)++s->events, event));
+    else
+        json_array_append_new(s->queue, json_string(event));
+}
+
+static void say_queue(struct site *s)
+{
+    json_t *each;
+    size_t i;
+
+    json_array_foreach(s->queue, i, each)
+    {
+        say_event(s, json_string_value(each));
+    }
+    json_array_clear(s->queue);
+}
+
+static char *branch_event(const struct site *s, int call, const char *suffix, bool with_req)
+{
+    struct leg k = call_make((unsigned)call);
+
+    return scratch("{\"t\":\"branch\",\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
+                   "\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:5060\",%s,\"sent\":\"%s\"%s%s%s}",
+                   at_now(s), base64_of(sip_sent_on(&k, suffix)), with_req ? ",\"req\":\"" : "",
+                   with_req ? base64_of(sip_request(&k, "INVITE")) : "", with_req ? "\"" : "");
+}
+
+static void say_reply(struct site *s, int call, int code)
+{
+    struct leg k = call_make((unsigned)call);
+
+    say_event(s, scratch("{\"t\":\"reply\",\"via\":\"%s\",\"code\":%d,%s%s}", base64_of(scratch("%s.0", k.tm)), code,
+                         at_now(s), code == 200 ? scratch(",\"to_tag\":\"%s\"", base64_of("b1")) : ""));
+}
+
+void kamailio_reply(struct site *s, int call, int code)
+{
+    say_reply(s, call, code);
+}
+
+void kamailio_call(struct site *s, int call)
+{
+    s->holds[call] = true;
+    s->c->changed_ms[call] = s->c->now;
+    s->c->first_at[call] = (size_t)(s - s->c->site);
+    say_event(s, branch_event(s, call, "0", true));
+    say_reply(s, call, 180);
+}
+
+static void hear(struct site *s, struct heard h)
+{
+    if (s->c->hear && !s->isolated)
+        s->c->hear(s->c, &h);
+}
+
+/* A packet to the node with that number, counted from 0. Nothing leaves an isolated one, but what is for itself. */
+static void send_packet(struct site *s, size_t to, const char *why, const char *msg)
+{
+    bool local = &s->c->site[to] == s;
+
+    if (!s->isolated || local)
+        task_add(&s->c->site[to], PACKET, NULL, why, msg)->status = local;
+}
+
+static int call_of(const char *msg)
+{
+    const char *id = strstr(msg, "Call-ID: call-");
+
+    return id ? atoi(id + strlen("Call-ID: call-")) : -1;
+}
+
+/* The number that the caller put into his CANCEL. */
+static int cancel_of(const char *msg)
+{
+    const char *number = strstr(msg, "X-Number: ");
+
+    return number ? atoi(number + strlen("X-Number: ")) : -1;
+}
+
+/* tm has that transaction, though it may have ended. */
+static bool has(const struct site *s, int call)
+{
+    return s->holds[call] || s->lingers[call] > s->c->now;
+}
+
+/* Its final reply has come. */
+static void finish(struct site *s, int call)
+{
+    s->c->ended[call] = true;
+    s->c->changed_ms[call] = s->c->now;
+    s->holds[call] = false;
+    s->lingers[call] = s->c->now + LINGER_MS;
+}
+
+/* The far end gets its CANCEL, unless it has answered before. */
+static void cancel_call(struct site *s, int call)
+{
+    struct leg k = call_make((unsigned)call);
+
+    say_event(s, scratch("{\"t\":\"cancel\",\"call_id\":\"%s\",%s}", base64_of(k.call_id), at_now(s)));
+    if (!s->holds[call] || s->c->final[call])
+        return;
+    cluster_note(s, "* Kamailio: call %d is cancelled", call);
+    s->c->final[call] = 487;
+    finish(s, call);
+    say_reply(s, call, 487);
+    hear(s, (struct heard){.what = HEARD_FINAL, .call = call, .code = 487});
+}
+
+static void on_takeover(struct site *s, const char *msg)
+{
+    int call = call_of(msg);
+    long long token = strtoll(strstr(msg, "X-Kamsync-Branches: ") + strlen("X-Kamsync-Branches: "), NULL, 10);
+
+    json_decref(s->c->last_invite);
+    s->c->last_invite = json_string(msg);
+    if (s->silent)
+        return;
+    if (s->refuse) {
+        say_event(s, scratch("{\"t\":\"taken\",\"token\":%lld,\"ok\":0}", token));
+        return;
+    }
+    if (s->holds[call] || (s->left[call] && !s->c->ended[call]))
+        return; /* a retransmission */
+    s->c->injected[call]++;
+    s->c->changed_ms[call] = s->c->now;
+    cluster_note(s, "* Kamailio: call %d is taken over", call);
+    s->holds[call] = true;
+    say_event(s, scratch("%s,{\"t\":\"taken\",\"token\":%lld,\"ok\":1}", branch_event(s, call, "0", false), token));
+    if (s->c->final[call] == 200) {
+        cluster_final(s->c, (size_t)(s - s->c->site), call);
+    } else if (s->c->final[call] || s->c->ended[call]) { /* the far end repeats its final reply */
+        say_reply(s, call, s->c->final[call] ? s->c->final[call] : 487);
+        finish(s, call);
+    }
+}
+
+static void say_stray(struct site *s, const char *msg)
+{
+    if (s->linked && s->hello)
+        say(s, scratch("{\"t\":\"stray\",\"k\":%lld,\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
+                       "\"msg\":\"%s\"}",
+                       (long long)++s->strays, base64_of(msg)));
+}
+
+/* why: NULL, of the network; else what the header says. */
+static void on_cancel(struct site *s, const char *why, const char *msg)
+{
+    int call = call_of(msg), number = cancel_of(msg);
+    bool adopted = strncmp(msg, "CANCEL sip:bob@203", 18) == 0, mine = has(s, call);
+
+    if (adopted || number < 0)
+        return;
+    if (mine) {
+        s->c->delivered[number]++;
+        cancel_call(s, call);
+    } else if (!why) {
+        say_stray(s, msg);
+    } else if (strcmp(why, "unavailable") == 0) {
+        for (size_t i = 0; i < s->c->count; i++)
+            send_packet(s, i, "perhaps", msg);
+    } else if (strcmp(why, "perhaps") != 0) {
+        s->c->refused[number]++;
+    }
+    if (!mine && (!why || strcmp(why, "unavailable") == 0 || strcmp(why, "perhaps") == 0))
+        return;
+    s->c->answered_by[number] |= 1u << s->id;
+    hear(s, (struct heard){.what = HEARD_CANCELLED, .call = call, .code = mine ? 200 : 481, .number = (size_t)number});
+}
+
+/* A final reply of the far end's goes on to the caller: a 2xx each time, and what no transaction takes. */
+static void pass_on(struct site *s, int call, int code)
+{
+    hear(s, (struct heard){.what = HEARD_FINAL, .call = call, .code = code});
+}
+
+static void take_final(struct site *s, int call, int code)
+{
+    bool first = s->holds[call];
+
+    cluster_note(s, "* Kamailio: call %d has its %d", call, code);
+    say_reply(s, call, code);
+    if (first)
+        finish(s, call);
+    if (code >= 300)
+        hear(s, (struct heard){.what = HEARD_ACK, .call = call});
+    if (first || code < 300)
+        pass_on(s, call, code);
+}
+
+/* The way of route[KAMSYNC_REPLY]. */
+static void on_final(struct site *s, const char *why, const char *msg)
+{
+    int call = call_of(msg), code = atoi(msg + strlen("SIP/2.0 "));
+    size_t to = s->c->first_at[call];
+
+    if (has(s, call))
+        take_final(s, call, code);
+    else if (!why && &s->c->site[to] != s && s->knows[to + 1])
+        send_packet(s, to, "owner", msg);
+    else if (why && strcmp(why, "owner") != 0)
+        pass_on(s, call, code);
+    else if (s->linked && s->hello)
+        say_stray(s, msg);
+    else
+        pass_on(s, call, code);
+}
+
+/* A BYE, or the reply to one, is routed by any node. */
+static void on_bye(struct site *s, const char *msg)
+{
+    int call = call_of(msg), code = strncmp(msg, "SIP", 3) == 0 ? atoi(msg + strlen("SIP/2.0 ")) : 0;
+    size_t side = strstr(msg, "tag=b1\r\nTo") != NULL;
+    struct leg k = call_make((unsigned)call);
+
+    say_event(s, scratch("{\"t\":\"bye\",\"call_id\":\"%s\",\"from_tag\":\"%s\",\"to_tag\":\"%s\",\"code\":%d,%s}",
+                         base64_of(k.call_id), base64_of(side ? "b1" : "a1"), base64_of(side ? "a1" : "b1"), code,
+                         at_now(s)));
+    hear(s, (struct heard){.what = HEARD_BYE, .call = call, .side = side, .code = code});
+}
+
+static void on_request(struct site *s, const char *why, const char *msg)
+{
+    if (strstr(msg, " BYE\r\n"))
+        on_bye(s, msg);
+    else if (strncmp(msg, "CANCEL ", 7) == 0)
+        on_cancel(s, why, msg);
+    else if (strncmp(msg, "SIP/2.0 ", 8) == 0 && !strstr(msg, "SIP/2.0 100"))
+        on_final(s, why, msg);
+}
+
+/* Another node asks whether this one answers. */
+static void on_probe(struct site *s, const char *msg)
+{
+    struct cluster *c = s->c;
+    const char *via = strstr(msg, "Via: SIP/2.0/UDP 192.0.2.");
+    size_t from = via ? (size_t)atoi(via + strlen("Via: SIP/2.0/UDP 192.0.2.")) : 0;
+
+    if (from > 0 && from <= c->count)
+        send_packet(s, from - 1, NULL, scratch("SIP/2.0 200 alive %d", s->id));
+}
+
+/* A packet arrives at Kamailio. A handover to another incarnation is one from the network. */
+static void on_packet(struct site *s, const char *text)
+{
+    char why[16] = "", inc[32] = "", *copy = strdup(text), *header = strstr(copy, "X-Kamsync: ");
+    int to = 0;
+
+    if (header && sscanf(header, "X-Kamsync: to=%d;inc=%31[^;];why=%15[^;]", &to, inc, why) == 3) {
+        char *end = strstr(header, "\r\n") + 2;
+
+        memmove(header, end, strlen(end) + 1);
+        if (to != s->id || strcmp(inc, s->inc) != 0)
+            *why = '\0';
+    }
+    if (strcmp(why, "probe") == 0)
+        on_probe(s, copy);
+    else if (strncmp(copy, "SIP/2.0 200 alive ", 18) == 0)
+        say_event(s, scratch("{\"t\":\"alive\",\"id\":%d}", atoi(copy + 18)));
+    else if (strcmp(why, "takeover") == 0)
+        on_takeover(s, copy);
+    else
+        on_request(s, *why ? why : NULL, copy);
+    free(copy);
+}
+
+/* The value of a field of a frame, up to its end: ours hold nothing that JSON escapes, and to parse each of them took a
+ * third of the simulator's time. */
+static struct span field(const char *frame, const char *name)
+{
+    char label[16];
+    const char *at;
+
+    snprintf(label, sizeof(label), "\"%s\":", name);
+    at = strstr(frame, label);
+    if (!at)
+        return (struct span){0};
+    at += strlen(label);
+    at += *at == '"';
+    return (struct span){at, strcspn(at, "\",}")};
+}
+
+static char *base64_field(const char *frame, const char *name)
+{
+    struct span value = field(frame, name);
+    char *text = span_dup(value), *bytes;
+    size_t len;
+
+    bytes = base64_bytes(text, &len);
+    free(text);
+    return bytes;
+}
+
+static void on_send(struct site *s, const char *frame)
+{
+    struct span to = field(frame, "to");
+    int id = 0;
+    char *msg = base64_field(frame, "msg");
+
+    if (sscanf(to.p, "192.0.2.%d:5060", &id) == 1 && id <= (int)s->c->count)
+        send_packet(s, (size_t)id - 1, NULL, msg);
+    free(msg);
+}
+
+/* Another node has the call. */
+static void on_lost(struct site *s, const char *frame)
+{
+    char *id = base64_field(frame, "call_id");
+    int call = atoi(id + strlen("call-"));
+
+    cluster_note(s, "* Kamailio: call %d is lost", call);
+    s->holds[call] = false;
+    s->lingers[call] = 0;
+    s->c->changed_ms[call] = s->c->now;
+    s->left[call] = true;
+    s->c->lost[call]++;
+    free(id);
+}
+
+static void on_node(struct site *s, const char *frame)
+{
+    long id = strtol(field(frame, "id").p, NULL, 10);
+
+    if (id > 0 && id <= SITES_MAX)
+        s->knows[id] = strtol(field(frame, "up").p, NULL, 10);
+}
+
+static void on_frame(struct site *s, const char *text)
+{
+    struct span t = field(text, "t");
+
+    if (span_eq(t, span_of("hello"))) {
+        s->hello = true;
+        s->events = s->strays = 0;
+        memset(s->knows, 0, sizeof(s->knows));
+        say(s,
+            scratch("{\"t\":\"hello\",\"node\":%d,\"inc\":\"%s\",\"sip\":\"192.0.2.%d:5060\"}", s->id, s->inc, s->id));
+    } else if (span_eq(t, span_of("send"))) {
+        on_send(s, text);
+    } else if (span_eq(t, span_of("node"))) {
+        on_node(s, text);
+    } else if (span_eq(t, span_of("lost"))) {
+        on_lost(s, text);
+    }
+    if (span_eq(t, span_of("hello")))
+        say_queue(s);
+    say(s, scratch("{\"t\":\"ack\",\"n\":%lld}", strtoll(field(text, "n").p, NULL, 10)));
+}
+
+void to_kamailio(struct site *s, const struct task *t)
+{
+    bool frame = t->kind == FRAME;
+
+    if (s->dead || (!frame && s->isolated && !t->status) || (frame && (!s->linked || t->epoch != s->link_epoch)))
+        return;
+    if (s->hung)
+        json_array_append_new(s->inbox, json_pack("[i,i,s,s?]", (int)frame, (int)t->epoch, t->value, t->key));
+    else if (frame)
+        on_frame(s, t->value);
+    else if (t->key)
+        on_request(s, t->key, t->value);
+    else
+        on_packet(s, t->value);
+}
+
+void read_inbox(struct site *s)
+{
+    json_t *inbox = s->inbox, *each;
+    size_t i;
+
+    s->inbox = json_array();
+    json_array_foreach(inbox, i, each)
+    {
+        struct task t = {.kind = json_integer_value(json_array_get(each, 0)) ? FRAME : PACKET,
+                         .epoch = (unsigned)json_integer_value(json_array_get(each, 1)),
+                         .value = (char *)json_string_value(json_array_get(each, 2)),
+                         .key = (char *)json_string_value(json_array_get(each, 3)),
+                         .status = true}; /* it has arrived */
+
+        to_kamailio(s, &t);
+    }
+    json_decref(inbox);
+}
+
+/* ---- what arrives from outside ---- */
+
+/* From the network, in a moment, unless it gets lost at an isolated node. */
+static void arrive(struct cluster *c, size_t node, const char *msg)
+{
+    task_add(&c->site[node], PACKET, NULL, NULL, msg);
+}
+
+void cluster_final(struct cluster *c, size_t node, int call)
+{
+    struct leg k = call_make((unsigned)call);
+
+    arrive(c, node,
+           scratch("SIP/2.0 %d Final\r\nVia: SIP/2.0/UDP 192.0.2.10:5060;branch=%s.0\r\n%s", c->final[call], k.tm,
+                   strstr(sip_request(&k, "INVITE"), "Via: ")));
+}
+
+void cluster_bye(struct cluster *c, size_t node, int call, size_t side, int code)
+{
+    const char *start = code ? scratch("SIP/2.0 %d Done", code) : "BYE sip:you SIP/2.0";
+
+    arrive(c, node,
+           scratch("%s\r\nFrom: <sip:x>;tag=%s\r\nTo: <sip:y>;tag=%s\r\nCall-ID: %s\r\nCSeq: 2 BYE\r\n\r\n", start,
+                   side ? "b1" : "a1", side ? "a1" : "b1", call_make((unsigned)call).call_id));
+}
+
+void cluster_time_out(struct cluster *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        for (int call = 0; call < CALLS_MAX; call++)
+            if (!c->site[i].dead && c->site[i].holds[call] && c->final[call]) {
+                c->timed_out[call] = true;
+                finish(&c->site[i], call);
+                say_reply(&c->site[i], call, 408);
+            }
+}
