@@ -1,0 +1,78 @@
+"""Breaks one rule of the core at a time, and expects that the simulation notices: else an invariant would be for show.
+
+    faults.py BUILD [JUNIT]
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+SEEDS = 400
+
+# What is broken; the file; its text, and what stands there instead; what the simulation says then.
+FAULTS = [
+    ("a call that another node has inherited is given up", "calls.c",
+     "return c->had && !c->answered && !c->refused;", "return false && c;", "it has no end"),
+    ("a BYE ends no call", "ending.c",
+     "EARLY_MS ? CALL_END_ANSWERED : CALL_END;", "EARLY_MS ? CALL_ADD : CALL_ADD;", "it has no end"),
+    ("the other side hung up, it says", "ending.c",
+     'by_caller ? "caller" : "callee"', 'by_caller ? "callee" : "caller"', "completed by"),
+    ("a CANCEL is handed over twice", "strays.c",
+     "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
+     "    engine_send(e, to->sip, NULL, text, now);\n    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\n"
+     "static void note", "answered 2 times"),
+    ("a CANCEL is handed over to nobody", "strays.c",
+     "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
+     "    if (v != VERDICT_OWNER)\n        engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
+     "its CANCEL was answered"),
+    ("the last of the records that changed waits", "owner.c",
+     "while (n-- > 0 && e->puts_under_way", "while (n-- > 1 && e->puts_under_way", "its record says"),
+    ("any number of lookups may wait", "strays.c", "#define STRAYS_MAX 2048", "#define STRAYS_MAX 100000", "strays"),
+    ("who comes back asks nobody whether it has lost its calls", "takeover.c",
+     "    own->unsure = t && t->own;", "    own->unsure = false;", "two owners"),
+]
+
+
+def mutant(build, file, old, new, out):
+    """An executable of the simulation with that text in place of the other."""
+    for c in json.load(open(f"{build}/compile_commands.json")):
+        if c["file"].endswith("core/" + file):
+            break
+    path = os.path.join(build, c["file"])
+    text = open(path).read()
+    assert text.count(old) == 1, f"{file}: the text to be broken stands there {text.count(old)} times"
+    source, obj = f"{out}/{file}", f"{out}/mutant.o"
+    open(source, "w").write(text.replace(old, new))
+    command = c["command"].replace(f"-c {c['file']}", f"-c {source}").replace(f"-o {c['output']}", f"-o {obj}")
+    subprocess.run(f"{command} -I{os.path.dirname(path)} -Wno-error -w", shell=True, cwd=build, check=True)
+    link = subprocess.run(["ninja", "-C", build, "-t", "commands", "tests/sim/sim"], capture_output=True, text=True,
+                          check=True).stdout.strip().splitlines()[-1]
+    link = link.replace("-o tests/sim/sim ", f"-o {out}/sim {obj} ")
+    subprocess.run(link, shell=True, cwd=build, check=True)
+    return f"{out}/sim"
+
+
+def noticed(build, fault):
+    what, file, old, new, said = fault
+    with tempfile.TemporaryDirectory() as out:
+        r = subprocess.run([mutant(build, file, old, new, out), "--seeds", str(SEEDS), "--until-failed", "1"], capture_output=True,
+                           text=True, timeout=300)
+    lines = [l for l in r.stderr.splitlines() if said in l]
+    good = r.returncode != 0 and bool(lines)
+    print(f"{'noticed' if good else 'NOT NOTICED'}: {what}: {lines[0] if lines else r.stderr[-300:]}", flush=True)
+    return good
+
+
+def main():
+    build = os.path.abspath(sys.argv[1])
+    results = [(f[0], noticed(build, f)) for f in FAULTS]
+    if len(sys.argv) > 2:
+        cases = "".join(f'<testcase classname="sim" name="it is noticed when {w}">{"" if g else "<failure/>"}</testcase>\n'
+                        for w, g in results)
+        open(sys.argv[2], "w").write(f'<testsuites><testsuite name="sim faults">\n{cases}</testsuite></testsuites>\n')
+    return 0 if all(g for _, g in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+/* What must be true. */
+#include "life.h"
+
+#include "engine_impl.h"
+
+/* What waits in an engine, and how much of it may. */
+static bool limits(struct life *l)
+{
+    for (size_t i = 0; i < l->c->count; i++) {
+        const struct engine *e = l->c->site[i].e;
+        const struct {
+            const char *what;
+            size_t is, most;
+        } queues[] = {
+            {"strays", e->stray_count, 2049},
+            {"frames", e->link.waiting_count, 4200},
+            {"records under way", e->puts_under_way, 2048},
+            {"calls being written", e->calls.at[2], 1024},
+            {"takeovers", e->takeover_count, (size_t)CALLS * 2},
+            {"takeovers under way", e->takeovers_active, 64},
+            {"BYEs", ending_count(e), CALLS},
+            {"events that wait", e->late_count, 8192},
+            {"calls of others being read", e->heirs_reading, 64},
+            {"questions", e->question_count, 2049},
+            {"calls", e->calls.count, CALLS},
+            {"transactions", e->txns.count, CALLS},
+        };
+
+        for (size_t k = 0; k < COUNT(queues); k++)
+            check(queues[k].is <= queues[k].most, "node %zu: %zu %s", i + 1, queues[k].is, queues[k].what);
+    }
+    return true;
+}
+
+/* No two nodes that have had no trouble for long own one call, whatever befalls the third. */
+static bool one_owner_among_the_well(struct life *l)
+{
+    struct cluster *c = l->c;
+    size_t owners[CALLS] = {0};
+
+    for (size_t i = 0; i < c->count; i++) {
+        struct site *s = &c->site[i];
+
+        if (s->dead || s->hung || s->isolated || s->still || !s->linked || !s->connected)
+            l->well_ms[i] = c->now;
+        for (int call = 0; c->now - l->well_ms[i] >= WELL_MS && call < CALLS; call++)
+            check((owners[call] += s->holds[call]) < 2 || l->contested[call],
+                  "call %d has two owners who have long been well", call);
+    }
+    return true;
+}
+
+static bool one_owner(struct life *l)
+{
+    struct cluster *c = l->c;
+
+    for (int i = 0; i < CALLS; i++)
+        check(cluster_holders(c, i, NULL) <= 1 || l->contested[i], "call %d has %zu owners", i,
+              cluster_holders(c, i, NULL));
+    return true;
+}
+
+static bool all_quiet(struct life *l)
+{
+    struct cluster *c = l->c;
+
+    for (size_t i = 0; i < c->count; i++) {
+        struct engine_status s;
+
+        engine_status(c->site[i].e, &s);
+        check(!s.takeovers && !s.strays && !s.queued && !s.puts && s.up,
+              "node %zu: takeovers %zu, strays %zu, frames %zu, writes %zu", i + 1, s.takeovers, s.strays, s.queued,
+              s.puts);
+    }
+    return true;
+}
+
+bool is_known(struct cluster *c, int call)
+{
+    json_t *record = cluster_record(c, call);
+    bool yes = record && json_is_false(json_object_get(record, "done"));
+
+    json_decref(record);
+    return yes;
+}
+
+/* ---- CANCELs ---- */
+
+static bool is_well(const struct life *l, size_t node)
+{
+    return l->c->now - l->well_ms[node] >= WELL_MS;
+}
+
+/* Each that was sent, or sent again, is answered once at the most: unless it was put to all, and a node that could not
+ * know that it has lost the call answers as well. */
+static bool one_answer_each(struct life *l)
+{
+    struct cluster *c = l->c;
+
+    for (size_t i = 0; i < c->cancel_count; i++) {
+        unsigned answers = c->delivered[i] + c->refused[i], well = 0, nodes = 0;
+
+        if (answers == l->answers[i])
+            continue;
+        for (size_t k = 0; k < c->count; k++) {
+            nodes += (c->answered_by[i] & 1u << c->site[k].id) != 0;
+            well += is_well(l, k) && (c->answered_by[i] & 1u << c->site[k].id);
+        }
+        check((answers <= nodes && well <= 1) || l->contested[c->cancel_call[i]],
+              "CANCEL %zu of call %d: answered %u times with 200, %u times with 481", i, c->cancel_call[i],
+              c->delivered[i], c->refused[i]);
+        check(!only_kamsyncds(l) || !c->refused[i] || !cluster_holders(c, c->cancel_call[i], NULL),
+              "CANCEL %zu of call %d, which lives, is refused", i, c->cancel_call[i]);
+        l->answers[i] = answers;
+    }
+    return true;
+}
+
+/* Whoever still sends his is answered in the end. */
+static bool all_answered(struct life *l)
+{
+    for (int i = 0; i < CALLS; i++) {
+        const struct repeat *r = &l->phones.phone[i].cancel;
+
+        check(!r->at_ms, "call %d: no answer to its CANCEL since %lld ms", i, (long long)(l->c->now - r->since_ms));
+    }
+    return true;
+}
+
+/* ---- records ---- */
+
+#define BEHIND_MS 3000 /* a record is not longer behind what its writer knows */
+
+static bool record_is_fresh(struct life *l, int call, const struct site *s)
+{
+    json_t *r = cluster_record(l->c, call);
+    const char *inc = json_string_value(json_object_get(r, "inc"));
+    int owner = (int)json_integer_value(json_object_get(r, "owner"));
+    bool done = json_is_true(json_object_get(r, "done"));
+    bool fresh = r && owner == s->id && inc && strcmp(inc, s->inc) == 0 && !done;
+
+    if (done && l->c->final[call]) { /* another node's Kamailio had its last word when it woke */
+        json_decref(r);
+        return true;
+    }
+    if (!fresh)
+        complain(l, "call %d lives at node %d since %lld ms, but its record says node %d (%s)%s", call, s->id,
+                 (long long)(l->c->now - l->c->changed_ms[call]), owner, inc ? inc : "-", done ? ", over" : "");
+    json_decref(r);
+    return fresh;
+}
+
+static bool records_are_fresh(struct life *l)
+{
+    for (int i = 0; i < CALLS; i++) {
+        size_t who;
+
+        if (cluster_holders(l->c, i, &who) != 1 || l->c->now - l->c->changed_ms[i] < BEHIND_MS || !is_well(l, who))
+            continue;
+        if (!record_is_fresh(l, i, &l->c->site[who]))
+            return false;
+    }
+    return true;
+}
+
+/* ---- ends of calls ---- */
+
+static const char *text_of(json_t *entry, const char *name)
+{
+    const char *text = json_string_value(json_object_get(entry, name));
+
+    return text ? text : "";
+}
+
+/* Whether it can have ended so, seen from the people. */
+static bool is_plausible(const struct life *l, int call, const char *how, const char *by)
+{
+    const struct phone *p = &l->phones.phone[call];
+
+    if (strcmp(how, "completed") == 0)
+        return l->c->final[call] == 200 && p->bye[strcmp(by, "callee") == 0].since_ms;
+    if (strcmp(how, "cancelled") == 0)
+        return p->cancel.since_ms && (l->c->final[call] != 200 || l->c->timed_out[call]) && strcmp(by, "caller") == 0;
+    if (strcmp(how, "rejected") == 0)
+        return l->c->final[call] == 486 && strcmp(by, "callee") == 0;
+    /* that it was cancelled may have died with a node */
+    return strcmp(how, "timed out") == 0 && (l->c->final[call] == 487 || l->c->timed_out[call]) &&
+           strcmp(by, "kamsync") == 0;
+}
+
+/* The caller had the answer before this node, which came late, saw it repeated. */
+static bool is_late(const struct life *l, int call, const char *answered)
+{
+    return strtoll(answered, NULL, 10) - EPOCH > l->phones.phone[call].code_ms;
+}
+
+static bool is_fine(struct life *l, json_t *entry)
+{
+    const char *answered = text_of(entry, "answered"), *ended = text_of(entry, "ended");
+    int call = -1;
+
+    check(sscanf(text_of(entry, "call_id"), "call-%d@", &call) == 1 && call >= 0 && call < CALLS,
+          "an entry of no call");
+    check(++l->entries[call] == 1, "call %d: %u entries in the archive", call, l->entries[call]);
+    check(is_plausible(l, call, text_of(entry, "how"), text_of(entry, "by")), "call %d: %s by %s, final reply %d", call,
+          text_of(entry, "how"), text_of(entry, "by"), l->c->final[call]);
+    check(!*answered || is_late(l, call, answered) || strtoll(answered, NULL, 10) <= strtoll(ended, NULL, 10),
+          "call %d: answered %s, ended %s", call, answered, ended);
+    return true;
+}
+
+static bool one_end_each(struct life *l)
+{
+    for (; l->archived < json_array_size(l->c->archive); l->archived++)
+        if (!is_fine(l, json_array_get(json_array_get(l->c->archive, l->archived), 1)))
+            return false;
+    return true;
+}
+
+/* A call that was alive and well when all hung up has ended. */
+static bool all_ended(struct life *l)
+{
+    for (int i = 0; i < CALLS; i++)
+        check(!l->alive[i] || l->entries[i] == 1, "call %d: it has no end, final reply %d", i, l->c->final[i]);
+    return true;
+}
+
+/* The store knows it, its node too, and nobody has hung up. */
+bool is_alive(struct life *l, int call)
+{
+    const struct phone *p = &l->phones.phone[call];
+    json_t *r = cluster_call_record(l->c, scratch("kamsync:call:{call-%d@caller.example}", call));
+    bool talks = *text_of(r, "answered") && !*text_of(r, "ended") && p->code == 200, rings;
+
+    rings = *text_of(r, "from_tag") && !*text_of(r, "ended") && cluster_holders(l->c, call, NULL) == 1 &&
+            is_known(l->c, call) && !l->c->final[call];
+    json_decref(r);
+    return (talks || rings) && !p->cancel.since_ms && !p->bye[0].since_ms && !p->bye[1].since_ms;
+}
+
+bool holds_always(struct life *l)
+{
+    return limits(l) && one_owner_among_the_well(l) && one_answer_each(l) && one_end_each(l) && records_are_fresh(l);
+}
+
+bool holds_when_well(struct life *l)
+{
+    return one_owner(l) && all_quiet(l);
+}
+
+bool holds_at_the_end(struct life *l)
+{
+    return holds_always(l) && one_owner(l) && all_answered(l) && all_ended(l);
+}

@@ -1,0 +1,289 @@
+/* Three nodes, calls, CANCELs and BYEs at any node, and Kamailios that die, restart and hang, hosts that stand still,
+ * links that break, stores that go away, or forget. Everything takes a random time. In every fourth life only kamsyncds
+ * die, and are started again: then no CANCEL of a call that lives is refused. */
+#include "life.h"
+
+#include <stdarg.h>
+
+void complain(const struct life *l, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (l->quiet)
+        return;
+    fprintf(stderr, "seed %llu, at %lld: ", (unsigned long long)l->seed, (long long)l->c->now);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}
+
+/* xorshift64* */
+unsigned dice(struct cluster *c, unsigned sides)
+{
+    c->rng ^= c->rng >> 12;
+    c->rng ^= c->rng << 25;
+    c->rng ^= c->rng >> 27;
+    return (unsigned)((c->rng * 2685821657736338717ull) >> 33) % sides;
+}
+
+static int64_t some_ms(struct cluster *c)
+{
+    return dice(c, 20) ? 1 + dice(c, 5) : 1 + dice(c, 80);
+}
+
+static bool perhaps(struct cluster *c)
+{
+    return dice(c, 2);
+}
+
+/* A Kamailio, or its host. */
+static void accident_there(struct cluster *c, size_t n)
+{
+    struct site *s = &c->site[n];
+
+    switch (dice(c, 5)) {
+    case 0:
+        cluster_kill(c, n);
+        break;
+    case 1:
+        cluster_restart(c, n);
+        break;
+    case 2:
+        if (!s->dead)
+            cluster_hang(c, n, true);
+        break;
+    case 3:
+        if (!s->dead)
+            cluster_hang(c, n, false);
+        break;
+    default:
+        cluster_stand(c, n, true);
+    }
+}
+
+static bool happens(const struct life *l, const char *what)
+{
+    return !strstr(l->without, what);
+}
+
+static void forget(struct life *l)
+{
+    if (dice(l->c, 4) || !happens(l, "forget"))
+        return;
+    for (size_t i = 0; i < l->c->count; i++)
+        if (!l->c->site[i].still)
+            l->well_ms[i] = l->c->now;
+    for (int i = 0; i < CALLS; i++)
+        l->contested[i] = l->contested[i] || cluster_is_contested(l->c, i);
+    l->archived = 0;
+    memset(l->entries, 0, sizeof(l->entries));
+    cluster_forget(l->c);
+}
+
+/* A way to or from it. */
+static void accident_between(struct life *l, size_t n)
+{
+    struct cluster *c = l->c;
+
+    switch (dice(c, 7)) {
+    case 0:
+        cluster_break(c, n);
+        break;
+    case 1:
+        cluster_mend(c, n);
+        break;
+    case 2:
+        cluster_cut(c, n);
+        break;
+    case 3:
+        cluster_join(c, n);
+        break;
+    case 4:
+        c->site[n].isolated = !c->site[n].isolated;
+        break;
+    case 5:
+        forget(l);
+        break;
+    default:
+        c->scan_failures = 1;
+    }
+}
+
+bool only_kamsyncds(const struct life *l)
+{
+    return l->seed % 4 == 0;
+}
+
+/* kamsyncd dies, or is there again. */
+static void accident_beside(struct life *l)
+{
+    struct cluster *c = l->c;
+    size_t n = dice(c, (unsigned)c->count);
+
+    l->well_ms[n] = c->now;
+    if (!c->site[n].crashed) {
+        cluster_run(c, 200); /* what it has read and not yet written dies with it */
+        cluster_crash(c, n);
+        return;
+    }
+    cluster_mend(c, n);
+    cluster_join(c, n);
+}
+
+static void accident(struct life *l)
+{
+    struct cluster *c = l->c;
+    size_t n = dice(c, (unsigned)c->count);
+
+    l->well_ms[n] = c->now;
+    if (c->site[n].still)
+        cluster_stand(c, n, false);
+    else if (dice(c, 11) < 5)
+        accident_there(c, n);
+    else
+        accident_between(l, n);
+}
+
+static void all_well(struct cluster *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        cluster_stand(c, i, false);
+        c->site[i].isolated = false;
+        if (c->site[i].hung)
+            cluster_hang(c, i, false);
+        if (c->site[i].dead)
+            cluster_restart(c, i);
+        cluster_mend(c, i);
+        cluster_join(c, i);
+    }
+    c->scan_failures = 0;
+}
+
+/* What people do. */
+static void people(struct life *l, int *calls)
+{
+    struct cluster *c = l->c;
+    int call;
+
+    if (*calls < CALLS && dice(c, 3) == 0)
+        phones_call(c, dice(c, 3), (*calls)++);
+    if (!*calls)
+        return;
+    call = (int)dice(c, (unsigned)*calls);
+    if (dice(c, 10) == 0)
+        phones_cancel(c, call);
+    call = (int)dice(c, (unsigned)*calls);
+    if (dice(c, 6) == 0)
+        phones_answer(c, call, dice(c, 4) ? 200 : 486);
+    call = (int)dice(c, (unsigned)*calls);
+    if (dice(c, 6) == 0)
+        phones_bye(c, call, dice(c, 2));
+    if (dice(c, 4) == 0)
+        phones_bye(c, call, dice(c, 2)); /* maybe both at once */
+}
+
+static bool step(struct life *l, int *calls)
+{
+    struct cluster *c = l->c;
+
+    people(l, calls);
+    if (dice(c, 12) == 0)
+        (only_kamsyncds(l) ? accident_beside : accident)(l);
+    cluster_run(c, dice(c, 4) ? 1 + dice(c, 300) : 1 + dice(c, 3000));
+    return holds_always(l);
+}
+
+/* The callers hang up, each at some node. */
+static bool all_hang_up(struct life *l)
+{
+    struct cluster *c = l->c;
+    bool rings[CALLS];
+
+    for (int i = 0; i < CALLS; i++) {
+        l->alive[i] = is_alive(l, i);
+        rings[i] = l->alive[i] && !c->final[i];
+        phones_cancel(c, i);
+        phones_bye(c, i, l->phones.phone[i].final.answered ? dice(c, 2) : 0);
+    }
+    cluster_run(c, 1500);
+    for (int i = 0; i < CALLS; i++)
+        check(!rings[i] || l->phones.phone[i].cancel_code == 200, "call %d: its CANCEL was answered %d", i,
+              l->phones.phone[i].cancel_code);
+    cluster_run(c, 20000);
+    cluster_time_out(c);
+    cluster_run(c, 15000);
+    return true;
+}
+
+bool life_live(struct life *l, int steps, const char *broken)
+{
+    struct cluster *c = cluster_new(3);
+    bool good = true;
+    int calls = 0;
+
+    l->c = c;
+    c->rng = l->seed * 0x9e3779b97f4a7c15ull + 1;
+    c->delay = some_ms;
+    c->maybe = perhaps;
+    c->broken = broken;
+    c->adrift = dice(c, 2) && happens(l, "adrift");
+    c->shuffle = dice(c, 2) && happens(l, "shuffle");
+    l->phones.dice = dice;
+    phones_begin(c, &l->phones);
+    for (int i = 0; good && i < steps; i++)
+        good = step(l, &calls);
+    if (good) {
+        all_well(c);
+        l->phones.lossless = true;
+        cluster_run(c, WELL_MS / 2); /* what those say who were hung or stood still */
+        good = holds_always(l);
+        cluster_run(c, WELL_MS / 2);
+    }
+    good = good && holds_always(l) && holds_when_well(l) && all_hang_up(l) && holds_at_the_end(l);
+    cluster_free(c);
+    scratch_clear();
+    return good;
+}
+
+/* ---- a storm ---- */
+
+#define STORM 2500 /* CANCELs in one moment: more than may wait */
+
+static int64_t long_ms(struct cluster *c)
+{
+    (void)c;
+    return 200;
+}
+
+static int64_t one_ms(struct cluster *c)
+{
+    (void)c;
+    return 1;
+}
+
+bool life_storm(struct life *l)
+{
+    struct cluster *c = cluster_new(3);
+    bool good;
+
+    l->c = c;
+    c->rng = 1;
+    cluster_call(c, 0, 0);
+    cluster_run(c, 1000);
+    l->phones.phone[0].cancel.since_ms = c->now;
+    c->delay = long_ms;
+    for (int i = 0; i < STORM; i++)
+        cluster_cancel(c, 1, 0);
+    good = holds_always(l);
+    c->delay = one_ms;
+    cluster_run(c, 5000);
+    good = good && holds_always(l) && holds_when_well(l);
+    for (size_t i = 0; good && i < c->cancel_count; i++)
+        good = c->delivered[i] + c->refused[i] == 1;
+    if (!good)
+        complain(l, "the storm");
+    cluster_free(c);
+    scratch_clear();
+    return good;
+}

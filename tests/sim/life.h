@@ -1,0 +1,52 @@
+/* One life of a cluster, and what must be true of it. */
+#ifndef KAMSYNC_SIM_LIFE_H
+#define KAMSYNC_SIM_LIFE_H
+
+#include "phones.h"
+
+#define CALLS 60
+#define WELL_MS 12000 /* after an accident: time enough for all to be settled */
+
+struct life {
+    uint64_t seed;
+    struct cluster *c;
+    struct phones phones;
+    const char *without;        /* names of what does not happen, "": everything does */
+    bool quiet;                 /* failures are expected, and not printed */
+    int64_t well_ms[SITES_MAX]; /* since when the node has had no trouble */
+    bool contested[CALLS];      /* when the store forgot who has claimed it: two may have it from then on */
+    size_t archived;            /* entries that have been looked at */
+    unsigned entries[CALLS];
+    bool alive[CALLS];             /* when all hung up */
+    unsigned answers[CANCELS_MAX]; /* to each CANCEL, that have been looked at */
+};
+
+__attribute__((format(printf, 2, 3))) void complain(const struct life *l, const char *fmt, ...);
+
+#define check(what, ...)                                                                                               \
+    do {                                                                                                               \
+        if (!(what)) {                                                                                                 \
+            complain(l, __VA_ARGS__);                                                                                  \
+            return false;                                                                                              \
+        }                                                                                                              \
+    } while (0)
+
+/* Lives it; false when something was not as it should be. `broken`: as in struct cluster. */
+bool life_live(struct life *l, int steps, const char *broken);
+
+/* Far more CANCELs in one moment than may wait. */
+bool life_storm(struct life *l);
+
+bool only_kamsyncds(const struct life *l);
+unsigned dice(struct cluster *c, unsigned sides);
+
+/* invariants.c: after each step; when all have long been well; and when everybody has hung up. */
+bool holds_always(struct life *l);
+bool holds_when_well(struct life *l);
+bool holds_at_the_end(struct life *l);
+
+/* Whether the store says that the call's transaction still goes on: only then can anybody know of it. */
+bool is_alive(struct life *l, int call);
+bool is_known(struct cluster *c, int call);
+
+#endif
