@@ -281,6 +281,13 @@ void engine_doubt(struct engine *e, int64_t now);
 void rewrite_tick(struct engine *e, int64_t now);
 int64_t rewrite_due(const struct engine *e);
 
+/* claim.c */
+/* Claims the transaction of that key from that incarnation, for this node; answered by engine_claimed(), maybe before
+ * it returns. False when memory is short. */
+bool claim_write(struct engine *e, const char *tx_key, const char *inc, int64_t ttl_ms, uint64_t token);
+/* The id of the node that holds a claim, and its incarnation; 0: that is no holder. */
+int claim_holder(struct span holder, char inc[80]);
+
 /* search.c */
 /* Looks for all orphans, this node's share first: a Kamailio has died, or (whole) its host with it. */
 void search_begin(struct engine *e, bool whole);
@@ -295,9 +302,6 @@ void takeover_settle(struct engine *e, const char *key, struct span record, cons
 /* A record of that name is to be read. A foreign one is another survivor's share: only of interest if it is this node's
  * own. */
 void takeover_wait(struct engine *e, const char *key, bool foreign);
-/* Claims the transaction of that key from that incarnation, for this node; answered by engine_claimed(), maybe before
- * it returns. False when memory is short. */
-bool takeover_claim(struct engine *e, const char *tx_key, const char *inc, uint64_t token);
 /* Finds out whether another node has claimed this own transaction; nothing is written of it before that is known. */
 void takeover_recheck(struct engine *e, struct txn *own);
 /* This node counted as dead for a while: what it has claimed may have been claimed from it. */

@@ -135,7 +135,8 @@ static void ask(struct engine *e, struct stray *s)
 static void claim_invite(struct engine *e, struct stray *s)
 {
     s->asked = true;
-    if (!takeover_claim(e, s->key, "new", s->token)) /* if it can be made, the answer may have ended the stray */
+    if (!claim_write(e, s->key, "new", e->conf.tx_ttl_ms,
+                     s->token)) /* if it can be made, the answer may have ended the stray */
         s->asked = false;
 }
 

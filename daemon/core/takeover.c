@@ -181,23 +181,6 @@ static void inject(struct engine *e, struct takeover *t, int64_t now)
 
 /* ---- claim ---- */
 
-static bool claim_for(struct engine *e, const char *tx_key, const char *inc, int64_t ttl_ms, uint64_t token)
-{
-    char value[128], *key = key_claim(tx_key, inc);
-    bool made = key != NULL;
-
-    snprintf(value, sizeof(value), "%d %s", e->self.id, e->self.inc);
-    if (key)
-        e->io.claim(e->io.ctx, key, value, ttl_ms, token);
-    free(key);
-    return made;
-}
-
-bool takeover_claim(struct engine *e, const char *tx_key, const char *inc, uint64_t token)
-{
-    return claim_for(e, tx_key, inc, e->conf.tx_ttl_ms, token);
-}
-
 /* May be answered, and so end it, before it returns. */
 static void claim(struct engine *e, struct takeover *t)
 {
@@ -205,7 +188,7 @@ static void claim(struct engine *e, struct takeover *t)
 
     activate(e, t, CLAIMING);
     t->due_ms = 0;
-    if (!claim_for(e, t->key, t->inc, own ? OWN_CLAIM_MS : e->conf.tx_ttl_ms, t->token))
+    if (!claim_write(e, t->key, t->inc, own ? OWN_CLAIM_MS : e->conf.tx_ttl_ms, t->token))
         end(e, t);
 }
 
@@ -249,17 +232,6 @@ static void settle(struct engine *e, struct takeover *t, int64_t now)
     end(e, t);
     strays_wake(e, txn->key, now);
     owner_adopt(e, txn);
-}
-
-/* "<node id> <incarnation>" of the node that holds a claim. */
-static int read_holder(struct span holder, char inc[80])
-{
-    char text[128];
-    int id = 0;
-
-    *inc = '\0';
-    snprintf(text, sizeof(text), "%.*s", (int)holder.n, holder.n ? holder.p : "");
-    return sscanf(text, "%d %79s", &id, inc) == 2 && id > 0 && msg_is_word(inc) ? id : 0;
 }
 
 static void on_claim(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
@@ -373,7 +345,7 @@ void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, 
 {
     struct takeover *t = find_token(e, token);
     char inc[80];
-    int id = read_holder(holder, inc);
+    int id = claim_holder(holder, inc);
 
     if (t && t->own)
         on_own_claim(e, t, status, id, inc, now);
