@@ -18,8 +18,6 @@
  * it saw. */
 #include "engine_impl.h"
 
-#include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <utlist.h>
 
