@@ -454,6 +454,7 @@ static void on_prepare(uv_prepare_t *prepare)
     struct daemon *d = prepare->data;
 
     engine_flush(d->engine, now(d));
+    d->store->ops->flush(d->store);
     show_readiness(d);
     service_turn(now(d));
     if (d->stop_ms && (all_written(d) || now(d) >= d->stop_ms))

@@ -9,8 +9,9 @@
 
 #define JANITOR_MS 1000
 #define SEND_MORE 400     /* bytes of a `send` besides its message */
-#define ACK_FRAMES 8      /* of events; the script waits after 32 */
+#define ACK_FRAMES 8      /* of events, and as many strays; the script waits after 32, and 64 */
 #define ACK_MS 1000       /* fewer keep nobody waiting, and an ack costs Kamailio as much as two events */
+#define ACK_STRAY_MS 100  /* the script gives nothing to a kamsyncd that leaves strays unacknowledged for a second */
 #define RECONNECT_MS 1000 /* a link that we closed is back long before */
 
 /* Lines may quote what was not understood, and that is from anywhere. */
@@ -240,7 +241,7 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     e->count.link_ups++;
     e->hello = true;
     e->hello_ms = now;
-    e->events_read = e->events_acked = e->strays_read = 0;
+    e->events_read = e->events_acked = e->strays_read = e->strays_acked = 0;
     e->ack_late_ms = 0;
     e->self.id = (int)m->node;
     snprintf(e->self.sip, sizeof(e->self.sip), "%s", m->sip);
@@ -296,6 +297,16 @@ static void on_event(struct engine *e, const struct event *ev, int64_t now)
     }
 }
 
+/* An ack is due: at once for many unacknowledged ones, in a moment for a few. A stray's would only stand in the way of
+ * what is to be sent for it. */
+static void owe_ack(struct engine *e, int64_t unacknowledged, int64_t at_last_ms)
+{
+    if (unacknowledged >= ACK_FRAMES)
+        e->ack_due = true;
+    else if (!e->ack_late_ms || at_last_ms < e->ack_late_ms)
+        e->ack_late_ms = at_last_ms;
+}
+
 static void on_events(struct engine *e, const struct msg *m, int64_t now)
 {
     char why[128];
@@ -304,10 +315,7 @@ static void on_events(struct engine *e, const struct msg *m, int64_t now)
     if (m->n - e->events_read > 1)
         e->count.frames_lost += (uint64_t)(m->n - e->events_read - 1);
     e->events_read = m->n;
-    if (m->n - e->events_acked >= ACK_FRAMES)
-        e->ack_due = true;
-    else if (!e->ack_late_ms)
-        e->ack_late_ms = now + ACK_MS;
+    owe_ack(e, m->n - e->events_acked, now + ACK_MS);
     for (size_t i = 0; i < json_array_size(m->events); i++) {
         if (msg_event(&ev, m, i, why, sizeof(why)) < 0) {
             e->count.frames_bad++;
@@ -340,7 +348,7 @@ static void on_msg(struct engine *e, const struct msg *m, int64_t now)
         break;
     case MSG_STRAY:
         e->strays_read = m->k > e->strays_read ? m->k : e->strays_read;
-        e->ack_due = true;
+        owe_ack(e, e->strays_read - e->strays_acked, now + ACK_STRAY_MS);
         if (m->ask)
             dialog_ask(e, m, now);
         else
@@ -455,6 +463,7 @@ static void send_ack(struct engine *e, int64_t now)
     e->ack_due = false;
     e->ack_late_ms = 0;
     e->events_acked = e->events_read;
+    e->strays_acked = e->strays_read;
 }
 
 static int64_t ack_due(const struct engine *e)

@@ -88,9 +88,9 @@ struct engine {
     struct roll roll;
     int64_t doubt_ms; /* until then a record that is not there may be one that its owner could not write */
 
-    int64_t events_read, strays_read; /* since hello, for the script's credit */
-    int64_t events_acked;             /* what the last ack said */
-    int64_t ack_late_ms;              /* when an ack is due at the latest; 0: there is nothing to acknowledge */
+    int64_t events_read, strays_read;   /* since hello, for the script's credit */
+    int64_t events_acked, strays_acked; /* what the last ack said */
+    int64_t ack_late_ms;                /* when an ack is due at the latest; 0: there is nothing to acknowledge */
     bool greeting; /* a hello is not yet answered: the script may count anew already, so no credit meanwhile */
     bool ack_due;
     int64_t ack_n;       /* number of the ack frame under way, 0 for none */

@@ -201,11 +201,16 @@ static void on_sweep(uv_timer_t *timer)
     memory_calls_sweep(m);
 }
 
+static void memory_flush(struct store *store)
+{
+    (void)store; /* nothing waits */
+}
+
 struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const char *state_file, const struct store_events *on)
 {
     static const struct store_ops ops = {memory_put,     memory_get,        memory_claim,      memory_scan,
                                          memory_beat,    memory_read_nodes, memory_call_write, memory_call_get,
-                                         memory_archive, memory_tell,       memory_close};
+                                         memory_archive, memory_tell,       memory_flush,      memory_close};
     struct memory *m = calloc(1, sizeof(*m));
 
     if (!m)

@@ -307,6 +307,14 @@ static void conn_closed(struct redis_conn *c)
         redis_free(s);
 }
 
+static void redis_flush(struct store *store)
+{
+    struct redis *s = (struct redis *)store;
+
+    redis_conn_flush(&s->commands);
+    redis_conn_flush(&s->listener);
+}
+
 static void redis_close(struct store *store)
 {
     struct redis *s = (struct redis *)store;
@@ -362,7 +370,7 @@ struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const 
 {
     static const struct store_ops ops = {redis_put,     redis_get,        redis_claim,      redis_scan,
                                          redis_beat,    redis_read_nodes, redis_call_write, redis_call_get,
-                                         redis_archive, redis_tell,       redis_close};
+                                         redis_archive, redis_tell,       redis_flush,      redis_close};
     struct redis *s = calloc(1, sizeof(*s));
 
     if (!s)

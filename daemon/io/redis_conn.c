@@ -237,6 +237,12 @@ void redis_conn_renew(struct redis_conn *c)
         redisAsyncFree(c->ac); /* ends in on_disconnect() */
 }
 
+void redis_conn_flush(struct redis_conn *c)
+{
+    if (c->ac)
+        redis_loop_write(c->ac);
+}
+
 static void on_timer_closed(uv_handle_t *handle)
 {
     struct redis_conn *c = handle->data;

@@ -37,6 +37,8 @@ struct redis_conn {
 /* The fields above the line are set by the caller. */
 void redis_conn_start(struct redis_conn *c);
 void redis_conn_close(struct redis_conn *c);
+/* Writes what was asked for. */
+void redis_conn_flush(struct redis_conn *c);
 /* Gives an established connection up, to make a fresh one. */
 void redis_conn_renew(struct redis_conn *c);
 

@@ -1,11 +1,13 @@
 #include "redis_loop.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 struct watch {
     uv_poll_t handle;
     redisAsyncContext *ac; /* NULL: it is gone */
     int events;
+    bool unwritten; /* commands wait for redis_loop_write() */
 };
 
 /* After an error libuv watches no more, and says no event: hiredis, when it reads, finds out what it was. */
@@ -13,14 +15,19 @@ static void on_event(uv_poll_t *handle, int status, int events)
 {
     struct watch *w = handle->data;
 
+    if (status < 0)
+        w->events = 0;
     if (w->ac && (status < 0 || (events & UV_READABLE)))
         redisAsyncHandleRead(w->ac);
     if (w->ac && (events & UV_WRITABLE))
-        redisAsyncHandleWrite(w->ac);
+        redisAsyncHandleWrite(w->ac); /* all written: del_write() */
 }
 
+/* Each real change costs libuv two system calls. */
 static void change(struct watch *w, int events)
 {
+    if (events == w->events)
+        return;
     w->events = events;
     if (events)
         uv_poll_start(&w->handle, events, on_event);
@@ -40,12 +47,32 @@ static void del_read(void *arg)
 
 static void add_write(void *arg)
 {
-    change(arg, ((struct watch *)arg)->events | UV_WRITABLE);
+    struct watch *w = arg;
+
+    if (w->ac->c.flags & REDIS_CONNECTED)
+        w->unwritten = true;
+    else
+        change(w, w->events | UV_WRITABLE); /* that is how hiredis hears of the connection */
 }
 
 static void del_write(void *arg)
 {
-    change(arg, ((struct watch *)arg)->events & ~UV_WRITABLE);
+    struct watch *w = arg;
+
+    w->unwritten = false;
+    change(w, w->events & ~UV_WRITABLE);
+}
+
+void redis_loop_write(redisAsyncContext *ac)
+{
+    struct watch *w = ac->ev.data;
+
+    if (!w->unwritten || (w->events & UV_WRITABLE))
+        return;
+    w->unwritten = false;
+    redisAsyncHandleWrite(ac); /* which may have ended it */
+    if (w->ac && w->unwritten)
+        change(w, w->events | UV_WRITABLE); /* the socket is full */
 }
 
 static void on_closed(uv_handle_t *handle)

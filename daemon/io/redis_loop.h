@@ -9,4 +9,8 @@
 /* 0, or -1 when memory is short. */
 int redis_loop_attach(redisAsyncContext *ac, uv_loop_t *loop);
 
+/* Writes what was asked for: commands wait for this call, which is to come before the loop waits. To let libuv say that
+ * the socket can be written to would cost another turn of the loop, and more than the writing itself. */
+void redis_loop_write(redisAsyncContext *ac);
+
 #endif

@@ -39,6 +39,8 @@ struct store_ops {
     void (*call_get)(struct store *s, const char *key, uint64_t token);
     void (*archive)(struct store *s, const char *after, int count, uint64_t token);
     void (*tell)(struct store *s, int node, const char *text);
+    /* Sends what was asked for; to be called before the loop waits. */
+    void (*flush)(struct store *s);
     /* Ends all that is open, so that the loop can end; the store frees itself when the last handle has closed. */
     void (*close)(struct store *s);
 };

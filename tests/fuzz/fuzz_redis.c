@@ -204,6 +204,8 @@ static void run(struct redis_world *w)
         }
         if (fd >= 0)
             close(fd);
+        if (w)
+            w->store->ops->flush(w->store);
         uv_run(&loop, UV_RUN_NOWAIT);
     }
 }

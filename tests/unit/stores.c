@@ -206,6 +206,13 @@ bool wait_until(uv_loop_t *loop, bool (*condition)(void *arg), void *arg)
     return met;
 }
 
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct client *c = prepare->data;
+
+    c->store->ops->flush(c->store);
+}
+
 static bool is_up(void *arg)
 {
     return ((struct client *)arg)->up;
@@ -231,14 +238,19 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
 
     *c = (struct client){.loop = loop, .logs = scratch("%s", ""), .told = json_array(), .keys = json_array()};
     c->store = r ? store_redis(loop, &conf, &on) : store_memory(loop, cdr_max, memory_state_file, &on);
+    uv_prepare_init(loop, &c->prepare);
+    c->prepare.data = c;
+    uv_prepare_start(&c->prepare, on_prepare);
     cr_assert(c->store && wait_until(loop, is_up, c), "the store is not up");
     return c;
 }
 
 void clients_free(uv_loop_t *loop, struct client **list, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        uv_close((uv_handle_t *)&list[i]->prepare, NULL);
         list[i]->store->ops->close(list[i]->store);
+    }
     uv_run(loop, UV_RUN_DEFAULT);
     cr_expect(uv_loop_close(loop) == 0, "something is open");
     for (size_t i = 0; i < count; i++) {

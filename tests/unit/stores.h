@@ -18,6 +18,7 @@ struct redis_server {
 struct client {
     struct store *store;
     uv_loop_t *loop;
+    uv_prepare_t prepare; /* flushes the store */
     bool up;
     unsigned answers[TOKENS]; /* how often each token was answered to its end */
     int results[TOKENS];      /* of a write, or the status of a reading */

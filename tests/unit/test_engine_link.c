@@ -263,6 +263,7 @@ Test(engine, node_record_that_is_none_is_logged)
 }
 
 #define ACK_MS 1000 /* how long an ack for few frames may wait */
+#define ACK_STRAY_MS 100
 
 static void say_events(struct fake *f, int n)
 {
@@ -319,7 +320,13 @@ Test(engine, credit_counts_strays_too)
 
     fake_stray(f, 4, &c, "CANCEL");
     fake_turn(f);
+    cr_expect(fake_count(f, "ack") == 0, "in front of the answer to it");
+    fake_pass(f, ACK_STRAY_MS);
     cr_expect(fake_int(fake_last(f, "ack"), "strays") == 4 && fake_int(fake_last(f, "ack"), "events") == 0);
+    fake_ack_all(f);
+    fake_stray(f, 12, &c, "CANCEL");
+    fake_turn(f);
+    cr_expect(fake_int(fake_last(f, "ack"), "strays") == 12, "many do not wait");
     fake_free(f);
 }
 
