@@ -55,11 +55,9 @@ struct call *call_new(struct span call_id)
     if (!c)
         return NULL;
     c->call_id = span_dup(call_id);
-    c->key = key_call(call_id);
-    c->vars = json_object();
-    if (c->call_id && c->key && c->vars)
+    if (c->call_id)
         return c;
-    call_free(c);
+    free(c);
     return NULL;
 }
 
@@ -70,7 +68,6 @@ void call_free(struct call *c)
     for (size_t i = 0; i < FIELDS; i++)
         if (fields[i].kind == TEXT)
             free(*text_at(c, &fields[i]));
-    free(c->key);
     json_decref(c->vars);
     json_decref(c->fresh);
     json_decref(c->sent);
@@ -96,6 +93,8 @@ int call_set(struct call *c, const char *name, struct span value, bool fresh)
         json_decref(text);
         return -ENOMEM;
     }
+    if (!c->vars)
+        c->vars = json_object();
     if (json_object_set_new(c->vars, field, text) < 0)
         return -ENOMEM;
     if (fresh && !c->fresh)

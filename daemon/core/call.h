@@ -21,7 +21,7 @@
 enum call_place { CALL_IDLE, CALL_DIRTY, CALL_WRITING, CALL_HELD };
 
 struct call {
-    char *key, *call_id; /* owned, as are the texts */
+    char *call_id; /* owned, as are the texts */
     char *caller, *callee, *from_tag, *to_tag;
     char *tx;  /* name of the record of the INVITE transaction that it lives by; NULL: not this node's call */
     char *inc; /* incarnation of the Kamailio that has its dialog, if any has */
@@ -33,7 +33,7 @@ struct call {
     bool taken;           /* another node began it, and may know more about that */
     bool refused;         /* the caller was challenged or redirected: he comes again, maybe to another node */
     int tries;            /* how often another node had it when this one wanted to begin it */
-    json_t *vars;         /* CALL_VAR and name → value; removed ones have an empty one */
+    json_t *vars;         /* CALL_VAR and name → value; removed ones have an empty one. NULL: none yet */
     json_t *fresh, *sent; /* names of those that were set here and are not in the store yet, or on their way there */
 
     enum call_place place;                               /* which list it stands in */

@@ -15,6 +15,7 @@
 #include <utlist.h>
 
 #include "call.h"
+#include "key.h"
 
 #define CALLS_MAX 1000000 /* calls in memory */
 #define WRITING_MAX 1024  /* writes under way */
@@ -324,10 +325,10 @@ json_t *calls_vars(const struct engine *e, const char *call_id)
 
 /* ---- writing ---- */
 
-static void write_call(struct engine *e, struct call *c)
+static void give_to_store(struct engine *e, struct call *c, const char *key)
 {
     struct call_pairs p;
-    struct call_write w = {.key = c->key, .node = e->self.id, .pairs = p.list};
+    struct call_write w = {.key = key, .node = e->self.id, .pairs = p.list};
 
     w.mode = c->finishing ? CALL_END : c->take ? CALL_TAKE : c->own ? CALL_BEGIN : CALL_ADD;
     w.ttl_ms = c->finishing ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
@@ -342,6 +343,17 @@ static void write_call(struct engine *e, struct call *c)
     move(e, c, CALL_WRITING);
     e->count.call_writes++;
     e->io.call_write(e->io.ctx, &w, c->token);
+}
+
+static void write_call(struct engine *e, struct call *c)
+{
+    char *key = key_call(span_of(c->call_id)); /* not kept: calls are many, and most are not written for hours */
+
+    if (key)
+        give_to_store(e, c, key);
+    else
+        move(e, c, CALL_DIRTY); /* memory is short: later */
+    free(key);
 }
 
 void calls_flush(struct engine *e)
