@@ -167,9 +167,9 @@ static void on_written(uv_write_t *req, int status)
     free(req->data);
 }
 
-void evapi_write(struct evapi *ev, struct span bytes)
+static void write_later(struct evapi *ev, struct span bytes)
 {
-    struct write *w = ev->up ? malloc(sizeof(*w) + bytes.n) : NULL;
+    struct write *w = malloc(sizeof(*w) + bytes.n);
     uv_buf_t buf;
 
     if (!w)
@@ -179,6 +179,17 @@ void evapi_write(struct evapi *ev, struct span bytes)
     buf = uv_buf_init(w->bytes, (unsigned)bytes.n);
     if (uv_write(&w->req, (uv_stream_t *)&ev->conn->tcp, &buf, 1, on_written) < 0)
         free(w);
+}
+
+/* At once, as far as the socket takes it: a request to libuv costs another turn of the loop for its end. */
+void evapi_write(struct evapi *ev, struct span bytes)
+{
+    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes.p, (unsigned)bytes.n);
+    int n = ev->up ? uv_try_write((uv_stream_t *)&ev->conn->tcp, &buf, 1) : 0;
+    size_t done = n > 0 ? (size_t)n : 0; /* an error shows in the next read */
+
+    if (ev->up && done < bytes.n)
+        write_later(ev, (struct span){bytes.p + done, bytes.n - done});
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -12,7 +12,7 @@ import time
 import measure
 from harness import Redis, wait_until
 from measure import Report
-from stream import Stream, frames, invite, ringing, talking
+from stream import Stream, frames, invite, reinvites, ringing, talking
 
 PORTION = 20000
 
@@ -37,7 +37,7 @@ def one(make, count):
             time.sleep(0.5)
             daemon, store = measure.rss(stream.pid), used_by(redis)
             feed(stream, make, count)
-            if make is ringing:
+            if make is not talking:
                 assert stream.daemon.report()['transactions'] == count
             daemon, store = measure.rss(stream.pid) - daemon, used_by(redis) - store
             return daemon / count, store / count
@@ -53,9 +53,10 @@ def main():
     size = len(invite(100000))
     rows = []
     for count in counts:
-        for name, make in (('ringing transaction with its call', ringing), ('answered call', talking)):
+        for name, make in (('transaction of a re-INVITE', reinvites), ('ringing transaction with its call', ringing),
+                           ('answered call', talking)):
             daemon, store = one(make, count)
-            rows.append([name, count, f'{daemon:.0f}', f'{daemon - size:.0f}' if make is ringing else '-', f'{store:.0f}'])
+            rows.append([name, count, f'{daemon:.0f}', '-' if make is talking else f'{daemon - size:.0f}', f'{store:.0f}'])
     report.text(f'Growth of resident memory (kamsyncd) and of used_memory (Redis), by their number. The stored INVITE has '
                 f'{size} bytes. Resident memory of an answered call includes what one portion of {PORTION} transactions '
                 'leaves behind in malloc.')
