@@ -147,14 +147,14 @@ static bool is_full(struct engine *e)
 }
 
 /* A transaction that begins. Its INVITE is read once for all that want to know of it. */
-static struct txn *begin(struct engine *e, const struct event *ev, int64_t now, int *rc)
+static struct txn *begin(struct engine *e, const struct event *ev, const struct sip_sent *sent, int64_t now, int *rc)
 {
     struct txn *t = NULL;
     struct sip_id id;
 
     *rc = sip_read_id(&id, ev->req);
     if (*rc == 0)
-        *rc = txn_begin(&t, ev, &id, now);
+        *rc = txn_begin(&t, ev, &id, sent, now);
     if (!t)
         return NULL;
     *rc = add(e, t);
@@ -183,7 +183,7 @@ void owner_branch(struct engine *e, const struct event *ev, int64_t now)
         e->count.txns_shed++;
         return;
     } else if (rc == 0 && ev->req.n)
-        t = begin(e, ev, now, &rc);
+        t = begin(e, ev, &sent, now, &rc);
     if (rc < 0) {
         e->count.frames_bad++;
         engine_log(e, LOG_LEVEL_WARN, "branch event not understood: %s", strerror(-rc));

@@ -174,15 +174,13 @@ static int fill(struct txn *t, const struct event *ev, const struct sip_id *id, 
     return req && t->id && t->key && t->call_id && t->branch && t->sent_by && t->src && t->dst ? 0 : -ENOMEM;
 }
 
-int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id, int64_t now)
+int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id, const struct sip_sent *sent,
+              int64_t now)
 {
-    struct sip_sent sent;
     struct span tm_id;
     struct txn *t;
-    int index, rc = sip_read_sent(&sent, ev->sent);
+    int index, rc = txn_split_branch(sent->branch, &tm_id, &index);
 
-    if (rc == 0)
-        rc = txn_split_branch(sent.branch, &tm_id, &index);
     if (rc != 0)
         return rc;
     t = calloc(1, sizeof(*t));
@@ -191,7 +189,7 @@ int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id,
     t->begun_ms = now;
     rc = fill(t, ev, id, tm_id);
     if (rc == 0)
-        rc = add_branch(t, ev, &sent, now);
+        rc = add_branch(t, ev, sent, now);
     if (rc < 0)
         txn_free(t);
     else
@@ -202,9 +200,12 @@ int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id,
 int txn_new(struct txn **out, const struct event *ev, int64_t now)
 {
     struct sip_id id;
+    struct sip_sent sent;
     int rc = sip_read_id(&id, ev->req);
 
-    return rc < 0 ? rc : txn_begin(out, ev, &id, now);
+    if (rc == 0)
+        rc = sip_read_sent(&sent, ev->sent);
+    return rc < 0 ? rc : txn_begin(out, ev, &id, &sent, now);
 }
 
 void txn_free(struct txn *t)

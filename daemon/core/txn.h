@@ -57,8 +57,9 @@ int txn_split_branch(struct span branch, struct span *id, int *index);
 /* A transaction made of its first `branch` event, which must have `req`. 0 and *out, which the caller frees with
  * txn_free(); -EBADMSG, -ENOMEM. */
 int txn_new(struct txn **out, const struct event *ev, int64_t now);
-/* The same, when the identity of its INVITE has been read. */
-int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id, int64_t now);
+/* The same, when the identity of its INVITE, and what was sent, have been read. */
+int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id, const struct sip_sent *sent,
+              int64_t now);
 void txn_free(struct txn *t);
 
 /* Adds the branch of the event, or renews it. 0, -EBADMSG, -E2BIG (too many Route values), -ENOMEM (also: too many
