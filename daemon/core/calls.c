@@ -370,6 +370,8 @@ void calls_flush(struct engine *e)
 /* It stands in the store as it is here: is there more to do? */
 static void written(struct engine *e, struct call *c)
 {
+    if (c->take && c->taken)
+        told_taken(e, c->call_id);
     c->take = false;
     c->had = c->own && !c->inherited;
     if (c->finishing) {
@@ -484,6 +486,21 @@ void calls_over(struct engine *e, struct span call_id)
     struct call *c = find(e, call_id);
 
     if (c)
+        drop(e, c);
+}
+
+/* Its node may not know: only its Kamailio was restarted, and the calls of that stay where they are. Should the store
+ * forget all, it would write the call as its own again, and nobody would end it. Who has the transaction in a living
+ * Kamailio is no such one: of those that have it, claims decide. */
+void calls_taken(struct engine *e, struct span call_id)
+{
+    struct call *c = find(e, call_id);
+
+    if (!c || !c->own || !c->tx || (e->self.up && txns_by_key(&e->txns, c->tx)))
+        return;
+    if (json_object_size(c->vars))
+        leave(e, c);
+    else
         drop(e, c);
 }
 

@@ -175,6 +175,8 @@ const struct call *calls_find(const struct engine *e, struct span call_id);
 json_t *calls_vars(const struct engine *e, const char *call_id);
 /* The call has ended elsewhere. */
 void calls_over(struct engine *e, struct span call_id);
+/* Another node has taken its transaction over. */
+void calls_taken(struct engine *e, struct span call_id);
 /* Gives changed records to the store, as many as may be under way. */
 void calls_flush(struct engine *e);
 bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now);
@@ -214,6 +216,8 @@ void inherit_clear(struct engine *e);
 void told_send(struct engine *e, int node, json_t *message);
 void told_handover(struct engine *e, int node, const char *base64);
 void told_over(struct engine *e, int node, const char *call_id);
+/* This node has taken the call over with its transaction. */
+void told_taken(struct engine *e, const char *call_id);
 void told_unwritten(struct engine *e);
 
 /* owner.c: the transactions that this node owns. */

@@ -2,6 +2,7 @@
  *
  *     {"t": "handover", "msg": base64}     a handover, when the way between the two Kamailios is cut
  *     {"t": "over", "call_id": text}       that call has ended
+ *     {"t": "taken", "node", "call_id": text}  that node has taken its INVITE's transaction over, and the call with it
  *     {"t": "unwritten"}                   the store refuses a node's records: what is not there may yet be somebody's
  *     {"t": "roll", "from", "n"}           whose kamsyncd sees its Kamailio? and
  *     {"t": "here", "node", "inc", "n"}    this one's does (rollcall.c)
@@ -36,6 +37,13 @@ void told_over(struct engine *e, int node, const char *call_id)
         told_send(e, node, json_pack("{s:s,s:o}", "t", "over", "call_id", sip_text(span_of(call_id))));
 }
 
+void told_taken(struct engine *e, const char *call_id)
+{
+    json_t *text = sip_text(span_of(call_id));
+
+    told_send(e, 0, json_pack("{s:s,s:i,s:o}", "t", "taken", "node", e->self.id, "call_id", text));
+}
+
 void told_unwritten(struct engine *e)
 {
     told_send(e, 0, json_pack("{s:s}", "t", "unwritten"));
@@ -60,14 +68,20 @@ static void on_handover(struct engine *e, const json_t *message, int64_t now)
     free(msg);
 }
 
-static void on_over(struct engine *e, const json_t *message)
+/* What concerns one call. */
+static void on_call(struct engine *e, const json_t *message, void (*act)(struct engine *e, struct span call_id))
 {
     size_t len = 0;
     char *call_id = sip_bytes(json_object_get(message, "call_id"), &len);
 
     if (call_id)
-        calls_over(e, (struct span){call_id, len});
+        act(e, (struct span){call_id, len});
     free(call_id);
+}
+
+static bool is_own(const struct engine *e, const json_t *message)
+{
+    return json_integer_value(json_object_get(message, "node")) == e->self.id;
 }
 
 void engine_told(struct engine *e, struct span text, int64_t now)
@@ -78,7 +92,10 @@ void engine_told(struct engine *e, struct span text, int64_t now)
     if (t && strcmp(t, "handover") == 0) {
         on_handover(e, message, now);
     } else if (t && strcmp(t, "over") == 0) {
-        on_over(e, message);
+        on_call(e, message, calls_over);
+    } else if (t && strcmp(t, "taken") == 0) {
+        if (!is_own(e, message))
+            on_call(e, message, calls_taken);
     } else if (t && strcmp(t, "unwritten") == 0) {
         engine_doubt(e, now);
     } else if (t && strcmp(t, "roll") == 0) {

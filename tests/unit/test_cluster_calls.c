@@ -338,6 +338,42 @@ Test(cluster_calls, store_that_forgets_everything_amid_the_bye)
     }
 }
 
+/* Only the Kamailio of its first node was restarted, whose kamsyncd still knows the call. */
+static void forget_taken(int64_t dead_ms)
+{
+    static const size_t order[] = {0, 1, 2};
+    struct cluster *c = cluster_new(3);
+    size_t who;
+
+    for (int i = 0; i < 10; i++)
+        cluster_call(c, 0, i);
+    cluster_run(c, 1000);
+    cluster_kill(c, 0);
+    cluster_run(c, dead_ms);
+    cluster_restart(c, 0);
+    cluster_run(c, 12000);
+    for (int i = 0; i < 10; i++) {
+        cr_assert(cluster_holders(c, i, &who) == 1);
+        cluster_answer(c, i);
+        cluster_run(c, 1000);
+        bye(c, 1, i);
+    }
+    cluster_run(c, 5000);
+    expect_ended_once(c, 10);
+    forget(c, order, 500);
+    cluster_run(c, 10000);
+    for (int i = 0; i < 10; i++)
+        cr_expect_null(record(c, i), "call %d lives again", i);
+    expect_gone(c);
+}
+
+Test(cluster_calls, store_that_forgets_a_call_that_was_taken_over_and_has_ended)
+{
+    forget_taken(0);
+    forget_taken(2500);
+    forget_taken(8000);
+}
+
 /* Node 3 had a variable of the call, and nobody tells it of the end. */
 Test(cluster_calls, ended_call_does_not_come_to_life_again)
 {

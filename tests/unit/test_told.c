@@ -200,3 +200,52 @@ Test(told, call_that_is_over_is_forgotten)
     cr_expect(f->call_count == 1);
     fake_free(f);
 }
+
+static size_t calls(const struct fake *f)
+{
+    struct engine_status s;
+
+    engine_status(f->e, &s);
+    return s.calls;
+}
+
+/* Another node has taken its transaction over. */
+Test(told, call_that_is_taken_is_another_nodes)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+    char *taken = scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id));
+
+    f->polite = true;
+    fake_invite(f, &c, NULL, 0);
+    fake_turn(f);
+    fake_told(f, taken);
+    cr_expect(calls(f) == 1, "this node's living Kamailio has it: claims decide");
+    engine_link_down(f->e, f->now);
+    fake_told(f, scratch("{\"t\":\"taken\",\"node\":1,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id)));
+    cr_expect(calls(f) == 1, "its own word");
+    fake_told(f, taken);
+    cr_expect(calls(f) == 0);
+    fake_told(f, "{\"t\":\"taken\",\"node\":2}");
+    fake_told(f, taken);
+    cr_expect(count(f)->told_bad == 0);
+    fake_free(f);
+}
+
+/* What this node has added to it stays. */
+Test(told, call_that_is_taken_keeps_its_variables)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    f->polite = true;
+    fake_invite(f, &c, NULL, 0);
+    fake_set(f, &c, "x", "1");
+    fake_turn(f);
+    engine_link_down(f->e, f->now);
+    fake_told(f, scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id)));
+    fake_turn(f);
+    cr_expect(calls(f) == 1);
+    cr_expect(f->calls[f->call_count - 1].mode == CALL_ADD);
+    fake_free(f);
+}
