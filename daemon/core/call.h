@@ -28,8 +28,6 @@ struct call {
     int64_t node, trying, ringing, answered, ended, code;
     const char *how, *by; /* how it ended and who did that; fixed texts */
     int64_t joined;       /* when this node first had to do with it */
-    int64_t last;         /* when its INVITE was last replied to */
-    bool cancelled;       /* the caller sent a CANCEL */
     bool taken;           /* another node began it, and may know more about that */
     bool refused;         /* the caller was challenged or redirected: he comes again, maybe to another node */
     int tries;            /* how often another node had it when this one wanted to begin it */

@@ -135,9 +135,9 @@ static bool follow(struct engine *e, struct call *c, const struct txn *t, const 
     c->trying = at;
     c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = NULL;
-    c->cancelled = c->refused = c->taken = c->finishing = c->inherited = c->had = false;
+    c->refused = c->taken = c->finishing = c->inherited = c->had = false;
     c->tries = 0;
-    c->back_ms = c->last = 0;
+    c->back_ms = 0;
     c->node = e->self.id;
     c->own = true;
     return true;
@@ -206,7 +206,6 @@ void calls_reply(struct engine *e, const struct txn *t, int code, struct span to
 
     if (!c)
         return;
-    c->last = at;
     if (c->answered)
         return; /* a fork's other branches end */
     if (code >= 200 && code < 300) {
@@ -258,33 +257,25 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
 {
     struct call *c = of_txn(e, t);
     int code = txn_code(t);
-    bool timed_out = c && !c->cancelled && (code == 408 || code == 487 || code < 300);
+    bool timed_out = !t->cancelled && (code == 408 || code == 487 || code < 300);
 
     if (!c || c->answered)
         return;
     c->code = code;
     c->refused = asks_for_more(code);
     over(e, c,
-         c->cancelled ? "cancelled"
+         t->cancelled ? "cancelled"
          : timed_out  ? "timed out"
                       : "rejected",
-         c->cancelled ? "caller"
+         t->cancelled ? "caller"
          : timed_out  ? "kamsync"
                       : "callee",
-         c->last && !is_concluded(t) ? c->last : calls_time(e, NULL));
+         t->last && !is_concluded(t) ? t->last : calls_time(e, NULL));
     if (!c->refused)
         return;
     c->back_ms = now + AGAIN_MS;
     if (c->place != CALL_WRITING)
         hold(e, c, c->back_ms);
-}
-
-void calls_cancelled(struct engine *e, const struct event *ev)
-{
-    struct call *c = find(e, ev->call_id);
-
-    if (c)
-        c->cancelled = true;
 }
 
 /* ---- variables ---- */
@@ -405,7 +396,7 @@ static void leave(struct engine *e, struct call *c)
     }
     c->node = c->trying = c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = NULL;
-    c->own = c->take = c->had = c->finishing = c->refused = c->cancelled = false;
+    c->own = c->take = c->had = c->finishing = c->refused = false;
     c->back_ms = 0;
     move(e, c, CALL_IDLE);
     mark(e, c);

@@ -284,8 +284,8 @@ static void on_event(struct engine *e, const struct event *ev, int64_t now)
         peers_alive(e, (int)ev->id, now);
         break;
     case EVENT_CANCEL:
-        if (calls_find(e, ev->call_id) || !owner_keep(e, ev))
-            calls_cancelled(e, ev);
+        if (!owner_cancel(e, ev))
+            owner_keep(e, ev);
         break;
     case EVENT_BYE:
         ending_bye(e, ev, now);

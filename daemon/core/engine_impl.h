@@ -163,7 +163,6 @@ void calls_reply(struct engine *e, const struct txn *t, int code, struct span to
 void calls_failed(struct engine *e, const struct txn *t, int64_t now);
 /* Another node has that transaction, and its call. */
 void calls_lose(struct engine *e, const struct txn *t);
-void calls_cancelled(struct engine *e, const struct event *ev);
 /* This node has taken the INVITE's transaction over, and the call with it. */
 void calls_take(struct engine *e, const struct txn *t, int64_t now);
 /* A call of a record: this node's own, or (take) one whose node is gone. False when it is known, or memory is short. */
@@ -227,6 +226,8 @@ void owner_learnt(struct engine *e, int64_t now);
 bool owner_keep(struct engine *e, const struct event *ev);
 void owner_branch(struct engine *e, const struct event *ev, int64_t now);
 void owner_reply(struct engine *e, const struct event *ev, int64_t now);
+/* The caller has sent a CANCEL. False when its transaction is not known (yet). */
+bool owner_cancel(struct engine *e, const struct event *ev);
 /* Gives changed records to the store, as many as may be under way. */
 void owner_flush(struct engine *e, int64_t now);
 /* The slow pass over all transactions. */

@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "base64.h"
+#include "call.h"
 #include "record.h"
 
 #define PUTS_MAX 2048        /* records that may be under way to the store */
@@ -204,6 +205,7 @@ static bool take_reply(struct engine *e, struct span via, int code, struct span 
     if (t && t->taken_ms)
         takeover_answered(e, t->key);
     if (t && txn_reply(t, index, code, now)) {
+        t->last = at;
         calls_reply(e, t, code, to_tag, at);
         t->done = txn_state(t) == TXN_ANSWERED;
         /* tm cancels no branch whose provisional reply it is reading while it reads the 2xx of another one
@@ -243,6 +245,19 @@ void owner_reply(struct engine *e, const struct event *ev, int64_t now)
         e->count.events_foreign++;
 }
 
+/* It stands in the record, too: whoever has to say how the call ended may not have seen the CANCEL. */
+bool owner_cancel(struct engine *e, const struct event *ev)
+{
+    const struct call *c = calls_find(e, ev->call_id);
+    struct txn *t = c && c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
+
+    if (t && !t->cancelled) {
+        t->cancelled = true;
+        txns_mark(&e->txns, t);
+    }
+    return t != NULL;
+}
+
 /* And frees it. */
 static void take_late(struct engine *e, struct late_event *l, int64_t now)
 {
@@ -250,7 +265,7 @@ static void take_late(struct engine *e, struct late_event *l, int64_t now)
 
     ev.name = l->name;
     if (l->type == EVENT_CANCEL)
-        calls_cancelled(e, &ev);
+        owner_cancel(e, &ev);
     else if (l->type == EVENT_SET && l->name)
         calls_set(e, &ev, now);
     else if (!l->via || !take_reply(e, span_of(l->via), l->code, span_of(l->to_tag), l->at, now))

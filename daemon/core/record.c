@@ -146,6 +146,10 @@ static void put_state(struct text *t, const struct txn *txn)
     name(t, "done");
     put_text(t, txn->done ? "true" : "false");
     number(t, "at", txn->at);
+    if (txn->cancelled)
+        put_text(t, ",\"cancelled\":true");
+    if (txn_state(txn) == TXN_FAILED && txn->last) /* a call's end, should another node have to say it */
+        number(t, "last", txn->last);
     field(t, "call_id", txn->call_id);
     number(t, "cseq", txn->cseq);
     field(t, "branch", txn->branch);
@@ -264,6 +268,8 @@ static int take_all(struct txn *t, const json_t *json, int64_t now)
     t->dst = take_text(json, "dst");
     t->cseq = (uint32_t)json_integer_value(json_object_get(json, "cseq"));
     t->at = json_integer_value(json_object_get(json, "at"));
+    t->last = json_integer_value(json_object_get(json, "last"));
+    t->cancelled = json_is_true(json_object_get(json, "cancelled"));
     t->begun_ms = t->changed_ms = now;
     if (json_is_object(json_object_get(json, "vars")))
         t->vars = json_incref(json_object_get(json, "vars"));

@@ -34,6 +34,8 @@ struct txn {
     size_t branch_count;
     int64_t taken_ms;          /* when this node took it over from a dead one; 0: it did not */
     int64_t at;                /* the same as ms since 1970 by its first owner's clock, 0: unknown */
+    int64_t last;              /* when the last reply came, by the clock of whoever got it; 0: none yet */
+    bool cancelled;            /* the caller sent a CANCEL */
     json_t *vars;              /* owned: the call's variables, if it was taken over with some; else NULL */
     int64_t begun_ms;          /* when its first branch was sent; all times are the engine's */
     int64_t changed_ms;        /* when a branch was last added or replied to */

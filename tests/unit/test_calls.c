@@ -135,6 +135,8 @@ Test(calls, cancelled)
     struct fake *f = begun(&c);
 
     fake_cancel(f, &c);
+    fake_turn(f);
+    cr_expect(json_is_true(fake_put_field(f, "cancelled")), "a survivor must know it, too");
     fake_replied(f, &c, "0", 487, NULL, AT(14));
     expect_end(f, "cancelled", "caller", "487", 14);
 }

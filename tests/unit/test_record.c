@@ -48,6 +48,25 @@ static void expect_text(json_t *json, const char *name, const char *value)
     cr_expect(got && strcmp(got, value) == 0, "%s: '%s', not '%s'", name, got ? got : "NULL", value);
 }
 
+Test(record, says_that_it_was_cancelled_and_when_it_ended)
+{
+    struct txn *t = txn_of(plain_req(), ""), *read = NULL;
+    json_t *json;
+    char *text;
+
+    t->last = 1800000000123;
+    json = written(t);
+    cr_expect_null(json_object_get(json, "last"), "it has not ended yet");
+    json_decref(json);
+    t->cancelled = txn_reply(t, 0, 487, 1);
+    text = record_write(t, 3, "17.5", NULL, true);
+    cr_assert(record_txn(&read, span_of(text), 0) == 0);
+    cr_expect(read->cancelled && read->last == 1800000000123);
+    free(text);
+    txn_free(read);
+    txn_free(t);
+}
+
 Test(record, holds_all_that_a_survivor_needs)
 {
     struct txn *t = txn_of(plain_req(), "Route: <sip:r1;lr>,<sip:r2>\r\n");

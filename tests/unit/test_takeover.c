@@ -121,6 +121,28 @@ Test(takeover, waiting_cancel_is_delivered_once_it_is_taken)
     fake_free(f);
 }
 
+/* The CANCEL was the dead owner's, the 487 that the far end repeats comes to this node. */
+Test(takeover, cancelled_call_ends_as_cancelled)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+    char *record = fake_orphan(&c, 2, "200.1");
+
+    f->polite = true;
+    fake_death(f);
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_answer(f, scratch("{\"cancelled\":true,%s", record + 1));
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    fake_taken(f, 1, 1);
+    fake_replied(f, &c, "0", 487, NULL, FAKE_EPOCH + 7000);
+    fake_pass(f, 5000);
+    cr_expect_str_eq(fake_call_text(f, "how"), "cancelled");
+    cr_expect_str_eq(fake_call_text(f, "by"), "caller");
+    cr_expect_str_eq(fake_call_text(f, "ended"), scratch("%lld", (long long)FAKE_EPOCH + 7000));
+    fake_free(f);
+}
+
 /* Events come in order: the branch is reported before the transaction is. */
 Test(takeover, its_first_branch_confirms_it_too)
 {
