@@ -1,270 +1,256 @@
 #!/usr/bin/python3
 """Calls for as long as told, and accidents at random: is everything back where it began, and was any call wrong?
 
-    ./dev soak --minutes 15 --seed 7
+    ./dev soak --minutes 30 --seed 7
+    ./dev soak --minutes 30 --write         # and keep what it prints as docs/soak.md
 
-Accidents come one after the other: the routes flap, a Kamailio or a kamsyncd is killed and started again, Redis is killed
-and comes back empty, is paused, or is cut off from a node. A call that one of them hit in flight may be wrong: it is
-counted, but is no failure. Exit status 1 if another one was wrong, or if memory, files or keys do not come back.
+The routes flap, a Kamailio or a kamsyncd is killed and started again, Redis comes back empty, is paused, sleeps, is full, becomes a
+replica, or is cut off from a node: see soak_accidents.py, which also says which calls an accident excuses. A row is printed now
+and then, at the end a graph over time and the verdict. Exit status 1 if it is not good.
 """
 import argparse
+import datetime
 import os
-import re
 import secrets
 import sys
 import time
+from collections import Counter
 
-from cluster import Cluster
+from cluster import KAMSYNCD, Cluster
 from lab import Lab
 from phone import Callees, Caller
-from proc import LabError, wait_until
 from redis_faults import Redis
+from soak_accidents import Accidents
+from soak_graph import GROWN_KB, GROWN_SHARE, REDIS_MORE_KB, SANITIZER, TITLE, Graph, Sample
 from traffic import Traffic, answer_or_ring, archive_complaint
 
 RATE = 10
-LINE_S, POLL_S, CLEAR_S = 10, 1.0, 60
-PAUSE_S = (2.0, 5.0)       # from one accident's end to the next
-ENDING_S = 2.5
-IN_FLIGHT_S = 0.2          # a message was in a process that died
-SHORT = {'tx_ttl_s': 10, 'done_ttl_s': 5, 'ended_ttl_s': 32}
-RSS_MORE_KB = 8000
+POLL_S = 1.0               # how often the archive is read
+PAUSE_S = (1.0, 4.0)       # from one accident's end to the next
+LATER_S = 20               # a call that ended so long ago is looked at
+SHORT = {'tx_ttl_s': 10, 'done_ttl_s': 5, 'ended_ttl_s': 32, 'tx_max_s': 60, 'call_max_s': 60, 'cdr_max': 1000}
+BACK_S = SHORT['ended_ttl_s'] + 8        # until all records are gone that no accident excuses
+EXCUSED_S = SHORT['call_max_s'] + BACK_S + 5     # and these too: their end was lost, and is concluded
+PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/soak.md')
 
+PROSE = """# A soak
 
-class Accident:
-    def __init__(self, name, excuse):
-        self.name, self.begin, self.excuse = name, time.monotonic(), excuse
+Calls and accidents at random, three nodes, every packet to a node chosen at random. Written by `{command}` on {day}.
 
-    def hit(self, call):
-        """Was one of the call's messages in flight? That a call was cancelled is known to its kamsyncd alone
-        until it is written as ended, a second or two later; and what an empty Redis has lost is read only now and then."""
-        if not self.excuse:
-            return False
-        if not self.name.startswith('Kamailio') and call.ending and 0 <= self.begin - call.ending.began < ENDING_S:
-            return True
-        moments = [call.began, call.ended_at, *(msg.time for msg in list(call.replies))]
-        if call.ending:
-            moments += [call.ending.began, call.ending.answered]
-        return any(abs(moment - self.begin) < IN_FLIGHT_S for moment in moments if moment)
+* *Accidents*: the routes flap; a Kamailio, a kamsyncd, a Redis is killed with -9; Redis is paused, sleeps, is full, becomes a
+  replica, is cut off from a node. What they excuse, and by which rule, stands in `tests/e2e/soak_accidents.py`.
+* *Memory* is resident memory. malloc keeps what was once in use, and the ring of decisions for `kamsyncctl trace` has to be filled
+  once; so the first quarter is for warming up, and the last quarter is compared with the second (at most {share} and {more} kB
+  more), for each process that lived so long. The kamsyncd of node a is never killed.
+* *Records* are Redis' keys, but for those of the nodes and the archive. Times to live are short here ({settings}); at the end of
+  the run all must be gone.
+
+```
+{text}
+```
+"""
 
 
 class Soak:
-    def __init__(self, lab, seed, callees, caller, settings=()):
+    def __init__(self, lab, seed, callees, caller, **settings):
         self.lab, self.redis = lab, Redis(lab, password=None).start()
-        self.cluster = Cluster(lab, redis=False, log_level=0, shared_mb=128, **{**SHORT, **dict(settings)})
+        self.cluster = Cluster(lab, redis=False, log_level=0, shared_mb=128, **{**SHORT, **settings})
         self.traffic = Traffic(self.cluster, seed, caller, callees, RATE)
-        self.random, self.accidents = self.traffic.random, []
-        self.entries, self.checked, self.wrong, self.hit = {}, 0, {}, {}
-        self.kinds = (self.flap, self.kill_kamailio, self.kill_kamsyncd, self.kill_redis, self.pause_redis,
-                      self.cut_off)
-
-    # --- accidents
-
-    def flap(self):
-        """All to one node, or two, for a while; which ones are wrong then are so without an excuse."""
-        self.traffic.alive = ''.join(self.random.sample('abc', self.random.choice((1, 2))))
-        self.go_on(self.random.uniform(0.2, 2))
-        self.traffic.alive = 'abc'
-
-    def kill_kamailio(self):
-        node = self.cluster[self.random.choice('abc')]
-        self.traffic.alive = 'abc'.replace(node.name, '')
-        self.strike(f'Kamailio {node.name}')
-        node.kamailio.kill()
-        self.go_on(self.random.uniform(0.5, 3))
-        seen = node.log().count(': restarted')
-        node.start_kamailio()
-        wait_until(lambda: node.log().count(': restarted') > seen, 10, 'Kamailio is back')
-        self.traffic.alive = 'abc'
-
-    def kill_kamsyncd(self):
-        node = self.cluster[self.random.choice('abc')]
-        self.strike(f'kamsyncd {node.name}')
-        node.kamsyncd.kill()
-        self.go_on(self.random.uniform(0.1, 2))
-        node.start_kamsyncd()
-        self.wait_back([node])
-
-    def kill_redis(self):
-        self.read_archive()
-        self.strike('Redis')
-        self.redis.proc.kill()
-        self.go_on(self.random.uniform(0.1, 3))
-        self.redis.start()
-        self.wait_back(self.cluster.node.values())
-
-    def pause_redis(self):
-        self.strike('pause', excuse=False)
-        self.redis.do('CLIENT', 'PAUSE', self.random.randrange(100, 3000), 'ALL')
-        wait_until(self.redis.takes_writes, 10, 'Redis')
-
-    def cut_off(self):
-        name = self.random.choice('abc')
-        self.strike(f'cut {name}', excuse=False)
-        self.lab.cut(name, 'store')
-        self.go_on(self.random.uniform(0.2, 2.5))
-        self.lab.heal(name, 'store')
-        self.wait_back([self.cluster[name]])
-
-    def strike(self, name, excuse=True):
-        self.accidents.append(Accident(name, excuse))
-
-    def wait_back(self, nodes):
-        def back(node):
-            try:
-                return node.ask('status')['store'] == 'up'
-            except (OSError, ValueError, KeyError):
-                return False
-        wait_until(lambda: all(back(node) for node in nodes), 15, 'the store is back')
+        self.accidents, self.graph = Accidents(self), Graph()
+        self.entries, self.archive_from, self.checked, self.repeated = {}, '-', 0, 0
+        self.wrong, self.excused = {}, {}
 
     # --- the run
 
-    def run(self, seconds):
-        self.begin, self.next_line, self.next_poll, self.next_clear = time.monotonic(), 0, 0, CLEAR_S
-        self.first = self.sizes()
+    def run(self, seconds, every):
+        """Calls and accidents for that long; a row every so many seconds."""
+        self.begin, self.every, self.next_row, self.next_poll, self.begun = time.monotonic(), every, every, 0.0, 0
+        print(TITLE, flush=True)
+        self.first = self.sample()
         self.traffic.start()
-        while time.monotonic() - self.begin < seconds:
-            self.go_on(self.random.uniform(*PAUSE_S))
-            self.random.choice(self.kinds)()
+        while self.age() < seconds:
+            self.go_on(self.traffic.random.uniform(*PAUSE_S))
+            self.accidents.next()
         self.go_on(2)
-        self.traffic.settle()
-        self.go_on(1)
+        self.traffic.going = False
+        self.ran = self.age()
+
+    def age(self):
+        return time.monotonic() - self.begin
 
     def go_on(self, seconds):
-        """Time passes, in which the archive is read, and a line printed now and then."""
+        """Time passes, in which the archive is read, and a row printed now and then."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            age = time.monotonic() - self.begin
-            if age >= self.next_poll:
-                self.next_poll = age + POLL_S
+            if self.age() >= self.next_poll:
+                self.next_poll = self.age() + POLL_S
                 self.read_archive()
-            if age >= self.next_line:
-                self.next_line = age + LINE_S
+            if self.age() >= self.next_row:
+                self.next_row = self.age() + self.every
                 self.judge()
-                print(self.line(), flush=True)
-            if age >= self.next_clear and self.traffic.going:
-                self.next_clear = age + CLEAR_S
-                self.lab.trace.clear()
-            time.sleep(0.05)
+                self.sample()
+            time.sleep(0.05)       # a pace
 
-    def read_archive(self):
-        """What Redis loses is not lost here."""
-        try:
-            for call_id, entries in self.redis.archive().items():
-                known = self.entries.setdefault(call_id, [])
-                known += [entry for entry in entries if entry not in known]
-        except OSError:
-            pass
+    def sample(self):
+        begun, self.begun = self.begun, len(self.traffic.calls)
+        now, since = self.age(), self.graph.samples[-1].at if self.graph.samples else -1.0
+        sample = Sample(self, now, (self.begun - begun) / (now - since))
+        print(self.graph.add(sample), flush=True)
+        return sample
 
-    def judge(self, last=False):
-        """Of those that ended a while ago; at the end, of all."""
-        calls = self.traffic.calls[self.checked:]
-        for call in calls:
-            if last or (self.traffic.ended(call) and time.monotonic() - call.ending.began > 20):
-                self.judge_one(call)
-            else:
-                break
-            self.checked += 1
-
-    def judge_one(self, call):
-        text = self.traffic.complaint(call)
-        if not text:
-            text = archive_complaint(call, self.entries.pop(call.call_id, []))
-        strikes = [accident for accident in self.accidents if accident.hit(call)]
-        if text and strikes:
-            self.hit[call.call_id] = f'{text}; {strikes[0].name}'
-        elif text:
-            self.wrong[call.call_id] = f'{text}; {self.before(call)}\n{self.lab.trace.show(call.call_id)}'
-
-    def before(self, call):
-        near = [f'{a.name} {call.began - a.begin:+.1f} s' for a in self.accidents
-                if abs(call.began - a.begin) < 8]
-        return f'begun after: {", ".join(near)}'
-
-    # --- what it takes
-
-    def sizes(self):
-        """{node: (RSS in kB, open files)}"""
-        found = {}
-        for name, node in self.cluster.node.items():
-            try:
-                with open(f'/proc/{node.kamsyncd.pid}/status') as file:
-                    rss = int(re.search(r'VmRSS:\s+(\d+)', file.read())[1])
-                found[name] = rss, len(os.listdir(f'/proc/{node.kamsyncd.pid}/fd'))
-            except (OSError, TypeError):
-                found[name] = 0, 0
-        return found
+    def live(self):
+        return sum(not self.traffic.ended(call) for call in self.traffic.calls[self.checked:])
 
     def keys(self):
         """Names of records in Redis; those of nodes and the archive stay."""
-        try:
-            names = self.redis.do('KEYS', 'kamsync:*')
-        except OSError:
-            return None
+        names = self.redis.do('KEYS', 'kamsync:*', timeout=1)
         return [name for name in names if not name.startswith(('kamsync:node', 'kamsync:cdr'))]
 
-    def line(self):
-        sizes, keys = self.sizes(), self.keys()
-        rss = ' '.join(f'{kb / 1024:5.1f}' for kb, _ in sizes.values())
-        files = ' '.join(f'{count:3}' for _, count in sizes.values())
-        live = sum(not self.traffic.ended(call) for call in self.traffic.calls[self.checked:])
-        return (f'{time.monotonic() - self.begin:6.0f} s  MiB {rss}  files {files}  keys '
-                f'{"?" if keys is None else len(keys):>5}  live {live:4}  done {len(self.traffic.calls) - live:6}  '
-                f'wrong {len(self.wrong)}  hit in flight {len(self.hit)}  accidents {len(self.accidents)}')
+    # --- what became of the calls
 
-    def lasting(self):
-        """Records that do not end by themselves in a moment."""
-        def goes(name):
-            ended = name.startswith('kamsync:call:') and self.redis.do('HEXISTS', name, 'ended')
-            return ended and 0 <= self.redis.do('PTTL', name) <= 1000 * SHORT['ended_ttl_s']
-        return [name for name in self.keys() if not goes(name)]
+    def read_archive(self):
+        """What is new in it. What Redis loses is not lost here."""
+        try:
+            found = self.redis.do('XRANGE', 'kamsync:cdr', self.archive_from, '+', timeout=1)
+        except OSError:
+            return
+        for number, pairs in found:
+            self.archive_from = f'({number}'
+            entry = dict(zip(pairs[::2], pairs[1::2]))
+            self.entries.setdefault(entry['call_id'], []).append(entry)
 
-    def leftovers(self):
-        """What has not come back; '' if all has."""
-        sizes = self.sizes()
-        for name, (rss, files) in sizes.items():
-            if rss > self.first[name][0] + RSS_MORE_KB or files > self.first[name][1]:
-                return f'{name}: {rss} kB and {files} files, at the beginning {self.first[name]}'
-            if self.cluster[name].status()['transactions'] != '0':
-                return f'{name} has transactions: {self.cluster[name].status()}'
-        return ', '.join(self.lasting())
+    def judge(self, last=False):
+        """Of those that ended a while ago; at the end, of all."""
+        done = []
+        for call in self.traffic.calls[self.checked:]:
+            if not last and (not self.traffic.ended(call) or time.monotonic() - call.ending.began < LATER_S):
+                break
+            self.judge_one(call)
+            done.append(call.call_id)
+        self.checked += len(done)
+        self.lab.trace.forget(done)
+
+    def judge_one(self, call):
+        seen = self.traffic.complaint(call)
+        text = seen or archive_complaint(call, self.entries.pop(call.call_id, []))
+        self.repeated += len(self.lab.trace.repeated(call.call_id))
+        if not text:
+            return
+        name = self.accidents.excuse(call.call_id, of_archive=not seen)
+        if name:
+            self.excused[call.call_id] = f'{text} ({name})'
+        else:
+            self.wrong[call.call_id] = text
+        print(f'{"excused" if name else "WRONG"}: {call.call_id}: {text}\n  begun {self.accidents.before(call.began)}\n'
+              f'{self.lab.trace.show(call.call_id)}\n{self.logged(call.call_id)}', flush=True)
+
+    def logged(self, call_id):
+        return '\n'.join(f'  {name}: {line}' for name, node in self.cluster.node.items()
+                         for line in node.kamsyncd.log().splitlines() if f'call-id={call_id}' in line)
+
+    # --- what is left
 
     def finish(self):
-        """The text of all that is wrong; '' if nothing is."""
-        try:
-            wait_until(lambda: not self.leftovers(), 45, self.leftovers, every=0.5)
-            left = ''
-        except LabError as error:
-            left = f'{error}\n'
+        """All calls end, all records expire. [(what, is it well, text)]"""
+        self.traffic.settle()
+        patience = time.monotonic() + BACK_S
+        self.wait(lambda: not self.left(), BACK_S)
         self.read_archive()
         self.judge(last=True)
-        print(self.line())
-        for call_id, text in self.hit.items():
-            print(f'hit in flight: {call_id}: {text}')
-        return left + ''.join(f'{call_id}: {text}\n' for call_id, text in self.wrong.items())
+        if self.excused and self.ran > EXCUSED_S:    # else they are counted
+            self.wait(lambda: not self.left(), patience + EXCUSED_S - time.monotonic())
+        left = self.left()
+        self.redis.do('DEL', 'kamsync:cdr')
+        return [*self.verdict_calls(), *self.verdict_left(left, self.sample())]
+
+    def wait(self, condition, seconds):
+        """With rows meanwhile; whether it came is asked afterwards."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not condition():
+            self.go_on(1)
+
+    def left(self):
+        """Records, and what kamsyncd knows of transactions and calls."""
+        found = [f'{name}: {count} {what}' for name, node in self.cluster.node.items()
+                 for what in ('txns', 'calls') if (count := node.ask('status')[what])]
+        return found + self.keys()
+
+    def verdict_calls(self):
+        kinds = Counter(text.rsplit(' (', 1)[1][:-1] for text in self.excused.values())
+        excused = ', '.join(f'{count}: {kind}' for kind, count in kinds.items())
+        return [('calls', not self.wrong, f'{len(self.traffic.calls)}, of which {len(self.wrong)} went wrong; and '
+                 f'{len(self.excused)} by a message in a process that was killed{" (" if excused else ""}{excused}'
+                 f'{")" if excused else ""}')]
+
+    def verdict_left(self, left, last):
+        sanitized = 'sanitized' in KAMSYNCD
+        excused = [name for name in left if any(f'{{{call_id}}}' in name for call_id in self.excused)]
+        text = f'; those of excused calls: {len(excused)}' if excused else ''
+        others = [name for name in left if name not in excused]
+        counts = [name for name in others if name.endswith((' txns', ' calls'))]
+        if excused and sum(int(name.split()[1]) for name in counts) <= 2 * len(excused):
+            others = [name for name in others if name not in counts]
+        return [('records', not others, f'{self.first.keys} before, {len(left)} after{text} {" ".join(others[:5])}'),
+                ('open files', last.files == self.first.files,
+                 f'{counted(self.first.files)} before, {counted(last.files)} after'),
+                ('memory of Redis', last.redis_kb <= self.first.redis_kb + REDIS_MORE_KB,
+                 f'{self.first.redis_kb} kB before, {last.redis_kb} after, without the archive'),
+                *self.graph.grown(self.ran, sanitized)]
 
 
-def run(seconds, seed):
-    print(f'seed {seed}')
+def counted(each):
+    return ' '.join(f'{name}={number}' for name, number in each.items())
+
+
+def report(soak, seed, verdict):
+    """All that is worth keeping."""
+    accidents = ', '.join(f'{name} {count}' for name, count in sorted(soak.accidents.count.items()))
+    excused = [f'{call_id}: {text}' for call_id, text in soak.excused.items()]
+    lines = [f'{"ok " if well else "BAD"} {what}: {text}' for what, well, text in verdict]
+    return '\n'.join([f'seed {seed}, {soak.ran:.0f} s of calls', '', soak.graph.text(), '',
+                      f'accidents: {accidents}', f'retransmissions: {soak.repeated}', *excused, *lines])
+
+
+def run(seconds, seed, every, **settings):
+    """(is all well, the report)"""
+    print(f'seed {seed}', flush=True)
+    os.environ.setdefault('ASAN_OPTIONS', SANITIZER)
     with Lab() as lab:
         with Callees(lab, ports=(5060,), on_invite=answer_or_ring) as callees, Caller(lab) as caller:
-            soak = Soak(lab, seed, callees, caller)
-            soak.run(seconds)
-            text = soak.finish()
-            callees.check()
-            caller.check()
+            soak = Soak(lab, seed, callees, caller, **settings)
+            soak.run(seconds, every)
+            verdict = soak.finish()
+            for phone in (callees, caller):
+                phone.check()
+            lab.check()
             soak.cluster.stop()
-            lab.keep_logs = bool(text)
-            return text
+            well = all(good for _, good, _ in verdict)
+            lab.keep_logs = not well
+            if not well:
+                print(f'the logs are kept in {lab.directory}')
+            return well, report(soak, seed, verdict)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n', maxsplit=1)[0])
     parser.add_argument('--minutes', type=float, default=15)
     parser.add_argument('--seed', type=int, default=secrets.randbelow(1 << 31))
+    parser.add_argument('--write', action='store_true', help='write docs/soak.md')
     options = parser.parse_args()
-    text = run(60 * options.minutes, options.seed)
-    print(text or 'nothing was wrong, and all is back where it began')
-    return 1 if text else 0
+    well, text = run(60 * options.minutes, options.seed, max(2, 60 * options.minutes / 120))
+    print(f'\n{text}')
+    if options.write:
+        write(options, text)
+    return 0 if well else 1
+
+
+def write(options, text):
+    command = f'./dev soak --minutes {options.minutes:g} --seed {options.seed} --write'
+    day = datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%d')
+    settings = ', '.join(f'`{name} = {value}`' for name, value in SHORT.items())
+    with open(PAGE, 'w') as file:
+        file.write(PROSE.format(command=command, day=day, text=text, settings=settings, share=f'{GROWN_SHARE:.0%}',
+                                more=GROWN_KB))
 
 
 if __name__ == '__main__':
