@@ -39,6 +39,7 @@ struct call {
     bool take;                                           /* and makes it so with its next write */
     bool inherited;                                      /* it has the call only, not its INVITE's transaction */
     bool had;                                            /* with its transaction, and wrote that */
+    bool elsewhere;                                      /* taken over while this node's Kamailio was away */
     bool again;                                          /* it changed while it was being written */
     bool finishing;                                      /* what is being written is its end */
     uint64_t token;                                      /* of the write under way */

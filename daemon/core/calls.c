@@ -135,7 +135,7 @@ static bool follow(struct engine *e, struct call *c, const struct txn *t, const 
     c->trying = at;
     c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = NULL;
-    c->refused = c->taken = c->finishing = c->inherited = c->had = false;
+    c->refused = c->taken = c->finishing = c->inherited = c->had = c->elsewhere = false;
     c->tries = 0;
     c->back_ms = 0;
     c->node = e->self.id;
@@ -414,6 +414,14 @@ static struct call *find_token(const struct engine *e, uint64_t token)
     return NULL;
 }
 
+static void leave_or_drop(struct engine *e, struct call *c)
+{
+    if (json_object_size(c->vars))
+        leave(e, c);
+    else
+        drop(e, c);
+}
+
 bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
 {
     struct call *c = find_token(e, token);
@@ -432,9 +440,9 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         move(e, c, CALL_DIRTY);
     } else if (result == CALL_OTHER && c->tries++ < TRIES_MAX) {
         hold(e, c, now + TRY_MS);
-    } else if (result == CALL_OTHER && json_object_size(c->vars)) {
-        leave(e, c);
-    } else if (result == CALL_OVER || result == CALL_OTHER) {
+    } else if (result == CALL_OTHER) {
+        leave_or_drop(e, c);
+    } else if (result == CALL_OVER) {
         drop(e, c);
     } else {
         move(e, c, CALL_IDLE);
@@ -481,18 +489,31 @@ void calls_over(struct engine *e, struct span call_id)
 }
 
 /* Its node may not know: only its Kamailio was restarted, and the calls of that stay where they are. Should the store
- * forget all, it would write the call as its own again, and nobody would end it. Who has the transaction in a living
- * Kamailio is no such one: of those that have it, claims decide. */
+ * forget all, it would write the call as its own again, and nobody would end it. While Kamailio may still have the
+ * transaction, that is not decided: claims do it, or the next hello. */
 void calls_taken(struct engine *e, struct span call_id)
 {
     struct call *c = find(e, call_id);
 
-    if (!c || !c->own || !c->tx || (e->self.up && txns_by_key(&e->txns, c->tx)))
+    if (!c || !c->own || !c->tx)
         return;
-    if (json_object_size(c->vars))
-        leave(e, c);
-    else
-        drop(e, c);
+    if (!txns_by_key(&e->txns, c->tx))
+        leave_or_drop(e, c);
+    else if (!e->self.up)
+        c->elsewhere = true;
+}
+
+void calls_hello(struct engine *e, bool restarted)
+{
+    struct call *c, *next;
+
+    HASH_ITER(hh, e->calls.by_id, c, next)
+    {
+        if (c->elsewhere && restarted)
+            leave_or_drop(e, c);
+        else
+            c->elsewhere = false;
+    }
 }
 
 /* ---- reading ---- */

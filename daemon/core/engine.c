@@ -262,6 +262,7 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
         e->search = (struct search){.wanted = true, .calls = true, .learn = true};
         e->learning = true;
     }
+    calls_hello(e, restarted);
     losses_again(e, now);
     node_up(e, known && !restarted);
     for (size_t i = 0; i < e->nodes.count; i++)

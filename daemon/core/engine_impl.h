@@ -176,6 +176,8 @@ json_t *calls_vars(const struct engine *e, const char *call_id);
 void calls_over(struct engine *e, struct span call_id);
 /* Another node has taken its transaction over. */
 void calls_taken(struct engine *e, struct span call_id);
+/* This node's Kamailio is back: as it was, or restarted. */
+void calls_hello(struct engine *e, bool restarted);
 /* Gives changed records to the store, as many as may be under way. */
 void calls_flush(struct engine *e);
 bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now);

@@ -209,7 +209,15 @@ static size_t calls(const struct fake *f)
     return s.calls;
 }
 
-/* Another node has taken its transaction over. */
+static void back(struct fake *f, const char *inc)
+{
+    engine_link_up(f->e, "tag-2", f->now);
+    fake_turn(f);
+    fake_hello(f, 1, inc);
+    fake_turn(f);
+}
+
+/* Another node has taken its transaction over. Whether this node's Kamailio still has it shows when that is back. */
 Test(told, call_that_is_taken_is_another_nodes)
 {
     struct leg c = call_make(1);
@@ -225,7 +233,12 @@ Test(told, call_that_is_taken_is_another_nodes)
     fake_told(f, scratch("{\"t\":\"taken\",\"node\":1,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id)));
     cr_expect(calls(f) == 1, "its own word");
     fake_told(f, taken);
-    cr_expect(calls(f) == 0);
+    back(f, "100.1");
+    cr_expect(calls(f) == 1, "it was only cut off: claims decide");
+    engine_link_down(f->e, f->now);
+    fake_told(f, taken);
+    back(f, "100.2");
+    cr_expect(calls(f) == 0, "restarted");
     fake_told(f, "{\"t\":\"taken\",\"node\":2}");
     fake_told(f, taken);
     cr_expect(count(f)->told_bad == 0);
@@ -244,7 +257,7 @@ Test(told, call_that_is_taken_keeps_its_variables)
     fake_turn(f);
     engine_link_down(f->e, f->now);
     fake_told(f, scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id)));
-    fake_turn(f);
+    back(f, "100.2");
     cr_expect(calls(f) == 1);
     cr_expect(f->calls[f->call_count - 1].mode == CALL_ADD);
     fake_free(f);
