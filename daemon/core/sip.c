@@ -1,5 +1,6 @@
 #include "sip.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <re.h>
 #include <stdio.h>
@@ -30,12 +31,13 @@ static bool is_ambiguous(const struct sip_msg *msg)
 }
 
 /* Whether libre's lines are those of whoever goes by LFs, in a head of n bytes: it reads over a CR that stands alone,
- * and a first header that begins with a blank, which would go on with any header put before it. */
+ * and a first header that begins with a blank or after an empty line, which would go on with any header put before it.
+ */
 static bool has_odd_lines(const char *head, size_t n)
 {
     const char *lf = memchr(head, '\n', n), *end = head + n;
 
-    if (lf && lf + 1 < end && (lf[1] == ' ' || lf[1] == '\t'))
+    if (lf && lf + 1 < end && isspace((unsigned char)lf[1]))
         return true;
     for (const char *cr = memchr(head, '\r', n); cr; cr = memchr(cr + 1, '\r', (size_t)(end - cr - 1)))
         if (cr + 1 < end && cr[1] != '\n')

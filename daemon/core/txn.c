@@ -205,7 +205,7 @@ int txn_new(struct txn **out, const struct event *ev, int64_t now)
 
     if (rc == 0)
         rc = sip_read_sent(&sent, ev->sent);
-    return rc < 0 ? rc : txn_begin(out, ev, &id, &sent, now);
+    return rc != 0 ? rc : txn_begin(out, ev, &id, &sent, now);
 }
 
 void txn_free(struct txn *t)

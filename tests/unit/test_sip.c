@@ -111,6 +111,7 @@ Test(sip, what_is_no_sip_or_lacks_its_id_is_refused)
         LINE VIA REST "Call-ID: c\r\nCSeq: 7\r\n\r\n",
         LINE VIA REST ID "i: d@x\r\n\r\n" /* two of what there must be one of */,
         LINE " " VIA REST ID "\r\n" /* would go on with a header that is put before it */,
+        LINE "\r\n " VIA REST ID "\r\n",
         LINE VIA "Route:\n\r <sip:x>\r\n" REST ID "\r\n" /* a CR alone: where does the line end? */,
         LINE VIA REST ID REST "\r\n",
         "SIP/2.0 000 OK\r\n" VIA VIA REST ID "\r\n",
