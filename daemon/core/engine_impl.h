@@ -281,6 +281,8 @@ int64_t roll_due(const struct engine *e);
 void rewrite_refused(struct engine *e, int64_t now);
 /* It took something. */
 void rewrite_taken(struct engine *e, int64_t now);
+/* It may have lost what stood there: all is written again in a moment. */
+void rewrite_later(struct engine *e, int64_t now);
 /* It has come back. */
 void rewrite_back(struct engine *e, int64_t now);
 /* A record that is not in the store proves nothing for a while. */

@@ -8,10 +8,8 @@
 #include "call.h"
 
 #define TRY_MS 100
-#define TELL_MS 1000 /* that something is unwritten is said so often, */
-#define DOUBT_MS                                                                                                       \
-    3000 /* and believed so long; all nodes are connected again by then, and have written what they have               \
-          */
+#define TELL_MS 1000      /* that something is unwritten is said so often, */
+#define DOUBT_MS 3000     /* and believed so long: all are connected again by then, and have written what they have */
 #define ALL_AFTER_MS 1000 /* all is not written again sooner, nor faster than this, should some of it be refused: */
 #define ALL_PER_MS 20
 #define SETTLE_MS 4000 /* what an earlier connection still held has reached the store by then */
@@ -36,16 +34,27 @@ void rewrite_refused(struct engine *e, int64_t now)
     told_unwritten(e);
 }
 
+/* When all may be written again. */
+static int64_t soonest(const struct engine *e, int64_t now)
+{
+    int64_t pause = (int64_t)(e->txns.count + e->calls.count) / ALL_PER_MS;
+    int64_t at = e->rewrite.last_ms + (pause > ALL_AFTER_MS ? pause : ALL_AFTER_MS);
+
+    return e->rewrite.last_ms && at > now ? at : now + 1;
+}
+
 void rewrite_taken(struct engine *e, int64_t now)
 {
-    struct rewrite *w = &e->rewrite;
-    int64_t pause = (int64_t)(e->txns.count + e->calls.count) / ALL_PER_MS;
-    int64_t soonest = w->last_ms + (pause > ALL_AFTER_MS ? pause : ALL_AFTER_MS);
-
-    if (!w->refused)
+    if (!e->rewrite.refused)
         return;
-    w->refused = false;
-    w->all_ms = w->last_ms && soonest > now ? soonest : now + 1;
+    e->rewrite.refused = false;
+    e->rewrite.all_ms = soonest(e, now);
+}
+
+void rewrite_later(struct engine *e, int64_t now)
+{
+    if (!e->rewrite.refused && !e->rewrite.all_ms)
+        e->rewrite.all_ms = soonest(e, now + ALL_AFTER_MS);
 }
 
 /* The store has come back; it may have forgotten everything. */

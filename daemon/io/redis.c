@@ -159,15 +159,21 @@ void redis_on_done(redisAsyncContext *ac, void *reply, void *data)
     redis_complain(s, reply);
 }
 
-/* What stood where this node's beat goes: should it be another node's, the two have one id. */
+/* What stood where this node's beat goes: should it be another node's, the two have one id. Is it no longer there, the
+ * store may have lost everything without any connection's end: FLUSHALL, a replica for a moment. */
 static void on_own(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis *s = redis_of(ac);
     redisReply *r = reply;
 
     redis_on_done(ac, reply, data);
-    if (r && r->type == REDIS_REPLY_STRING)
+    if (r && r->type == REDIS_REPLY_STRING) {
+        s->own_there = true;
         s->store.on.node(s->store.on.ctx, (struct span){r->str, (size_t)r->len});
+    } else if (r && r->type == REDIS_REPLY_NIL && s->own_there) {
+        s->own_there = false;
+        s->store.on.told(s->store.on.ctx, span_of("{\"t\":\"unwritten\"}"));
+    }
 }
 
 #define SEND(s, ...)                                                                                                   \

@@ -13,6 +13,7 @@ struct redis {
     size_t nodes_left;  /* answers that this reading waits for */
     bool nodes_ok;
     char complained[16]; /* the first word of what this connection's Redis last refused; "": nothing */
+    bool own_there;      /* this node's own record was seen in the store */
     uint64_t complained_ms;
     int closed;
     /* redis_calls.c */

@@ -231,3 +231,16 @@ def test_each_right_is_needed_and_missed_aloud(redis, acl, right):
     daemon = acl([r for r in RIGHTS + CALL_RIGHTS if r != right])[1]
     wait_until(lambda: denied(redis) == {right[1:].encode()}, 5, lambda: f'denied: {denied(redis)}')
     daemon.wait_log('NOPERM')
+
+
+def test_forgets_without_a_broken_connection(two_nodes, redis):
+    """FLUSHALL, or a replica for a moment. Nobody has anything to write just then; the next beat notices."""
+    a = two_nodes[0]
+    call = a.report_call()
+    def beat():
+        return json.loads(redis.do('GET', 'kamsync:node:1'))['beat']
+    wait_until(has_record(redis, call), 5, 'the record')
+    first = beat()
+    wait_until(lambda: beat() > first + 1, 5, 'two beats: it knows that its own record is there')
+    redis.do('FLUSHALL')
+    wait_until(has_record(redis, call), 5, 'the record again')

@@ -159,3 +159,20 @@ Test(store_back, more_transactions_than_allowed_are_counted_and_left_alone)
     cr_expect(strstr(f->logs, "txns_max") && !strstr(strstr(f->logs, "txns_max") + 1, "txns_max"), "said once");
     fake_free(f);
 }
+
+/* Its data is gone (a replica for a moment, of an empty master), and this node had nothing to write just then. */
+Test(store_back, what_another_node_could_not_write_is_a_sign)
+{
+    struct leg c;
+    struct fake *f = with_call(&c);
+
+    fake_told(f, "{\"t\":\"unwritten\"}");
+    fake_pass(f, 900);
+    cr_expect(f->put_count == 0);
+    fake_pass(f, 1200);
+    cr_expect(f->put_count == 1, "once more");
+    cr_expect(f->tell_count == 0, "or they would tell each other for ever");
+    fake_pass(f, 3000);
+    cr_expect(f->put_count == 1);
+    fake_free(f);
+}
