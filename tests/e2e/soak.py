@@ -20,8 +20,8 @@ from cluster import KAMSYNCD, Cluster
 from lab import Lab
 from phone import Callees, Caller
 from redis_faults import Redis
-from soak_accidents import Accidents
-from soak_graph import GROWN_KB, GROWN_SHARE, REDIS_MORE_KB, SANITIZER, TITLE, Graph, Sample
+from soak_accidents import SPARED, Accidents
+from soak_graph import GROWN_KB, GROWN_SHARE, REDIS_MORE_KB, SANITIZER, TITLE, Graph, Sample, open_files
 from traffic import Traffic, answer_or_ring, archive_complaint
 
 RATE = 10
@@ -145,8 +145,13 @@ class Soak:
               f'{self.lab.trace.show(call.call_id)}\n{self.logged(call.call_id)}', flush=True)
 
     def logged(self, call_id):
-        return '\n'.join(f'  {name}: {line}' for name, node in self.cluster.node.items()
-                         for line in node.kamsyncd.log().splitlines() if f'call-id={call_id}' in line)
+        lines = [f'  {name}: {line}' for name, node in self.cluster.node.items()
+                 for line in node.kamsyncd.log().splitlines() if f'call-id={call_id}' in line]
+        try:
+            lines += [f'  {line}' for line in self.cluster[SPARED].ask('trace', call_id=call_id)['trace']]
+        except (OSError, ValueError, KeyError) as error:
+            lines.append(f'  no trace: {error!r}')
+        return '\n'.join(lines)
 
     # --- what is left
 
@@ -161,6 +166,7 @@ class Soak:
             self.wait(lambda: not self.left(), patience + EXCUSED_S - time.monotonic())
         left = self.left()
         self.redis.do('DEL', 'kamsync:cdr')
+        self.wait(self.files_closed, 5)         # that of the question above is closed in a moment
         return [*self.verdict_calls(), *self.verdict_left(left, self.sample())]
 
     def wait(self, condition, seconds):
@@ -168,6 +174,9 @@ class Soak:
         end = time.monotonic() + seconds
         while time.monotonic() < end and not condition():
             self.go_on(1)
+
+    def files_closed(self):
+        return all(open_files(node.kamsyncd.pid) == self.first.files[name] for name, node in self.cluster.node.items())
 
     def left(self):
         """Records, and what kamsyncd knows of transactions and calls."""

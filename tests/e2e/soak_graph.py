@@ -21,7 +21,7 @@ class Sample:
         self.at, self.calls_per_s = at, calls_per_s
         self.pids = {name: node.kamsyncd.pid for name, node in soak.cluster.node.items()}
         self.rss = {name: _rss(pid) for name, pid in self.pids.items()}
-        self.files = {name: _files(pid) for name, pid in self.pids.items()}
+        self.files = {name: open_files(pid) for name, pid in self.pids.items()}
         self.transactions, self.known = _asked(soak.cluster, 'txns'), _asked(soak.cluster, 'calls')
         self.live, self.accidents = soak.live(), soak.accidents.count.total()
         self.keys, self.redis_kb = _redis(soak)
@@ -47,7 +47,7 @@ def _rss(pid):
         return None
 
 
-def _files(pid):
+def open_files(pid):
     try:
         return len(os.listdir(f'/proc/{pid}/fd'))
     except OSError:
