@@ -1,6 +1,8 @@
 """clang-format and clang-tidy over the C code, bash -n over the scripts; one JUnit case each.
 
 Usage: lint.py BUILD_DIR RESULT.xml"""
+import concurrent.futures
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -19,11 +21,16 @@ def checks(build):
         yield f"bash -n {path}", ["bash", "-n", path]
 
 
+def run_all(named):
+    """(name, what came of it), as many at once as there are processors."""
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(lambda check: (check[0], subprocess.run(check[1], capture_output=True, text=True)), named)
+
+
 def main(build, result):
     suite = ET.Element("testsuite", name="lint")
     failed = False
-    for name, command in checks(build):
-        run = subprocess.run(command, capture_output=True, text=True)
+    for name, run in run_all(checks(build)):
         case = ET.SubElement(suite, "testcase", classname="lint", name=name)
         if run.returncode:
             failed = True
