@@ -16,6 +16,7 @@ from harness import Redis
 from measure import Report, Sample
 from stream import Stream, frames, ordinary, reinvites, ringing
 
+CDR_MAX = 1000   # how many entries the archive keeps: of no account here
 PIPELINE = 32
 
 
@@ -56,14 +57,15 @@ class Ingest:
         """SET and EVALSHA as kamsyncd sends them, with a number for redis-benchmark to vary."""
         self.stream.pump(frames(ringing([9999999])))
         key = next(k for k in self.redis.do('KEYS', 'kamsync:tx:*9999999*'))
-        record = self.redis.do('GET', key)
+        record = self.redis.do('GET', key).decode()
         pairs = self.redis.do('HGETALL', next(k for k in self.redis.do('KEYS', 'kamsync:call:*9999999*')))
         with open(measure.REPO + '/daemon/io/redis_calls.c') as file:
             source = re.search(r'script\[\] =(.*?);\n\n', file.read(), re.S)[1]
         script = ''.join(json.loads(part) for part in re.findall(r'"(?:[^"\\]|\\.)*"', source))
         sha = self.redis.do('SCRIPT', 'LOAD', script).decode()
         return (['SET', 'bench:tx:__rand_int__', record, 'PX', 300000],
-                ['EVALSHA', sha, 2, 'bench:call:__rand_int__', 'kamsync:cdr', 'begin', 1, 46800000, 0, *pairs]), len(record)
+                ['EVALSHA', sha, 2, 'bench:call:__rand_int__', 'kamsync:cdr', 'begin', 1, 46800000, CDR_MAX, 0,
+                 *(word.decode() for word in pairs)]), len(record)
 
 
 def main():
