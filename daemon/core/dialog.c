@@ -22,12 +22,9 @@
 
 struct question {
     struct question *prev, *next;
-    uint64_t token;  /* of the lookup under way, 0: none */
-    bool owner;      /* the node that has the dialog should get it */
-    bool absent;     /* the store has said so, */
-    bool sure;       /* also when asked after a roll-call (rollcall.c), */
-    bool complete;   /* which was complete when the lookup under way was begun; */
-    int64_t roll;    /* its number, 0: not joined */
+    uint64_t token; /* of the lookup under way, 0: none */
+    bool owner;     /* the node that has the dialog should get it */
+    struct absence absent;
     struct span msg; /* owned, as are the texts */
     char *src, *dst, *key, *call_id;
     int64_t begun_ms, again_ms;
@@ -155,7 +152,7 @@ static void hand_over(struct engine *e, struct question *q, const struct node *t
 
 static void ask(struct engine *e, struct question *q)
 {
-    q->complete = q->roll && roll_complete(e, q->roll);
+    roll_before(e, &q->absent);
     q->token = ++e->last_token;
     e->count.lookups++;
     e->io.call_get(e->io.ctx, q->key, q->token);
@@ -178,18 +175,6 @@ static void on_call(struct engine *e, struct question *q, const struct pair *pai
     answer(e, q, i < sizeof(states) / sizeof(states[0]) ? states[i] : "unknown", pairs, count, now);
 }
 
-static void on_absent(struct engine *e, struct question *q)
-{
-    int64_t n;
-
-    q->absent = true;
-    q->sure = q->complete;
-    if (q->sure)
-        return;
-    n = roll_join(e); /* again, should somebody not have answered */
-    q->roll = q->roll ? q->roll : n;
-}
-
 bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
                 int64_t now)
 {
@@ -208,7 +193,7 @@ bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const 
     if (status == GET_FOUND && !pairs_text(pairs, count, "state").n)
         status = GET_ABSENT;
     if (status == GET_ABSENT)
-        on_absent(e, q);
+        roll_absent(e, &q->absent);
     if (status == GET_FOUND)
         on_call(e, q, pairs, count, now);
     return true;
@@ -242,7 +227,7 @@ void dialog_ask(struct engine *e, const struct msg *m, int64_t now)
 /* Whether the store says "absent" of a call that nobody has begun: it has been there for a while. */
 static bool is_unknown(const struct engine *e, const struct question *q)
 {
-    return q->sure && (!e->store_back_ms || q->begun_ms - e->store_back_ms > SETTLE_MS);
+    return q->absent.sure && (!e->store_back_ms || q->begun_ms - e->store_back_ms > SETTLE_MS);
 }
 
 static int64_t give_up(const struct engine *e, const struct question *q)

@@ -264,10 +264,16 @@ enum verdict { VERDICT_MINE, VERDICT_OWNER, VERDICT_ORPHAN, VERDICT_DONE, VERDIC
 enum verdict engine_judge(const struct engine *e, const struct record *r, int64_t now);
 
 /* rollcall.c: whether all who are up still know what their Kamailios do. */
-/* The number of the next roll-call, which is sent soon. */
-int64_t roll_join(struct engine *e);
-/* Whether all have answered that one, or a later one. */
-bool roll_complete(const struct engine *e, int64_t n);
+/* What is known of something that the store may not have. */
+struct absence {
+    bool said;     /* the store has said "absent" at least once, */
+    bool sure;     /* also when asked after a roll-call: there is no such thing */
+    bool complete; /* the roll-call was, when the lookup under way was begun */
+    int64_t roll;  /* its number; 0: not joined */
+};
+/* A lookup is begun; it says "absent", and unless that is sure now, the next roll-call is joined. */
+void roll_before(const struct engine *e, struct absence *a);
+void roll_absent(struct engine *e, struct absence *a);
 /* Another node calls; another node answers. */
 void roll_asked(struct engine *e, const json_t *message, int64_t now);
 void roll_answered(struct engine *e, const json_t *message);

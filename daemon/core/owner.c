@@ -122,10 +122,10 @@ static struct txn *taken_over(struct engine *e, struct span branch, int *index, 
 }
 
 /* Adds the branch, or renews one that was taken over: it rings, as far as is known, but tm does not know that. */
-static int take_branch(struct txn *t, const struct event *ev, int index, int64_t now)
+static int take_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int index, int64_t now)
 {
     int code = txn_branch_code(t, index);
-    int rc = txn_add_branch(t, ev, now);
+    int rc = txn_add_branch(t, ev, sent, now);
 
     if (rc == 0 && t->taken_ms && code > 100 && code < 200)
         txn_rang(t, index, code);
@@ -179,7 +179,7 @@ void owner_branch(struct engine *e, const struct event *ev, int64_t now)
     if (rc == 0 && !t)
         t = taken_over(e, sent.branch, &index, now);
     if (t)
-        rc = take_branch(t, ev, index, now);
+        rc = take_branch(t, ev, &sent, index, now);
     else if (rc == 0 && ev->req.n && is_full(e)) {
         e->count.txns_shed++;
         return;

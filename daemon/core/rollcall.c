@@ -14,12 +14,6 @@
 #define CATCH_UP_MS 100 /* what waited in Kamailio comes so soon after a hello, and without a longer pause */
 #define BEHIND_MS 500   /* an event that is as old has waited */
 
-int64_t roll_join(struct engine *e)
-{
-    e->roll.wanted = true;
-    return e->roll.n + 1;
-}
-
 void roll_run(struct engine *e, int64_t now)
 {
     if (now < roll_due(e))
@@ -37,7 +31,7 @@ int64_t roll_due(const struct engine *e)
 }
 
 /* The table of nodes must have been read: it names all, also those whose kamsyncd is not there. */
-bool roll_complete(const struct engine *e, int64_t n)
+static bool is_complete(const struct engine *e, int64_t n)
 {
     if (!e->nodes_since_ms)
         return false;
@@ -48,6 +42,21 @@ bool roll_complete(const struct engine *e, int64_t n)
             return false;
     }
     return true;
+}
+
+void roll_before(const struct engine *e, struct absence *a)
+{
+    a->complete = a->roll && is_complete(e, a->roll);
+}
+
+void roll_absent(struct engine *e, struct absence *a)
+{
+    a->said = true;
+    a->sure = a->complete;
+    if (a->sure)
+        return;
+    e->roll.wanted = true; /* again, should somebody not have answered */
+    a->roll = a->roll ? a->roll : e->roll.n + 1;
 }
 
 void roll_event(struct engine *e, const struct event *ev, int64_t now)

@@ -40,14 +40,11 @@ struct stray {
     UT_hash_handle hh; /* by token */
     uint64_t token;
     enum stray_kind kind;
-    int code;        /* of a reply */
-    bool asked;      /* a lookup is under way */
-    bool orphan;     /* its transaction is being taken over */
-    bool hopeless;   /* that failed */
-    bool answered;   /* the store has said "absent" at least once, */
-    bool sure;       /* also when asked after a roll-call: there is no such transaction */
-    bool complete;   /* the roll-call was, when the lookup under way was begun */
-    int64_t roll;    /* its number; 0: not joined */
+    int code;      /* of a reply */
+    bool asked;    /* a lookup is under way */
+    bool orphan;   /* its transaction is being taken over */
+    bool hopeless; /* that failed */
+    struct absence absent;
     struct span msg; /* owned, as are the texts */
     char *src, *dst, *key, *sent_by, *call_id, *via;
     int64_t begun_ms, again_ms, retry_ms;
@@ -126,7 +123,7 @@ static void conclude(struct engine *e, struct stray *s, enum verdict v, int owne
 static void ask(struct engine *e, struct stray *s)
 {
     s->asked = true;
-    s->complete = s->roll && roll_complete(e, s->roll);
+    roll_before(e, &s->absent);
     e->count.lookups++;
     e->io.get(e->io.ctx, s->key, s->token); /* may answer, and so end the stray, before it returns */
 }
@@ -135,8 +132,8 @@ static void ask(struct engine *e, struct stray *s)
 static void claim_invite(struct engine *e, struct stray *s)
 {
     s->asked = true;
-    if (!claim_write(e, s->key, "new", e->conf.tx_ttl_ms,
-                     s->token)) /* if it can be made, the answer may have ended the stray */
+    /* if it can be made, the answer may have ended the stray */
+    if (!claim_write(e, s->key, "new", e->conf.tx_ttl_ms, s->token))
         s->asked = false;
 }
 
@@ -346,14 +343,10 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
 /* Its owner may be a node whose kamsyncd cannot say so: only when that is ruled out, nobody has it. */
 static void on_absent(struct engine *e, struct stray *s)
 {
-    int64_t n;
-
-    s->answered = true;
-    s->sure = s->complete;
-    if (!needs_roll(s) || s->sure)
-        return;
-    n = roll_join(e); /* again, should somebody not have answered */
-    s->roll = s->roll ? s->roll : n;
+    if (needs_roll(s))
+        roll_absent(e, &s->absent);
+    else
+        s->absent.said = true;
 }
 
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
@@ -373,7 +366,7 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
     }
     if (status != GET_FAILED)
         on_absent(e, s);
-    if (s->answered && s->kind == STRAY_INVITE)
+    if (s->absent.said && s->kind == STRAY_INVITE)
         conclude(e, s, VERDICT_UNKNOWN, 0, now); /* an ordinary call: it must not wait */
     else
         later(s, now);
@@ -428,24 +421,25 @@ static int64_t later_of(int64_t a, int64_t b)
 
 static int64_t give_up(const struct engine *e, const struct stray *s)
 {
-    if (s->kind == STRAY_REPLY && s->code >= 200 && !s->answered && !s->orphan && e->store_up)
+    if (s->kind == STRAY_REPLY && s->code >= 200 && !s->absent.said && !s->orphan && e->store_up)
         return s->begun_ms + FINAL_MS;
     if (s->kind == STRAY_INVITE && !s->orphan)
         return s->begun_ms + INVITE_MS;
-    if (s->kind == STRAY_REPLY && s->answered && !s->orphan)
+    if (s->kind == STRAY_REPLY && s->absent.said && !s->orphan)
         return s->begun_ms + REPLY_MS;
     if (s->orphan)
         return s->begun_ms + ORPHAN_MS;
-    if (s->sure)
+    if (s->absent.sure)
         return s->begun_ms + e->conf.lookup_ms;
-    return s->begun_ms + later_of(s->answered ? e->conf.lookup_ms : 0, e->conf.store_wait_ms);
+    return s->begun_ms + later_of(s->absent.said ? e->conf.lookup_ms : 0, e->conf.store_wait_ms);
 }
 
 static enum verdict last_word(const struct engine *e, const struct stray *s, int64_t now)
 {
     if (s->orphan)
         return VERDICT_ORPHAN;
-    return (needs_roll(s) ? s->sure : s->answered) && now >= e->doubt_ms ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE;
+    return (needs_roll(s) ? s->absent.sure : s->absent.said) && now >= e->doubt_ms ? VERDICT_UNKNOWN
+                                                                                   : VERDICT_UNAVAILABLE;
 }
 
 static void look_after(struct engine *e, struct stray *s, int64_t now)

@@ -101,7 +101,7 @@ static int keep_branch(struct txn *t, const struct txn_branch *fresh)
     return 0;
 }
 
-static int add_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int64_t now)
+int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int64_t now)
 {
     struct txn_branch fresh = {.sent_ms = now};
     struct span id;
@@ -114,14 +114,6 @@ static int add_branch(struct txn *t, const struct event *ev, const struct sip_se
     if (rc < 0)
         branch_clear(&fresh);
     return rc;
-}
-
-int txn_add_branch(struct txn *t, const struct event *ev, int64_t now)
-{
-    struct sip_sent sent;
-    int rc = sip_read_sent(&sent, ev->sent);
-
-    return rc < 0 ? rc : add_branch(t, ev, &sent, now);
 }
 
 /* The value of a Via's branch parameter. */
@@ -189,23 +181,12 @@ int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id,
     t->begun_ms = now;
     rc = fill(t, ev, id, tm_id);
     if (rc == 0)
-        rc = add_branch(t, ev, sent, now);
+        rc = txn_add_branch(t, ev, sent, now);
     if (rc < 0)
         txn_free(t);
     else
         *out = t;
     return rc;
-}
-
-int txn_new(struct txn **out, const struct event *ev, int64_t now)
-{
-    struct sip_id id;
-    struct sip_sent sent;
-    int rc = sip_read_id(&id, ev->req);
-
-    if (rc == 0)
-        rc = sip_read_sent(&sent, ev->sent);
-    return rc != 0 ? rc : txn_begin(out, ev, &id, &sent, now);
 }
 
 void txn_free(struct txn *t)

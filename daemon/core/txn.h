@@ -56,17 +56,14 @@ struct txn {
  * tm's form (branch_builder() in core/msg_translator.c). */
 int txn_split_branch(struct span branch, struct span *id, int *index);
 
-/* A transaction made of its first `branch` event, which must have `req`. 0 and *out, which the caller frees with
- * txn_free(); -EBADMSG, -ENOMEM. */
-int txn_new(struct txn **out, const struct event *ev, int64_t now);
-/* The same, when the identity of its INVITE, and what was sent, have been read. */
+/* A transaction made of its first `branch` event: the identity in its `req`, and what was sent, have been read. 0 and
+ * *out, which the caller frees with txn_free(); -EBADMSG, -ENOMEM. */
 int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id, const struct sip_sent *sent,
               int64_t now);
 void txn_free(struct txn *t);
 
-/* Adds the branch of the event, or renews it. 0, -EBADMSG, -E2BIG (too many Route values), -ENOMEM (also: too many
- * branches). */
-int txn_add_branch(struct txn *t, const struct event *ev, int64_t now);
+/* Adds the branch of the event, or renews it. 0, -EBADMSG, -ENOMEM (also: too many branches). */
+int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int64_t now);
 
 /* Adds a branch that is filled in, all texts but route set; it is the transaction's from now on, also on an error. The
  * first one gives the transaction its id. 0, -EBADMSG, -ENOMEM. */

@@ -17,7 +17,7 @@
 #include "msg.h"
 #include "record.h"
 #include "sip.h"
-#include "txn.h"
+#include "txn_read.h"
 
 #define EPOCH 1800000000000
 #define PAIRS 40 /* of a call's record */
@@ -335,7 +335,7 @@ static void do_record(unsigned times)
     snprintf(text, sizeof(text), "{\"t\":\"events\",\"n\":1,\"e\":[%s]}", event);
     must(msg_read(&m, (struct span){text, strlen(text)}, why, sizeof(why)));
     must(msg_event(&ev, &m, 0, why, sizeof(why)));
-    must(txn_new(&t, &ev, 0));
+    must(txn_read(&t, &ev, 0));
     for (unsigned i = 0; i < times; i++)
         free(record_write(t, 1, "100.1", NULL, true));
     txn_free(t);

@@ -9,6 +9,7 @@
 #include "link.h"
 #include "oom.h"
 #include "record.h"
+#include "txn_read.h"
 #include "txns.h"
 
 TestSuite(oom, .init = oom_setup, .fini = no_leaks);
@@ -100,7 +101,7 @@ Test(oom, msg_write)
 static void new_txn(void *arg, bool *good)
 {
     struct txn *t = NULL;
-    int rc = txn_new(&t, arg, 0);
+    int rc = txn_read(&t, arg, 0);
 
     cr_expect(rc == 0 || rc == -ENOMEM, "%d", rc);
     cr_expect((rc == 0) == (t != NULL));
@@ -131,7 +132,7 @@ Test(oom, record_write)
     struct event ev = branch_event();
     struct txn *t = NULL;
 
-    cr_assert(txn_new(&t, &ev, 0) == 0);
+    cr_assert(txn_read(&t, &ev, 0) == 0);
     run(write_record, t);
     txn_free(t);
 }
@@ -150,7 +151,7 @@ Test(oom, record_write_of_a_request_that_is_no_utf8)
     struct txn *t = NULL;
 
     ev.req = span_of(scratch("%s\xff\xfe", ev.req.p));
-    cr_assert(txn_new(&t, &ev, 0) == 0);
+    cr_assert(txn_read(&t, &ev, 0) == 0);
     run(write_binary_record, t);
     txn_free(t);
 }

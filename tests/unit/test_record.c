@@ -2,6 +2,7 @@
 #include "base64.h"
 #include "helper.h"
 #include "record.h"
+#include "txn_read.h"
 
 TestSuite(record, .fini = no_leaks);
 
@@ -20,7 +21,7 @@ static struct txn *txn_of(struct span req, const char *extra)
 
     *end = '\0';
     ev.sent = span_of(scratch("%s%s\r\n", sent, extra));
-    cr_assert(txn_new(&t, &ev, 0) == 0);
+    cr_assert(txn_read(&t, &ev, 0) == 0);
     return t;
 }
 

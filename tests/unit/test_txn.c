@@ -1,6 +1,6 @@
 /* One transaction: its branches, what their replies make of it, and its name in tm's branch parameter. */
 #include "helper.h"
-#include "txn.h"
+#include "txn_read.h"
 
 TestSuite(txn, .fini = no_leaks);
 
@@ -64,10 +64,10 @@ static struct txn *txn_with(size_t n)
     struct event ev = branch_event(&c, "0", true);
     struct txn *t = NULL;
 
-    cr_assert(txn_new(&t, &ev, 0) == 0);
+    cr_assert(txn_read(&t, &ev, 0) == 0);
     for (size_t i = 1; i < n; i++) {
         ev = branch_event(&c, scratch("%zx", i), false);
-        cr_assert(txn_add_branch(t, &ev, 0) == 0);
+        cr_assert(branch_read(t, &ev, 0) == 0);
     }
     return t;
 }
@@ -78,7 +78,7 @@ Test(txn, keeps_what_it_needs_and_nothing_borrowed)
     struct event ev = branch_event(&c, "0", true);
     struct txn *t = NULL;
 
-    cr_assert(txn_new(&t, &ev, 1000) == 0);
+    cr_assert(txn_read(&t, &ev, 1000) == 0);
     cr_expect_str_eq(t->id, c.tm);
     cr_expect_str_eq(t->key, "kamsync:tx:{call-7@caller.example}:1:z9hG4bK-caller-7");
     cr_expect_str_eq(t->call_id, c.call_id);
@@ -105,7 +105,7 @@ Test(txn, needs_only_the_head_of_what_was_sent)
 
     ev.sent = span_of(
         scratch("INVITE sip:bob@203.0.113.5 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=%s.0;srvid=1\r\n\r\n", c.tm));
-    cr_assert(txn_new(&t, &ev, 1000) == 0);
+    cr_assert(txn_read(&t, &ev, 1000) == 0);
     cr_expect_str_eq(t->id, c.tm);
     cr_expect_str_eq(t->branches[0].ruri, "sip:bob@203.0.113.5");
     cr_expect_str_eq(t->branches[0].via, scratch("SIP/2.0/UDP 192.0.2.10;branch=%s.0;srvid=1", c.tm));
@@ -122,10 +122,10 @@ Test(txn, cannot_begin_without_request_or_tm_branch)
     garbage = reply = branch_event(&other, "0", true);
     garbage.sent = span_of("garbage");
     reply.sent = span_of("SIP/2.0 200 OK\r\n\r\n");
-    cr_expect(txn_new(&t, &no_req, 0) == -EBADMSG);
-    cr_expect(txn_new(&t, &no_index, 0) == -EBADMSG);
-    cr_expect(txn_new(&t, &garbage, 0) == -EBADMSG);
-    cr_expect(txn_new(&t, &reply, 0) == -EBADMSG);
+    cr_expect(txn_read(&t, &no_req, 0) == -EBADMSG);
+    cr_expect(txn_read(&t, &no_index, 0) == -EBADMSG);
+    cr_expect(txn_read(&t, &garbage, 0) == -EBADMSG);
+    cr_expect(txn_read(&t, &reply, 0) == -EBADMSG);
     cr_expect_null(t);
 }
 
@@ -138,7 +138,7 @@ Test(txn, routes_stand_as_one_header_would_hold_them)
 
     *end = '\0';
     ev.sent = span_of(scratch("%sRoute: <sip:r1;lr>\r\nRoute: <sip:r2;lr>,<sip:r3>\r\n\r\n", text));
-    cr_assert(txn_new(&t, &ev, 0) == 0);
+    cr_assert(txn_read(&t, &ev, 0) == 0);
     cr_expect_str_eq(t->branches[0].route, "<sip:r1;lr>, <sip:r2;lr>, <sip:r3>");
     txn_free(t);
 }
@@ -151,11 +151,11 @@ Test(txn, more_branches_than_tm_has)
 
     for (int i = 16; i < TXN_BRANCHES_MAX; i++) {
         ev = branch_event(&c, scratch("%x1", i - 16), false);
-        cr_expect(txn_add_branch(t, &ev, 0) == 0, "branch %d", i);
+        cr_expect(branch_read(t, &ev, 0) == 0, "branch %d", i);
     }
     cr_expect(t->branch_count == TXN_BRANCHES_MAX);
     ev = branch_event(&c, "f1", false);
-    cr_expect(txn_add_branch(t, &ev, 0) == -EBADMSG, "index 31 is one too many");
+    cr_expect(branch_read(t, &ev, 0) == -EBADMSG, "index 31 is one too many");
     cr_expect(t->branch_count == TXN_BRANCHES_MAX);
     txn_free(t);
 }
@@ -234,7 +234,7 @@ Test(txn, serial_branch_brings_it_back)
 
     txn_reply(t, 0, 503, 10);
     cr_expect(txn_state(t) == TXN_FAILED);
-    cr_assert(txn_add_branch(t, &ev, 20) == 0);
+    cr_assert(branch_read(t, &ev, 20) == 0);
     cr_expect(txn_state(t) == TXN_TRYING && t->branch_count == 2 && t->changed_ms == 20);
     cr_expect(t->branches[0].code == 503 && t->branches[1].sent_ms == 20);
     txn_free(t);
@@ -247,7 +247,7 @@ Test(txn, bad_branch_leaves_it_as_it_was)
     struct txn *t = txn_with(1);
 
     ev.sent = span_of("garbage");
-    cr_expect(txn_add_branch(t, &ev, 20) == -EBADMSG);
+    cr_expect(branch_read(t, &ev, 20) == -EBADMSG);
     cr_expect(t->branch_count == 1 && t->changed_ms == 0);
     txn_free(t);
 }
