@@ -83,30 +83,29 @@ class Sample(list):
     def median(self):
         return statistics.median(self) if self else float('nan')
 
-    def text(self, digits=2, unit=''):
+    def _spread(self, show, unit, to):
+        """The median, and how far the rounds lie apart."""
         if not self:
             return '-'
-        text = f'{self.median:.{digits}f}{unit}'
+        text = f'{show(self.median)}{unit}'
         if len(self) > 1:
-            text += f' ({min(self):.{digits}f}–{max(self):.{digits}f})'
+            text += f' ({show(min(self))}{to}{show(max(self))})'
         return text
+
+    def text(self, digits=2, unit=''):
+        return self._spread(lambda value: f'{value:.{digits}f}', unit, '–')
 
     def against(self, base):
         """The ratio to another sample, round by round."""
         return Sample(mine / other for mine, other in zip(self, base) if other)
 
     def percent(self):
-        """A ratio as a change: '+12.3 % (+11.0–+13.1)'."""
-        if not self:
-            return '-'
-        text = f'{100 * (self.median - 1):+.1f} %'
-        if len(self) > 1:
-            text += f' ({100 * (min(self) - 1):+.1f} to {100 * (max(self) - 1):+.1f})'
-        return text
+        """A ratio as a change: '+12.3 % (+11.0 to +13.1)'."""
+        return self._spread(lambda ratio: f'{100 * (ratio - 1):+.1f}', ' %', ' to ')
 
 
 class Report:
-    """Lines for people, in Markdown; `--json` figures for whoever compares."""
+    """Lines for people, in Markdown."""
 
     def __init__(self, title):
         self.lines = [f'## {title}', '']

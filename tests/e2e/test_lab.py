@@ -195,9 +195,12 @@ def test_nothing_is_left_after_an_interruption(tmp_path, number):
     child = subprocess.Popen([sys.executable, '-c', script], cwd=here, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     prefix, pid, directory = child.stdout.readline().split()
-    child.send_signal(number)
-    child.wait(10)
-    child.stdout.close()
+    try:
+        child.send_signal(number)
+        child.wait(10)
+    finally:
+        child.terminate()  # should the first signal not have ended it
+        child.stdout.close()
     assert not _namespaces_of(prefix)
     assert not os.path.exists(f'/proc/{pid}')
     assert not os.path.exists(directory)

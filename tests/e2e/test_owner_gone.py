@@ -3,11 +3,11 @@
 Each test is one cell of the table: a message, the owner's fate, the shape of the call. $KAMSYNC_OWNER_TABLE names a file
 for the table as Markdown.
 """
-import os
 
 import pytest
 
 import owner_gone
+import tables
 from owner_gone import CANNOT, FATES, ROWS, SHAPES
 
 _outcomes = {}
@@ -18,10 +18,7 @@ def table():
     yield
     text = owner_gone.table(_outcomes)
     print(f'\n{text}')
-    path = os.environ.get('KAMSYNC_OWNER_TABLE')
-    if path:
-        with open(path, 'w') as file:
-            file.write(text)
+    tables.write(text, 'KAMSYNC_OWNER_TABLE')
 
 
 @pytest.fixture(scope='module', params=FATES)

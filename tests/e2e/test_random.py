@@ -9,6 +9,7 @@ import secrets
 import pytest
 
 from random_table import run_both, side_by_side
+from tables import write
 
 CALLS = 2000
 
@@ -22,9 +23,7 @@ def tables(pytestconfig):
     capture = pytestconfig.pluginmanager.getplugin('capturemanager')
     with capture.global_and_fixture_disabled():  # people shall see it, whatever comes of the tests
         print(f'\n{text}')
-    if os.environ.get('KAMSYNC_TABLE'):
-        with open(os.environ['KAMSYNC_TABLE'], 'w') as file:
-            file.write(text + '\n')
+    write(text + '\n', 'KAMSYNC_TABLE')
     return with_, without
 
 

@@ -8,6 +8,7 @@ import secrets
 import pytest
 
 import redis_faults
+import tables
 from redis_faults import FAULTS, Bed
 
 BACK_S = {'lookups': 1.0, 'records': 3.0, 'archive': 8.0}
@@ -19,10 +20,7 @@ def table():
     yield
     text = redis_faults.table(_outcomes)
     print(f'\n{text}')
-    path = os.environ.get('KAMSYNC_FAULTS_TABLE')
-    if path:
-        with open(path, 'w') as file:
-            file.write(text)
+    tables.write(text, 'KAMSYNC_FAULTS_TABLE')
 
 
 @pytest.fixture(scope='module')
