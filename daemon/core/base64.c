@@ -1,5 +1,6 @@
 #include "base64.h"
 
+#include <ctype.h>
 #include <openssl/evp.h>
 
 char *base64_text(struct span in)
@@ -27,30 +28,33 @@ char *base64url_text(struct span in)
 }
 
 /* EVP_DecodeBlock passes over white space around the text, so the alphabet is checked here. */
-static bool is_base64(const char *text, size_t n)
+static bool is_base64(struct span text)
 {
-    size_t i = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
-    size_t padding = strspn(text + i, "=");
+    size_t n = text.n;
 
-    return i + padding == n && padding <= 2 && n % 4 == 0;
+    while (n && text.p[n - 1] == '=' && text.n - n < 2)
+        n--;
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)text.p[i]) && text.p[i] != '+' && text.p[i] != '/')
+            return false;
+    return text.n % 4 == 0;
 }
 
-char *base64_bytes(const char *text, size_t *len)
+char *base64_bytes(struct span text, size_t *len)
 {
-    size_t size = strlen(text);
-    char *out = is_base64(text, size) ? malloc(size / 4 * 3 + 1) : NULL;
+    char *out = is_base64(text) ? malloc(text.n / 4 * 3 + 1) : NULL;
     int n;
 
     if (!out)
         return NULL;
-    n = EVP_DecodeBlock((unsigned char *)out, (const unsigned char *)text, (int)size);
+    n = EVP_DecodeBlock((unsigned char *)out, (const unsigned char *)text.p, (int)text.n);
     if (n < 0) {
         free(out);
         return NULL;
     }
     *len = (size_t)n;
-    if (size && text[size - 1] == '=')
-        *len -= text[size - 2] == '=' ? 2 : 1;
+    if (text.n && text.p[text.n - 1] == '=')
+        *len -= text.p[text.n - 2] == '=' ? 2 : 1;
     out[*len] = '\0';
     return out;
 }

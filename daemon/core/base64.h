@@ -12,6 +12,6 @@ char *base64url_text(struct span in);
 
 /* The bytes behind the text, NUL-terminated, the caller frees them; *len is their number. NULL when the text is not
  * base64 or memory is short. */
-char *base64_bytes(const char *text, size_t *len);
+char *base64_bytes(struct span text, size_t *len);
 
 #endif

@@ -308,19 +308,20 @@ static void owe_ack(struct engine *e, int64_t unacknowledged, int64_t at_last_ms
         e->ack_late_ms = at_last_ms;
 }
 
-static void on_events(struct engine *e, const struct msg *m, int64_t now)
+static void on_events(struct engine *e, struct msg *m, int64_t now)
 {
     char why[128];
     struct event ev;
+    int rc;
 
     if (m->n - e->events_read > 1)
         e->count.frames_lost += (uint64_t)(m->n - e->events_read - 1);
     e->events_read = m->n;
     owe_ack(e, m->n - e->events_acked, now + ACK_MS);
-    for (size_t i = 0; i < json_array_size(m->events); i++) {
-        if (msg_event(&ev, m, i, why, sizeof(why)) < 0) {
+    for (int i = 1; (rc = msg_event(&ev, m, why, sizeof(why))) != 0; i++) {
+        if (rc < 0) {
             e->count.frames_bad++;
-            engine_log(e, LOG_LEVEL_WARN, "event %zu of frame %" PRId64 " not understood: %s", i, m->n, why);
+            engine_log(e, LOG_LEVEL_WARN, "event %d of frame %" PRId64 " not understood: %s", i, m->n, why);
             continue;
         }
         roll_event(e, &ev, now);
@@ -329,7 +330,7 @@ static void on_events(struct engine *e, const struct msg *m, int64_t now)
     }
 }
 
-static void on_msg(struct engine *e, const struct msg *m, int64_t now)
+static void on_msg(struct engine *e, struct msg *m, int64_t now)
 {
     switch (m->type) {
     case MSG_HELLO:

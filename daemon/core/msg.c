@@ -8,7 +8,7 @@
 /* Longest text that is not base64: addresses, incarnations. */
 #define TEXT_MAX 80
 
-enum kind { KIND_INT, KIND_TIME, KIND_TEXT, KIND_ADDRESS, KIND_SIP_ADDRESS, KIND_BASE64, KIND_BYTES, KIND_ARRAY };
+enum kind { KIND_INT, KIND_TIME, KIND_TEXT, KIND_ADDRESS, KIND_SIP_ADDRESS, KIND_BASE64, KIND_BYTES, KIND_SIP };
 
 struct field {
     const char *name;
@@ -21,6 +21,14 @@ struct field {
 struct shape {
     const char *name;
     struct field fields[9];
+};
+
+/* What is being read: an object, and what follows it. */
+struct input {
+    json_t *object;
+    struct span rest;
+    char *why;
+    size_t why_size;
 };
 
 #define NUMBER(type, name, min, max)                                                                                   \
@@ -41,20 +49,19 @@ static const struct shape messages[] = {
                    {NUMBER(struct msg, node, 1, INT32_MAX), FIELD(struct msg, inc, KIND_TEXT),
                     FIELD(struct msg, sip, KIND_SIP_ADDRESS)}},
     [MSG_ACK] = {"ack", {NUMBER(struct msg, n, 1, INT64_MAX)}},
-    [MSG_EVENTS] = {"events",
-                    {NUMBER(struct msg, n, 1, INT64_MAX),
-                     {"e", KIND_ARRAY, offsetof(struct msg, events), 0, 0, false}}},
+    [MSG_EVENTS] = {"events", {NUMBER(struct msg, n, 1, INT64_MAX)}},
     [MSG_STRAY] = {"stray",
-                   {NUMBER(struct msg, k, 1, INT64_MAX), FIELD(struct msg, src, KIND_ADDRESS),
-                    FIELD(struct msg, dst, KIND_ADDRESS), FIELD(struct msg, msg, KIND_BASE64),
+                   {NUMBER(struct msg, k, 1, INT64_MAX), FIELD(struct msg, msg, KIND_SIP),
+                    FIELD(struct msg, src, KIND_ADDRESS), FIELD(struct msg, dst, KIND_ADDRESS),
                     OPTIONAL(struct msg, ask, KIND_TEXT)}},
 };
 
+/* SIP messages in the order in which they follow. */
 static const struct shape events[] = {
     [EVENT_BRANCH] = {"branch",
-                      {FIELD(struct event, src, KIND_ADDRESS), FIELD(struct event, dst, KIND_ADDRESS),
+                      {FIELD(struct event, sent, KIND_SIP), OPTIONAL(struct event, req, KIND_SIP),
+                       FIELD(struct event, src, KIND_ADDRESS), FIELD(struct event, dst, KIND_ADDRESS),
                        FIELD(struct event, to, KIND_ADDRESS), FIELD(struct event, sock, KIND_ADDRESS),
-                       FIELD(struct event, sent, KIND_BASE64), OPTIONAL(struct event, req, KIND_BASE64),
                        OPTIONAL(struct event, at, KIND_TIME)}},
     [EVENT_REPLY] = {"reply",
                      {FIELD(struct event, via, KIND_BASE64), NUMBER(struct event, code, 101, 699),
@@ -105,11 +112,9 @@ static bool take_text(const struct field *f, const json_t *value, void *at)
     return true;
 }
 
-static bool take_base64(const json_t *value, struct span *at)
+static bool take_base64(struct span text, struct span *at)
 {
-    const char *s = json_string_value(value);
-
-    at->p = s && *s ? base64_bytes(s, &at->n) : NULL;
+    at->p = text.n ? base64_bytes(text, &at->n) : NULL;
     return at->p != NULL;
 }
 
@@ -118,7 +123,7 @@ static bool take_bytes(const json_t *value, struct span *at)
 {
     const char *s = json_string_value(value);
 
-    return (s && !*s) || take_base64(value, at);
+    return s && (!*s || take_base64(span_of(s), at));
 }
 
 /* Kamailio prints seconds with microseconds ($TV(Sn)). */
@@ -136,8 +141,22 @@ static bool take_int(const struct field *f, const json_t *value, int64_t *at)
     return json_is_integer(value) && *at >= f->min && *at <= f->max;
 }
 
-static bool take_field(const struct field *f, json_t *value, void *out)
+/* The value is the length of its base64: so many bytes of what follows. */
+static bool take_sip(struct input *in, const json_t *value, struct span *at)
 {
+    json_int_t n = json_integer_value(value);
+    struct span text = in->rest;
+
+    if (n <= 0 || (size_t)n > text.n)
+        return false;
+    text.n = (size_t)n;
+    in->rest = (struct span){text.p + n, in->rest.n - text.n};
+    return take_base64(text, at);
+}
+
+static bool take_field(struct input *in, const struct field *f, void *out)
+{
+    const json_t *value = json_object_get(in->object, f->name);
     void *at = (char *)out + f->at;
 
     if (!value)
@@ -146,55 +165,75 @@ static bool take_field(const struct field *f, json_t *value, void *out)
     case KIND_INT:
         return take_int(f, value, at);
     case KIND_BASE64:
-        return take_base64(value, at);
+        return take_base64(span_of(json_string_value(value)), at);
     case KIND_BYTES:
         return take_bytes(value, at);
     case KIND_TIME:
         return take_time(value, at);
-    case KIND_ARRAY:
-        *(json_t **)at = value;
-        return json_is_array(value);
+    case KIND_SIP:
+        return take_sip(in, value, at);
     default:
         return take_text(f, value, at);
     }
 }
 
 /* Fills out from the object by the shape that its "t" names; the shape's index, or -1 with why. */
-static int take_shape(const struct shape *shapes, size_t count, const json_t *object, void *out, char *why,
-                      size_t why_size)
+static int take_shape(struct input *in, const struct shape *shapes, size_t count, void *out)
 {
-    const char *t = json_string_value(json_object_get(object, "t"));
+    const char *t = json_string_value(json_object_get(in->object, "t"));
     size_t i = 0;
 
     while (i < count && (!t || strcmp(shapes[i].name, t) != 0))
         i++;
     if (i == count) {
-        snprintf(why, why_size, "no known type in field 't'");
+        snprintf(in->why, in->why_size, "no known type in field 't'");
         return -1;
     }
     for (const struct field *f = shapes[i].fields; f->name; f++) {
-        if (!take_field(f, json_object_get(object, f->name), out)) {
-            snprintf(why, why_size, "'%s': bad or missing field '%s'", shapes[i].name, f->name);
+        if (!take_field(in, f, out)) {
+            snprintf(in->why, in->why_size, "'%s': bad or missing field '%s'", shapes[i].name, f->name);
             return -1;
         }
     }
     return (int)i;
 }
 
-int msg_read(struct msg *m, struct span payload, char *why, size_t why_size)
+/* The object at the front of what is left, which then begins behind it: jansson tells how far it has read. */
+static bool take_object(struct input *in)
 {
     json_error_t err;
+
+    in->object = json_loadb(in->rest.p, in->rest.n, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &err);
+    if (json_is_object(in->object)) {
+        in->rest = (struct span){in->rest.p + err.position, in->rest.n - (size_t)err.position};
+        return true;
+    }
+    snprintf(in->why, in->why_size, "not a JSON object (%s at byte %d)", in->object ? "other type" : err.text,
+             in->object ? 0 : err.position);
+    json_decref(in->object);
+    in->object = NULL;
+    return false;
+}
+
+static int read_msg(struct input *in, struct msg *m)
+{
+    int type = take_object(in) ? take_shape(in, messages, COUNT(messages), m) : -1;
+
+    if (type < 0 || type == MSG_EVENTS || in->rest.n == 0)
+        return type;
+    snprintf(in->why, in->why_size, "'%s': %zu bytes too many", messages[type].name, in->rest.n);
+    return -1;
+}
+
+int msg_read(struct msg *m, struct span payload, char *why, size_t why_size)
+{
+    struct input in = {.rest = payload, .why = why, .why_size = why_size};
     int type;
 
     *m = (struct msg){0};
-    m->json = json_loadb(payload.p, payload.n, JSON_REJECT_DUPLICATES, &err);
-    if (!json_is_object(m->json)) {
-        snprintf(why, why_size, "not a JSON object (%s at byte %d)", m->json ? "other type" : err.text,
-                 m->json ? 0 : err.position);
-        msg_clear(m);
-        return -EBADMSG;
-    }
-    type = take_shape(messages, COUNT(messages), m->json, m, why, why_size);
+    type = read_msg(&in, m);
+    m->json = in.object;
+    m->rest = in.rest;
     if (type < 0) {
         msg_clear(m);
         return -EBADMSG;
@@ -210,22 +249,37 @@ void msg_clear(struct msg *m)
     *m = (struct msg){0};
 }
 
-int msg_event(struct event *ev, const struct msg *m, size_t i, char *why, size_t why_size)
+/* Where the next event may begin: base64 has no brace. */
+static struct span next_object(struct span rest)
 {
+    const char *brace = rest.n ? memchr(rest.p, '{', rest.n) : NULL;
+
+    return brace ? (struct span){brace, rest.n - (size_t)(brace - rest.p)} : (struct span){0};
+}
+
+int msg_event(struct event *ev, struct msg *m, char *why, size_t why_size)
+{
+    struct input in = {.rest = m->rest, .why = why, .why_size = why_size};
     int type;
 
     *ev = (struct event){0};
-    type = take_shape(events, COUNT(events), json_array_get(m->events, i), ev, why, why_size);
+    if (m->rest.n == 0)
+        return 0;
+    type = take_object(&in) ? take_shape(&in, events, COUNT(events), ev) : -1;
+    ev->json = in.object;
+    m->rest = in.rest;
     if (type < 0) {
+        m->rest = next_object(in.object ? in.rest : (struct span){in.rest.p + 1, in.rest.n - 1});
         event_clear(ev);
         return -EBADMSG;
     }
     ev->type = (enum event_type)type;
-    return 0;
+    return 1;
 }
 
 void event_clear(struct event *ev)
 {
+    json_decref(ev->json);
     free((char *)ev->sent.p);
     free((char *)ev->req.p);
     free((char *)ev->via.p);

@@ -1,4 +1,5 @@
-/* The messages of proto/messages.md: JSON to typed structs and back. One table row per field. */
+/* The messages of proto/messages.md: JSON to typed structs and back. One table row per field. Whole SIP messages stand
+ * behind their JSON object, which has their lengths: jansson needs 70 instructions for each byte of a text. */
 #ifndef KAMSYNC_MSG_H
 #define KAMSYNC_MSG_H
 
@@ -13,6 +14,7 @@ enum event_type { EVENT_BRANCH, EVENT_REPLY, EVENT_TAKEN, EVENT_ALIVE, EVENT_CAN
 /* Texts are borrowed from the JSON; spans that come from base64 are owned by the struct. */
 struct event {
     enum event_type type;
+    json_t *json;                      /* owned */
     const char *src, *dst, *to, *sock; /* addresses */
     struct span sent, req;             /* whole SIP messages; req may be empty */
     struct span via;                   /* branch parameter */
@@ -34,16 +36,17 @@ struct msg {
     const char *src, *dst; /* addresses */
     struct span msg;       /* a whole SIP message */
     const char *ask;       /* of an in-dialog request: what the script wants to know; NULL for another stray */
-    json_t *events;        /* borrowed array */
+    struct span rest;      /* borrowed: of `events`, those that have not been read yet */
 };
 
-/* Reads one payload. 0, or -EBADMSG with why (what is wrong and in which field, at most why_size bytes). On 0 the
- * caller ends with msg_clear(). Bad base64 and short memory are reported alike. */
+/* Reads one payload, which must outlive the struct. 0, or -EBADMSG with why (what is wrong and in which field, at most
+ * why_size bytes). On 0 the caller ends with msg_clear(). Bad base64 and short memory are reported alike. */
 int msg_read(struct msg *m, struct span payload, char *why, size_t why_size);
 void msg_clear(struct msg *m);
 
-/* Reads event i of an `events` message, as msg_read(). */
-int msg_event(struct event *ev, const struct msg *m, size_t i, char *why, size_t why_size);
+/* Reads the next event of an `events` message: 1, 0 when there are no more, or -EBADMSG with why: that costs
+ * no other event. */
+int msg_event(struct event *ev, struct msg *m, char *why, size_t why_size);
 void event_clear(struct event *ev);
 
 /* Whether the text is an address, "udp:192.0.2.7:5060", and nothing else. */

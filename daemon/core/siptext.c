@@ -20,7 +20,7 @@ char *sip_bytes(const json_t *value, size_t *len)
 
     *len = 0;
     if (base64)
-        return base64_bytes(base64, len);
+        return base64_bytes(span_of(base64), len);
     copy = json_is_string(value) ? span_dup((struct span){json_string_value(value), json_string_length(value)}) : NULL;
     *len = copy ? json_string_length(value) : 0;
     return copy;

@@ -54,7 +54,7 @@ static void on_handover(struct engine *e, const json_t *message, int64_t now)
 {
     const char *base64 = json_string_value(json_object_get(message, "msg"));
     size_t len = 0;
-    char *msg = base64 ? base64_bytes(base64, &len) : NULL;
+    char *msg = base64 ? base64_bytes(span_of(base64), &len) : NULL;
     struct span text = {msg, len};
 
     if (msg &&

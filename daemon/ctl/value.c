@@ -11,7 +11,7 @@
 static void add_base64(struct buf *b, const char *text)
 {
     size_t n = 0;
-    char *bytes = base64_bytes(text, &n);
+    char *bytes = base64_bytes(span_of(text), &n);
 
     buf_safe(b, bytes ? (struct span){bytes, n} : span_of(text));
     free(bytes);

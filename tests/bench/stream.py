@@ -11,7 +11,7 @@ import threading
 import time
 
 import measure
-from fake_kamailio import netstring
+from fake_kamailio import events_frame, netstring, text_of
 from harness import Daemon, free_port, wait_until
 
 CREDIT = 32            # unacknowledged frames, as the script keeps it
@@ -87,13 +87,13 @@ def frames(events):
     """Lists of events' texts, each as much as one frame of the script's holds."""
     packed, size = [[]], 0
     for event in events:
-        text = json.dumps(event, separators=(',', ':'))
+        text = text_of(event)
         if packed[-1] and (size + len(text) > FRAME or len(packed[-1]) >= 90):
             packed.append([])
             size = 0
         packed[-1].append(text)
         size += len(text)
-    return [','.join(texts) for texts in packed]
+    return [''.join(texts) for texts in packed]
 
 
 class Stream:
@@ -147,8 +147,7 @@ class Stream:
         marker = msg.find(b'z9hG4bK-kamsync.')
         if msg.startswith(b'OPTIONS') and marker >= 0:
             other = int(msg[marker:].split(b'.')[1])
-            self._write(netstring(json.dumps({'t': 'events', 'n': max(self.sent, 1), 'e': [{'t': 'alive', 'id': other}]})
-                                  .encode()))
+            self._write(events_frame(max(self.sent, 1), text_of({'t': 'alive', 'id': other})))
         else:
             self.sends.append(time.monotonic())
 
@@ -168,7 +167,7 @@ class Stream:
                 while self.sent - self.acked >= CREDIT:
                     self.moved.wait(0.5)
             self.sent += 1
-            self._write(netstring(b'{"t":"events","n":%d,"e":[%s]}' % (self.sent, text.encode())))
+            self._write(events_frame(self.sent, text))
         self.wait_written()
         return time.monotonic() - begun
 

@@ -76,8 +76,8 @@ static void check(const char *p, size_t n)
 /* A transaction, a call with a variable, and a stray that was decided about: something to be asked for. */
 static void fill(struct world *w)
 {
-    world_say(w, "{\"t\":\"events\",\"n\":1,\"e\":[{\"t\":\"set\",\"call_id\":\"YzBAeA==\",\"name\":\"a\",\"value\":"
-                 "\"djE=\"},{\"t\":\"bye\",\"call_id\":\"YzBAeA==\",\"code\":200}]}");
+    world_say(w, "{\"t\":\"events\",\"n\":1}{\"t\":\"set\",\"call_id\":\"YzBAeA==\",\"name\":\"a\",\"value\":"
+                 "\"djE=\"}{\"t\":\"bye\",\"call_id\":\"YzBAeA==\",\"code\":200}");
     world_pass(w, 20);
 }
 

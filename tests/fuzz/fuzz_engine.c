@@ -51,7 +51,7 @@ static void say(struct world *w, char *text)
 
 static void say_event(struct world *w, struct input *in, char *event)
 {
-    say(w, text_of("{\"t\":\"events\",\"n\":%u,\"e\":[%s]}", 1 + input_byte(in), event));
+    say(w, text_of("{\"t\":\"events\",\"n\":%u}%s", 1 + input_byte(in), event));
     free(event);
 }
 
@@ -60,10 +60,12 @@ static void do_branch(struct world *w, struct input *in)
     unsigned call = input_byte(in) & 11, index = input_byte(in) & 15;
     char *via = text_of("Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bKt%u.%x\r\n", call, index & 7);
     char *sent = sip_message(call, "INVITE", "INVITE sip:b@203.0.113.5 SIP/2.0\r\n", via), *req = invite(call);
+    char *more = text_of(",\"req\":%zu", strlen(req));
 
     say_event(w, in,
-              text_of("{\"t\":\"branch\"," ADDRESSES ",\"sent\":\"%s\"%s%s%s}", sent, index & 8 ? "" : ",\"req\":\"",
-                      index & 8 ? "" : req, index & 8 ? "" : "\""));
+              text_of("{\"t\":\"branch\"," ADDRESSES ",\"sent\":%zu%s}%s%s", strlen(sent), index & 8 ? "" : more, sent,
+                      index & 8 ? "" : req));
+    free(more);
     free(via);
     free(sent);
     free(req);
@@ -94,8 +96,8 @@ static void do_stray(struct world *w, struct input *in)
     char *msg = sip_message(call, kind & 8 ? "INVITE" : method, first, kind & 8 ? via : "");
 
     say(w, text_of("{\"t\":\"stray\",\"k\":%u,\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
-                   "\"msg\":\"%s\"%s}",
-                   1 + input_byte(in), msg, kind & 32 ? ",\"ask\":\"owner\"" : ""));
+                   "\"msg\":%zu%s}%s",
+                   1 + input_byte(in), strlen(msg), kind & 32 ? ",\"ask\":\"owner\"" : "", msg));
     free(via);
     free(first);
     free(msg);

@@ -45,7 +45,8 @@ static void check_msg(const struct msg *m)
     check_bytes(m->msg);
     must(m->type != MSG_HELLO || (m->node > 0 && m->node <= INT32_MAX && m->inc && m->sip));
     must(m->type != MSG_STRAY || (m->k > 0 && m->src && m->dst && m->msg.n));
-    must(m->type != MSG_EVENTS || (m->n > 0 && json_is_array(m->events)));
+    must(m->type != MSG_EVENTS || m->n > 0);
+    must(m->type == MSG_EVENTS || !m->rest.n);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -54,16 +55,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char why[64] = "";
     struct event ev;
     struct msg m;
+    size_t left = size;
+    int rc;
 
     if (msg_read(&m, payload, why, sizeof(why)) == 0) {
         check_msg(&m);
-        for (size_t i = 0; i <= json_array_size(m.events); i++) {
-            if (msg_event(&ev, &m, i, why, sizeof(why)) == 0) {
+        while ((rc = msg_event(&ev, &m, why, sizeof(why))) != 0) {
+            must(m.rest.n < left);
+            left = m.rest.n;
+            if (rc > 0)
                 check_event(&ev);
-                event_clear(&ev);
-            } else {
+            else
                 must(*why && is_printable(why));
-            }
+            event_clear(&ev);
         }
         msg_clear(&m);
     } else {

@@ -16,7 +16,7 @@ static void check_proof(struct span msg, struct input *in)
     must(!base64 == !(msg.n && memchr(msg.p, '\n', msg.n)));
     if (!base64)
         return;
-    text = base64_bytes(base64, &s.n);
+    text = base64_bytes(span_of(base64), &s.n);
     s.p = text;
     must(text && handover_proven(s, SECRET) && !handover_proven(s, "0123456789abcdeF"));
     text[at % s.n] ^= 1 + input_byte(in) % 255;

@@ -27,7 +27,8 @@ def vectors(name):
         elif "text" in v:
             yield v["text"].encode()
         else:
-            yield json.dumps(v["message"], separators=(",", ":")).encode()
+            parts = [v["message"], *v.get("then", [])]
+            yield b"".join(p.encode() if isinstance(p, str) else json.dumps(p, separators=(",", ":")).encode() for p in parts)
 
 
 def payloads():

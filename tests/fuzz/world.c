@@ -50,7 +50,7 @@ static void check_send(const json_t *frame)
     size_t n = 0;
 
     must(to && sock && msg_is_address(address) && msg_is_address(sock) && base64);
-    msg = base64_bytes(base64, &n);
+    msg = base64_bytes(span_of(base64), &n);
     must(msg);
     line = memchr(msg, '\n', n);
     must(line);

@@ -19,6 +19,17 @@ def netstring(payload):
     return b'%d:%s,' % (len(payload), payload)
 
 
+def text_of(message):
+    """Its JSON, and behind that its whole SIP messages (base64), of which it then has the lengths."""
+    behind = [name for name in ('sent', 'req', 'msg') if isinstance(message.get(name), str)]
+    lengths = {name: len(message[name]) for name in behind}
+    return json.dumps({**message, **lengths}, separators=(',', ':')) + ''.join(message[name] for name in behind)
+
+
+def events_frame(n, *texts):
+    return netstring((text_of({'t': 'events', 'n': n}) + ''.join(texts)).encode())
+
+
 class Frame(dict):
     """A frame from kamsyncd, with the moment it arrived and the length of its payload."""
 
@@ -149,8 +160,7 @@ class FakeKamailio:
         """As if the node that it asks for had answered. No test counts these frames, so they take no number of their own."""
         node = re.search(rb'branch=z9hG4bK-kamsync\.(\d+)\.', base64.b64decode(frame['msg']))
         if int(node[1]) not in self.unreachable:
-            event = {'t': 'alive', 'id': int(node[1])}
-            self.write(netstring(json.dumps({'t': 'events', 'n': max(self.n, 1), 'e': [event]}).encode()))
+            self.write(events_frame(max(self.n, 1), text_of({'t': 'alive', 'id': int(node[1])})))
 
     # ---- writing ----
 
@@ -165,7 +175,7 @@ class FakeKamailio:
                 pass  # the reading thread will notice
 
     def say(self, **fields):
-        self.write(netstring(json.dumps(fields).encode()))
+        self.write(netstring(text_of(fields).encode()))
 
     def ack_all(self):
         for n in list(self.unacked):
@@ -174,7 +184,7 @@ class FakeKamailio:
 
     def events_frame(self, *events):
         self.n += 1
-        return netstring(json.dumps({'t': 'events', 'n': self.n, 'e': events}).encode())
+        return events_frame(self.n, *map(text_of, events))
 
     def events(self, *events):
         self.write(self.events_frame(*events))
@@ -182,7 +192,7 @@ class FakeKamailio:
     def stray_frame(self, msg, src=SRC, dst=DST):
         self.k += 1
         fields = {'t': 'stray', 'k': self.k, 'src': src, 'dst': dst, 'msg': base64.b64encode(msg).decode()}
-        return netstring(json.dumps(fields).encode())
+        return netstring(text_of(fields).encode())
 
     def stray(self, msg, **addresses):
         """Reports the stray; returns the moment, to measure from."""

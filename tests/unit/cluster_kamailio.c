@@ -26,7 +26,7 @@ static void say(struct site *s, const char *text)
 static void say_event(struct site *s, const char *event)
 {
     if (s->linked && s->hello)
-        say(s, scratch("{\"t\":\"events\",\"n\":%lld,\"e\":[%s]}", (long long)++s->events, event));
+        say(s, scratch("{\"t\":\"events\",\"n\":%lld}%s", (long long)++s->events, event));
     else
         json_array_append_new(s->queue, json_string(event));
 }
@@ -47,10 +47,7 @@ static char *branch_event(const struct site *s, int call, const char *suffix, bo
 {
     struct leg k = call_make((unsigned)call);
 
-    return scratch("{\"t\":\"branch\",\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
-                   "\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:5060\",%s,\"sent\":\"%s\"%s%s%s}",
-                   at_now(s), base64_of(sip_sent_on(&k, suffix)), with_req ? ",\"req\":\"" : "",
-                   with_req ? base64_of(sip_request(&k, "INVITE")) : "", with_req ? "\"" : "");
+    return branch_text(sip_sent_on(&k, suffix), with_req ? sip_request(&k, "INVITE") : NULL, scratch(",%s", at_now(s)));
 }
 
 static void say_reply(struct site *s, int call, int code)
@@ -154,7 +151,7 @@ static void on_takeover(struct site *s, const char *msg)
     s->c->changed_ms[call] = s->c->now;
     cluster_note(s, "* Kamailio: call %d is taken over", call);
     s->holds[call] = true;
-    say_event(s, scratch("%s,{\"t\":\"taken\",\"token\":%lld,\"ok\":1}", branch_event(s, call, "0", false), token));
+    say_event(s, scratch("%s{\"t\":\"taken\",\"token\":%lld,\"ok\":1}", branch_event(s, call, "0", false), token));
     if (s->c->final[call] == 200) {
         cluster_final(s->c, (size_t)(s - s->c->site), call);
     } else if (s->c->final[call] || s->c->ended[call]) { /* the far end repeats its final reply */
@@ -166,9 +163,7 @@ static void on_takeover(struct site *s, const char *msg)
 static void say_stray(struct site *s, const char *msg)
 {
     if (s->linked && s->hello)
-        say(s, scratch("{\"t\":\"stray\",\"k\":%lld,\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
-                       "\"msg\":\"%s\"}",
-                       (long long)++s->strays, base64_of(msg)));
+        say(s, stray_text(++s->strays, msg, ""));
 }
 
 /* why: NULL, of the network; else what the header says. */
@@ -314,7 +309,7 @@ static char *base64_field(const char *frame, const char *name)
     char *text = span_dup(value), *bytes;
     size_t len;
 
-    bytes = base64_bytes(text, &len);
+    bytes = base64_bytes(span_of(text), &len);
     free(text);
     return bytes;
 }

@@ -13,7 +13,7 @@
 static bool is_probe(struct fake *f, json_t *frame)
 {
     size_t n;
-    char *msg = strcmp(fake_text(frame, "t"), "send") == 0 ? base64_bytes(fake_text(frame, "msg"), &n) : NULL;
+    char *msg = strcmp(fake_text(frame, "t"), "send") == 0 ? base64_bytes(span_of(fake_text(frame, "msg")), &n) : NULL;
     const char *probe = msg ? strstr(msg, ";why=probe;") : NULL, *to = probe ? strstr(msg, "X-Kamsync: to=") : NULL;
 
     if (to && !f->unreachable)
@@ -212,8 +212,7 @@ static bool answer_more(struct fake *f)
         fake_say(f, "{\"t\":\"ack\",\"n\":%lld}", (long long)f->pings[--f->ping_count]);
     for (int id = 1; id < 32; id++)
         if (f->probed & 1u << id)
-            fake_say(f, "{\"t\":\"events\",\"n\":%lld,\"e\":[{\"t\":\"alive\",\"id\":%d}]}", f->events ? f->events : 1,
-                     id);
+            fake_say(f, "{\"t\":\"events\",\"n\":%lld}{\"t\":\"alive\",\"id\":%d}", f->events ? f->events : 1, id);
     f->probed = 0;
     return scanned || pinged || called;
 }
@@ -280,27 +279,19 @@ void fake_ack_all(struct fake *f)
 
 void fake_branch(struct fake *f, int64_t n, const struct leg *c, const char *index, bool with_req)
 {
-    char *req = with_req ? scratch(",\"req\":\"%s\"", base64_of(sip_request(c, "INVITE"))) : scratch("%s", "");
-
-    fake_say(f,
-             "{\"t\":\"events\",\"n\":%lld,\"e\":[{\"t\":\"branch\",\"src\":\"udp:198.51.100.9:5060\","
-             "\"dst\":\"udp:192.0.2.10:5060\",\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:5060\","
-             "\"sent\":\"%s\"%s}]}",
-             (long long)n, base64_of(sip_sent_on(c, index)), req);
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld}%s", (long long)n,
+             branch_text(sip_sent_on(c, index), with_req ? sip_request(c, "INVITE") : NULL, ""));
 }
 
 void fake_reply(struct fake *f, int64_t n, const struct leg *c, const char *index, int code)
 {
-    fake_say(f, "{\"t\":\"events\",\"n\":%lld,\"e\":[{\"t\":\"reply\",\"via\":\"%s\",\"code\":%d}]}", (long long)n,
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld}{\"t\":\"reply\",\"via\":\"%s\",\"code\":%d}", (long long)n,
              base64_of(scratch("%s.%s", c->tm, index)), code);
 }
 
 void fake_stray(struct fake *f, int64_t k, const struct leg *c, const char *method)
 {
-    fake_say(f,
-             "{\"t\":\"stray\",\"k\":%lld,\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
-             "\"msg\":\"%s\"}",
-             (long long)k, base64_of(sip_request(c, method)));
+    fake_say(f, "%s", stray_text(k, sip_request(c, method), ""));
 }
 
 /* ---- the store ---- */
@@ -380,7 +371,7 @@ char *fake_orphan(const struct leg *c, int owner, const char *inc)
 
 void fake_taken(struct fake *f, int64_t n, int ok)
 {
-    fake_say(f, "{\"t\":\"events\",\"n\":%lld,\"e\":[{\"t\":\"taken\",\"token\":%lld,\"ok\":%d}]}", (long long)n,
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld}{\"t\":\"taken\",\"token\":%lld,\"ok\":%d}", (long long)n,
              (long long)fake_token(f, NULL), ok);
 }
 
@@ -431,7 +422,8 @@ char *fake_sent(const struct fake *f, const char *part, size_t n, json_t **frame
 
     json_array_foreach(f->frames, i, each)
     {
-        char *msg = strcmp(fake_text(each, "t"), "send") == 0 ? base64_bytes(fake_text(each, "msg"), &len) : NULL;
+        char *msg =
+            strcmp(fake_text(each, "t"), "send") == 0 ? base64_bytes(span_of(fake_text(each, "msg")), &len) : NULL;
         char *copy = msg && strstr(msg, part) && n-- == 0 ? scratch("%s", msg) : NULL;
 
         free(msg);
@@ -486,7 +478,7 @@ const char *fake_text(json_t *frame, const char *field)
 char *fake_handover(const struct fake *f, char **rest)
 {
     size_t n = 0;
-    char *msg = base64_bytes(fake_text(fake_last(f, "send"), "msg"), &n), *header, *end, *result;
+    char *msg = base64_bytes(span_of(fake_text(fake_last(f, "send"), "msg")), &n), *header, *end, *result;
 
     cr_assert_not_null(msg, "no send");
     header = strstr(msg, "\r\nX-Kamsync: ");

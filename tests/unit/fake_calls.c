@@ -158,20 +158,20 @@ json_t *fake_tell(const struct fake *f, size_t n)
 
 /* ---- what Kamailio says about calls ---- */
 
+static const char *at_field(int64_t at)
+{
+    return at ? scratch(",\"at\":%lld.%03lld", (long long)at / 1000, (long long)at % 1000) : "";
+}
+
 static void event(struct fake *f, const char *text, int64_t at)
 {
-    char *time = at ? scratch(",\"at\":%lld.%03lld", (long long)at / 1000, (long long)at % 1000) : scratch("%s", "");
-
-    fake_say(f, "{\"t\":\"events\",\"n\":%lld,\"e\":[{%s%s}]}", f->events + 1, text, time);
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld}{%s%s}", f->events + 1, text, at_field(at));
 }
 
 void fake_invite(struct fake *f, const struct leg *c, const char *invite, int64_t at)
 {
-    event(f,
-          scratch("\"t\":\"branch\",\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
-                  "\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:5060\",\"sent\":\"%s\",\"req\":\"%s\"",
-                  base64_of(sip_sent_on(c, "0")), base64_of(invite ? invite : sip_request(c, "INVITE"))),
-          at);
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld}%s", f->events + 1,
+             branch_text(sip_sent_on(c, "0"), invite ? invite : sip_request(c, "INVITE"), at_field(at)));
 }
 
 void fake_replied(struct fake *f, const struct leg *c, const char *index, int code, const char *to_tag, int64_t at)
@@ -205,10 +205,7 @@ void fake_cancel(struct fake *f, const struct leg *c)
 
 void fake_question(struct fake *f, const struct leg *c, const char *ask)
 {
-    fake_say(f,
-             "{\"t\":\"stray\",\"k\":1,\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
-             "\"msg\":\"%s\",\"ask\":\"%s\"}",
-             base64_of(sip_request(c, "INFO")), ask);
+    fake_say(f, "%s", stray_text(1, sip_request(c, "INFO"), scratch(",\"ask\":\"%s\"", ask)));
 }
 
 /* ---- kamsyncctl ---- */

@@ -104,6 +104,22 @@ char *base64_of(const char *text)
     return keep(base64_text(span_of(text)));
 }
 
+#define SRC_DST "\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\""
+
+char *branch_text(const char *sent, const char *req, const char *more)
+{
+    return scratch("{\"t\":\"branch\"," SRC_DST ",\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:5060\","
+                   "\"sent\":%zu%s%s}%s%s",
+                   strlen(base64_of(sent)), req ? scratch(",\"req\":%zu", strlen(base64_of(req))) : "", more,
+                   base64_of(sent), req ? base64_of(req) : "");
+}
+
+char *stray_text(int64_t k, const char *msg, const char *more)
+{
+    return scratch("{\"t\":\"stray\",\"k\":%lld," SRC_DST ",\"msg\":%zu%s}%s", (long long)k, strlen(base64_of(msg)),
+                   more, base64_of(msg));
+}
+
 json_t *vectors(const char *file)
 {
     json_error_t err;
@@ -113,16 +129,33 @@ json_t *vectors(const char *file)
     return list;
 }
 
-struct span vector_payload(json_t *vector)
+/* Appends the text, or the bytes, or the object as JSON. */
+static void add_part(struct span *out, json_t *part)
 {
-    json_t *message = json_object_get(vector, "message");
-    const char *text = json_string_value(json_object_get(vector, "text"));
-    const char *base64 = json_string_value(json_object_get(vector, "base64"));
-    struct span out = {0};
+    const char *text = json_string_value(part), *base64 = json_string_value(json_object_get(part, "base64"));
+    struct span add = span_of(text);
+    char *both;
 
     if (base64)
-        out.p = keep(base64_bytes(base64, &out.n));
-    else
-        out = span_of(text ? text : keep(json_dumps(message, JSON_COMPACT | JSON_ENCODE_ANY)));
+        add.p = keep(base64_bytes(span_of(base64), &add.n));
+    else if (!text)
+        add = span_of(keep(json_dumps(part, JSON_COMPACT | JSON_ENCODE_ANY)));
+    both = keep(malloc(out->n + add.n + 1));
+    cr_assert_not_null(both);
+    if (out->n)
+        memcpy(both, out->p, out->n);
+    if (add.n)
+        memcpy(both + out->n, add.p, add.n);
+    *out = (struct span){both, out->n + add.n};
+}
+
+struct span vector_payload(json_t *vector)
+{
+    json_t *message = json_object_get(vector, "message"), *text = json_object_get(vector, "text"), *part;
+    struct span out = {0};
+    size_t i;
+
+    add_part(&out, message ? message : text ? text : vector);
+    json_array_foreach(json_object_get(vector, "then"), i, part) add_part(&out, part);
     return scratch_exact(out);
 }

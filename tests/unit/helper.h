@@ -50,6 +50,11 @@ char *sip_sent_on(const struct leg *c, const char *index);
 /* base64 of a text, in scratch memory. */
 char *base64_of(const char *text);
 
+/* What Kamailio reports, without frame: a branch as it was sent, with the INVITE as received or NULL; a stray. `more`
+ * are further fields, as ",\"at\":1". In scratch memory. */
+char *branch_text(const char *sent, const char *req, const char *more);
+char *stray_text(int64_t k, const char *msg, const char *more);
+
 /* An array of test vectors out of proto/examples; the caller derefs it. */
 json_t *vectors(const char *file);
 /* The payload of one vector: of its "message", "text" or "base64". */

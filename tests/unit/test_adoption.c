@@ -56,10 +56,7 @@ static char *request(const char *method)
 
 static void say_stray(struct fake *f, int k, const char *msg)
 {
-    fake_say(f,
-             "{\"t\":\"stray\",\"k\":%d,\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
-             "\"msg\":\"%s\"}",
-             k, base64_of(msg));
+    fake_say(f, "%s", stray_text(k, msg, ""));
 }
 
 /* Four branches: pending, ringing with Routes, failed, failed with Routes. */

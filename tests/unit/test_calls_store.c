@@ -318,8 +318,7 @@ Test(calls_store, settled_call_is_answered)
     f->polite = true;
     fake_death(f);
     f->found = whole_with_vars(&c);
-    fake_say(f, "{\"t\":\"stray\",\"k\":1,\"src\":\"udp:1.1.1.1:1\",\"dst\":\"udp:1.1.1.2:1\",\"msg\":\"%s\"}",
-             base64_of(reply));
+    fake_say(f, "%s", stray_text(1, reply, ""));
     fake_turn(f);
     cr_assert(f->claim_count == 1);
     fake_claimed(f, CLAIM_WON, NULL);

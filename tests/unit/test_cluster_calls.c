@@ -15,8 +15,7 @@ static void event(struct cluster *c, size_t node, const char *text)
 
     if (s->dead || !s->linked || !s->hello)
         return;
-    frame =
-        frame_make(span_of(scratch("{\"t\":\"events\",\"n\":%lld,\"e\":[%s]}", (long long)++s->events, text)), &len);
+    frame = frame_make(span_of(scratch("{\"t\":\"events\",\"n\":%lld}%s", (long long)++s->events, text)), &len);
     cr_assert(engine_link_data(s->e, frame, len, c->now) == 0);
     free(frame);
     engine_flush(s->e, c->now);

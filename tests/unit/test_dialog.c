@@ -28,7 +28,7 @@ static json_t *word(const struct fake *f, int which)
     cr_assert_not_null(msg, "it was not given back");
     line = strstr(msg, "\r\nX-Kamsync-Call: ");
     cr_assert(line && sscanf(line, "\r\nX-Kamsync-Call: %7999s %7999s\r\n", one, two) == 2, "%s", msg);
-    text = base64_bytes(which ? two : one, &len);
+    text = base64_bytes(span_of(which ? two : one), &len);
     json = text ? json_loads(text, 0, NULL) : NULL;
     cr_assert(json_is_object(json), "%s", text);
     free(text);
@@ -230,10 +230,7 @@ Test(dialog, request_that_cannot_be_read)
 {
     struct fake *f = fake_peers();
 
-    fake_say(f,
-             "{\"t\":\"stray\",\"k\":1,\"src\":\"udp:1.1.1.1:1\",\"dst\":\"udp:1.1.1.1:1\",\"msg\":\"%s\","
-             "\"ask\":\"call\"}",
-             base64_of("INFO sip:a SIP/2.0\r\n\r\n"));
+    fake_say(f, "%s", stray_text(1, "INFO sip:a SIP/2.0\r\n\r\n", ",\"ask\":\"call\""));
     fake_pass(f, 1000);
     cr_expect(fake_count(f, "send") == 0 && engine_counters(f->e)->frames_bad == 1);
     fake_free(f);

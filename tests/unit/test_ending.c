@@ -129,8 +129,8 @@ Test(ending, dialog_module_ended_it)
     struct fake *f = with_call(&c, call_of_2);
 
     fake_say(f,
-             "{\"t\":\"events\",\"n\":1,\"e\":[{\"t\":\"bye\",\"call_id\":\"%s\",\"from_tag\":\"%s\","
-             "\"to_tag\":\"%s\",\"code\":0,\"by\":\"kamailio\",\"at\":%lld}]}",
+             "{\"t\":\"events\",\"n\":1}{\"t\":\"bye\",\"call_id\":\"%s\",\"from_tag\":\"%s\","
+             "\"to_tag\":\"%s\",\"code\":0,\"by\":\"kamailio\",\"at\":%lld}",
              base64_of(c.call_id), base64_of("a1"), base64_of("b1"), (long long)AT(50) / 1000);
     fake_pass(f, 3000);
     expect_ended(f, "kamailio", 50);
@@ -351,8 +351,8 @@ Test(ending, no_more_than_so_many_wait)
 
     for (unsigned i = 0; i < 65540; i++) {
         fake_say(f,
-                 "{\"t\":\"events\",\"n\":1,\"e\":[{\"t\":\"bye\",\"call_id\":\"YQ==\",\"from_tag\":\"%s\","
-                 "\"to_tag\":\"YQ==\",\"code\":0}]}",
+                 "{\"t\":\"events\",\"n\":1}{\"t\":\"bye\",\"call_id\":\"YQ==\",\"from_tag\":\"%s\","
+                 "\"to_tag\":\"YQ==\",\"code\":0}",
                  base64_of(scratch("%u", i)));
     }
     cr_expect(count(f)->byes_shed == 4);

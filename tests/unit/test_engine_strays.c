@@ -398,7 +398,7 @@ Test(strays, what_is_no_sip_is_only_counted)
 {
     struct fake *f = with_peer();
 
-    fake_say(f, "{\"t\":\"stray\",\"k\":1,\"src\":\"udp:1.1.1.1:1\",\"dst\":\"udp:1.1.1.1:1\",\"msg\":\"eA==\"}");
+    fake_say(f, "%s", stray_text(1, "x", ""));
     fake_turn(f);
     cr_expect(count(f)->frames_bad == 1 && fake_count(f, "send") == 0 && f->get_count == 0);
     fake_free(f);

@@ -22,7 +22,7 @@ static void expect_made(const struct handover *h, struct span msg, const char *s
     size_t n = 0;
 
     cr_assert_not_null(text);
-    bytes = base64_bytes(text, &n);
+    bytes = base64_bytes(span_of(text), &n);
     cr_expect(bytes && span_eq((struct span){bytes, n}, want), "'%.*s'", (int)n, bytes);
     free(bytes);
     free(text);
@@ -64,7 +64,7 @@ static char *proof_of(struct handover h, const char *msg, const char *secret)
     size_t n;
 
     cr_assert_not_null(text);
-    bytes = base64_bytes(text, &n);
+    bytes = base64_bytes(span_of(text), &n);
     proof = scratch("%.43s", strstr(bytes, ";proof=") + 7);
     cr_expect(strspn(proof, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == 43, "'%s'", proof);
     cr_expect(strncmp(strstr(bytes, ";proof=") + 7 + 43, "\r\n", 2) == 0);

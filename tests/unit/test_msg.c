@@ -14,11 +14,8 @@ static const char *read_all(struct span payload)
     int rc = msg_read(&m, payload, why, sizeof(why));
 
     if (rc == 0) {
-        for (size_t i = 0; rc == 0 && i < json_array_size(m.events); i++) {
-            rc = msg_event(&ev, &m, i, why, sizeof(why));
-            if (rc == 0)
-                event_clear(&ev);
-        }
+        while (m.type == MSG_EVENTS && (rc = msg_event(&ev, &m, why, sizeof(why))) > 0)
+            event_clear(&ev);
         msg_clear(&m);
     }
     cr_expect(rc == 0 || rc == -EBADMSG);
@@ -101,7 +98,7 @@ Test(msg, result_does_not_depend_on_how_the_bytes_arrive)
     }
 }
 
-/* Every beginning of a message is no message. */
+/* Every beginning of a message is no message. (Of `events` it may be: with fewer events.) */
 Test(msg, cut_messages_are_refused)
 {
     json_t *list = vectors("good-from-kamailio.json"), *v;
@@ -111,6 +108,8 @@ Test(msg, cut_messages_are_refused)
     {
         struct span whole = vector_payload(v);
 
+        if (strstr(json_string_value(json_object_get(json_object_get(v, "message"), "t")), "events"))
+            continue;
         for (size_t n = 0; n<whole.n; n += whole.n> 300 ? 37 : 1)
             cr_expect_str_neq(read_all(scratch_exact((struct span){whole.p, n})), "");
     }
@@ -155,8 +154,7 @@ Test(msg, fields_arrive)
     cr_assert(
         msg_read(
             &m,
-            span_of(
-                "{\"k\":3,\"msg\":\"AAECAw==\",\"dst\":\"udp:1.1.1.1:5\",\"src\":\"udp:2.2.2.2:6\",\"t\":\"stray\"}"),
+            span_of("{\"k\":3,\"msg\":8,\"dst\":\"udp:1.1.1.1:5\",\"src\":\"udp:2.2.2.2:6\",\"t\":\"stray\"}AAECAw=="),
             why, sizeof(why)) == 0);
     cr_expect(m.type == MSG_STRAY && m.k == 3);
     cr_expect_str_eq(m.src, "udp:2.2.2.2:6");
@@ -168,28 +166,51 @@ Test(msg, fields_arrive)
 Test(msg, event_fields_arrive)
 {
     static const char text[] =
-        "{\"t\":\"events\",\"n\":9,\"e\":[{\"t\":\"branch\",\"src\":\"udp:1.1.1.1:1\",\"dst\":\"udp:2.2.2.2:2\","
-        "\"to\":\"udp:3.3.3.3:3\",\"sock\":\"udp:4.4.4.4:4\",\"sent\":\"eA==\"},"
-        "{\"t\":\"reply\",\"via\":\"eXk=\",\"code\":404}]}";
+        "{\"t\":\"events\",\"n\":9}{\"t\":\"branch\",\"src\":\"udp:1.1.1.1:1\",\"dst\":\"udp:2.2.2.2:2\","
+        "\"to\":\"udp:3.3.3.3:3\",\"sock\":\"udp:4.4.4.4:4\",\"sent\":4,\"req\":4}eA==YWI="
+        "{\"t\":\"reply\",\"via\":\"eXk=\",\"code\":404}";
     char why[64];
     struct msg m;
     struct event ev;
 
     cr_assert(msg_read(&m, span_of(text), why, sizeof(why)) == 0);
-    cr_expect(m.type == MSG_EVENTS && m.n == 9 && json_array_size(m.events) == 2);
-    cr_assert(msg_event(&ev, &m, 0, why, sizeof(why)) == 0);
-    cr_expect(ev.type == EVENT_BRANCH && ev.req.n == 0);
+    cr_expect(m.type == MSG_EVENTS && m.n == 9);
+    cr_assert(msg_event(&ev, &m, why, sizeof(why)) == 1);
+    cr_expect(ev.type == EVENT_BRANCH);
     assert_span(span_of(ev.src), "udp:1.1.1.1:1");
     assert_span(span_of(ev.dst), "udp:2.2.2.2:2");
     assert_span(span_of(ev.to), "udp:3.3.3.3:3");
     assert_span(span_of(ev.sock), "udp:4.4.4.4:4");
     assert_span(ev.sent, "x");
+    assert_span(ev.req, "ab");
     event_clear(&ev);
-    cr_assert(msg_event(&ev, &m, 1, why, sizeof(why)) == 0);
+    cr_assert(msg_event(&ev, &m, why, sizeof(why)) == 1);
     cr_expect(ev.type == EVENT_REPLY && ev.code == 404);
     assert_span(ev.via, "yy");
     event_clear(&ev);
-    cr_expect(msg_event(&ev, &m, 2, why, sizeof(why)) == -EBADMSG, "there is no third event");
+    cr_expect(msg_event(&ev, &m, why, sizeof(why)) == 0, "there is no third event");
+    msg_clear(&m);
+}
+
+/* An event that is not understood costs the others nothing. */
+Test(msg, bad_events_between_good_ones)
+{
+    static const char text[] =
+        "{\"t\":\"events\",\"n\":9}{\"t\":\"alive\",\"id\":2}{\"t\":\"branch\",\"sent\":4}eA=="
+        "{\"t\":\"nothing\"}{\"t\":\"alive\",\"id\":3}{\"t\":\"alive\",\"id\":4,}{\"t\":\"alive\",\"id\":5}";
+    static const int want[] = {1, -EBADMSG, -EBADMSG, 1, -EBADMSG, 1, 0, 0};
+    char why[64];
+    struct msg m;
+    struct event ev;
+
+    cr_assert(msg_read(&m, span_of(text), why, sizeof(why)) == 0);
+    for (size_t i = 0; i < COUNT(want); i++) {
+        int rc = msg_event(&ev, &m, why, sizeof(why));
+
+        cr_expect(rc == want[i], "%zu: %d", i, rc);
+        if (rc > 0)
+            event_clear(&ev);
+    }
     msg_clear(&m);
 }
 

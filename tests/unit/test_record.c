@@ -147,7 +147,7 @@ Test(record, request_that_is_not_utf8_stands_as_base64)
     struct txn *t = txn_of(req, "");
     json_t *json = written(t), *stored = json_object_get(json, "req");
     size_t n = 0;
-    char *back = base64_bytes(json_string_value(json_object_get(stored, "base64")), &n);
+    char *back = base64_bytes(span_of(json_string_value(json_object_get(stored, "base64"))), &n);
 
     cr_expect(back && span_eq((struct span){back, n}, req));
     free(back);

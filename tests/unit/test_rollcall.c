@@ -166,7 +166,7 @@ Test(rollcall, request_within_a_call)
         at = strstr(rest, "X-Kamsync-Call: ");
         cr_assert_not_null(at);
         at += strlen("X-Kamsync-Call: ");
-        record = base64_bytes(scratch("%.*s", (int)strcspn(at, " "), at), &n);
+        record = base64_bytes(span_of(scratch("%.*s", (int)strcspn(at, " "), at)), &n);
         cr_expect(strstr(record, answers == 2 ? "\"unknown\"" : "\"unavailable\"") != NULL, "%s", record);
         free(record);
         fake_free(f);

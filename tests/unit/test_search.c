@@ -240,7 +240,7 @@ Test(search, pace_is_limited)
         while (taken < f->get_count && taken < fake_sent_count(f, "why=takeover")) {
             char *msg = fake_sent(f, "why=takeover", taken++, NULL);
 
-            fake_say(f, "{\"t\":\"events\",\"n\":%zu,\"e\":[{\"t\":\"taken\",\"token\":%lld,\"ok\":1}]}", taken,
+            fake_say(f, "{\"t\":\"events\",\"n\":%zu}{\"t\":\"taken\",\"token\":%lld,\"ok\":1}", taken,
                      strtoll(strstr(msg, "-Branches: ") + strlen("-Branches: "), NULL, 10));
         }
         f->put_count = 0;

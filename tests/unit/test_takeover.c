@@ -318,8 +318,8 @@ Test(takeover, confirmation_of_what_is_not_waited_for_changes_nothing)
     struct leg c;
     struct fake *f = injected(&c, NULL);
 
-    fake_say(f, "{\"t\":\"events\",\"n\":1,\"e\":[{\"t\":\"taken\",\"token\":4711,\"ok\":1},"
-                "{\"t\":\"taken\",\"token\":4711,\"ok\":0}]}");
+    fake_say(f, "{\"t\":\"events\",\"n\":1}{\"t\":\"taken\",\"token\":4711,\"ok\":1}"
+                "{\"t\":\"taken\",\"token\":4711,\"ok\":0}");
     fake_turn(f);
     cr_expect(status_of(f).takeovers == 1 && status_of(f).txns == 0 && count(f)->takeovers_failed == 0);
     fake_taken(f, 2, 1);

@@ -59,7 +59,7 @@ Test(told, handover_to_a_node_out_of_reach_goes_through_the_store)
     fake_turn(f);
     cr_assert(f->tell_count == 1 && f->tells[0].node == 2 && fake_count(f, "send") == 0);
     cr_expect_str_eq(fake_text(fake_tell(f, 0), "t"), "handover");
-    msg = base64_bytes(fake_text(fake_tell(f, 0), "msg"), &len);
+    msg = base64_bytes(span_of(fake_text(fake_tell(f, 0), "msg")), &len);
     cr_expect(handover_proven((struct span){msg, len}, f->conf.secret));
     cr_expect(strstr(msg, "X-Kamsync: to=2;inc=200.1;why=owner;src=udp:198.51.100.9:5060;") != NULL);
     cr_expect(count(f)->relayed_out == 1 && count(f)->verdict_cut == 1);
@@ -96,7 +96,7 @@ Test(told, handover_that_is_cut_off_anywhere)
     char *text = handover_with(f->conf.secret), *msg;
     size_t len;
 
-    msg = base64_bytes(text, &len);
+    msg = base64_bytes(span_of(text), &len);
     for (size_t n = 0; n < len; n++) {
         char *part = base64_text(scratch_exact((struct span){msg, n}));
 
@@ -114,7 +114,7 @@ Test(told, handover_with_one_byte_changed)
     char *text = handover_with(f->conf.secret), *msg;
     size_t len;
 
-    msg = base64_bytes(text, &len);
+    msg = base64_bytes(span_of(text), &len);
     for (size_t n = 0; n < len; n++) {
         msg[n] ^= 1;
         cr_expect(!handover_proven((struct span){msg, len}, f->conf.secret), "byte %zu", n);
@@ -132,7 +132,7 @@ Test(told, handover_with_a_nul_in_its_header)
     char *msg, *proof, *more, *behind;
     size_t len, head;
 
-    msg = base64_bytes(handover_with(f->conf.secret), &len);
+    msg = base64_bytes(span_of(handover_with(f->conf.secret)), &len);
     proof = strstr(msg, ";proof=");
     behind = strstr(proof, "\r\n");
     more = calloc(1, len + 16);
