@@ -74,31 +74,35 @@ static void put_escaped(struct text *t, char c)
     put(t, code, *at ? 2 : 6);
 }
 
-static bool is_plain(char c)
+/* How many bytes from the front stand in JSON as they are. */
+static size_t plain_run(const char *p, size_t n)
 {
-    return c >= ' ' && c != '"' && c != '\\'; /* of ASCII */
+    size_t i = 0;
+
+    while (i < n && p[i] >= ' ' && p[i] != '"' && p[i] != '\\' && (unsigned char)p[i] < 128)
+        i++;
+    return i;
 }
 
 /* Text out of SIP as sip_text() has it. Beyond ASCII that decides whether it is UTF-8. */
 static void put_sip(struct text *t, struct span s)
 {
-    size_t done = 0;
+    size_t begun = t->n, i = 0;
 
-    for (size_t i = 0; i < s.n; i++) {
+    put(t, "\"", 1);
+    while (i < s.n) {
+        size_t run = plain_run(s.p + i, s.n - i);
+
+        put(t, s.p + i, run);
+        i += run;
+        if (i == s.n)
+            break;
         if (s.p[i] == '\0' || (unsigned char)s.p[i] > 127) {
+            t->n = begun;
             put_json(t, sip_text(s));
             return;
         }
-    }
-    put(t, "\"", 1);
-    for (size_t i = 0; i <= s.n; i++) {
-        if (i < s.n && is_plain(s.p[i]))
-            continue;
-        if (i > done)
-            put(t, s.p + done, i - done);
-        if (i < s.n)
-            put_escaped(t, s.p[i]);
-        done = i + 1;
+        put_escaped(t, s.p[i++]);
     }
     put(t, "\"", 1);
 }
