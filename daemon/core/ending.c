@@ -2,6 +2,8 @@
  *
  *     BYE ▶ waits for its final reply (a challenged BYE ends nothing) ▶ the call's record: are those its tags? ▶ end it
  *
+ * Of its own calls this node knows the tags, so their record need not be read.
+ *
  * Ending is one atomic step in the store, and the first one wins: so there is one entry in the archive, however often
  * and on how many nodes a BYE is seen. The time is that of the request. */
 #include "engine_impl.h"
@@ -204,6 +206,27 @@ static void unknown(struct engine *e, struct ending *x, int64_t now)
     finish(e, x);
 }
 
+static void settle(struct ending *x, bool by_caller, int node, int64_t joined)
+{
+    x->by = x->proxy ? "kamailio" : by_caller ? "caller" : "callee";
+    x->node = node;
+    x->joined = joined;
+}
+
+/* Whether it ends an answered call of this node's. */
+static bool is_ours(struct engine *e, struct ending *x)
+{
+    const struct call *c = calls_find(e, span_of(x->call_id));
+    bool by_caller;
+
+    if (!c || !c->own || !c->answered || !c->from_tag || !c->to_tag ||
+        !call_tags_match(span_of(c->from_tag), span_of(c->to_tag), span_of(x->from_tag), span_of(x->to_tag),
+                         &by_caller))
+        return false;
+    settle(x, by_caller, e->self.id, c->joined);
+    return true;
+}
+
 static void on_call(struct engine *e, struct ending *x, const struct pair *pairs, size_t count, int64_t now)
 {
     bool by_caller;
@@ -218,9 +241,7 @@ static void on_call(struct engine *e, struct ending *x, const struct pair *pairs
         engine_trace(e, span_of(x->call_id), "BYE with other tags than the call's: passed over");
         finish(e, x);
     } else {
-        x->by = x->proxy ? "kamailio" : by_caller ? "caller" : "callee";
-        x->node = (int)pairs_number(pairs, count, "node");
-        x->joined = pairs_joined(pairs, count, e->self.id, x->at);
+        settle(x, by_caller, (int)pairs_number(pairs, count, "node"), pairs_joined(pairs, count, e->self.id, x->at));
         write_end(e, x, now);
     }
 }
@@ -282,7 +303,10 @@ void ending_tick(struct engine *e, int64_t now)
             continue;
         if (!x->tried_ms)
             x->tried_ms = now;
-        ask(e, x);
+        if (is_ours(e, x))
+            write_end(e, x, now);
+        else
+            ask(e, x);
     }
 }
 

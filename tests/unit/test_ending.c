@@ -326,21 +326,39 @@ Test(ending, node_of_the_call_is_told)
     fake_free(f);
 }
 
-/* This node had its part in it before: that does not change with the BYE. */
+/* Its tags are known: the record is not read. This node had its part in it before: that does not change with the BYE.
+ */
 Test(ending, own_call_is_forgotten_and_nobody_is_told)
 {
     struct leg c;
     struct engine_status s;
     struct fake *f = with_call(&c, "{\"node\":1,\"from_tag\":\"a1\",\"answered\":2,\"at.1\":77}");
+    size_t reads;
 
     fake_invite(f, &c, NULL, AT(10));
     fake_replied(f, &c, "0", 200, "b1", AT(12));
     fake_turn(f);
+    reads = f->call_get_count;
     fake_bye(f, &c, "a1", "b1", 200, AT(50));
     fake_turn(f);
     engine_status(f->e, &s);
-    cr_expect(s.calls == 0 && f->tell_count == 0);
-    expect_text(f, "at.1", "77");
+    cr_expect(s.calls == 0 && f->tell_count == 0 && f->call_get_count == reads);
+    expect_text(f, "at.1", scratch("%lld", (long long)AT(10)));
+    fake_free(f);
+}
+
+/* It may be that of a second dialog, which another gateway answered: whose it is the record has to say. */
+Test(ending, bye_with_other_tags_than_the_own_calls)
+{
+    struct leg c;
+    struct fake *f = with_call(&c, "{\"node\":1,\"from_tag\":\"a1\",\"to_tag\":\"b1\",\"answered\":2,\"at.1\":77}");
+
+    fake_invite(f, &c, NULL, AT(10));
+    fake_replied(f, &c, "0", 200, "b1", AT(12));
+    fake_turn(f);
+    fake_bye(f, &c, "a1", "b2", 200, AT(50));
+    fake_turn(f);
+    cr_expect(f->call_get_count > 0 && count(f)->byes_foreign == 1 && count(f)->calls_ended == 0);
     fake_free(f);
 }
 
