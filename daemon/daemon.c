@@ -241,6 +241,11 @@ static void on_archived(void *ctx, uint64_t token, const char *id, const struct 
     engine_archived(((struct daemon *)ctx)->engine, token, id, pairs, count, ok, now(ctx));
 }
 
+static void on_forgot(void *ctx)
+{
+    engine_store_forgot(((struct daemon *)ctx)->engine, now(ctx));
+}
+
 static void on_told(void *ctx, struct span text)
 {
     engine_told(((struct daemon *)ctx)->engine, text, now(ctx));
@@ -496,6 +501,7 @@ static int start_sockets(struct daemon *d)
                                        .call_got = on_call_got,
                                        .archived = on_archived,
                                        .told = on_told,
+                                       .forgot = on_forgot,
                                        .log = do_log};
     const struct config *c = &d->config;
 

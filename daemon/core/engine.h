@@ -141,6 +141,8 @@ void engine_call_got(struct engine *e, uint64_t token, enum get_status status, c
 void engine_archived(struct engine *e, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok,
                      int64_t now);
 void engine_told(struct engine *e, struct span text, int64_t now);
+/* What this node had written is gone, though no connection broke: FLUSHALL, or it was a replica for a moment. */
+void engine_store_forgot(struct engine *e, int64_t now);
 
 /* A question of kamsyncctl's (proto/control.md), answered during the call or later, once. */
 void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_t now);

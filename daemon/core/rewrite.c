@@ -57,6 +57,12 @@ void rewrite_later(struct engine *e, int64_t now)
         e->rewrite.all_ms = soonest(e, now + ALL_AFTER_MS);
 }
 
+void engine_store_forgot(struct engine *e, int64_t now)
+{
+    engine_doubt(e, now);
+    rewrite_later(e, now);
+}
+
 /* The store has come back; it may have forgotten everything. */
 void rewrite_back(struct engine *e, int64_t now)
 {

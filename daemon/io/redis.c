@@ -172,7 +172,7 @@ static void on_own(redisAsyncContext *ac, void *reply, void *data)
         s->store.on.node(s->store.on.ctx, (struct span){r->str, (size_t)r->len});
     } else if (r && r->type == REDIS_REPLY_NIL && s->own_there) {
         s->own_there = false;
-        s->store.on.told(s->store.on.ctx, span_of("{\"t\":\"unwritten\"}"));
+        s->store.on.forgot(s->store.on.ctx);
     }
 }
 

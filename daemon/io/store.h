@@ -22,6 +22,7 @@ struct store_events {
     void (*call_got)(void *ctx, uint64_t token, enum get_status status, const struct pair *pairs, size_t count);
     void (*archived)(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok);
     void (*told)(void *ctx, struct span text);
+    void (*forgot)(void *ctx); /* what this node had written is gone, without any connection's end */
     void (*log)(void *ctx, enum log_level level, const char *line);
 };
 

@@ -152,6 +152,11 @@ static void on_archived(void *ctx, uint64_t token, const char *id, const struct 
         answered(ctx, ARCHIVE);
 }
 
+static void on_forgot(void *ctx)
+{
+    (void)ctx;
+}
+
 static void on_told(void *ctx, struct span text)
 {
     (void)ctx;
@@ -167,7 +172,7 @@ static void on_log(void *ctx, enum log_level level, const char *line)
 
 static const struct store_events events = {
     NULL,    on_up,         on_down,         on_put,      on_got,      on_claimed, on_scan_key, on_scanned,
-    on_node, on_nodes_read, on_call_written, on_call_got, on_archived, on_told,    on_log};
+    on_node, on_nodes_read, on_call_written, on_call_got, on_archived, on_told,    on_forgot,   on_log};
 
 /* ---- the socket ---- */
 

@@ -165,6 +165,11 @@ static void on_archived(void *ctx, uint64_t token, const char *id, const struct 
     c->results[token] = ok;
 }
 
+static void on_forgot(void *ctx)
+{
+    ((struct client *)ctx)->forgot++;
+}
+
 static void on_told(void *ctx, struct span text)
 {
     json_array_append_new(((struct client *)ctx)->told, json_stringn_nocheck(text.p, text.n));
@@ -233,6 +238,7 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
                               .call_got = on_got,
                               .archived = on_archived,
                               .told = on_told,
+                              .forgot = on_forgot,
                               .log = on_log};
     struct redis_conf conf = {"127.0.0.1", r ? r->port : 0, 0, user, *user ? "p" : "", 2000, cdr_max};
 

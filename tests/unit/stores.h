@@ -24,6 +24,7 @@ struct client {
     int results[TOKENS];      /* of a write, or the status of a reading */
     json_t *record;           /* last reading of a call: its fields, NULL for none */
     json_t *archive;          /* last reading of the archive: [id, fields] each */
+    unsigned forgot;          /* so often the store said that it has */
     json_t *told;             /* texts, in order */
     json_t *keys;             /* of a scan */
     bool scanned;
