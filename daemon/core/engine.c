@@ -229,7 +229,7 @@ static void node_up(struct engine *e, bool same_incarnation)
 
     e->self.up = true;
     if (was_down && same_incarnation)
-        owner_recheck(e);
+        owner_recheck(e, true);
     if (was_down)
         peers_beat(e, true);
 }
@@ -407,13 +407,14 @@ void engine_store_up(struct engine *e, int64_t now)
     e->store_up = true;
     e->store_back_ms = e->store_lost_ms ? now : 0;
     e->nodes_since_ms = 0;
+    e->own_seen_ms = now;
+    e->unheard = e->own_beat > 0;
+    e->missed = false;
     peers_beat(e, true);
     e->next_beat_ms = now;
     /* It may have forgotten everything; and if it was away for long, the others may have thought us dead. */
-    if (now - (e->nodes_read_ms < e->store_lost_ms ? e->nodes_read_ms : e->store_lost_ms) >= e->conf.node_ttl_ms / 2)
-        owner_recheck(e);
-    else
-        txns_mark_all(&e->txns);
+    owner_recheck(e, now - (e->nodes_read_ms < e->store_lost_ms ? e->nodes_read_ms : e->store_lost_ms) >=
+                         e->conf.node_ttl_ms / 2);
     calls_mark_all(e);
     if (!e->store_lost_ms)
         return; /* the first time */
@@ -479,7 +480,7 @@ static void notice_standstill(struct engine *e, int64_t now)
     if (e->turn_ms && now - e->turn_ms >= e->conf.node_ttl_ms / 2) {
         e->progress_ms = now;
         peers_beat(e, true);
-        owner_recheck(e);
+        owner_recheck(e, true);
     }
     e->turn_ms = now;
 }

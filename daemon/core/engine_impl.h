@@ -77,6 +77,10 @@ struct engine {
     uint64_t handovers;     /* made; makes each one unique */
     int64_t turn_ms;        /* the last turn of the loop, 0: none yet */
     int64_t nodes_read_ms;  /* when the node table was last read in full */
+    int64_t own_beat;       /* the last of this node's own beats that stood in the store, 0: none yet */
+    int64_t own_seen_ms;    /* when that was read */
+    bool unheard;           /* none has been taken since the store came back, or for long: nothing else is written */
+    bool missed;            /* it is so long ago that others may think this node dead */
     int64_t nodes_since_ms; /* since when it has been read without a gap; 0: not yet */
     bool nodes_ripe;        /* that is longer than a node may be silent */
     struct nodes nodes;     /* the others */
@@ -334,8 +338,9 @@ void takeover_clear(struct engine *e);
 
 /* Another node has taken it over while this one was thought dead: forgets it, and tells Kamailio to leave it alone. */
 void owner_lose(struct engine *e, struct txn *t, int64_t now);
-/* Others may have thought this node dead: before anything is written again, looks whether they have claimed it. */
-void owner_recheck(struct engine *e);
+/* Others may have thought this node dead, or the store may not remember what it has claimed: before anything is written
+ * again, looks whether they have claimed it. !all: only what it has taken over. */
+void owner_recheck(struct engine *e, bool all);
 /* Makes the transaction this node's own; frees it when memory is short. */
 void owner_adopt(struct engine *e, struct txn *t);
 /* The same for one that Kamailio has just taken over; what waited for it goes there. */

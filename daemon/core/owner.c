@@ -94,14 +94,14 @@ void owner_lose(struct engine *e, struct txn *t, int64_t now)
     txns_remove(&e->txns, t);
 }
 
-void owner_recheck(struct engine *e)
+void owner_recheck(struct engine *e, bool all)
 {
     struct txn *t, *next;
 
     takeover_doubt(e);
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
-        if (e->conf.takeover && !t->done)
+        if (e->conf.takeover && !t->done && (all || t->taken_ms))
             takeover_recheck(e, t);
         else
             txns_mark(&e->txns, t);
@@ -309,8 +309,8 @@ void owner_flush(struct engine *e, int64_t now)
 {
     size_t n = e->txns.dirty_count;
 
-    if (!e->store_up || !e->self.up)
-        return;
+    if (!e->store_up || !e->self.up || e->unheard)
+        return; /* whoever writes must have been seen alive: else what was just written is taken over */
     while (n-- > 0 && e->puts_under_way < PUTS_MAX)
         put(e, txns_take_dirty(&e->txns), now);
 }

@@ -9,6 +9,7 @@
 /* A record outlives its kamsyncd for long: one that is started meanwhile must learn from it that there is such a node,
  * whose Kamailio may live, and ask that. */
 #define RECORD_MS 86400000
+#define UNHEARD_MS 100      /* beats that the store does not take are repeated so often */
 #define PROBE_MS 500        /* each node asks each other so often whether its Kamailio answers */
 #define PROBE_LIMIT_MS 1400 /* nearly three probes unanswered: it is out of reach */
 
@@ -114,6 +115,31 @@ static void lose_nodes(struct engine *e, int64_t now)
         node_changed(e, lost, now);
 }
 
+/* A store that takes no writes (READONLY, OOM) refuses the beats, too, and answers nothing else that would tell: then
+ * the others may think this node dead, though it reads the store all the time. So what stands there of its own tells.
+ */
+static void see_own(struct engine *e, const struct node *own, int64_t now)
+{
+    if (own->beat <= e->own_beat)
+        return;
+    e->own_beat = own->beat;
+    e->own_seen_ms = now;
+    e->unheard = e->missed = false;
+}
+
+/* Once, before anything is written again: what others have claimed meanwhile is theirs. */
+static void miss_own(struct engine *e, int64_t now)
+{
+    bool reads = e->store_up && now - e->nodes_read_ms <= 2 * e->conf.heartbeat_ms;
+
+    if (e->missed || !reads || !e->own_beat || now - e->own_seen_ms < e->conf.node_ttl_ms / 2)
+        return;
+    e->unheard = e->missed = true;
+    e->next_beat_ms = now + UNHEARD_MS;
+    engine_log(e, LOG_LEVEL_WARN, "the store does not take this node's beats: the others may think it dead");
+    owner_recheck(e, true);
+}
+
 void engine_node(struct engine *e, struct span record, int64_t now)
 {
     const struct node *changed;
@@ -124,6 +150,7 @@ void engine_node(struct engine *e, struct span record, int64_t now)
         return;
     }
     if (fresh.id == e->self.id) {
+        see_own(e, &fresh, now);
         if (strcmp(fresh.sip, e->self.sip) != 0)
             engine_log(e, LOG_LEVEL_ERROR,
                        "node id %d is used twice: here and at %s (%s): set server_id in kamailio.cfg", fresh.id,
@@ -175,7 +202,7 @@ enum verdict engine_judge(const struct engine *e, const struct record *r, int64_
 void peers_tick(struct engine *e, int64_t now)
 {
     if (now >= e->next_beat_ms) {
-        e->next_beat_ms = now + e->conf.heartbeat_ms;
+        e->next_beat_ms = now + (e->unheard ? UNHEARD_MS : e->conf.heartbeat_ms);
         peers_beat(e, false);
         if (e->store_up)
             e->io.read_nodes(e->io.ctx);
@@ -184,6 +211,7 @@ void peers_tick(struct engine *e, int64_t now)
         e->next_probe_ms = now + PROBE_MS;
         probe_nodes(e, now);
         lose_nodes(e, now);
+        miss_own(e, now);
     }
 }
 

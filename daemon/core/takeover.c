@@ -24,6 +24,7 @@
 #include "call.h"
 #include "key.h"
 #include "record.h"
+#include "takeover.h"
 
 /* The pace after a death. What is under way at once stands before ordinary calls, in the queues of Kamailio's sockets
  * and for its processes: so one that was taken counts until the far end has answered, or ANSWER_MS have passed, and the
@@ -35,34 +36,6 @@
 #define LOSSES_MAX 1024 /* frames that wait for Kamailio; beyond that it is not told of more losses */
 #define CONFIRM_MS 500  /* Kamailio answers within a few ms, or the message was lost */
 #define TRIES_MAX 3
-#define CHAIN_MAX 8    /* claimants that died one after the other */
-#define RECHECK_MS 200 /* the store did not say: ask again */
-/* A node's claim on its own: longer than a claim of another's may be under way, shorter than until the second search,
- * should the node die now. */
-#define OWN_CLAIM_MS 1000
-
-enum takeover_state { WAITING, READING, ASKING, CLAIMING, INJECTED, TAKEN };
-
-struct takeover {
-    struct takeover *prev, *next;
-    UT_hash_handle hh; /* by key */
-    enum takeover_state state;
-    bool silent;  /* Kamailio hung when it was last looked at: it may carry the INVITE out when it wakes */
-    bool doubt;   /* this node counted as dead meanwhile: another one may have followed its claim */
-    bool foreign; /* another survivor's share: read only to learn whether it is this node's own */
-    bool own;     /* not an orphan, but one of this node's own that others may have claimed meanwhile */
-    uint64_t token;
-    char *key;
-    struct txn *txn;      /* owned; from claiming on */
-    char *to_tag;         /* owned; of that answer */
-    int answered, answer; /* branch and code, when the call was answered: nothing is to be injected */
-    int id;               /* node that is claimed from next */
-    char inc[80];         /* and its incarnation */
-    int chain, tries;
-    int64_t due_ms;  /* when it is tried again; 0: an answer is waited for */
-    int64_t sent_ms; /* when the INVITE went to Kamailio */
-};
-
 static struct takeover *find_token(const struct engine *e, uint64_t token)
 {
     struct takeover *t;
@@ -85,7 +58,7 @@ static struct takeover *find_key(const struct engine *e, const char *key)
     return t;
 }
 
-static void end(struct engine *e, struct takeover *t)
+void takeover_end(struct engine *e, struct takeover *t)
 {
     e->takeovers_unanswered -= t->state == TAKEN;
     e->takeovers_active -= t->state != WAITING && t->state != TAKEN;
@@ -98,7 +71,7 @@ static void end(struct engine *e, struct takeover *t)
     free(t);
 }
 
-static struct takeover *add(struct engine *e, const char *key)
+struct takeover *takeover_add(struct engine *e, const char *key)
 {
     struct takeover *t = calloc(1, sizeof(*t));
 
@@ -119,7 +92,7 @@ static struct takeover *add(struct engine *e, const char *key)
 
 void takeover_wait(struct engine *e, const char *key, bool foreign)
 {
-    struct takeover *t = find_key(e, key) ? NULL : add(e, key);
+    struct takeover *t = find_key(e, key) ? NULL : takeover_add(e, key);
 
     if (t)
         t->foreign = foreign;
@@ -180,25 +153,25 @@ static void inject(struct engine *e, struct takeover *t, int64_t now)
 /* ---- claim ---- */
 
 /* May be answered, and so end it, before it returns. */
-static void claim(struct engine *e, struct takeover *t)
+void takeover_claim(struct engine *e, struct takeover *t)
 {
     bool own = strcmp(t->inc, e->self.inc) == 0;
 
     activate(e, t, CLAIMING);
     t->due_ms = 0;
     if (!claim_write(e, t->key, t->inc, own ? OWN_CLAIM_MS : e->conf.tx_ttl_ms, t->token))
-        end(e, t);
+        takeover_end(e, t);
 }
 
 /* That incarnation has the transaction, or has claimed it, and looks dead: if it is, claims it from it. */
-static void claim_from(struct engine *e, struct takeover *t, int id, const char *inc)
+void takeover_claim_from(struct engine *e, struct takeover *t, int id, const char *inc)
 {
     char key[64];
 
     t->id = id;
     snprintf(t->inc, sizeof(t->inc), "%s", inc);
     if (id == e->self.id) {
-        claim(e, t); /* of itself a node is certain */
+        takeover_claim(e, t); /* of itself a node is certain */
         return;
     }
     activate(e, t, ASKING);
@@ -211,9 +184,9 @@ static void on_asked(struct engine *e, struct takeover *t, enum get_status statu
     if (status == GET_FOUND)
         engine_node(e, record, now);
     if (status != GET_FAILED && peers_dead(e, t->id, t->inc, now))
-        claim(e, t);
+        takeover_claim(e, t);
     else
-        end(e, t); /* alive; or unknown: the second search comes by */
+        takeover_end(e, t); /* alive; or unknown: the second search comes by */
 }
 
 /* The far end said 2xx, and the caller has it: the transaction is over, but for the branches that still ring. */
@@ -227,7 +200,7 @@ static void settle(struct engine *e, struct takeover *t, int64_t now)
     txn->done = txn->settled = true;
     calls_take(e, txn, now);
     calls_reply(e, txn, t->answer, span_of(t->to_tag), calls_time(e, NULL));
-    end(e, t);
+    takeover_end(e, t);
     strays_wake(e, txn->key, now);
     owner_adopt(e, txn);
 }
@@ -245,10 +218,10 @@ static void on_claim(struct engine *e, struct takeover *t, enum claim_status sta
         inject(e, t, now);
     } else if (status == CLAIM_LOST && id && strcmp(inc, t->inc) != 0 && (mine || peers_dead(e, id, inc, now)) &&
                ++t->chain < CHAIN_MAX) {
-        claim_from(e, t, id, inc); /* has anybody followed it? Also when it is this node's own, of before */
-    } else {                       /* to a living one, maybe to the owner itself, who is back */
+        takeover_claim_from(e, t, id, inc); /* has anybody followed it? Also when it is this node's own, of before */
+    } else {                                /* to a living one, maybe to the owner itself, who is back */
         e->count.claims_lost += status == CLAIM_LOST;
-        end(e, t);
+        takeover_end(e, t);
     }
 }
 
@@ -261,7 +234,7 @@ static void learn(struct engine *e, struct takeover *t, struct span text, int64_
     bool good = e->learning && !txns_by_key(&e->txns, t->key) && record_txn(&txn, text, now) == 0 &&
                 strcmp(txn->key, t->key) == 0;
 
-    end(e, t);
+    takeover_end(e, t);
     if (!good) {
         txn_free(txn);
         return;
@@ -283,60 +256,10 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
     }
     if (v != VERDICT_ORPHAN || !r.whole || t->foreign || (!e->conf.takeover && !t->answer) ||
         record_txn(&t->txn, text, now) < 0 || strcmp(t->txn->key, t->key) != 0) {
-        end(e, t);
+        takeover_end(e, t);
         return;
     }
-    claim_from(e, t, r.owner, r.inc);
-}
-
-/* It is this node's, for sure. */
-static void keep(struct engine *e, struct txn *own, int64_t now)
-{
-    own->unsure = false;
-    txns_mark(&e->txns, own);
-    if (own->taken_ms)
-        calls_take(e, own, now);
-}
-
-/* The store's answer to the claim on an own transaction. */
-static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
-                         int64_t now)
-{
-    struct txn *own = txns_by_key(&e->txns, t->key);
-    bool mine = status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0;
-
-    if (status == CLAIM_FAILED || mine) {
-        t->due_ms = now + RECHECK_MS; /* no knowledge, or an earlier look: again */
-        return;
-    }
-    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms && !own->taken_ms) {
-        t->due_ms = 0;
-        e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
-        return;
-    }
-    if (own && own->unsure && status == CLAIM_LOST)
-        owner_lose(e, own, now);
-    else if (own && own->unsure)
-        keep(e, own, now);
-    end(e, t);
-}
-
-/* Nobody has claimed it from this node, as far as the store remembers. Should it have been away and have forgotten a
- * claim, then whoever won that has written the record anew. */
-static void on_own_record(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
-{
-    struct txn *own = txns_by_key(&e->txns, t->key);
-    struct record r;
-
-    if (status == GET_FAILED) {
-        t->due_ms = now + RECHECK_MS;
-        return;
-    }
-    if (own && own->unsure && status == GET_FOUND && record_read(&r, text) == 0 && r.owner != e->self.id)
-        owner_lose(e, own, now);
-    else if (own && own->unsure)
-        keep(e, own, now);
-    end(e, t);
+    takeover_claim_from(e, t, r.owner, r.inc);
 }
 
 void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
@@ -346,7 +269,7 @@ void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, 
     int id = claim_holder(holder, inc);
 
     if (t && t->own)
-        on_own_claim(e, t, status, id, inc, now);
+        recheck_claimed(e, t, status, id, inc, now);
     else if (t && t->state == CLAIMING)
         on_claim(e, t, status, id, inc, now);
     else if (!t)
@@ -360,34 +283,25 @@ bool takeover_got(struct engine *e, uint64_t token, enum get_status status, stru
     if (!t)
         return false;
     if (t->own)
-        on_own_record(e, t, status, text, now);
+        recheck_got(e, t, status, text, now);
     else if (t->state == ASKING)
         on_asked(e, t, status, text, now);
     else if (status == GET_FOUND)
         consider(e, t, text, now);
     else
-        end(e, t); /* gone, or unknown: the second search comes by */
+        takeover_end(e, t); /* gone, or unknown: the second search comes by */
     return true;
 }
 
 /* What is done, and counts only for the pace, is out of the way. */
-static struct takeover *find_undone(struct engine *e, const char *key)
+struct takeover *takeover_find(struct engine *e, const char *key)
 {
     struct takeover *t = find_key(e, key);
 
     if (!t || t->state != TAKEN)
         return t;
-    end(e, t);
+    takeover_end(e, t);
     return NULL;
-}
-
-void takeover_recheck(struct engine *e, struct txn *own)
-{
-    struct takeover *t = find_undone(e, own->key);
-
-    if (!t && (t = add(e, own->key)))
-        t->own = true;
-    own->unsure = t && t->own;
 }
 
 void takeover_doubt(struct engine *e)
@@ -404,10 +318,10 @@ void takeover_doubt(struct engine *e)
 /* The takeover of that key, if it is not under way already; NULL also when memory is short. */
 static struct takeover *begin(struct engine *e, const char *key)
 {
-    struct takeover *t = find_undone(e, key);
+    struct takeover *t = takeover_find(e, key);
 
     if (!t)
-        return add(e, key);
+        return takeover_add(e, key);
     return t->state == WAITING ? t : NULL;
 }
 
@@ -450,7 +364,7 @@ static void confirmed(struct engine *e, struct takeover *t, int64_t now)
 
 void takeover_answered(struct engine *e, const char *key)
 {
-    find_undone(e, key);
+    takeover_find(e, key);
 }
 
 struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now)
@@ -485,7 +399,7 @@ static void give_up(struct engine *e, struct takeover *t)
     engine_log(e, LOG_LEVEL_WARN, "takeover failed call-id=%s",
                printable(call_id, sizeof(call_id), span_of(t->txn->call_id)));
     strays_despair(e, t->key);
-    end(e, t);
+    takeover_end(e, t);
 }
 
 void takeover_taken(struct engine *e, const struct event *ev, int64_t now)
@@ -526,7 +440,7 @@ static void run_waiting(struct engine *e)
         if (t->own && e->link.waiting_count > LOSSES_MAX)
             return; /* each loss is told to Kamailio, whose acknowledgement brings us back here */
         if (t->own)
-            claim_from(e, t, e->self.id, e->self.inc);
+            takeover_claim_from(e, t, e->self.id, e->self.inc);
         else
             read_record(e, t);
     }
@@ -552,9 +466,9 @@ static void run_late(struct engine *e, int64_t now)
         if (!t->due_ms || now < t->due_ms)
             continue;
         if (t->state == CLAIMING)
-            claim(e, t);
+            takeover_claim(e, t);
         else if (t->state == TAKEN)
-            end(e, t);
+            takeover_end(e, t);
         else if (is_silent(e, t, now))
             t->due_ms = now + CONFIRM_MS;
         else if (t->tries < TRIES_MAX)
@@ -595,6 +509,6 @@ int64_t takeover_due(const struct engine *e)
 void takeover_clear(struct engine *e)
 {
     while (e->takeovers)
-        end(e, e->takeovers);
+        takeover_end(e, e->takeovers);
     e->search = (struct search){.running = e->search.running}; /* what the store was asked it still answers */
 }

@@ -1,0 +1,151 @@
+/* Who was thought dead claims its own transactions before it writes any of them again, as others may have done:
+ *
+ *     claim on itself ▶ won ▶ (the store was away) its record ▶ another's: lost
+ *                       lost                                  ▶ own, or of before: it is this node's
+ *                                                             ▶ taken over, of the dead one: claimed from that once more
+ */
+#include "takeover.h"
+
+#include <stdio.h>
+
+#include "call.h"
+#include "record.h"
+
+/* It is this node's, for sure. */
+static void keep(struct engine *e, struct txn *own, int64_t now)
+{
+    own->unsure = false;
+    txns_mark(&e->txns, own);
+    if (own->taken_ms)
+        calls_take(e, own, now);
+}
+
+/* One of this node's own that it has taken over, in a store that may not remember that: a replica that was behind, and
+ * another node may have taken it over there. So it is claimed again, from whom the record names, as by anybody else. */
+static void claim_again(struct engine *e, struct takeover *t, struct txn *own, const struct record *r, int64_t now)
+{
+    if (r->owner == e->self.id && strcmp(r->inc, e->self.inc) == 0) {
+        keep(e, own, now);
+        takeover_end(e, t);
+    } else if (engine_judge(e, r, now) == VERDICT_UNAVAILABLE) {
+        t->due_ms = now + RECHECK_MS;
+    } else if (peers_dead(e, r->owner, r->inc, now)) {
+        takeover_claim_from(e, t, r->owner, r->inc); /* may be answered, and so end it, before it returns */
+    } else {
+        owner_lose(e, own, now);
+        takeover_end(e, t);
+    }
+}
+
+/* Who is claimed from may be back, and the word of it on its way. */
+static void on_own_asked(struct engine *e, struct takeover *t, enum get_status status, struct span record, int64_t now)
+{
+    struct txn *own = txns_by_key(&e->txns, t->key);
+
+    if (status == GET_FOUND)
+        engine_node(e, record, now);
+    if (status == GET_FAILED) {
+        snprintf(t->inc, sizeof(t->inc), "%s", e->self.inc);
+        t->state = CLAIMING;
+        t->due_ms = now + RECHECK_MS; /* from the beginning */
+    } else if (peers_dead(e, t->id, t->inc, now)) {
+        takeover_claim(e, t);
+    } else {
+        if (own && own->unsure)
+            owner_lose(e, own, now);
+        takeover_end(e, t);
+    }
+}
+
+/* The answer to that claim. */
+static void on_claim_again(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
+                           int64_t now)
+{
+    struct txn *own = txns_by_key(&e->txns, t->key);
+    bool mine = status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0;
+
+    if (status == CLAIM_FAILED) {
+        t->due_ms = now + RECHECK_MS;
+        return;
+    }
+    if (status == CLAIM_LOST && !mine && id && peers_dead(e, id, inc, now) && ++t->chain < CHAIN_MAX) {
+        takeover_claim_from(e, t, id, inc);
+        return;
+    }
+    if (own && own->unsure && (status == CLAIM_WON || mine))
+        keep(e, own, now);
+    else if (own && own->unsure)
+        owner_lose(e, own, now);
+    takeover_end(e, t);
+}
+
+/* The store's answer to the claim on an own transaction. */
+static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
+                         int64_t now)
+{
+    struct txn *own = txns_by_key(&e->txns, t->key);
+    bool mine = status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0;
+
+    if (status == CLAIM_FAILED || mine) {
+        t->due_ms = now + RECHECK_MS; /* no knowledge, or an earlier look: again */
+        return;
+    }
+    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms) {
+        t->due_ms = 0;
+        e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
+        return;
+    }
+    if (own && own->unsure && status == CLAIM_LOST)
+        owner_lose(e, own, now);
+    else if (own && own->unsure)
+        keep(e, own, now);
+    takeover_end(e, t);
+}
+
+/* Nobody has claimed it from this node, as far as the store remembers. Should it have been away and have forgotten a
+ * claim, then whoever won that has written the record anew. */
+static void on_own_record(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
+{
+    struct txn *own = txns_by_key(&e->txns, t->key);
+    struct record r;
+
+    if (status == GET_FAILED) {
+        t->due_ms = now + RECHECK_MS;
+        return;
+    }
+    if (own && own->unsure && own->taken_ms && status == GET_FOUND && record_read(&r, text) == 0) {
+        claim_again(e, t, own, &r, now);
+        return;
+    }
+    if (own && own->unsure && status == GET_FOUND && record_read(&r, text) == 0 && r.owner != e->self.id)
+        owner_lose(e, own, now);
+    else if (own && own->unsure)
+        keep(e, own, now);
+    takeover_end(e, t);
+}
+
+void recheck_claimed(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
+                     int64_t now)
+{
+    if (strcmp(t->inc, e->self.inc) == 0)
+        on_own_claim(e, t, status, id, inc, now);
+    else
+        on_claim_again(e, t, status, id, inc, now);
+}
+
+void recheck_got(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
+{
+    if (t->state == ASKING)
+        on_own_asked(e, t, status, text, now);
+    else
+        on_own_record(e, t, status, text, now);
+}
+
+void takeover_recheck(struct engine *e, struct txn *own)
+{
+    struct takeover *t = takeover_find(e, own->key);
+
+    if (!t && (t = takeover_add(e, own->key)))
+        t->own = true;
+    own->unsure = t && t->own;
+}

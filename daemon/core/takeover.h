@@ -1,0 +1,51 @@
+/* What takeover.c and recheck.c share: one transaction on its way to this node, or one of its own that is claimed. */
+#ifndef KAMSYNC_TAKEOVER_H
+#define KAMSYNC_TAKEOVER_H
+
+#include "engine_impl.h"
+
+#define CHAIN_MAX 8    /* claimants that died one after the other */
+#define RECHECK_MS 200 /* the store did not say: ask again */
+/* A node's claim on its own: longer than a claim of another's may be under way, shorter than until the second search,
+ * should the node die now. */
+#define OWN_CLAIM_MS 1000
+
+enum takeover_state { WAITING, READING, ASKING, CLAIMING, INJECTED, TAKEN };
+
+struct takeover {
+    struct takeover *prev, *next;
+    UT_hash_handle hh; /* by key */
+    enum takeover_state state;
+    bool silent;  /* Kamailio hung when it was last looked at: it may carry the INVITE out when it wakes */
+    bool doubt;   /* this node counted as dead meanwhile: another one may have followed its claim */
+    bool foreign; /* another survivor's share: read only to learn whether it is this node's own */
+    bool own;     /* not an orphan, but one of this node's own that others may have claimed meanwhile */
+    uint64_t token;
+    char *key;
+    struct txn *txn;      /* owned; from claiming on */
+    char *to_tag;         /* owned; of that answer */
+    int answered, answer; /* branch and code, when the call was answered: nothing is to be injected */
+    int id;               /* node that is claimed from next */
+    char inc[80];         /* and its incarnation */
+    int chain, tries;
+    int64_t due_ms;  /* when it is tried again; 0: an answer is waited for */
+    int64_t sent_ms; /* when the INVITE went to Kamailio */
+};
+
+/* The takeover of that key, or NULL; what is done, and counts only for the pace, is out of the way. */
+struct takeover *takeover_find(struct engine *e, const char *key);
+/* NULL when memory is short. */
+struct takeover *takeover_add(struct engine *e, const char *key);
+/* And frees it. */
+void takeover_end(struct engine *e, struct takeover *t);
+/* Both may be answered, and so end it, before they return: claims it from t->inc; and from that incarnation, which looks
+ * dead, if its record in the store says so, too. */
+void takeover_claim(struct engine *e, struct takeover *t);
+void takeover_claim_from(struct engine *e, struct takeover *t, int id, const char *inc);
+
+/* recheck.c: the store's answers, of a takeover with `own`. */
+void recheck_claimed(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
+                     int64_t now);
+void recheck_got(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now);
+
+#endif
