@@ -41,7 +41,8 @@ static bool one_owner_among_the_well(struct life *l)
     for (size_t i = 0; i < c->count; i++) {
         struct site *s = &c->site[i];
 
-        if (s->dead || s->hung || s->isolated || s->still || !s->linked || !s->connected)
+        if (s->dead || s->hung || s->isolated || s->still || !s->linked || !s->connected || s->behind || s->deaf ||
+            s->refused || !s->hears)
             l->well_ms[i] = c->now;
         for (int call = 0; c->now - l->well_ms[i] >= WELL_MS && call < CALLS; call++)
             check((owners[call] += s->holds[call]) < 2 || l->contested[call],
@@ -221,8 +222,8 @@ static bool is_fine(struct life *l, json_t *entry)
 
 static bool one_end_each(struct life *l)
 {
-    for (; l->archived < json_array_size(l->c->archive); l->archived++)
-        if (!is_fine(l, json_array_get(json_array_get(l->c->archive, l->archived), 1)))
+    for (; l->archived < json_array_size(l->c->store.archive); l->archived++)
+        if (!is_fine(l, json_array_get(json_array_get(l->c->store.archive, l->archived), 1)))
             return false;
     return true;
 }

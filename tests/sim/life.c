@@ -27,6 +27,8 @@ unsigned dice(struct cluster *c, unsigned sides)
     return (unsigned)((c->rng * 2685821657736338717ull) >> 33) % sides;
 }
 
+#define LAG_MS 600 /* a replica is less behind */
+
 static int64_t some_ms(struct cluster *c)
 {
     return dice(c, 20) ? 1 + dice(c, 5) : 1 + dice(c, 80);
@@ -67,10 +69,9 @@ static bool happens(const struct life *l, const char *what)
     return !strstr(l->without, what);
 }
 
-static void forget(struct life *l)
+/* What is in the archive by now is looked at anew. */
+static void is_another_store(struct life *l)
 {
-    if (dice(l->c, 4) || !happens(l, "forget"))
-        return;
     for (size_t i = 0; i < l->c->count; i++)
         if (!l->c->site[i].still)
             l->well_ms[i] = l->c->now;
@@ -78,7 +79,54 @@ static void forget(struct life *l)
         l->contested[i] = l->contested[i] || cluster_is_contested(l->c, i);
     l->archived = 0;
     memset(l->entries, 0, sizeof(l->entries));
-    cluster_forget(l->c);
+}
+
+static void forget(struct life *l)
+{
+    if (dice(l->c, 4) || !happens(l, "forget"))
+        return;
+    is_another_store(l);
+    if (dice(l->c, 3))
+        cluster_forget(l->c);
+    else
+        cluster_flush(l->c);
+}
+
+static void fail_over(struct life *l)
+{
+    is_another_store(l);
+    cluster_failover(l->c, dice(l->c, LAG_MS), 1 + dice(l->c, 4) * 1000);
+}
+
+/* The store, or the node's connections to it. */
+static void accident_of_the_store(struct life *l, size_t n)
+{
+    struct cluster *c = l->c;
+
+    switch (dice(c, 6)) {
+    case 0:
+        if (happens(l, "deaf"))
+            cluster_deafen(c, n);
+        break;
+    case 1:
+        cluster_delay(c, n, dice(c, 900));
+        break;
+    case 2:
+        if (happens(l, "late"))
+            cluster_hear_late(c, n, dice(c, 5000));
+        break;
+    case 3:
+        if (happens(l, "unheard"))
+            cluster_hear_not(c, n, 1 + dice(c, 3000));
+        break;
+    case 4:
+        if (happens(l, "refuse"))
+            cluster_refuse(c, n, !c->site[n].refused);
+        break;
+    default:
+        if (happens(l, "failover"))
+            fail_over(l);
+    }
 }
 
 /* A way to or from it. */
@@ -139,6 +187,8 @@ static void accident(struct life *l)
     l->well_ms[n] = c->now;
     if (c->site[n].still)
         cluster_stand(c, n, false);
+    else if (dice(c, 4) == 0)
+        accident_of_the_store(l, n);
     else if (dice(c, 11) < 5)
         accident_there(c, n);
     else
@@ -150,6 +200,7 @@ static void all_well(struct cluster *c)
     for (size_t i = 0; i < c->count; i++) {
         cluster_stand(c, i, false);
         c->site[i].isolated = false;
+        cluster_refuse(c, i, false);
         if (c->site[i].hung)
             cluster_hang(c, i, false);
         if (c->site[i].dead)
@@ -229,6 +280,9 @@ bool life_live(struct life *l, int steps, const char *broken)
     c->broken = broken;
     c->adrift = dice(c, 2) && happens(l, "adrift");
     c->shuffle = dice(c, 2) && happens(l, "shuffle");
+    c->twice = dice(c, 2) && happens(l, "twice");
+    c->dice = dice;
+    c->lag_ms = LAG_MS;
     l->phones.dice = dice;
     phones_begin(c, &l->phones);
     for (int i = 0; good && i < steps; i++)

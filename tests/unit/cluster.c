@@ -138,7 +138,8 @@ static void site_init(struct cluster *c, size_t i)
     struct site *s = &c->site[i];
     struct engine_io io = store_io(s);
 
-    *s = (struct site){.c = c, .id = (int)i + 1, .dead = true, .queue = json_array(), .inbox = json_array()};
+    *s = (struct site){
+        .c = c, .id = (int)i + 1, .dead = true, .seen = json_object(), .queue = json_array(), .inbox = json_array()};
     s->conf = conf_default();
     s->conf.beat_base = 1000;
     io.link_write = io_write;
@@ -160,33 +161,38 @@ struct cluster *cluster_new(size_t nodes)
     c->scan_part = 10;
     c->delay = one_ms;
     c->maybe = never;
-    c->archive = json_array();
+    c->store = (struct data){.archive = json_array(), .archived_ms = json_array()};
+    c->old_store = (struct data){.archive = json_array(), .archived_ms = json_array()};
     for (size_t i = 0; i < nodes; i++)
         site_init(c, i);
     cluster_run(c, 7000);
     return c;
 }
 
+static void data_free(struct data *d)
+{
+    data_clear(d);
+    json_decref(d->archive);
+    json_decref(d->archived_ms);
+}
+
 void cluster_free(struct cluster *c)
 {
     struct task *t, *next;
-    struct entry *x, *after;
 
     for (size_t i = 0; i < c->count; i++) {
         cluster_stand(c, i, false);
         engine_free(c->site[i].e);
         json_decref(c->site[i].inbox);
+        json_decref(c->site[i].seen);
         json_decref(c->site[i].queue);
     }
     LL_FOREACH_SAFE(c->tasks, t, next)
     {
         task_free(t);
     }
-    LL_FOREACH_SAFE(c->entries, x, after)
-    {
-        entry_free(x);
-    }
-    json_decref(c->archive);
+    data_free(&c->store);
+    data_free(&c->old_store);
     json_decref(c->last_invite);
     free(c);
 }
@@ -209,10 +215,12 @@ static void run_tasks(struct cluster *c)
             store_apply(c, t);
         else if (t->kind == ANSWER)
             store_answer(s, t->of, t, false);
-        else if (t->kind == ANNOUNCE && s->connected && t->epoch == s->store_epoch)
+        else if (t->kind == ANNOUNCE && s->hears && t->epoch == s->hear_epoch)
             engine_node(s->e, span_of(t->value), c->now);
-        else if (t->kind == TOLD && s->connected && t->epoch == s->store_epoch)
+        else if (t->kind == TOLD && s->hears && t->epoch == s->hear_epoch)
             engine_told(s->e, span_of(t->value), c->now);
+        else if (t->kind >= CUT)
+            store_accident(s, t);
         else if (t->kind == FRAME || t->kind == PACKET)
             to_kamailio(s, t);
         if (!s->still)

@@ -13,6 +13,7 @@
 #define CANCELS_MAX 4000
 
 struct task;
+struct entry;
 struct cluster;
 struct heard;
 struct phones;
@@ -37,6 +38,7 @@ struct site {
     bool linked, hello;
     unsigned link_epoch;
     int64_t events, strays;
+    json_t *seen;  /* handovers that have come */
     json_t *queue; /* events that wait for a kamsyncd, as texts */
     json_t *inbox; /* what a hung one has not read yet: frames, and packets as texts */
     bool holds[CALLS_MAX];
@@ -45,8 +47,21 @@ struct site {
     bool knows[SITES_MAX + 1];  /* Kamailio's table of the other nodes, by id */
     /* the store */
     bool connected;
-    unsigned store_epoch;
-    int64_t link_at, apply_at, answer_at; /* nothing overtakes on one connection */
+    bool behind;    /* on the store from before the last failover */
+    bool deaf;      /* what it asks arrives there, but no answer comes back */
+    bool refused;   /* it is a read-only replica that it talks to */
+    bool own_there; /* its own record was seen in the store */
+    bool hears;     /* the connection for announcements is there, which is one of its own */
+    unsigned store_epoch, hear_epoch;
+    int64_t link_at, apply_at, answer_at, hear_at; /* nothing overtakes on one connection */
+};
+
+/* What stands in one store. */
+struct data {
+    struct entry *entries;
+    struct entry *past; /* what was written over a moment ago, and a replica may still have */
+    json_t *archive;    /* of ended calls: [id, fields] each, oldest first; and when each was written: */
+    json_t *archived_ms;
 };
 
 struct cluster {
@@ -55,9 +70,10 @@ struct cluster {
     int64_t now;
     struct task *tasks;
     uint64_t seq;
-    struct entry *entries, *last_entry;
+    struct data store;     /* of the store that all use, or should use by now; */
+    struct data old_store; /* and of the one before the last failover, which some may still be on */
+    int64_t lag_ms;        /* at most so far a replica is behind; 0: there is none */
     uint64_t entry_seq;
-    json_t *archive;  /* of ended calls: [id, fields] each, oldest first */
     size_t scan_part; /* names in each part of a scan */
     unsigned scan_failures;
     /* A fault of the store, to see whether anybody notices; NULL: none. "claim": every claim wins. "return": who comes
@@ -67,7 +83,9 @@ struct cluster {
     int64_t (*delay)(struct cluster *c);
     bool (*maybe)(struct cluster *c); /* whether a write that got no answer was done */
     bool adrift;                      /* what a broken connection still held may reach the store later */
-    bool shuffle;                     /* answers overtake each other */
+    bool shuffle;                     /* answers overtake each other, and announcements do */
+    bool twice;                       /* announcements come twice now and then */
+    unsigned (*dice)(struct cluster *c, unsigned sides); /* NULL: nothing is left to chance */
     uint64_t rng;
     /* What happened to each call, and to each CANCEL. */
     unsigned injected[CALLS_MAX], lost[CALLS_MAX];
@@ -131,6 +149,22 @@ void cluster_cut(struct cluster *c, size_t node);
 void cluster_join(struct cluster *c, size_t node);
 /* kamsyncd dies, and its Kamailio goes on. It starts anew with cluster_mend() and cluster_join(). */
 void cluster_crash(struct cluster *c, size_t node);
+
+/* cluster_accidents.c: what befalls the ways to the store, and the store. */
+/* No answer reaches the node any more, for as long as it is patient; then the connection is given up, or all come. */
+void cluster_deafen(struct cluster *c, size_t node);
+/* The store hangs for that node: nothing that it asks for is done sooner. */
+void cluster_delay(struct cluster *c, size_t node, int64_t ms);
+/* What was announced to the node, or told, comes so late; or is lost, and so is what is sent in that time. */
+void cluster_hear_late(struct cluster *c, size_t node, int64_t ms);
+void cluster_hear_not(struct cluster *c, size_t node, int64_t ms);
+/* The node talks to a replica: it reads, but each write is refused, and what it tells only others there hear. */
+void cluster_refuse(struct cluster *c, size_t node, bool refused);
+/* A replica that is so far behind becomes the store. Each node goes there at a time of its own, at most split_ms later;
+ * what it writes into the old one until then is lost. Nothing happens while a node has not followed the last one. */
+void cluster_failover(struct cluster *c, int64_t lag_ms, int64_t split_ms);
+/* FLUSHALL: the store loses everything, and no connection breaks. */
+void cluster_flush(struct cluster *c);
 
 /* How many living Kamailios hold the call; which one. */
 size_t cluster_holders(const struct cluster *c, int call, size_t *which);

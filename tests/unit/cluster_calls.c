@@ -95,47 +95,43 @@ json_t *model_archive(json_t *archive, const char *after, int count)
 
 static void apply_write(struct cluster *c, struct task *t)
 {
-    struct entry *x = entry_find(c, t->key);
-    json_t *record = x ? json_incref(x->fields) : NULL;
+    struct data *d = data_of(c, t);
+    struct entry *x = entry_find(c, d, t->key);
+    json_t *record = x ? json_deep_copy(x->fields) : NULL; /* a replica may have it as it was */
     enum call_result result;
     bool written;
 
     if (record && c->broken && strcmp(c->broken, "end") == 0)
         json_object_del(record, "ended");
-    result = model_write(&record, c->archive, t->mode, t->node, t->json, t->weak);
+    result = is_refused(c, t) ? CALL_FAILED : model_write(&record, d->archive, t->mode, t->node, t->json, t->weak);
+    if (json_array_size(d->archive) > json_array_size(d->archived_ms))
+        json_array_append_new(d->archived_ms, json_integer(c->now));
     written = result == CALL_WRITTEN || (result == CALL_OTHER && t->mode != CALL_BEGIN);
 
     cluster_note(&c->site[t->site], "* store: write %s: mode %d, result %d", t->key, (int)t->mode, (int)result);
     if (written)
-        entry_add(c, t->key, NULL, t->ttl_ms)->fields = json_incref(record);
+        entry_add(c, d, t->key, NULL, t->ttl_ms)->fields = json_incref(record);
     json_decref(record);
     if (!t->adrift)
         store_answer_to(c, t)->status = result;
 }
 
-static void tell_all(struct cluster *c, const struct task *t)
-{
-    for (size_t i = 0; i < c->count; i++)
-        if (c->site[i].connected && (t->node == 0 || t->node == c->site[i].id))
-            task_add(&c->site[i], TOLD, NULL, NULL, t->value)->epoch = c->site[i].store_epoch;
-}
-
 void store_apply_call(struct cluster *c, struct task *t)
 {
-    struct entry *x = t->key ? entry_find(c, t->key) : NULL;
+    struct entry *x = t->key ? entry_find(c, data_of(c, t), t->key) : NULL;
     struct task *a;
 
     if (t->kind == APPLY_CALL) {
         apply_write(c, t);
     } else if (t->kind == APPLY_TELL) {
-        tell_all(c, t);
+        store_publish(c, t, TOLD, t->node);
     } else if (t->kind == APPLY_CALL_GET) {
         a = store_answer_to(c, t);
         a->status = x && x->fields ? GET_FOUND : GET_ABSENT;
         a->json = x ? json_deep_copy(x->fields) : NULL;
     } else {
         a = store_answer_to(c, t);
-        a->json = model_archive(c->archive, t->value, t->node);
+        a->json = model_archive(data_of(c, t)->archive, t->value, t->node);
         a->status = a->json != NULL;
     }
 }
@@ -223,7 +219,7 @@ void store_calls_io(struct engine_io *io)
 
 json_t *cluster_call_record(const struct cluster *c, const char *key)
 {
-    struct entry *x = entry_find(c, key);
+    struct entry *x = entry_find(c, &c->store, key);
 
     return x ? json_deep_copy(x->fields) : NULL;
 }

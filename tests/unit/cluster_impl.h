@@ -4,12 +4,14 @@
 
 #include "cluster.h"
 
+#define NEVER (INT64_MAX / 2)
+
 struct entry {
     struct entry *next;
     uint64_t seq;
     char *key, *value; /* a call has no value, but: */
     json_t *fields;
-    int64_t ends_ms;
+    int64_t since_ms, until_ms, ends_ms; /* until_ms: when it was written over */
 };
 
 enum kind {
@@ -27,7 +29,10 @@ enum kind {
     ANNOUNCE,
     TOLD,
     FRAME,
-    PACKET
+    PACKET,
+    CUT,      /* the node gives its connection up */
+    JOIN,     /* it has a new one, */
+    SUBSCRIBE /* and one for announcements */
 };
 
 struct task {
@@ -42,6 +47,7 @@ struct task {
     uint64_t token, cursor;
     int status;   /* of a packet: whether it never leaves its host */
     bool adrift;  /* its connection is gone: nobody gets its answer */
+    bool old;     /* it went to the store from before the failover */
     json_t *weak; /* of a call's fields those that go over nothing */
     json_t *json; /* names of a scan, records of nodes, fields of a call, entries of the archive */
     enum call_mode mode;
@@ -54,8 +60,23 @@ void task_free(struct task *t);
 /* Puts a task that was taken out in again, to be done now. */
 void task_again(struct cluster *c, struct task *t);
 
-struct entry *entry_find(const struct cluster *c, const char *key);
+struct entry *entry_find(const struct cluster *c, const struct data *d, const char *key);
 void entry_free(struct entry *x);
+/* What stands in the store that the task goes to. */
+struct data *data_of(struct cluster *c, const struct task *t);
+void data_clear(struct data *d);
+/* Whether the store takes no writes from that task's node. */
+bool is_refused(const struct cluster *c, const struct task *t);
+/* One of so many times; never when nothing is left to chance. */
+bool one_in(struct cluster *c, unsigned times);
+/* To all nodes that listen there, or to one. */
+void store_publish(struct cluster *c, const struct task *t, enum kind kind, int node);
+/* The node listens for announcements, from now on or in a moment; or no more. */
+void store_listen(struct site *s);
+void store_listen_not(struct site *s);
+/* Something happens to the node's connection. */
+void store_accident(struct site *s, const struct task *t);
+void task_insert(struct cluster *c, struct task *t);
 /* A line of what happens, with CLUSTER_LOG=1 in the environment. */
 __attribute__((format(printf, 2, 3))) void cluster_note(const struct site *s, const char *fmt, ...);
 /* A question reaches the store; its answer reaches the node. */
@@ -76,8 +97,8 @@ void store_calls_io(struct engine_io *io);
 struct task *store_ask(struct site *s, enum kind kind, const char *key, const char *value, int64_t ttl_ms,
                        uint64_t token);
 struct task *store_answer_to(struct cluster *c, const struct task *t);
-/* A call of the store without its life. */
-struct entry *entry_add(struct cluster *c, const char *key, const char *value, int64_t ttl_ms);
+/* Writes a text, or (NULL) something without one. */
+struct entry *entry_add(struct cluster *c, struct data *d, const char *key, const char *value, int64_t ttl_ms);
 
 /* cluster_kamailio.c: a packet or a frame reaches Kamailio; what a hung one finds when it goes on. */
 void to_kamailio(struct site *s, const struct task *t);

@@ -6,7 +6,8 @@
 #include "base64.h"
 #include "frame.h"
 
-#define LINGER_MS 5000 /* tm's wt_timer */
+#define LINGER_MS 5000  /* tm's wt_timer */
+#define REPLAY_MS 10000 /* so old a handover may be */
 
 /* When the script saw it, as it writes that into each event of a call. */
 static char *at_now(const struct site *s)
@@ -263,11 +264,34 @@ static void on_probe(struct site *s, const char *msg)
         send_packet(s, from - 1, NULL, scratch("SIP/2.0 200 alive %d", s->id));
 }
 
+/* Whether a handover has come before, or is too old: route[KAMSYNC_REPLAY]. */
+static bool is_replayed(struct site *s, const char *header)
+{
+    long long sec = 0, ms = 0;
+    char at[48] = "", from[16] = "", stamp[80];
+    const char *of = strstr(header, "from="), *when = strstr(header, "at=");
+
+    if (!of || !when || sscanf(of, "from=%15[0-9]", from) != 1 || sscanf(when, "at=%47[0-9.]", at) != 1 ||
+        sscanf(at, "%lld.%lld", &sec, &ms) != 2)
+        return false;
+    snprintf(stamp, sizeof(stamp), "%s %s", from, at);
+    if (EPOCH + s->c->now - (sec * 1000 + ms) > REPLAY_MS || json_object_get(s->seen, stamp))
+        return true;
+    json_object_set_new(s->seen, stamp, json_true());
+    return false;
+}
+
 /* A packet arrives at Kamailio. A handover to another incarnation is one from the network. */
 static void on_packet(struct site *s, const char *text)
 {
     char why[16] = "", inc[32] = "", *copy = strdup(text), *header = strstr(copy, "X-Kamsync: ");
+    bool replayed = header && is_replayed(s, header);
     int to = 0;
+
+    if (replayed) {
+        free(copy);
+        return;
+    }
 
     if (header && sscanf(header, "X-Kamsync: to=%d;inc=%31[^;];why=%15[^;]", &to, inc, why) == 3) {
         char *end = strstr(header, "\r\n") + 2;

@@ -19,7 +19,7 @@ static int by_time(struct task *a, struct task *b)
     return a->at != b->at ? (a->at < b->at ? -1 : 1) : a->seq < b->seq ? -1 : 1;
 }
 
-static void task_insert(struct cluster *c, struct task *t)
+void task_insert(struct cluster *c, struct task *t)
 {
     LL_INSERT_INORDER(c->tasks, t, by_time);
 }
@@ -51,11 +51,11 @@ struct task *task_add(struct site *s, enum kind kind, int64_t *not_before, const
 
 /* ---- the store ---- */
 
-struct entry *entry_find(const struct cluster *c, const char *key)
+struct entry *entry_find(const struct cluster *c, const struct data *d, const char *key)
 {
     struct entry *x;
 
-    LL_FOREACH(c->entries, x)
+    LL_FOREACH(d->entries, x)
     {
         if (strcmp(x->key, key) == 0 && x->ends_ms > c->now)
             return x;
@@ -71,22 +71,62 @@ void entry_free(struct entry *x)
     free(x);
 }
 
-struct entry *entry_add(struct cluster *c, const char *key, const char *value, int64_t ttl_ms)
+/* It is written over, or its time is up: only a replica may have it still. */
+static void entry_end(struct cluster *c, struct data *d, struct entry *x)
+{
+    struct entry *p, *next;
+
+    LL_DELETE(d->entries, x);
+    x->until_ms = c->now;
+    LL_PREPEND(d->past, x);
+    LL_FOREACH_SAFE(d->past, p, next)
+    {
+        if (c->now - p->until_ms < c->lag_ms)
+            continue;
+        LL_DELETE(d->past, p);
+        entry_free(p);
+    }
+}
+
+struct entry *entry_add(struct cluster *c, struct data *d, const char *key, const char *value, int64_t ttl_ms)
 {
     struct entry *x, *next;
 
-    LL_FOREACH_SAFE(c->entries, x, next)
+    LL_FOREACH_SAFE(d->entries, x, next)
     {
-        if (x->ends_ms <= c->now || strcmp(x->key, key) == 0) {
-            LL_DELETE(c->entries, x);
-            entry_free(x);
-        }
+        if (x->ends_ms <= c->now || strcmp(x->key, key) == 0)
+            entry_end(c, d, x);
     }
     x = calloc(1, sizeof(*x));
-    *x = (struct entry){
-        .seq = ++c->entry_seq, .key = strdup(key), .value = value ? strdup(value) : NULL, .ends_ms = c->now + ttl_ms};
-    LL_APPEND(c->entries, x);
+    *x = (struct entry){.seq = ++c->entry_seq,
+                        .key = strdup(key),
+                        .value = value ? strdup(value) : NULL,
+                        .since_ms = c->now,
+                        .ends_ms = c->now + ttl_ms};
+    LL_APPEND(d->entries, x);
     return x;
+}
+
+struct data *data_of(struct cluster *c, const struct task *t)
+{
+    return t->old ? &c->old_store : &c->store;
+}
+
+void data_clear(struct data *d)
+{
+    struct entry *x, *next;
+
+    LL_FOREACH_SAFE(d->entries, x, next)
+    {
+        entry_free(x);
+    }
+    LL_FOREACH_SAFE(d->past, x, next)
+    {
+        entry_free(x);
+    }
+    d->entries = d->past = NULL;
+    json_array_clear(d->archive);
+    json_array_clear(d->archived_ms);
 }
 
 struct task *store_answer_to(struct cluster *c, const struct task *t)
@@ -98,6 +138,12 @@ struct task *store_answer_to(struct cluster *c, const struct task *t)
     a->of = t->kind;
     a->epoch = t->epoch;
     a->token = t->token;
+    a->old = t->old;
+    if (s->deaf) {
+        LL_DELETE(c->tasks, a);
+        a->at = NEVER;
+        task_insert(c, a);
+    }
     return a;
 }
 
@@ -116,15 +162,19 @@ static bool is_own_claim(const struct task *t)
 
 static void apply_claim(struct cluster *c, struct task *t)
 {
-    struct entry *x = is_broken(c, "claim") ? NULL : entry_find(c, t->key);
+    struct entry *x = is_broken(c, "claim") ? NULL : entry_find(c, data_of(c, t), t->key);
     struct task *a = store_answer_to(c, t);
 
+    if (is_refused(c, t)) {
+        a->status = CLAIM_FAILED;
+        return;
+    }
     a->status = x ? CLAIM_LOST : CLAIM_WON;
     cluster_note(&c->site[t->site], "* store: claim %s: %s asks, %s", t->key, t->value, x ? x->value : "won");
     if (x)
         a->value = strdup(x->value);
     else if (!is_broken(c, "return") || !is_own_claim(t))
-        entry_add(c, t->key, t->value, t->ttl_ms);
+        entry_add(c, data_of(c, t), t->key, t->value, t->ttl_ms);
 }
 
 /* Entries are in the order of their last writing: one that is written again meanwhile comes again, none is missed. */
@@ -137,7 +187,7 @@ static void apply_scan(struct cluster *c, struct task *t)
     a->json = json_array();
     a->status = c->scan_failures == 0;
     c->scan_failures -= c->scan_failures > 0;
-    LL_FOREACH(c->entries, x)
+    LL_FOREACH(data_of(c, t)->entries, x)
     {
         if (x->seq <= t->cursor || x->ends_ms <= c->now)
             continue;
@@ -157,24 +207,42 @@ static void apply_nodes(struct cluster *c, struct task *t)
 
     a->json = json_array();
     a->status = true;
-    LL_FOREACH(c->entries, x)
+    LL_FOREACH(data_of(c, t)->entries, x)
     {
         if (strncmp(x->key, "kamsync:node:", 13) == 0 && x->ends_ms > c->now)
             json_array_append_new(a->json, json_string(x->value));
     }
 }
 
+/* It is read, written, and announced. */
+static void apply_beat(struct cluster *c, struct task *t)
+{
+    store_answer_to(c, t)->status = entry_find(c, data_of(c, t), t->key) != NULL;
+    if (!is_refused(c, t))
+        entry_add(c, data_of(c, t), t->key, t->value, t->ttl_ms);
+    if (t->status)
+        store_publish(c, t, ANNOUNCE, 0);
+}
+
+static void apply_put(struct cluster *c, struct task *t)
+{
+    bool good = !is_refused(c, t);
+
+    cluster_note(&c->site[t->site], "* store: put %s %.60s%s", t->key, t->value, good ? "" : ": refused");
+    if (good)
+        entry_add(c, data_of(c, t), t->key, t->value, t->ttl_ms);
+    store_answer_to(c, t)->status = good;
+}
+
 void store_apply(struct cluster *c, struct task *t)
 {
     switch (t->kind) {
     case APPLY_PUT:
-        cluster_note(&c->site[t->site], "* store: put %s %.60s", t->key, t->value);
-        entry_add(c, t->key, t->value, t->ttl_ms);
-        store_answer_to(c, t)->status = true;
+        apply_put(c, t);
         break;
     case APPLY_GET: {
         bool blind = is_broken(c, "return") && strncmp(t->key, "kamsync:node:", 13) == 0;
-        struct entry *x = blind ? NULL : entry_find(c, t->key);
+        struct entry *x = blind ? NULL : entry_find(c, data_of(c, t), t->key);
         struct task *a = store_answer_to(c, t);
 
         a->status = x ? GET_FOUND : GET_ABSENT;
@@ -189,10 +257,7 @@ void store_apply(struct cluster *c, struct task *t)
         apply_scan(c, t);
         break;
     case APPLY_BEAT:
-        entry_add(c, t->key, t->value, t->ttl_ms);
-        for (size_t i = 0; t->status && i < c->count; i++)
-            if (i != t->site && c->site[i].connected)
-                task_add(&c->site[i], ANNOUNCE, NULL, NULL, t->value)->epoch = c->site[i].store_epoch;
+        apply_beat(c, t);
         break;
     case APPLY_NODES:
         apply_nodes(c, t);
@@ -200,6 +265,16 @@ void store_apply(struct cluster *c, struct task *t)
     default:
         store_apply_call(c, t);
     }
+}
+
+/* What stood where the node's beat goes: as io/redis.c looks at it. */
+static void answer_beat(struct site *s, bool there)
+{
+    bool forgot = s->own_there && !there;
+
+    s->own_there = there;
+    if (forgot)
+        engine_store_forgot(s->e, s->c->now);
 }
 
 void store_answer(struct site *s, enum kind of, const struct task *t, bool failed)
@@ -228,6 +303,10 @@ void store_answer(struct site *s, enum kind of, const struct task *t, bool faile
             json_array_foreach(t->json, i, each) engine_node(s->e, span_of(json_string_value(each)), s->c->now);
         engine_nodes_read(s->e, !failed, s->c->now);
         break;
+    case APPLY_BEAT:
+        if (!failed)
+            answer_beat(s, t->status);
+        break;
     default:
         store_answer_call(s, of, t, failed);
     }
@@ -248,6 +327,7 @@ struct task *store_ask(struct site *s, enum kind kind, const char *key, const ch
     t->epoch = s->store_epoch;
     t->ttl_ms = ttl_ms;
     t->token = token;
+    t->old = s->behind;
     return t;
 }
 
@@ -303,10 +383,14 @@ struct engine_io store_io(struct site *s)
 
 void store_apply_adrift(struct cluster *c, struct task *t)
 {
+    struct data *d = data_of(c, t);
+
+    if (is_refused(c, t))
+        return;
     if (t->kind == APPLY_PUT || t->kind == APPLY_BEAT)
-        entry_add(c, t->key, t->value, t->ttl_ms);
-    else if (t->kind == APPLY_CLAIM && !entry_find(c, t->key))
-        entry_add(c, t->key, t->value, t->ttl_ms);
+        entry_add(c, d, t->key, t->value, t->ttl_ms);
+    else if (t->kind == APPLY_CLAIM && !entry_find(c, d, t->key))
+        entry_add(c, d, t->key, t->value, t->ttl_ms);
     else if (t->kind == APPLY_CALL || t->kind == APPLY_TELL)
         store_apply_call(c, t);
 }
@@ -341,7 +425,8 @@ void cluster_cut(struct cluster *c, size_t node)
     if (!s->connected)
         return;
     cluster_note(s, "* the store is away");
-    s->connected = false;
+    s->connected = s->behind = s->deaf = false;
+    store_listen_not(s);
     LL_FOREACH_SAFE(c->tasks, t, next)
     {
         if (!is_of(t, node, s->store_epoch))
@@ -367,7 +452,7 @@ bool cluster_is_contested(const struct cluster *c, int call)
 {
     const struct entry *x;
 
-    LL_FOREACH(c->entries, x)
+    LL_FOREACH(c->store.entries, x)
     {
         int id = strncmp(x->key, "kamsync:claim:", 14) == 0 && strstr(x->key, scratch("{call-%d@", call))
                      ? atoi(x->value)
@@ -381,17 +466,10 @@ bool cluster_is_contested(const struct cluster *c, int call)
 
 void cluster_forget(struct cluster *c)
 {
-    struct entry *x, *next;
-
     for (size_t i = 0; i < c->count; i++)
         cluster_cut(c, i);
     cluster_note(&c->site[0], "* the store forgets everything");
-    LL_FOREACH_SAFE(c->entries, x, next)
-    {
-        LL_DELETE(c->entries, x);
-        entry_free(x);
-    }
-    json_array_clear(c->archive);
+    data_clear(&c->store);
     for (size_t i = 0; i < c->count; i++)
         cluster_join(c, i);
 }
@@ -404,6 +482,7 @@ void cluster_join(struct cluster *c, size_t node)
         return;
     cluster_note(s, "* the store is there");
     s->connected = true;
+    store_listen(s);
     engine_store_up(s->e, c->now);
     engine_flush(s->e, c->now);
 }
@@ -417,6 +496,7 @@ void cluster_crash(struct cluster *c, size_t node)
     s->linked = s->hello = false;
     s->link_epoch++;
     s->crashed = true;
+    s->own_there = false;
     engine_free(s->e);
     s->conf.beat_base = c->now;
     s->e = engine_new(&s->conf, &s->io, c->now);
@@ -425,7 +505,8 @@ void cluster_crash(struct cluster *c, size_t node)
 
 json_t *cluster_record(const struct cluster *c, int call)
 {
-    struct entry *x = entry_find(c, scratch("kamsync:tx:{call-%d@caller.example}:1:z9hG4bK-caller-%d", call, call));
+    struct entry *x =
+        entry_find(c, &c->store, scratch("kamsync:tx:{call-%d@caller.example}:1:z9hG4bK-caller-%d", call, call));
 
     return x ? json_loads(x->value, 0, NULL) : NULL;
 }

@@ -55,7 +55,7 @@ static json_t *record(const struct cluster *c, int call)
 /* The record says that it is that node's. */
 static void give(const struct cluster *c, int call, int node)
 {
-    json_t *r = entry_find(c, scratch("kamsync:call:{call-%d@caller.example}", call))->fields;
+    json_t *r = entry_find(c, &c->store, scratch("kamsync:call:{call-%d@caller.example}", call))->fields;
 
     json_object_set_new(r, "node", json_string(scratch("%d", node)));
 }
@@ -76,7 +76,7 @@ static void expect_ended_once(struct cluster *c, int n)
     size_t i;
     int seen[CALLS_MAX] = {0}, call;
 
-    json_array_foreach(c->archive, i, each)
+    json_array_foreach(c->store.archive, i, each)
     {
         json_t *entry = json_array_get(each, 1);
         const char *id = json_string_value(json_object_get(entry, "call_id"));
@@ -289,11 +289,11 @@ static void forget(struct cluster *c, const size_t *order, int64_t apart)
 
     for (size_t i = 0; i < c->count; i++)
         cluster_cut(c, i);
-    LL_FOREACH_SAFE(c->entries, x, next)
+    LL_FOREACH_SAFE(c->store.entries, x, next)
     {
         entry_free(x);
     }
-    c->entries = NULL;
+    c->store.entries = NULL;
     for (size_t i = 0; i < c->count; i++) {
         cluster_run(c, apart);
         cluster_join(c, order[i]);
@@ -408,6 +408,6 @@ Test(cluster_calls, call_that_one_inherits_and_another_takes_over)
         expect_field(c, i, "state", "ended");
         expect_field(c, i, "how", "cancelled");
     }
-    cr_expect(json_array_size(c->archive) == 20);
+    cr_expect(json_array_size(c->store.archive) == 20);
     expect_gone(c);
 }

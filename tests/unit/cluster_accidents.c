@@ -1,0 +1,247 @@
+/* What befalls the store of the cluster, and the two connections that each node has to it: one for what it asks, one
+ * for what others announce.
+ *
+ * What cannot happen with Redis and hiredis is not modelled, but for two things that cost nothing to bear: that answers
+ * of one connection overtake each other (`shuffle`), and that an announcement comes twice (`twice`). A callback comes
+ * once for each command, with an answer or with none; then the command may have been carried out, and what was written
+ * is written again over the next connection, which an old one may even outlive (`adrift`). */
+#include "cluster_impl.h"
+
+#include <utlist.h>
+
+#define PATIENCE_MS 1000 /* redis_timeout_ms */
+#define BACKOFF_MS 250   /* a lost connection is there again so soon, if it can be */
+
+bool one_in(struct cluster *c, unsigned times)
+{
+    return c->dice && c->dice(c, times) == 0;
+}
+
+static int64_t up_to(struct cluster *c, int64_t ms)
+{
+    return c->dice ? 1 + c->dice(c, (unsigned)ms) : 1;
+}
+
+static struct task *plan(struct site *s, enum kind kind, int64_t in_ms, unsigned epoch)
+{
+    int64_t at = s->c->now + in_ms;
+    struct task *t = task_add(s, kind, &at, NULL, NULL);
+
+    t->epoch = epoch;
+    return t;
+}
+
+/* ---- announcements ---- */
+
+/* Whoever is on another store, or on a replica of it, is not there. */
+static bool listens(const struct site *s, const struct site *from, const struct task *t)
+{
+    return s->hears && s->behind == t->old && (s->refused || !from->refused);
+}
+
+void store_publish(struct cluster *c, const struct task *t, enum kind kind, int node)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        struct site *s = &c->site[i];
+
+        if (!listens(s, &c->site[t->site], t) || (node && node != s->id) || (kind == ANNOUNCE && i == t->site))
+            continue;
+        for (int times = c->twice && one_in(c, 8) ? 2 : 1; times > 0; times--)
+            task_add(s, kind, c->shuffle && s->hear_at <= c->now ? NULL : &s->hear_at, NULL, t->value)->epoch =
+                s->hear_epoch;
+    }
+}
+
+void store_listen(struct site *s)
+{
+    if (s->c->dice)
+        plan(s, SUBSCRIBE, up_to(s->c, one_in(s->c, 4) ? BACKOFF_MS : 10), s->hear_epoch);
+    else
+        s->hears = true;
+}
+
+void store_listen_not(struct site *s)
+{
+    s->hears = false;
+    s->hear_epoch++;
+    s->hear_at = s->c->now;
+}
+
+void cluster_hear_late(struct cluster *c, size_t node, int64_t ms)
+{
+    cluster_note(&c->site[node], "* announcements come late");
+    c->site[node].hear_at = c->now + ms;
+}
+
+void cluster_hear_not(struct cluster *c, size_t node, int64_t ms)
+{
+    struct site *s = &c->site[node];
+
+    if (!s->hears)
+        return;
+    cluster_note(s, "* announcements are lost");
+    store_listen_not(s);
+    plan(s, SUBSCRIBE, ms, s->hear_epoch);
+}
+
+/* ---- the way to the store ---- */
+
+static bool is_answer(const struct site *s, const struct task *t)
+{
+    return t->kind == ANSWER && &s->c->site[t->site] == s && t->epoch == s->store_epoch && t->at == NEVER;
+}
+
+/* What was held up comes, in its order. */
+static void hear_again(struct site *s)
+{
+    struct cluster *c = s->c;
+    struct task *t, *next, *all = NULL;
+
+    cluster_note(s, "* answers come again");
+    s->deaf = false;
+    LL_FOREACH_SAFE(c->tasks, t, next)
+    {
+        if (!is_answer(s, t))
+            continue;
+        LL_DELETE(c->tasks, t);
+        LL_APPEND(all, t);
+    }
+    LL_FOREACH_SAFE(all, t, next)
+    {
+        LL_DELETE(all, t);
+        task_again(c, t);
+    }
+    s->answer_at = c->now;
+}
+
+void cluster_deafen(struct cluster *c, size_t node)
+{
+    struct site *s = &c->site[node];
+
+    if (!s->connected || s->deaf)
+        return;
+    cluster_note(s, "* no answer comes");
+    s->deaf = true;
+    plan(s, CUT, up_to(c, PATIENCE_MS), s->store_epoch);
+}
+
+void cluster_delay(struct cluster *c, size_t node, int64_t ms)
+{
+    cluster_note(&c->site[node], "* the store takes its time");
+    c->site[node].apply_at = c->now + ms;
+}
+
+static void come_back(struct site *s, int64_t in_ms)
+{
+    plan(s, JOIN, in_ms, s->store_epoch);
+}
+
+static void give_up(struct site *s)
+{
+    size_t node = (size_t)(s - s->c->site);
+
+    if (s->deaf && one_in(s->c, 3)) {
+        hear_again(s);
+        return;
+    }
+    cluster_cut(s->c, node);
+    come_back(s, up_to(s->c, BACKOFF_MS));
+}
+
+void store_accident(struct site *s, const struct task *t)
+{
+    if (t->kind == CUT && s->connected && t->epoch == s->store_epoch)
+        give_up(s);
+    else if (t->kind == JOIN && !s->crashed && t->epoch == s->store_epoch)
+        cluster_join(s->c, (size_t)(s - s->c->site));
+    else if (t->kind == SUBSCRIBE && s->connected && t->epoch == s->hear_epoch)
+        s->hears = true;
+}
+
+bool is_refused(const struct cluster *c, const struct task *t)
+{
+    return c->site[t->site].refused;
+}
+
+void cluster_refuse(struct cluster *c, size_t node, bool refused)
+{
+    if (c->site[node].refused == refused)
+        return;
+    cluster_note(&c->site[node], "* the store %s", refused ? "takes no writes" : "takes writes again");
+    c->site[node].refused = refused;
+}
+
+/* ---- the store ---- */
+
+void cluster_flush(struct cluster *c)
+{
+    cluster_note(&c->site[0], "* the store forgets everything, and no connection breaks");
+    data_clear(&c->store);
+}
+
+static void copy_entry(struct cluster *c, struct data *d, const struct entry *x)
+{
+    struct entry *copy = calloc(1, sizeof(*copy));
+
+    *copy = (struct entry){.seq = ++c->entry_seq,
+                           .key = strdup(x->key),
+                           .value = x->value ? strdup(x->value) : NULL,
+                           .fields = json_deep_copy(x->fields),
+                           .since_ms = x->since_ms,
+                           .ends_ms = x->ends_ms};
+    LL_APPEND(d->entries, copy);
+}
+
+/* What stood there at that time. */
+static void copy_as_of(struct cluster *c, struct data *to, const struct data *from, int64_t at_ms)
+{
+    const struct entry *x;
+
+    LL_FOREACH(from->past, x)
+    {
+        if (x->since_ms <= at_ms && x->until_ms > at_ms)
+            copy_entry(c, to, x);
+    }
+    LL_FOREACH(from->entries, x)
+    {
+        if (x->since_ms <= at_ms)
+            copy_entry(c, to, x);
+    }
+    for (size_t i = 0; i < json_array_size(from->archive); i++) {
+        if (json_integer_value(json_array_get(from->archived_ms, i)) > at_ms)
+            break;
+        json_array_append(to->archive, json_array_get(from->archive, i));
+        json_array_append(to->archived_ms, json_array_get(from->archived_ms, i));
+    }
+}
+
+static bool is_anybody_behind(const struct cluster *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->site[i].behind)
+            return true;
+    return false;
+}
+
+void cluster_failover(struct cluster *c, int64_t lag_ms, int64_t split_ms)
+{
+    struct data empty = c->old_store;
+    struct task *t;
+
+    if (is_anybody_behind(c))
+        return;
+    cluster_note(&c->site[0], "* a replica that is %lld ms behind becomes the store", (long long)lag_ms);
+    data_clear(&empty);
+    c->old_store = c->store;
+    c->store = empty;
+    copy_as_of(c, &c->store, &c->old_store, c->now - lag_ms);
+    LL_FOREACH(c->tasks, t)
+    {
+        t->old = t->old || t->kind <= ANSWER;
+    }
+    for (size_t i = 0; i < c->count; i++) {
+        c->site[i].behind = c->site[i].connected;
+        if (c->site[i].connected)
+            plan(&c->site[i], CUT, up_to(c, split_ms), c->site[i].store_epoch);
+    }
+}
