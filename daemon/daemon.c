@@ -221,6 +221,11 @@ static void on_node(void *ctx, struct span record)
     engine_node(((struct daemon *)ctx)->engine, record, now(ctx));
 }
 
+static void on_announced(void *ctx, struct span record)
+{
+    engine_announced(((struct daemon *)ctx)->engine, record, now(ctx));
+}
+
 static void on_nodes_read(void *ctx, bool ok)
 {
     engine_nodes_read(((struct daemon *)ctx)->engine, ok, now(ctx));
@@ -496,6 +501,7 @@ static int start_sockets(struct daemon *d)
                                        .scan_key = on_scan_key,
                                        .scanned = on_scanned,
                                        .node = on_node,
+                                       .announced = on_announced,
                                        .nodes_read = on_nodes_read,
                                        .call_written = on_call_written,
                                        .call_got = on_call_got,

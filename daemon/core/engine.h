@@ -134,6 +134,8 @@ void engine_scan_key(struct engine *e, const char *key);
 /* next: the cursor for the next part, 0 when that was the last. */
 void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now);
 void engine_node(struct engine *e, struct span record, int64_t now);
+/* The same, as that node has announced it: that it stands in the store is not said. */
+void engine_announced(struct engine *e, struct span record, int64_t now);
 void engine_nodes_read(struct engine *e, bool ok, int64_t now);
 void engine_call_written(struct engine *e, uint64_t token, enum call_result result, int64_t now);
 void engine_call_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,

@@ -249,6 +249,8 @@ void losses_again(struct engine *e, int64_t now);
 void losses_clear(struct engine *e);
 
 /* peers.c: the other nodes. */
+/* The store has lost this node's last beats. */
+void peers_own_lost(struct engine *e);
 void peers_tick(struct engine *e, int64_t now);
 int64_t peers_due(const struct engine *e);
 /* Writes this node's record; tells all others at once when announce. */
@@ -296,6 +298,8 @@ void rewrite_later(struct engine *e, int64_t now);
 /* It has come back. */
 void rewrite_back(struct engine *e, int64_t now);
 /* A record that is not in the store proves nothing for a while. */
+/* The store may have lost what this node has written: all is written again. */
+void rewrite_doubt(struct engine *e, int64_t now);
 void engine_doubt(struct engine *e, int64_t now);
 void rewrite_tick(struct engine *e, int64_t now);
 int64_t rewrite_due(const struct engine *e);

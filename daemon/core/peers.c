@@ -115,12 +115,25 @@ static void lose_nodes(struct engine *e, int64_t now)
         node_changed(e, lost, now);
 }
 
+/* A replica that was behind is the store now: others may have seen there what this node was, and not what it is. */
+void peers_own_lost(struct engine *e)
+{
+    engine_log(e, LOG_LEVEL_WARN, "the store has lost this node's last beats: it is another one, or has forgotten");
+    e->unheard = true;
+    owner_recheck(e, true);
+}
+
 /* A store that takes no writes (READONLY, OOM) refuses the beats, too, and answers nothing else that would tell: then
  * the others may think this node dead, though it reads the store all the time. So what stands there of its own tells.
  */
 static void see_own(struct engine *e, const struct node *own, int64_t now)
 {
-    if (own->beat <= e->own_beat)
+    if (own->beat < e->own_beat) {
+        peers_own_lost(e);
+        e->own_beat = own->beat;
+        return;
+    }
+    if (own->beat == e->own_beat)
         return;
     e->own_beat = own->beat;
     e->own_seen_ms = now;
@@ -162,6 +175,14 @@ void engine_node(struct engine *e, struct span record, int64_t now)
         node_changed(e, changed, now);
         search_begin(e, false); /* it died, or this is a new incarnation and the old one did */
     }
+}
+
+void engine_announced(struct engine *e, struct span record, int64_t now)
+{
+    struct node fresh;
+
+    if (!e->self.id || node_read(&fresh, record) < 0 || fresh.id != e->self.id || strcmp(fresh.sip, e->self.sip) != 0)
+        engine_node(e, record, now);
 }
 
 void engine_nodes_read(struct engine *e, bool ok, int64_t now)

@@ -2,7 +2,8 @@
  *
  *     claim on itself ▶ won ▶ (the store was away) its record ▶ another's: lost
  *                       lost                                  ▶ own, or of before: it is this node's
- *                                                             ▶ taken over, of the dead one: claimed from that once more
+ *                                                             ▶ taken over, of the dead one: claimed from that once
+ * more
  */
 #include "takeover.h"
 

@@ -59,6 +59,12 @@ void rewrite_later(struct engine *e, int64_t now)
 
 void engine_store_forgot(struct engine *e, int64_t now)
 {
+    peers_own_lost(e);
+    rewrite_doubt(e, now);
+}
+
+void rewrite_doubt(struct engine *e, int64_t now)
+{
     engine_doubt(e, now);
     rewrite_later(e, now);
 }

@@ -254,7 +254,7 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
         learn(e, t, text, now);
         return;
     }
-    if (v != VERDICT_ORPHAN || !r.whole || t->foreign || (!e->conf.takeover && !t->answer) ||
+    if (v != VERDICT_ORPHAN || e->unheard || !r.whole || t->foreign || (!e->conf.takeover && !t->answer) ||
         record_txn(&t->txn, text, now) < 0 || strcmp(t->txn->key, t->key) != 0) {
         takeover_end(e, t);
         return;
@@ -435,8 +435,8 @@ static void run_waiting(struct engine *e)
     {
         if (e->takeovers_active + e->takeovers_unanswered + e->takeovers_fewer >= ACTIVE_MAX)
             return;
-        if (t->state != WAITING)
-            continue;
+        if (t->state != WAITING || (e->unheard && !t->own))
+            continue; /* who cannot be seen to live would lose it to the next one at once */
         if (t->own && e->link.waiting_count > LOSSES_MAX)
             return; /* each loss is told to Kamailio, whose acknowledgement brings us back here */
         if (t->own)

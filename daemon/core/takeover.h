@@ -38,8 +38,8 @@ struct takeover *takeover_find(struct engine *e, const char *key);
 struct takeover *takeover_add(struct engine *e, const char *key);
 /* And frees it. */
 void takeover_end(struct engine *e, struct takeover *t);
-/* Both may be answered, and so end it, before they return: claims it from t->inc; and from that incarnation, which looks
- * dead, if its record in the store says so, too. */
+/* Both may be answered, and so end it, before they return: claims it from t->inc; and from that incarnation, which
+ * looks dead, if its record in the store says so, too. */
 void takeover_claim(struct engine *e, struct takeover *t);
 void takeover_claim_from(struct engine *e, struct takeover *t, int id, const char *inc);
 

@@ -261,7 +261,7 @@ static void on_announced(redisAsyncContext *ac, void *reply, void *data)
 
     (void)data;
     if (r && r->type == REDIS_REPLY_ARRAY && r->elements == 3 && r->element[2]->type == REDIS_REPLY_STRING)
-        s->store.on.node(s->store.on.ctx, (struct span){r->element[2]->str, (size_t)r->element[2]->len});
+        s->store.on.announced(s->store.on.ctx, (struct span){r->element[2]->str, (size_t)r->element[2]->len});
 }
 
 /* ---- connections ---- */

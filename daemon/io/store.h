@@ -17,6 +17,7 @@ struct store_events {
     void (*scan_key)(void *ctx, const char *key);
     void (*scanned)(void *ctx, bool ok, uint64_t next);
     void (*node)(void *ctx, struct span record);
+    void (*announced)(void *ctx, struct span record); /* by a node, maybe this one: it need not stand in the store */
     void (*nodes_read)(void *ctx, bool ok);
     void (*call_written)(void *ctx, uint64_t token, enum call_result result);
     void (*call_got)(void *ctx, uint64_t token, enum get_status status, const struct pair *pairs, size_t count);

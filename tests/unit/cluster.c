@@ -216,7 +216,7 @@ static void run_tasks(struct cluster *c)
         else if (t->kind == ANSWER)
             store_answer(s, t->of, t, false);
         else if (t->kind == ANNOUNCE && s->hears && t->epoch == s->hear_epoch)
-            engine_node(s->e, span_of(t->value), c->now);
+            engine_announced(s->e, span_of(t->value), c->now);
         else if (t->kind == TOLD && s->hears && t->epoch == s->hear_epoch)
             engine_told(s->e, span_of(t->value), c->now);
         else if (t->kind >= CUT)

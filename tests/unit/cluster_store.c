@@ -217,7 +217,9 @@ static void apply_nodes(struct cluster *c, struct task *t)
 /* It is read, written, and announced. */
 static void apply_beat(struct cluster *c, struct task *t)
 {
-    store_answer_to(c, t)->status = entry_find(c, data_of(c, t), t->key) != NULL;
+    struct entry *was = entry_find(c, data_of(c, t), t->key);
+
+    store_answer_to(c, t)->value = was ? strdup(was->value) : NULL;
     if (!is_refused(c, t))
         entry_add(c, data_of(c, t), t->key, t->value, t->ttl_ms);
     if (t->status)
@@ -268,11 +270,13 @@ void store_apply(struct cluster *c, struct task *t)
 }
 
 /* What stood where the node's beat goes: as io/redis.c looks at it. */
-static void answer_beat(struct site *s, bool there)
+static void answer_beat(struct site *s, const char *record)
 {
-    bool forgot = s->own_there && !there;
+    bool forgot = s->own_there && !record;
 
-    s->own_there = there;
+    s->own_there = record != NULL;
+    if (record)
+        engine_node(s->e, span_of(record), s->c->now);
     if (forgot)
         engine_store_forgot(s->e, s->c->now);
 }
@@ -305,7 +309,7 @@ void store_answer(struct site *s, enum kind of, const struct task *t, bool faile
         break;
     case APPLY_BEAT:
         if (!failed)
-            answer_beat(s, t->status);
+            answer_beat(s, t->value);
         break;
     default:
         store_answer_call(s, of, t, failed);

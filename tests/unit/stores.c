@@ -234,6 +234,7 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
                               .scan_key = on_scan_key,
                               .scanned = on_scanned,
                               .node = on_node,
+                              .announced = on_node,
                               .call_written = on_written,
                               .call_got = on_got,
                               .archived = on_archived,
