@@ -26,7 +26,8 @@ struct pair {
 /* What a call_write() does, all of it in one atomic step. Nothing is written to a call that has ended. */
 enum call_mode {
     CALL_ADD,          /* adds to the record, or begins it */
-    CALL_BEGIN,        /* begins it, or adds to it when its "node" is `node` or -1 (nobody); else it stays as it is */
+    CALL_BEGIN,        /* begins it, or adds to it when its "node" is `node` or -1 (nobody), or it is not answered and
+                        * its "tx" is the same; else it stays as it is */
     CALL_TAKE,         /* adds, whoever's it was: the pairs make it `node`'s */
     CALL_END,          /* adds, and appends the whole record to the archive: the one entry of this call */
     CALL_END_ANSWERED, /* the same, but only of a call that was answered */

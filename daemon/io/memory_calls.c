@@ -194,6 +194,17 @@ static bool ends(const struct call_write *w)
     return w->mode == CALL_END || w->mode == CALL_END_ANSWERED;
 }
 
+/* It lives by the same transaction, and is not answered: whoever has that has the call. */
+static bool is_same(const struct fields *f, const struct call_write *w)
+{
+    const struct pair *tx = field(f, span_of("tx"));
+
+    for (size_t i = 0; tx && !field(f, span_of("answered")) && i < w->count; i++)
+        if (span_eq(w->pairs[i].name, span_of("tx")) && span_eq(w->pairs[i].value, tx->value))
+            return true;
+    return false;
+}
+
 /* Why nothing is written, or CALL_WRITTEN. */
 static enum call_result refusal(const struct fields *f, const struct call_write *w)
 {
@@ -203,7 +214,7 @@ static enum call_result refusal(const struct fields *f, const struct call_write 
         return CALL_ABSENT;
     if (w->mode == CALL_END_ANSWERED && !field(f, span_of("answered")))
         return CALL_EARLY;
-    return w->mode == CALL_BEGIN && is_other(f, w->node) ? CALL_OTHER : CALL_WRITTEN;
+    return w->mode == CALL_BEGIN && is_other(f, w->node) && !is_same(f, w) ? CALL_OTHER : CALL_WRITTEN;
 }
 
 static void forget_oldest(struct memory *m)

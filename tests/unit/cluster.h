@@ -38,11 +38,14 @@ struct site {
     bool linked, hello;
     unsigned link_epoch;
     int64_t events, strays;
-    json_t *seen;  /* handovers that have come */
-    json_t *queue; /* events that wait for a kamsyncd, as texts */
-    json_t *inbox; /* what a hung one has not read yet: frames, and packets as texts */
+    int64_t said_ms; /* when its kamsyncd, or another, gave it the last handover */
+    json_t *seen;    /* handovers that have come */
+    json_t *queue;   /* events that wait for a kamsyncd, as texts */
+    json_t *inbox;   /* what a hung one has not read yet: frames, and packets as texts */
     bool holds[CALLS_MAX];
     bool left[CALLS_MAX];       /* lost to another node: tm has it still, and so takes no INVITE of it */
+    int re[CALLS_MAX];          /* the number of the re-INVITE of that call that tm has, 0: none */
+    bool re_done[CALLS_MAX];    /* and it has had its final reply */
     int64_t lingers[CALLS_MAX]; /* until then tm still has what has ended (wt_timer) */
     bool knows[SITES_MAX + 1];  /* Kamailio's table of the other nodes, by id */
     /* the store */
@@ -78,14 +81,16 @@ struct cluster {
     unsigned scan_failures;
     /* A fault of the store, to see whether anybody notices; NULL: none. "claim": every claim wins. "return": who comes
      * back is not seen, for a single node's record is not found, and a claim on one's own leaves nothing behind. "end":
-     * a call can end again and again. */
+     * a call can end again and again. "same": whoever has a call's transaction does not get the call from another node.
+     */
     const char *broken;
     int64_t (*delay)(struct cluster *c);
     bool (*maybe)(struct cluster *c); /* whether a write that got no answer was done */
     bool adrift;                      /* what a broken connection still held may reach the store later */
     bool shuffle;                     /* answers overtake each other, and announcements do */
-    bool twice;                       /* announcements come twice now and then */
-    unsigned (*dice)(struct cluster *c, unsigned sides); /* NULL: nothing is left to chance */
+    enum { ROUTE_AT_ONCE, ROUTE_ASKED, ROUTE_CLAIMED } invites; /* docs/claims.md: none, late, strict */
+    bool twice;                                                 /* announcements come twice now and then */
+    unsigned (*dice)(struct cluster *c, unsigned sides);        /* NULL: nothing is left to chance */
     uint64_t rng;
     /* What happened to each call, and to each CANCEL. */
     unsigned injected[CALLS_MAX], lost[CALLS_MAX];
@@ -93,6 +98,11 @@ struct cluster {
     int64_t changed_ms[CALLS_MAX]; /* when a Kamailio last took, lost or ended it */
     int final[CALLS_MAX];       /* what the far end has answered, 0: it rings; its replies are packets of their own */
     size_t first_at[CALLS_MAX]; /* the node that its replies name */
+    bool begun[CALLS_MAX];      /* a Kamailio has routed its INVITE */
+    bool loose[CALLS_MAX];      /* one did so without a claim, or the store may have forgotten the claim */
+    bool doubled[CALLS_MAX];    /* another one routed it, too, while the first had it still: */
+    bool wrongly[CALLS_MAX];    /* though it had a claim, as had the first */
+    int re_code[CALLS_MAX];     /* what the far end has answered to the last re-INVITE, 0: nothing yet */
     size_t cancel_count;
     int cancel_call[CANCELS_MAX];
     unsigned delivered[CANCELS_MAX], refused[CANCELS_MAX];
@@ -106,10 +116,11 @@ struct cluster {
 
 /* What reaches a caller or the far end. */
 struct heard {
-    enum { HEARD_FINAL, HEARD_CANCELLED, HEARD_ACK, HEARD_BYE } what;
+    enum { HEARD_RINGING, HEARD_FINAL, HEARD_CANCELLED, HEARD_ACK, HEARD_BYE, HEARD_RE, HEARD_RE_FINAL } what;
     int call;
     int code;      /* the caller's: of the final reply to his INVITE, or to the CANCEL with this: */
-    size_t number; /* (HEARD_CANCELLED) */
+    size_t number; /* (HEARD_CANCELLED); of the re-INVITE (HEARD_RE, HEARD_RE_FINAL) */
+    size_t node;   /* that routed that one */
     size_t side;   /* whose BYE it is: 0 the caller's, 1 the far end's */
 };
 
@@ -124,6 +135,15 @@ void cluster_call(struct cluster *c, size_t node, int call);
 size_t cluster_cancel(struct cluster *c, size_t node, int call);
 /* The far end answers it; the 200 comes to the node that holds it. */
 void cluster_answer(struct cluster *c, int call);
+
+/* The caller's INVITE arrives at the node, maybe not for the first time. */
+void cluster_invite(struct cluster *c, size_t node, int call);
+/* His n-th re-INVITE (from 1 on) does, the far end's final reply to it, his ACK for that. */
+void cluster_reinvite(struct cluster *c, size_t node, int call, int n);
+void cluster_re_final(struct cluster *c, size_t node, int call, int n);
+void cluster_re_ack(struct cluster *c, size_t node, int call, int n);
+/* Who routes INVITEs by claims, or after a question, does so from now on. */
+void cluster_route(struct cluster *c, bool strict);
 
 /* What the far end has answered arrives at the node, or a BYE of that side's, or (code) the reply to it. */
 void cluster_final(struct cluster *c, size_t node, int call);

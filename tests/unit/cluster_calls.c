@@ -17,15 +17,18 @@ static bool ends(enum call_mode mode)
 }
 
 /* Why nothing is written, or CALL_WRITTEN. */
-static enum call_result refusal(json_t *record, enum call_mode mode, int node)
+static enum call_result refusal(json_t *record, enum call_mode mode, int node, json_t *pairs)
 {
+    json_t *tx = json_object_get(record, "tx");
+    bool same = tx && json_equal(tx, json_object_get(pairs, "tx")) && !json_object_get(record, "answered");
+
     if (json_object_get(record, "ended"))
         return CALL_OVER;
     if (ends(mode) && json_object_size(record) == 0)
         return CALL_ABSENT;
     if (mode == CALL_END_ANSWERED && !json_object_get(record, "answered"))
         return CALL_EARLY;
-    return mode == CALL_BEGIN && is_other(record, node) ? CALL_OTHER : CALL_WRITTEN;
+    return mode == CALL_BEGIN && is_other(record, node) && !same ? CALL_OTHER : CALL_WRITTEN;
 }
 
 static void set_duration(json_t *record, const char *name, const char *from, const char *to)
@@ -45,7 +48,7 @@ static void set_duration(json_t *record, const char *name, const char *from, con
 enum call_result model_write(json_t **record, json_t *archive, enum call_mode mode, int node, json_t *pairs,
                              json_t *weak)
 {
-    enum call_result result = refusal(*record, mode, node);
+    enum call_result result = refusal(*record, mode, node, pairs);
 
     if (result != CALL_WRITTEN)
         return result;
@@ -103,6 +106,8 @@ static void apply_write(struct cluster *c, struct task *t)
 
     if (record && c->broken && strcmp(c->broken, "end") == 0)
         json_object_del(record, "ended");
+    if (c->broken && strcmp(c->broken, "same") == 0)
+        json_object_del(t->json, "tx");
     result = is_refused(c, t) ? CALL_FAILED : model_write(&record, d->archive, t->mode, t->node, t->json, t->weak);
     if (json_array_size(d->archive) > json_array_size(d->archived_ms))
         json_array_append_new(d->archived_ms, json_integer(c->now));
