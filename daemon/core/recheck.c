@@ -21,13 +21,33 @@ static void keep(struct engine *e, struct txn *own, int64_t now)
         calls_take(e, own, now);
 }
 
+static void from_the_beginning(struct engine *e, struct takeover *t, int64_t due_ms)
+{
+    snprintf(t->inc, sizeof(t->inc), "%s", e->self.inc);
+    t->state = CLAIMING;
+    t->due_ms = due_ms;
+}
+
+/* Nobody else has it, the store says. Should this node have been thought dead once more since it was asked, that is
+ * asked again: a host that stood still finds answers that are old. */
+static void settle(struct engine *e, struct takeover *t, struct txn *own, int64_t now)
+{
+    if (own && own->unsure && t->doubt) {
+        t->doubt = false;
+        from_the_beginning(e, t, now + RECHECK_MS);
+        return;
+    }
+    if (own && own->unsure)
+        keep(e, own, now);
+    takeover_end(e, t);
+}
+
 /* One of this node's own that it has taken over, in a store that may not remember that: a replica that was behind, and
  * another node may have taken it over there. So it is claimed again, from whom the record names, as by anybody else. */
 static void claim_again(struct engine *e, struct takeover *t, struct txn *own, const struct record *r, int64_t now)
 {
     if (r->owner == e->self.id && strcmp(r->inc, e->self.inc) == 0) {
-        keep(e, own, now);
-        takeover_end(e, t);
+        settle(e, t, own, now);
     } else if (engine_judge(e, r, now) == VERDICT_UNAVAILABLE) {
         t->due_ms = now + RECHECK_MS;
     } else if (peers_dead(e, r->owner, r->inc, now)) {
@@ -46,9 +66,7 @@ static void on_own_asked(struct engine *e, struct takeover *t, enum get_status s
     if (status == GET_FOUND)
         engine_node(e, record, now);
     if (status == GET_FAILED) {
-        snprintf(t->inc, sizeof(t->inc), "%s", e->self.inc);
-        t->state = CLAIMING;
-        t->due_ms = now + RECHECK_MS; /* from the beginning */
+        from_the_beginning(e, t, now + RECHECK_MS);
     } else if (peers_dead(e, t->id, t->inc, now)) {
         takeover_claim(e, t);
     } else {
@@ -73,9 +91,11 @@ static void on_claim_again(struct engine *e, struct takeover *t, enum claim_stat
         takeover_claim_from(e, t, id, inc);
         return;
     }
-    if (own && own->unsure && (status == CLAIM_WON || mine))
-        keep(e, own, now);
-    else if (own && own->unsure)
+    if (status == CLAIM_WON || mine) {
+        settle(e, t, own, now);
+        return;
+    }
+    if (own && own->unsure)
         owner_lose(e, own, now);
     takeover_end(e, t);
 }
@@ -96,10 +116,12 @@ static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status
         e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
         return;
     }
-    if (own && own->unsure && status == CLAIM_LOST)
+    if (status != CLAIM_LOST) {
+        settle(e, t, own, now);
+        return;
+    }
+    if (own && own->unsure)
         owner_lose(e, own, now);
-    else if (own && own->unsure)
-        keep(e, own, now);
     takeover_end(e, t);
 }
 
@@ -118,11 +140,18 @@ static void on_own_record(struct engine *e, struct takeover *t, enum get_status 
         claim_again(e, t, own, &r, now);
         return;
     }
-    if (own && own->unsure && status == GET_FOUND && record_read(&r, text) == 0 && r.owner != e->self.id)
+    if (own && own->unsure && own->taken_from && status == GET_ABSENT) {
+        /* It has forgotten that claim, and whoever was claimed from claims the same key when it is back. */
+        snprintf(t->inc, sizeof(t->inc), "%s", own->taken_from);
+        takeover_claim(e, t); /* may be answered, and so end it, before it returns */
+        return;
+    }
+    if (own && own->unsure && status == GET_FOUND && record_read(&r, text) == 0 && r.owner != e->self.id) {
         owner_lose(e, own, now);
-    else if (own && own->unsure)
-        keep(e, own, now);
-    takeover_end(e, t);
+        takeover_end(e, t);
+    } else {
+        settle(e, t, own, now);
+    }
 }
 
 void recheck_claimed(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
@@ -146,7 +175,9 @@ void takeover_recheck(struct engine *e, struct txn *own)
 {
     struct takeover *t = takeover_find(e, own->key);
 
-    if (!t && (t = takeover_add(e, own->key)))
+    if (t && t->own)
+        t->doubt = t->state != WAITING;
+    else if (!t && (t = takeover_add(e, own->key)))
         t->own = true;
     own->unsure = t && t->own;
 }

@@ -44,10 +44,12 @@ struct stray {
     bool asked;    /* a lookup is under way */
     bool orphan;   /* its transaction is being taken over */
     bool hopeless; /* that failed */
+    bool rival;    /* an INVITE that a node has claimed which looks dead: it may be back, and its record on its way */
     struct absence absent;
     struct span msg; /* owned, as are the texts */
     char *src, *dst, *key, *sent_by, *call_id, *via;
     int64_t begun_ms, again_ms, retry_ms;
+    int64_t asked_ms; /* when the store was last asked */
 };
 
 static void stray_free(struct stray *s)
@@ -120,18 +122,34 @@ static void conclude(struct engine *e, struct stray *s, enum verdict v, int owne
     stray_end(e, s);
 }
 
-static void ask(struct engine *e, struct stray *s)
+static void ask(struct engine *e, struct stray *s, int64_t now)
 {
     s->asked = true;
+    s->asked_ms = now;
     roll_before(e, &s->absent);
     e->count.lookups++;
     e->io.get(e->io.ctx, s->key, s->token); /* may answer, and so end the stray, before it returns */
 }
 
+/* The answer waited while the host stood still: the call may have begun elsewhere long ago, even with the claim lost.
+ */
+static bool is_stale(const struct stray *s, int64_t now)
+{
+    return now - s->asked_ms > INVITE_MS;
+}
+
+static void ask_anew(struct engine *e, struct stray *s, int64_t now)
+{
+    s->begun_ms = now;
+    s->absent.said = false;
+    ask(e, s, now);
+}
+
 /* claim=strict: of all nodes that an INVITE reaches one may route it. */
-static void claim_invite(struct engine *e, struct stray *s)
+static void claim_invite(struct engine *e, struct stray *s, int64_t now)
 {
     s->asked = true;
+    s->asked_ms = now;
     /* if it can be made, the answer may have ended the stray */
     if (!claim_write(e, s->key, "new", e->conf.tx_ttl_ms, s->token))
         s->asked = false;
@@ -236,9 +254,9 @@ static void begin(struct engine *e, struct stray *s, int64_t now)
     } else if (!e->store_up)
         conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
     else if (s->kind == STRAY_INVITE && e->conf.claim_strict)
-        claim_invite(e, s);
+        claim_invite(e, s, now);
     else
-        ask(e, s);
+        ask(e, s, now);
 }
 
 void strays_take(struct engine *e, const struct msg *m, int64_t now)
@@ -366,7 +384,9 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
     }
     if (status != GET_FAILED)
         on_absent(e, s);
-    if (s->absent.said && s->kind == STRAY_INVITE)
+    if (s->absent.said && s->kind == STRAY_INVITE && is_stale(s, now))
+        ask_anew(e, s, now);
+    else if (s->absent.said && s->kind == STRAY_INVITE && !s->rival)
         conclude(e, s, VERDICT_UNKNOWN, 0, now); /* an ordinary call: it must not wait */
     else
         later(s, now);
@@ -385,8 +405,11 @@ bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, 
         conclude(e, s, VERDICT_MINE, id, now);
     else if (status == CLAIM_LOST && node_is_alive(nodes_find(&e->nodes, id), inc))
         conclude(e, s, VERDICT_OWNER, id, now);
-    else if (status == CLAIM_LOST)
-        ask(e, s);
+    else if (status == CLAIM_LOST) {
+        s->rival = id && id != e->self.id;
+        ask(e, s, now);
+    } else if (status == CLAIM_WON && is_stale(s, now))
+        ask_anew(e, s, now);
     else
         conclude(e, s, status == CLAIM_WON ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE, 0, now);
     return true;
@@ -438,8 +461,8 @@ static enum verdict last_word(const struct engine *e, const struct stray *s, int
 {
     if (s->orphan)
         return VERDICT_ORPHAN;
-    return (needs_roll(s) ? s->absent.sure : s->absent.said) && now >= e->doubt_ms ? VERDICT_UNKNOWN
-                                                                                   : VERDICT_UNAVAILABLE;
+    return !s->rival && (needs_roll(s) ? s->absent.sure : s->absent.said) && now >= e->doubt_ms ? VERDICT_UNKNOWN
+                                                                                                : VERDICT_UNAVAILABLE;
 }
 
 static void look_after(struct engine *e, struct stray *s, int64_t now)
@@ -447,7 +470,7 @@ static void look_after(struct engine *e, struct stray *s, int64_t now)
     if (now >= give_up(e, s))
         conclude(e, s, last_word(e, s, now), 0, now);
     else if (!s->asked && e->store_up && now >= s->again_ms)
-        ask(e, s);
+        ask(e, s, now);
 }
 
 void strays_tick(struct engine *e, int64_t now)

@@ -383,6 +383,8 @@ struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now)
         return NULL;
     txn = t->txn;
     txn->unsure = t->doubt;
+    free(txn->taken_from);
+    txn->taken_from = span_dup(span_of(t->inc));
     t->txn = NULL;
     e->count.takeovers_done++;
     engine_trace(e, span_of(txn->call_id), "taken over: this node has the transaction now");

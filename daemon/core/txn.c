@@ -198,6 +198,7 @@ void txn_free(struct txn *t)
     free(t->branches);
     free((char *)t->req.p);
     free(t->id);
+    free(t->taken_from);
     free(t->key);
     free(t->call_id);
     free(t->branch);

@@ -33,6 +33,7 @@ struct txn {
     struct txn_branch *branches; /* owned, in the order of their sending */
     size_t branch_count;
     int64_t taken_ms;          /* when this node took it over from a dead one; 0: it did not */
+    char *taken_from;          /* owned; the incarnation that it was claimed from then, NULL: none */
     int64_t at;                /* the same as ms since 1970 by its first owner's clock, 0: unknown */
     int64_t last;              /* when the last reply came, by the clock of whoever got it; 0: none yet */
     bool cancelled;            /* the caller sent a CANCEL */

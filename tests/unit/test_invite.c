@@ -200,7 +200,7 @@ Test(invite, strict_lost_to_ourselves)
 
 Test(invite, strict_lost_to_a_dead_node_looks_for_its_record)
 {
-    static const char *const dead[] = {"2 200.0", "1 100.0", "9 900.1", "nonsense", ""};
+    static const char *const dead[] = {"1 100.0", "nonsense", ""};
 
     for (size_t i = 0; i < COUNT(dead); i++) {
         struct leg c;
@@ -216,6 +216,37 @@ Test(invite, strict_lost_to_a_dead_node_looks_for_its_record)
         cr_expect(f->claim_count == 2 && fake_count(f, "send") == 0, "taken over");
         fake_free(f);
     }
+}
+
+/* Who looks dead may be back a moment ago, and its record on its way. */
+Test(invite, strict_lost_to_a_node_that_looks_dead_waits_for_its_record)
+{
+    static const char *const rivals[] = {"2 200.0", "9 900.1"};
+
+    for (size_t i = 0; i < COUNT(rivals); i++) {
+        struct leg c;
+        struct fake *f = with_invite(true, &c);
+
+        f->found = "";
+        fake_claimed(f, CLAIM_LOST, rivals[i]);
+        fake_pass(f, 40);
+        cr_expect(fake_count(f, "send") == 0 && f->get_count > 1, "'%s'", rivals[i]);
+        fake_pass(f, 20);
+        expect_back(f, "unavailable");
+    }
+}
+
+/* The host stood still between the claim and its answer. */
+Test(invite, strict_won_long_ago_looks_for_a_record)
+{
+    struct leg c;
+    struct fake *f = with_invite(true, &c);
+
+    f->now += 5000;
+    fake_claimed(f, CLAIM_WON, NULL);
+    cr_assert(f->get_count == 1);
+    fake_answer(f, NULL);
+    expect_back(f, "unknown");
 }
 
 Test(invite, strict_failed_claim_is_unavailable)
