@@ -12,16 +12,15 @@ SEEDS = 400
 
 # What is broken; the file; its text, and what stands there instead; what the simulation says then.
 FAULTS = [
-    ("a call that another node has inherited is given up", "calls.c",
-     "return c->had && !c->answered && !c->refused;", "return false && c;", "it has no end"),
     ("a BYE ends no call", "ending.c",
      "EARLY_MS ? CALL_END_ANSWERED : CALL_END;", "EARLY_MS ? CALL_ADD : CALL_ADD;", "it has no end"),
     ("the other side hung up, it says", "ending.c",
      'by_caller ? "caller" : "callee"', 'by_caller ? "callee" : "caller"', "completed by"),
     ("a CANCEL is handed over twice", "strays.c",
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
-     "    engine_send(e, to->sip, NULL, text, now);\n    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\n"
-     "static void note", "answered 2 times"),
+     "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n    text = engine_handover(e, h, s->msg);\n"
+     "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note", "answered 2 times"),
+    ("handovers of one moment cannot be told apart", "engine.c", "++e->handovers", "e->handovers", "the storm"),
     ("a CANCEL is handed over to nobody", "strays.c",
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
      "    if (v != VERDICT_OWNER)\n        engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
@@ -29,8 +28,21 @@ FAULTS = [
     ("the last of the records that changed waits", "owner.c",
      "while (n-- > 0 && e->puts_under_way", "while (n-- > 1 && e->puts_under_way", "its record says"),
     ("any number of lookups may wait", "strays.c", "#define STRAYS_MAX 2048", "#define STRAYS_MAX 100000", "strays"),
-    ("who comes back asks nobody whether it has lost its calls", "takeover.c",
+    ("who comes back asks nobody whether it has lost its calls", "recheck.c",
      "    own->unsure = t && t->own;", "    own->unsure = false;", "two owners"),
+    ("a node whose beats are refused does not mind", "peers.c",
+     "    e->unheard = e->missed = true;", "    e->missed = true;\n    return;", "two owners"),
+    ("who comes to another store does not read there whose its calls are", "recheck.c",
+     "status == CLAIM_WON && e->store_back_ms", "status == CLAIM_WON && false", "two owners"),
+    ("an INVITE is not claimed, but routed at once", "strays.c",
+     "        claim_invite(e, s, now);", "        conclude(e, s, VERDICT_UNKNOWN, 0, now);", "two nodes have routed"),
+    ("an INVITE that another node has is nobody's", "strays.c",
+     "static bool is_stale(const struct stray *s, int64_t now)\n{", "static bool is_stale(const struct stray *s, int64_t now)\n{\n"
+     "    return false;", "two nodes have routed"),
+    ("a re-INVITE that is taken over begins the call anew", "calls.c",
+     "    if (sip_read_id(&id, t->req) < 0 || id.to_tag.n)", "    if (sip_read_id(&id, t->req) < 0)", "rejected by callee"),
+    ("who answers a roll-call need not have been called since", "rollcall.c",
+     "node->up && !node->lost && node->here < n", "node->up && !node->lost && !node->here", "which lives, is refused"),
 ]
 
 

@@ -32,6 +32,21 @@ static bool limits(struct life *l)
     return true;
 }
 
+/* The store has forgotten who has it, or its INVITE came to two nodes that could not know of each other: two may have
+ * it from then on. */
+static bool is_contested(const struct life *l, int call)
+{
+    return l->contested[call] || l->c->doubled[call];
+}
+
+/* Whoever repeats his INVITE calls once, if INVITEs are claimed. */
+static bool no_second_call(struct life *l)
+{
+    for (int i = 0; i < CALLS; i++)
+        check(!l->c->wrongly[i], "call %d: two nodes have routed its INVITE", i);
+    return true;
+}
+
 /* No two nodes that have had no trouble for long own one call, whatever befalls the third. */
 static bool one_owner_among_the_well(struct life *l)
 {
@@ -45,7 +60,7 @@ static bool one_owner_among_the_well(struct life *l)
             s->refused || !s->hears)
             l->well_ms[i] = c->now;
         for (int call = 0; c->now - l->well_ms[i] >= WELL_MS && call < CALLS; call++)
-            check((owners[call] += s->holds[call]) < 2 || l->contested[call],
+            check((owners[call] += s->holds[call]) < 2 || is_contested(l, call),
                   "call %d has two owners who have long been well", call);
     }
     return true;
@@ -56,7 +71,7 @@ static bool one_owner(struct life *l)
     struct cluster *c = l->c;
 
     for (int i = 0; i < CALLS; i++)
-        check(cluster_holders(c, i, NULL) <= 1 || l->contested[i], "call %d has %zu owners", i,
+        check(cluster_holders(c, i, NULL) <= 1 || is_contested(l, i), "call %d has %zu owners", i,
               cluster_holders(c, i, NULL));
     return true;
 }
@@ -65,7 +80,8 @@ static bool one_owner(struct life *l)
 static bool somebody_sends(const struct life *l)
 {
     for (int i = 0; i < CALLS; i++)
-        if (l->phones.phone[i].final.at_ms || l->phones.phone[i].cancel.at_ms)
+        if (l->phones.phone[i].invite.at_ms || l->phones.phone[i].re.at_ms || l->phones.phone[i].re_final.at_ms ||
+            l->phones.phone[i].final.at_ms || l->phones.phone[i].cancel.at_ms)
             return true;
     return false;
 }
@@ -116,10 +132,11 @@ static bool one_answer_each(struct life *l)
             nodes += (c->answered_by[i] & 1u << c->site[k].id) != 0;
             well += is_well(l, k) && (c->answered_by[i] & 1u << c->site[k].id);
         }
-        check((answers <= nodes && well <= 1) || l->contested[c->cancel_call[i]],
+        check((answers <= nodes && well <= 1) || is_contested(l, c->cancel_call[i]),
               "CANCEL %zu of call %d: answered %u times with 200, %u times with 481", i, c->cancel_call[i],
               c->delivered[i], c->refused[i]);
-        check(!only_kamsyncds(l) || !c->refused[i] || !cluster_holders(c, c->cancel_call[i], NULL),
+        check(!only_kamsyncds(l) || !c->refused[i] || c->doubled[c->cancel_call[i]] ||
+                  !cluster_holders(c, c->cancel_call[i], NULL),
               "CANCEL %zu of call %d, which lives, is refused", i, c->cancel_call[i]);
         l->answers[i] = answers;
     }
@@ -166,7 +183,8 @@ static bool records_are_fresh(struct life *l)
     for (int i = 0; i < CALLS; i++) {
         size_t who;
 
-        if (cluster_holders(l->c, i, &who) != 1 || l->c->now - l->c->changed_ms[i] < BEHIND_MS || !is_well(l, who))
+        if (l->c->doubled[i] || cluster_holders(l->c, i, &who) != 1 || l->c->now - l->c->changed_ms[i] < BEHIND_MS ||
+            !is_well(l, who))
             continue;
         if (!record_is_fresh(l, i, &l->c->site[who]))
             return false;
@@ -246,12 +264,13 @@ bool is_alive(struct life *l, int call)
     rings = *text_of(r, "from_tag") && !*text_of(r, "ended") && cluster_holders(l->c, call, NULL) == 1 &&
             is_known(l->c, call) && !l->c->final[call];
     json_decref(r);
-    return (talks || rings) && !p->cancel.since_ms && !p->bye[0].since_ms && !p->bye[1].since_ms;
+    return (talks || (rings && p->rang)) && !p->cancel.since_ms && !p->bye[0].since_ms && !p->bye[1].since_ms;
 }
 
 bool holds_always(struct life *l)
 {
-    return limits(l) && one_owner_among_the_well(l) && one_answer_each(l) && one_end_each(l) && records_are_fresh(l);
+    return limits(l) && no_second_call(l) && one_owner_among_the_well(l) && one_answer_each(l) && one_end_each(l) &&
+           records_are_fresh(l);
 }
 
 bool holds_when_well(struct life *l)

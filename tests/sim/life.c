@@ -1,6 +1,6 @@
 /* Three nodes, calls, CANCELs and BYEs at any node, and Kamailios that die, restart and hang, hosts that stand still,
- * links that break, stores that go away, or forget. Everything takes a random time. In every fourth life only kamsyncds
- * die, and are started again: then no CANCEL of a call that lives is refused. */
+ * links that break, stores that go away, forget, refuse, or become another one. Everything takes a random time. In
+ * every fourth life only kamsyncds die, and are started again: then no CANCEL of a call that lives is refused. */
 #include "life.h"
 
 #include <stdarg.h>
@@ -75,8 +75,10 @@ static void is_another_store(struct life *l)
     for (size_t i = 0; i < l->c->count; i++)
         if (!l->c->site[i].still)
             l->well_ms[i] = l->c->now;
-    for (int i = 0; i < CALLS; i++)
+    for (int i = 0; i < CALLS; i++) {
         l->contested[i] = l->contested[i] || cluster_is_contested(l->c, i);
+        l->c->loose[i] = true; /* also a claim on its INVITE */
+    }
     l->archived = 0;
     memset(l->entries, 0, sizeof(l->entries));
 }
@@ -163,6 +165,14 @@ bool only_kamsyncds(const struct life *l)
     return l->seed % 4 == 0;
 }
 
+static bool writes(struct cluster *c, size_t n)
+{
+    struct engine_status s;
+
+    engine_status(c->site[n].e, &s);
+    return s.dirty || s.puts;
+}
+
 /* kamsyncd dies, or is there again. */
 static void accident_beside(struct life *l)
 {
@@ -172,6 +182,8 @@ static void accident_beside(struct life *l)
     l->well_ms[n] = c->now;
     if (!c->site[n].crashed) {
         cluster_run(c, 200); /* what it has read and not yet written dies with it */
+        for (int i = 0; i < 100 && writes(c, n); i++)
+            cluster_run(c, 5);
         cluster_crash(c, n);
         return;
     }
@@ -228,6 +240,8 @@ static void people(struct life *l, int *calls)
     if (dice(c, 6) == 0)
         phones_answer(c, call, dice(c, 4) ? 200 : 486);
     call = (int)dice(c, (unsigned)*calls);
+    if (dice(c, 3) == 0)
+        phones_reinvite(c, (int)dice(c, (unsigned)*calls));
     if (dice(c, 6) == 0)
         phones_bye(c, call, dice(c, 2));
     if (dice(c, 4) == 0)
@@ -259,8 +273,8 @@ static bool all_hang_up(struct life *l)
     }
     cluster_run(c, 1500);
     for (int i = 0; i < CALLS; i++)
-        check(!rings[i] || l->phones.phone[i].cancel_code == 200, "call %d: its CANCEL was answered %d", i,
-              l->phones.phone[i].cancel_code);
+        check(!rings[i] || c->doubled[i] || l->phones.phone[i].cancel_code == 200,
+              "call %d: its CANCEL was answered %d", i, l->phones.phone[i].cancel_code);
     cluster_run(c, 20000);
     cluster_time_out(c);
     cluster_run(c, 15000);
@@ -283,6 +297,8 @@ bool life_live(struct life *l, int steps, const char *broken)
     c->twice = dice(c, 2) && happens(l, "twice");
     c->dice = dice;
     c->lag_ms = LAG_MS;
+    c->invites = dice(c, 3);
+    cluster_route(c, c->invites == ROUTE_CLAIMED);
     l->phones.dice = dice;
     phones_begin(c, &l->phones);
     for (int i = 0; good && i < steps; i++)

@@ -39,6 +39,15 @@ static size_t any(struct cluster *c)
 
 static void send_due(struct cluster *c, int call, struct phone *p)
 {
+    if (take_due(c, &p->invite)) {
+        if (!is_lost(c))
+            cluster_invite(c, p->node, call);
+        p->node = any(c);
+    }
+    if (take_due(c, &p->re) && !is_lost(c))
+        cluster_reinvite(c, any(c), call, p->re_n);
+    if (take_due(c, &p->re_final) && !is_lost(c))
+        cluster_re_final(c, c->phones->dice(c, 4) ? p->re_node : any(c), call, p->re_answered);
     if (take_due(c, &p->final) && !is_lost(c))
         cluster_final(c, any(c), call);
     if (take_due(c, &p->cancel) && !is_lost(c))
@@ -50,7 +59,8 @@ static void send_due(struct cluster *c, int call, struct phone *p)
 
 static int64_t due(const struct phone *p)
 {
-    const int64_t at[] = {p->final.at_ms, p->cancel.at_ms, p->bye[0].at_ms, p->bye[1].at_ms};
+    const int64_t at[] = {p->invite.at_ms, p->re.at_ms,     p->re_final.at_ms, p->final.at_ms,
+                          p->cancel.at_ms, p->bye[0].at_ms, p->bye[1].at_ms};
     int64_t first = INT64_MAX;
 
     for (size_t i = 0; i < COUNT(at); i++)
@@ -80,10 +90,39 @@ static void on_final(struct cluster *c, struct phone *p, const struct heard *h)
         p->code = h->code;
         p->code_ms = c->now;
     }
+    stop(&p->invite);
     if (!is_lost(c))
         stop(&p->final); /* his ACK */
     if (p->code == 200 && p->cancel.since_ms)
         start(c, &p->bye[0]);
+}
+
+/* The far end takes its time to answer a re-INVITE; what is repeated it answers as before. */
+static void on_re(struct cluster *c, struct phone *p, const struct heard *h)
+{
+    int n = (int)h->number;
+
+    if (n < p->re_n || (n == p->re_answered && p->re_final.answered))
+        return;
+    p->re_node = h->node;
+    if (n == p->re_answered)
+        return;
+    p->re_answered = n;
+    c->re_code[h->call] = c->phones->dice(c, 4) ? 200 : 488;
+    p->re_final = (struct repeat){0};
+    start(c, &p->re_final);
+    p->re_final.at_ms += c->phones->dice(c, 3000);
+}
+
+static void on_re_final(struct cluster *c, struct phone *p, const struct heard *h)
+{
+    if ((int)h->number != p->re_n)
+        return;
+    stop(&p->re);
+    if (is_lost(c))
+        return; /* his ACK */
+    stop(&p->re_final);
+    cluster_re_ack(c, any(c), h->call, p->re_n);
 }
 
 /* Whoever gets a BYE answers it, whatever he thinks of the call; the answer comes to any node. */
@@ -101,7 +140,14 @@ static void hear(struct cluster *c, const struct heard *h)
 
     if (is_lost(c))
         return;
-    if (h->what == HEARD_FINAL) {
+    if (h->what == HEARD_RINGING) {
+        p->rang = true;
+        stop(&p->invite);
+    } else if (h->what == HEARD_RE) {
+        on_re(c, p, h);
+    } else if (h->what == HEARD_RE_FINAL) {
+        on_re_final(c, p, h);
+    } else if (h->what == HEARD_FINAL) {
         on_final(c, p, h);
     } else if (h->what == HEARD_ACK) {
         stop(&p->final);
@@ -124,14 +170,26 @@ void phones_call(struct cluster *c, size_t node, int call)
 {
     struct phone *p = &c->phones->phone[call];
 
-    cluster_call(c, node, call);
-    p->called = c->site[node].holds[call];
+    p->called = true;
     p->called_ms = c->now;
+    p->node = node;
+    start(c, &p->invite);
+}
+
+void phones_reinvite(struct cluster *c, int call)
+{
+    struct phone *p = &c->phones->phone[call];
+
+    if (p->code != 200 || !p->final.answered || p->re.at_ms || p->bye[0].since_ms || p->bye[1].since_ms)
+        return;
+    p->re_n++;
+    p->re = (struct repeat){0};
+    start(c, &p->re);
 }
 
 void phones_answer(struct cluster *c, int call, int code)
 {
-    if (!c->phones->phone[call].called || c->final[call])
+    if (!c->begun[call] || c->final[call])
         return;
     c->final[call] = code;
     start(c, &c->phones->phone[call].final);
@@ -141,7 +199,7 @@ void phones_cancel(struct cluster *c, int call)
 {
     struct phone *p = &c->phones->phone[call];
 
-    if (p->called && !p->code)
+    if (p->rang && !p->code)
         start(c, &p->cancel);
 }
 

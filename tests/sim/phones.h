@@ -14,6 +14,12 @@ struct repeat {
 struct phone {
     bool called;
     int64_t called_ms;
+    size_t node;                        /* that his first INVITE goes to; the next ones go to any */
+    bool rang;                          /* and he knows: then he may cancel */
+    struct repeat invite, re, re_final; /* the caller's, and the far end's */
+    int re_n;                           /* how many there were; re_final is the one to this: */
+    int re_answered;
+    size_t re_node;                      /* that the last was routed by */
     struct repeat final, cancel, bye[2]; /* the gateway's; the caller's; of both sides */
     int code;                            /* the final reply that the caller has, 0: none */
     int cancel_code;                     /* the answer to his CANCEL that came first */
@@ -32,6 +38,8 @@ void phones_call(struct cluster *c, size_t node, int call);
 /* The far end answers, or rejects (code). */
 void phones_answer(struct cluster *c, int call, int code);
 void phones_cancel(struct cluster *c, int call);
+/* The caller changes something within the call. */
+void phones_reinvite(struct cluster *c, int call);
 /* That side hangs up: 0 the caller, 1 the far end. */
 void phones_bye(struct cluster *c, int call, size_t side);
 

@@ -1,8 +1,8 @@
-/* A cluster that has accidents: whole kamsyncd cores, each with a modelled Kamailio, one modelled store, callers and a
- * gateway, under a virtual clock (life.c). One seed is one life, the same each time.
+/* A cluster that has accidents: whole kamsyncd cores, each with a modelled Kamailio, a store that fails over, callers
+ * and a gateway, under a virtual clock (life.c). One seed is one life, the same each time.
  *
  *     sim [--seeds N] [--first SEED] [--steps N] [--junit FILE] [--until-failed N] [--break FAULT]
- *         [--without adrift,shuffle,forget]
+ *         [--without adrift,shuffle,twice,forget,deaf,late,unheard,refuse,failover]
  *
  * Seed 0 is a storm, and comes with seed 1. With --junit it also breaks the store in several ways (`broken` in
  * cluster.h), and expects that a seed fails then; faults.py does so with the core. With --break one of these faults is
@@ -126,7 +126,7 @@ static long number(int argc, char **argv, const char *name, long value)
 
 int main(int argc, char **argv)
 {
-    static const char *const faults[] = {"claim", "return", "end"};
+    static const char *const faults[] = {"claim", "return", "end", "same"};
     long seeds = number(argc, argv, "--seeds", 800), first = number(argc, argv, "--first", 1);
     int steps = (int)number(argc, argv, "--steps", 120);
     bool good;

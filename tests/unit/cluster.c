@@ -103,6 +103,7 @@ void cluster_kill(struct cluster *c, size_t node)
     s->hung = false;
     memset(s->holds, 0, sizeof(s->holds));
     memset(s->left, 0, sizeof(s->left));
+    memset(s->re, 0, sizeof(s->re));
     memset(s->lingers, 0, sizeof(s->lingers));
     json_array_clear(s->inbox);
     json_array_clear(s->queue);
@@ -277,6 +278,15 @@ void cluster_call(struct cluster *c, size_t node, int call)
     cluster_note(s, "* Kamailio: call %d begins", call);
     kamailio_call(s, call);
     engine_flush(s->e, c->now);
+}
+
+void cluster_route(struct cluster *c, bool strict)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        c->site[i].conf.claim_strict = strict;
+        cr_assert(engine_configure(c->site[i].e, &c->site[i].conf, c->now) == 0);
+        engine_flush(c->site[i].e, c->now);
+    }
 }
 
 size_t cluster_cancel(struct cluster *c, size_t node, int call)

@@ -106,6 +106,26 @@ void read_inbox(struct site *s);
 /* It begins a call; the reply to its INVITE goes to the kamsyncd. */
 void kamailio_call(struct site *s, int call);
 void kamailio_reply(struct site *s, int call, int code);
+/* What it says to its kamsyncd: an event, and the branch and reply of a transaction; a stray. */
+void kamailio_event(struct site *s, const char *event);
+char *kamailio_branch(const struct site *s, const struct leg *k, const char *req, bool with_req);
+char *kamailio_replied(const struct site *s, const struct leg *k, int code);
+void kamailio_stray(struct site *s, const char *msg);
+/* tm has that transaction, though it may have ended. */
+bool kamailio_has(const struct site *s, int call);
+/* The far end's final reply comes to it, or it sends one on. */
+void kamailio_final(struct site *s, int call, int code);
+void kamailio_hear(struct site *s, struct heard h);
+int call_of(const char *msg);
+/* A packet from the network arrives in a moment. */
+void arrive(struct cluster *c, size_t node, const char *msg);
+
+/* cluster_invites.c: INVITEs and their like; why: NULL, of the network; else what the header says. */
+void invite_arrives(struct site *s, const char *why, const char *msg);
+/* The number of the re-INVITE that the message is one of, or about; 0: it is about the call's first. */
+int re_of(const char *msg);
+void re_arrives(struct site *s, const char *why, const char *msg);
+void re_taken_over(struct site *s, const char *msg, long long token);
 
 /* The part of an engine's world that is the store. */
 struct engine_io store_io(struct site *s);

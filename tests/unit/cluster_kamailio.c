@@ -24,7 +24,7 @@ static void say(struct site *s, const char *text)
     free(frame);
 }
 
-static void say_event(struct site *s, const char *event)
+void kamailio_event(struct site *s, const char *event)
 {
     if (s->linked && s->hello)
         say(s, scratch("{\"t\":\"events\",\"n\":%lld}%s", (long long)++s->events, event));
@@ -39,41 +39,44 @@ static void say_queue(struct site *s)
 
     json_array_foreach(s->queue, i, each)
     {
-        say_event(s, json_string_value(each));
+        kamailio_event(s, json_string_value(each));
     }
     json_array_clear(s->queue);
 }
 
-static char *branch_event(const struct site *s, int call, const char *suffix, bool with_req)
+char *kamailio_branch(const struct site *s, const struct leg *k, const char *req, bool with_req)
 {
-    struct leg k = call_make((unsigned)call);
-
-    return branch_text(sip_sent_on(&k, suffix), with_req ? sip_request(&k, "INVITE") : NULL, scratch(",%s", at_now(s)));
+    return branch_text(sip_sent_on(k, "0"), with_req ? req : NULL, scratch(",%s", at_now(s)));
 }
 
-static void say_reply(struct site *s, int call, int code)
+char *kamailio_replied(const struct site *s, const struct leg *k, int code)
 {
-    struct leg k = call_make((unsigned)call);
-
-    say_event(s, scratch("{\"t\":\"reply\",\"via\":\"%s\",\"code\":%d,%s%s}", base64_of(scratch("%s.0", k.tm)), code,
-                         at_now(s), code == 200 ? scratch(",\"to_tag\":\"%s\"", base64_of("b1")) : ""));
+    return scratch("{\"t\":\"reply\",\"via\":\"%s\",\"code\":%d,%s%s}", base64_of(scratch("%s.0", k->tm)), code,
+                   at_now(s), code == 200 ? scratch(",\"to_tag\":\"%s\"", base64_of("b1")) : "");
 }
 
 void kamailio_reply(struct site *s, int call, int code)
 {
-    say_reply(s, call, code);
+    struct leg k = call_make((unsigned)call);
+
+    kamailio_event(s, kamailio_replied(s, &k, code));
 }
 
 void kamailio_call(struct site *s, int call)
 {
+    struct leg k = call_make((unsigned)call);
+
     s->holds[call] = true;
+    s->left[call] = false;
     s->c->changed_ms[call] = s->c->now;
-    s->c->first_at[call] = (size_t)(s - s->c->site);
-    say_event(s, branch_event(s, call, "0", true));
-    say_reply(s, call, 180);
+    if (!s->c->begun[call])
+        s->c->first_at[call] = (size_t)(s - s->c->site);
+    s->c->begun[call] = true;
+    kamailio_event(s, kamailio_branch(s, &k, sip_request(&k, "INVITE"), true));
+    kamailio_reply(s, call, 180);
 }
 
-static void hear(struct site *s, struct heard h)
+void kamailio_hear(struct site *s, struct heard h)
 {
     if (s->c->hear && !s->isolated)
         s->c->hear(s->c, &h);
@@ -88,7 +91,7 @@ static void send_packet(struct site *s, size_t to, const char *why, const char *
         task_add(&s->c->site[to], PACKET, NULL, why, msg)->status = local;
 }
 
-static int call_of(const char *msg)
+int call_of(const char *msg)
 {
     const char *id = strstr(msg, "Call-ID: call-");
 
@@ -104,7 +107,7 @@ static int cancel_of(const char *msg)
 }
 
 /* tm has that transaction, though it may have ended. */
-static bool has(const struct site *s, int call)
+bool kamailio_has(const struct site *s, int call)
 {
     return s->holds[call] || s->lingers[call] > s->c->now;
 }
@@ -123,19 +126,20 @@ static void cancel_call(struct site *s, int call)
 {
     struct leg k = call_make((unsigned)call);
 
-    say_event(s, scratch("{\"t\":\"cancel\",\"call_id\":\"%s\",%s}", base64_of(k.call_id), at_now(s)));
+    kamailio_event(s, scratch("{\"t\":\"cancel\",\"call_id\":\"%s\",%s}", base64_of(k.call_id), at_now(s)));
     if (!s->holds[call] || s->c->final[call])
         return;
     cluster_note(s, "* Kamailio: call %d is cancelled", call);
     s->c->final[call] = 487;
     finish(s, call);
-    say_reply(s, call, 487);
-    hear(s, (struct heard){.what = HEARD_FINAL, .call = call, .code = 487});
+    kamailio_reply(s, call, 487);
+    kamailio_hear(s, (struct heard){.what = HEARD_FINAL, .call = call, .code = 487});
 }
 
 static void on_takeover(struct site *s, const char *msg)
 {
     int call = call_of(msg);
+    struct leg k = call_make((unsigned)call);
     long long token = strtoll(strstr(msg, "X-Kamsync-Branches: ") + strlen("X-Kamsync-Branches: "), NULL, 10);
 
     json_decref(s->c->last_invite);
@@ -143,7 +147,11 @@ static void on_takeover(struct site *s, const char *msg)
     if (s->silent)
         return;
     if (s->refuse) {
-        say_event(s, scratch("{\"t\":\"taken\",\"token\":%lld,\"ok\":0}", token));
+        kamailio_event(s, scratch("{\"t\":\"taken\",\"token\":%lld,\"ok\":0}", token));
+        return;
+    }
+    if (re_of(msg)) {
+        re_taken_over(s, msg, token);
         return;
     }
     if (s->holds[call] || (s->left[call] && !s->c->ended[call]))
@@ -152,16 +160,17 @@ static void on_takeover(struct site *s, const char *msg)
     s->c->changed_ms[call] = s->c->now;
     cluster_note(s, "* Kamailio: call %d is taken over", call);
     s->holds[call] = true;
-    say_event(s, scratch("%s{\"t\":\"taken\",\"token\":%lld,\"ok\":1}", branch_event(s, call, "0", false), token));
+    kamailio_event(s,
+                   scratch("%s{\"t\":\"taken\",\"token\":%lld,\"ok\":1}", kamailio_branch(s, &k, NULL, false), token));
     if (s->c->final[call] == 200) {
         cluster_final(s->c, (size_t)(s - s->c->site), call);
     } else if (s->c->final[call] || s->c->ended[call]) { /* the far end repeats its final reply */
-        say_reply(s, call, s->c->final[call] ? s->c->final[call] : 487);
+        kamailio_reply(s, call, s->c->final[call] ? s->c->final[call] : 487);
         finish(s, call);
     }
 }
 
-static void say_stray(struct site *s, const char *msg)
+void kamailio_stray(struct site *s, const char *msg)
 {
     if (s->linked && s->hello)
         say(s, stray_text(++s->strays, msg, ""));
@@ -171,7 +180,7 @@ static void say_stray(struct site *s, const char *msg)
 static void on_cancel(struct site *s, const char *why, const char *msg)
 {
     int call = call_of(msg), number = cancel_of(msg);
-    bool adopted = strncmp(msg, "CANCEL sip:bob@203", 18) == 0, mine = has(s, call);
+    bool adopted = strncmp(msg, "CANCEL sip:bob@203", 18) == 0, mine = kamailio_has(s, call);
 
     if (adopted || number < 0)
         return;
@@ -179,7 +188,7 @@ static void on_cancel(struct site *s, const char *why, const char *msg)
         s->c->delivered[number]++;
         cancel_call(s, call);
     } else if (!why) {
-        say_stray(s, msg);
+        kamailio_stray(s, msg);
     } else if (strcmp(why, "unavailable") == 0) {
         for (size_t i = 0; i < s->c->count; i++)
             send_packet(s, i, "perhaps", msg);
@@ -189,25 +198,26 @@ static void on_cancel(struct site *s, const char *why, const char *msg)
     if (!mine && (!why || strcmp(why, "unavailable") == 0 || strcmp(why, "perhaps") == 0))
         return;
     s->c->answered_by[number] |= 1u << s->id;
-    hear(s, (struct heard){.what = HEARD_CANCELLED, .call = call, .code = mine ? 200 : 481, .number = (size_t)number});
+    kamailio_hear(
+        s, (struct heard){.what = HEARD_CANCELLED, .call = call, .code = mine ? 200 : 481, .number = (size_t)number});
 }
 
 /* A final reply of the far end's goes on to the caller: a 2xx each time, and what no transaction takes. */
 static void pass_on(struct site *s, int call, int code)
 {
-    hear(s, (struct heard){.what = HEARD_FINAL, .call = call, .code = code});
+    kamailio_hear(s, (struct heard){.what = HEARD_FINAL, .call = call, .code = code});
 }
 
-static void take_final(struct site *s, int call, int code)
+void kamailio_final(struct site *s, int call, int code)
 {
     bool first = s->holds[call];
 
     cluster_note(s, "* Kamailio: call %d has its %d", call, code);
-    say_reply(s, call, code);
+    kamailio_reply(s, call, code);
     if (first)
         finish(s, call);
     if (code >= 300)
-        hear(s, (struct heard){.what = HEARD_ACK, .call = call});
+        kamailio_hear(s, (struct heard){.what = HEARD_ACK, .call = call});
     if (first || code < 300)
         pass_on(s, call, code);
 }
@@ -218,14 +228,14 @@ static void on_final(struct site *s, const char *why, const char *msg)
     int call = call_of(msg), code = atoi(msg + strlen("SIP/2.0 "));
     size_t to = s->c->first_at[call];
 
-    if (has(s, call))
-        take_final(s, call, code);
+    if (kamailio_has(s, call))
+        kamailio_final(s, call, code);
     else if (!why && &s->c->site[to] != s && s->knows[to + 1])
         send_packet(s, to, "owner", msg);
     else if (why && strcmp(why, "owner") != 0)
         pass_on(s, call, code);
     else if (s->linked && s->hello)
-        say_stray(s, msg);
+        kamailio_stray(s, msg);
     else
         pass_on(s, call, code);
 }
@@ -237,15 +247,19 @@ static void on_bye(struct site *s, const char *msg)
     size_t side = strstr(msg, "tag=b1\r\nTo") != NULL;
     struct leg k = call_make((unsigned)call);
 
-    say_event(s, scratch("{\"t\":\"bye\",\"call_id\":\"%s\",\"from_tag\":\"%s\",\"to_tag\":\"%s\",\"code\":%d,%s}",
-                         base64_of(k.call_id), base64_of(side ? "b1" : "a1"), base64_of(side ? "a1" : "b1"), code,
-                         at_now(s)));
-    hear(s, (struct heard){.what = HEARD_BYE, .call = call, .side = side, .code = code});
+    kamailio_event(s, scratch("{\"t\":\"bye\",\"call_id\":\"%s\",\"from_tag\":\"%s\",\"to_tag\":\"%s\",\"code\":%d,%s}",
+                              base64_of(k.call_id), base64_of(side ? "b1" : "a1"), base64_of(side ? "a1" : "b1"), code,
+                              at_now(s)));
+    kamailio_hear(s, (struct heard){.what = HEARD_BYE, .call = call, .side = side, .code = code});
 }
 
 static void on_request(struct site *s, const char *why, const char *msg)
 {
-    if (strstr(msg, " BYE\r\n"))
+    if (re_of(msg))
+        re_arrives(s, why, msg);
+    else if (strncmp(msg, "INVITE ", 7) == 0)
+        invite_arrives(s, why, msg);
+    else if (strstr(msg, " BYE\r\n"))
         on_bye(s, msg);
     else if (strncmp(msg, "CANCEL ", 7) == 0)
         on_cancel(s, why, msg);
@@ -274,6 +288,7 @@ static bool is_replayed(struct site *s, const char *header)
     if (!of || !when || sscanf(of, "from=%15[0-9]", from) != 1 || sscanf(when, "at=%47[0-9.]", at) != 1 ||
         sscanf(at, "%lld.%lld", &sec, &ms) != 2)
         return false;
+    s->said_ms = sec * 1000 + ms - EPOCH;
     snprintf(stamp, sizeof(stamp), "%s %s", from, at);
     if (EPOCH + s->c->now - (sec * 1000 + ms) > REPLAY_MS || json_object_get(s->seen, stamp))
         return true;
@@ -303,7 +318,7 @@ static void on_packet(struct site *s, const char *text)
     if (strcmp(why, "probe") == 0)
         on_probe(s, copy);
     else if (strncmp(copy, "SIP/2.0 200 alive ", 18) == 0)
-        say_event(s, scratch("{\"t\":\"alive\",\"id\":%d}", atoi(copy + 18)));
+        kamailio_event(s, scratch("{\"t\":\"alive\",\"id\":%d}", atoi(copy + 18)));
     else if (strcmp(why, "takeover") == 0)
         on_takeover(s, copy);
     else
@@ -353,8 +368,13 @@ static void on_send(struct site *s, const char *frame)
 static void on_lost(struct site *s, const char *frame)
 {
     char *id = base64_field(frame, "call_id");
-    int call = atoi(id + strlen("call-"));
+    int call = atoi(id + strlen("call-")), re = atoi(field(frame, "cseq").p) - 1;
 
+    if (re > 0) {
+        s->re[call] = s->re[call] == re ? 0 : s->re[call];
+        free(id);
+        return;
+    }
     cluster_note(s, "* Kamailio: call %d is lost", call);
     s->holds[call] = false;
     s->lingers[call] = 0;
@@ -432,7 +452,7 @@ void read_inbox(struct site *s)
 /* ---- what arrives from outside ---- */
 
 /* From the network, in a moment, unless it gets lost at an isolated node. */
-static void arrive(struct cluster *c, size_t node, const char *msg)
+void arrive(struct cluster *c, size_t node, const char *msg)
 {
     task_add(&c->site[node], PACKET, NULL, NULL, msg);
 }
@@ -462,6 +482,6 @@ void cluster_time_out(struct cluster *c)
             if (!c->site[i].dead && c->site[i].holds[call] && c->final[call]) {
                 c->timed_out[call] = true;
                 finish(&c->site[i], call);
-                say_reply(&c->site[i], call, 408);
+                kamailio_reply(&c->site[i], call, 408);
             }
 }
