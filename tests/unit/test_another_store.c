@@ -1,5 +1,5 @@
-/* A store that is not what it was: it takes no beats, or has lost the last ones, or what was claimed. Then this node may
- * have lost its transactions to others, and looks before it writes anything. */
+/* A store that is not what it was: it takes no beats, or has lost the last ones, or what was claimed. Then this node
+ * may have lost its transactions to others, and looks before it writes anything. */
 #include "fake.h"
 
 TestSuite(another_store, .fini = no_leaks);
@@ -8,8 +8,9 @@ TestSuite(another_store, .fini = no_leaks);
 
 static struct span own_record(int64_t beat)
 {
-    return span_of(scratch("{\"id\":1,\"name\":\"n\",\"sip\":\"192.0.2.1:5060\",\"inc\":\"100.1\",\"beat\":%lld,\"up\":true}",
-                           (long long)beat));
+    return span_of(
+        scratch("{\"id\":1,\"name\":\"n\",\"sip\":\"192.0.2.1:5060\",\"inc\":\"100.1\",\"beat\":%lld,\"up\":true}",
+                (long long)beat));
 }
 
 static void see_own(struct fake *f, int64_t beat)
