@@ -187,7 +187,7 @@ void re_taken_over(struct site *s, const char *msg, long long token)
     s->re[call] = n;
     s->re_done[call] = false;
     kamailio_event(s,
-                   scratch("%s,{\"t\":\"taken\",\"token\":%lld,\"ok\":1}", kamailio_branch(s, &k, NULL, false), token));
+                   scratch("%s{\"t\":\"taken\",\"token\":%lld,\"ok\":1}", kamailio_branch(s, &k, NULL, false), token));
     kamailio_hear(
         s, (struct heard){.what = HEARD_RE, .call = call, .number = (size_t)n, .node = (size_t)(s - s->c->site)});
 }
