@@ -65,9 +65,12 @@ void engine_push(struct engine *e, int64_t n, char *payload, int64_t now)
 char *engine_handover(struct engine *e, struct handover h, struct span msg)
 {
     int64_t wall = e->io.wall(e->io.ctx);
-    char at[64];
+    char at[128];
 
-    snprintf(at, sizeof(at), "%" PRId64 ".%03d.%" PRIu64, wall / 1000, (int)(wall % 1000), ++e->handovers);
+    if (h.at)
+        snprintf(at, sizeof(at), "%s-%" PRIu64, h.at, ++e->handovers);
+    else
+        snprintf(at, sizeof(at), "%" PRId64 ".%03d.%" PRIu64, wall / 1000, (int)(wall % 1000), ++e->handovers);
     h.from = e->self.id;
     h.at = at;
     return handover_make(&h, msg, e->conf.secret);

@@ -53,7 +53,7 @@ static const struct shape messages[] = {
     [MSG_STRAY] = {"stray",
                    {NUMBER(struct msg, k, 1, INT64_MAX), FIELD(struct msg, msg, KIND_SIP),
                     FIELD(struct msg, src, KIND_ADDRESS), FIELD(struct msg, dst, KIND_ADDRESS),
-                    OPTIONAL(struct msg, ask, KIND_TEXT)}},
+                    OPTIONAL(struct msg, all, KIND_TEXT), OPTIONAL(struct msg, ask, KIND_TEXT)}},
 };
 
 /* SIP messages in the order in which they follow. */

@@ -48,6 +48,7 @@ struct stray {
     struct absence absent;
     struct span msg; /* owned, as are the texts */
     char *src, *dst, *key, *sent_by, *call_id, *via;
+    char *all; /* NULL unless all nodes have had it: the owner knows by this that it has acted already */
     int64_t begun_ms, again_ms, retry_ms;
     int64_t asked_ms; /* when the store was last asked */
 };
@@ -61,6 +62,7 @@ static void stray_free(struct stray *s)
     free(s->sent_by);
     free(s->call_id);
     free(s->via);
+    free(s->all);
     free(s);
 }
 
@@ -87,7 +89,7 @@ static void send_on(struct engine *e, const struct stray *s, enum verdict v, con
      * reply without transaction would come back from there as a stray again. */
     enum verdict said = v != VERDICT_MINE ? v : s->kind == STRAY_REPLY ? VERDICT_DONE : VERDICT_OWNER;
     const char *why = verdict_names[said];
-    struct handover h = {.to = to->id, .inc = to->inc, .why = why, .src = s->src, .dst = s->dst};
+    struct handover h = {.to = to->id, .inc = to->inc, .why = why, .src = s->src, .dst = s->dst, .at = s->all};
     char *text = engine_handover(e, h, s->msg);
 
     engine_send(e, to->sip, NULL, text, now);
@@ -179,6 +181,9 @@ static int fill(struct stray *s, const struct msg *m, const struct sip_id *id)
     s->sent_by = span_dup(id->sent_by);
     s->call_id = span_dup(id->call_id);
     s->via = span_dup(id->via);
+    s->all = m->all ? span_dup(span_of(m->all)) : NULL;
+    if (m->all && !s->all)
+        return -ENOMEM;
     return copy && s->src && s->dst && s->key && s->sent_by && s->call_id && s->via ? 0 : -ENOMEM;
 }
 
@@ -331,8 +336,12 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
 /* The owner lives and only the way between the two Kamailios is cut: the handover goes from kamsyncd to kamsyncd. */
 static void relay(struct engine *e, struct stray *s, const struct node *owner)
 {
-    struct handover h = {
-        .to = owner->id, .inc = owner->inc, .why = verdict_names[VERDICT_OWNER], .src = s->src, .dst = s->dst};
+    struct handover h = {.to = owner->id,
+                         .inc = owner->inc,
+                         .why = verdict_names[VERDICT_OWNER],
+                         .src = s->src,
+                         .dst = s->dst,
+                         .at = s->all};
     char *text = engine_handover(e, h, s->msg);
 
     e->count.verdict_cut++;
