@@ -133,8 +133,8 @@ const char *printable(char *out, size_t size, struct span s);
 __attribute__((format(printf, 3, 4))) void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...);
 /* Queues a frame made with number n, see link_push(). */
 void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
-/* The message as a handover of this node's, made now: its sender and time are filled in. base64, which the caller
- * frees; NULL as handover_make(). */
+/* The message as a handover of this node's, made now: its sender and time are filled in; if it has a time, a number is
+ * added that makes it unique. base64, which the caller frees; NULL as handover_make(). */
 char *engine_handover(struct engine *e, struct handover h, struct span msg);
 /* Has Kamailio send a message, given as base64, to a SIP address from its socket sock (NULL: this node's own). Without
  * text (memory was short, or the message odd) that is counted as a frame that could not be made. */

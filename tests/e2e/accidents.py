@@ -6,6 +6,8 @@ from sipp import Caller, Gateway
 
 # an INVITE to a, its CANCEL and ACK elsewhere
 STRAY = by_kind({'CANCEL': 'b', 'ACK': 'c'}, default='a')
+# a CANCEL goes the way that it takes in a large cluster: to nobody before kamsyncd has looked it up
+LARGE = {'KAMSYNC_ALL_MAX': 0}
 
 
 def start(lab, **options):
@@ -64,5 +66,6 @@ def cancel_by_lookup(cluster, calls):
     calls.cancel()
     calls.wait_ended('a')
     after = cluster['b'].counters()
+    assert cluster.defines.get('KAMSYNC_ALL_MAX') == 0
     assert after['verdict_owner'] - before['verdict_owner'] == len(calls.call_ids)
     assert after['verdict_unavailable'] == before['verdict_unavailable']

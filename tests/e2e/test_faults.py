@@ -7,7 +7,7 @@ import socket
 import pytest
 
 import netns
-from accidents import STRAY, Ordinary, cancel_by_lookup, kill_kamsyncd, restart_kamsyncd, start, wait_records
+from accidents import LARGE, STRAY, Ordinary, cancel_by_lookup, kill_kamsyncd, restart_kamsyncd, start, wait_records
 from policies import to
 from proc import wait_until
 from rawsip import Peer, Request
@@ -47,7 +47,7 @@ def test_kamsyncd_killed_in_mid_run(lab):
 
 def test_calls_set_up_while_it_was_away(lab):
     """Their events wait in Kamailio's queue, and the calls can be cancelled elsewhere as soon as it is back."""
-    cluster = start(lab)
+    cluster = start(lab, defines=LARGE)
     kill_kamsyncd(cluster)
     lab.steer(STRAY)
     calls = Ringing(lab, 'gap', 10)
@@ -78,7 +78,7 @@ def test_kamsyncd_away_at_the_stray_s_node(lab):
 
 def test_kamsyncd_hung(lab):
     """600 calls at 100/s while it neither reads nor answers. Then it goes on, and has missed nothing."""
-    cluster = start(lab)
+    cluster = start(lab, defines=LARGE)
     lab.steer(to('a'))
     caller = Caller(lab, 'call', calls=600, rate=100)
     wait_until(lambda: len(lab.trace.call_ids()) > 30, 10, 'calls under way', every=0.02)
@@ -101,7 +101,7 @@ def test_kamsyncd_hung(lab):
 
 def test_strays_while_it_is_hung(lab):
     """They wait in its socket, and are served when it goes on."""
-    cluster = start(lab)
+    cluster = start(lab, defines=LARGE)
     lab.steer(STRAY)
     calls = Ringing(lab, 'hung', 10)
     wait_records(cluster, calls)
@@ -117,7 +117,7 @@ def test_strays_while_it_is_hung(lab):
 def test_a_kamsyncd_that_stays_hung(lab):
     """It has taken the CANCEL and says nothing. The caller sends it again, as SIP demands, and that must reach the owner
     by the fallback, as it does when kamsyncd is away: 4 s are three more CANCELs."""
-    cluster = start(lab)
+    cluster = start(lab, defines=LARGE)
     lab.steer(STRAY)
     cluster['b'].kamsyncd.signal(signal.SIGSTOP)
     result = Caller(lab, 'cancel', calls=10, rate=50, recv_timeout=4000).wait()
@@ -186,8 +186,9 @@ def test_ordinary_calls_without_redis(lab, fault):
 
 @faults
 def test_stray_cancel_without_redis(lab, fault, request):
-    """It goes to all nodes within 300 ms: before the loss is noticed by the lookup's time limit, later at once."""
-    cluster = start(lab)
+    """In a large cluster it goes to all nodes within 300 ms: before the loss is noticed by the lookup's time limit, later
+    at once. (A small one: test_at_once.py.)"""
+    cluster = start(lab, defines=LARGE)
     lab.steer(STRAY)
     first, second = Ringing(lab, 'first', 10), Ringing(lab, 'second', 10)
     wait_records(cluster, second)
@@ -205,7 +206,7 @@ def test_stray_cancel_without_redis(lab, fault, request):
 @faults
 def test_redis_comes_back(lab, fault):
     """Calls set up before and during the outage are in it again, even if it comes back empty."""
-    cluster = start(lab)
+    cluster = start(lab, defines=LARGE)
     lab.steer(STRAY)
     before = Ringing(lab, 'before', 5)
     wait_records(cluster, before)
@@ -260,7 +261,7 @@ GARBAGE = [frame('hello'), frame('{'), frame('[]'), frame('{"t":"send"}'), frame
 
 def test_a_second_evapi_client(lab):
     """It sends what nobody understands, and reads nothing."""
-    cluster = start(lab)
+    cluster = start(lab, defines=LARGE)
 
     def connect():
         sock = socket.create_connection(EVAPI, timeout=2)

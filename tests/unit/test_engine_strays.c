@@ -92,6 +92,23 @@ Test(strays, owner_gets_it)
     expect_over(f, fake_record(&c, 2, "200.1", false));
 }
 
+/* The script has sent it to all nodes already: the owner knows by the time that this is the same CANCEL. */
+Test(strays, handover_bears_the_time_that_all_know)
+{
+    struct leg c = call_make(1);
+    struct fake *f = with_peer();
+    char *rest;
+
+    fake_say(f,
+             "{\"t\":\"stray\",\"k\":1,\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
+             "\"msg\":\"%s\",\"all\":\"1795229237.000001.47\"}",
+             base64_of(sip_request(&c, "CANCEL")));
+    fake_answer(f, fake_record(&c, 2, "200.1", false));
+    expect_sent(f, "192.0.2.2:5060", "X-Kamsync: to=2;inc=200.1;why=owner;");
+    cr_expect(strstr(fake_handover(f, &rest), ";from=1;at=1795229237.000001.47-"));
+    fake_free(f);
+}
+
 /* The owner's Kamailio still has a finished transaction for some seconds. */
 Test(strays, living_owner_gets_it_also_when_done)
 {

@@ -410,7 +410,7 @@ static struct world world_new(void)
 
     return (struct world){
         .hello = framed("{\"t\":\"hello\",\"node\":1,\"inc\":\"1\",\"sip\":\"192.0.2.1:5060\"}"),
-        .stray = framed(stray_text(1, sip_request(&other, "CANCEL"), "")),
+        .stray = framed(stray_text(1, sip_request(&other, "CANCEL"), ",\"all\":\"1.2\"")),
         .branch = framed(scratch("{\"t\":\"events\",\"n\":1}%s", branch_text(ev.sent.p, ev.req.p, ""))),
         .reply = framed(scratch("{\"t\":\"events\",\"n\":2}{\"t\":\"reply\",\"via\":\"%s\",\"code\":200}",
                                 base64_of(scratch("%s.0", c.tm)))),
