@@ -12,8 +12,8 @@ struct handover {
     const char *src; /* address that the message came from */
     const char *dst; /* socket that it was received on */
     int from;        /* node id of its sender */
-    const char *at;  /* when, by its sender's clock: seconds since 1970, and what makes it unique: "<digits>.<digits>…";
-                      * further copies of one CANCEL have the first one's, and "-<digits>" */
+    const char *at; /* when, by its sender's clock: seconds since 1970, and what makes it unique: "<digits>.<digits>…";
+                     * further copies of one CANCEL have the first one's, and "-<digits>" */
 };
 
 /* The message with the header in front, as base64. The caller frees it; NULL when the message has no first line or

@@ -35,9 +35,9 @@ struct msg {
     const char *inc, *sip; /* incarnation, SIP address */
     const char *src, *dst; /* addresses */
     struct span msg;       /* a whole SIP message */
-    const char *all;       /* of a CANCEL that all other nodes have already: its handovers' "at"; NULL for another stray */
-    const char *ask;       /* of an in-dialog request: what the script wants to know; NULL for another stray */
-    struct span rest;      /* borrowed: of `events`, those that have not been read yet */
+    const char *all;  /* of a CANCEL that all other nodes have already: its handovers' "at"; NULL for another stray */
+    const char *ask;  /* of an in-dialog request: what the script wants to know; NULL for another stray */
+    struct span rest; /* borrowed: of `events`, those that have not been read yet */
 };
 
 /* Reads one payload, which must outlive the struct. 0, or -EBADMSG with why (what is wrong and in which field, at most
