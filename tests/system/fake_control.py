@@ -6,9 +6,10 @@ import socket
 import subprocess
 import threading
 
-from harness import KAMSYNCD, SANITIZERS
+from harness import KAMSYNCD, SANITIZERS, SLOWER, WRAPPER
 
 KAMSYNCCTL = os.environ.get('KAMSYNCCTL', os.path.join(os.path.dirname(KAMSYNCD), 'ctl', 'kamsyncctl'))
+CTL = [*WRAPPER, KAMSYNCCTL]
 
 T0 = 1795229237000  # 2026-11-21 02:47:17 UTC
 COMMANDS = ['status', 'nodes', 'calls', 'call', 'tx', 'cdr', 'trace', 'drain', 'undrain', 'reload']
@@ -102,14 +103,14 @@ def environment(**more):
 
 def run_ctl(*args, timeout=20, env=None, **more):
     """Runs kamsyncctl to its end. Bytes are passed and returned as surrogates, as Python has it."""
-    return subprocess.run([KAMSYNCCTL, *args], capture_output=True, text=True, errors='surrogateescape',
-                          timeout=timeout, env=environment(**(env or {})), check=False, **more)
+    return subprocess.run([*CTL, *args], capture_output=True, text=True, errors='surrogateescape',
+                          timeout=timeout * SLOWER, env=environment(**(env or {})), check=False, **more)
 
 
 def start_ctl(*args, **more):
     """Runs kamsyncctl until it is ended; its output goes to pipes, or where `more` says."""
     more = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, **more}
-    return subprocess.Popen([KAMSYNCCTL, *args], env=environment(), **more)
+    return subprocess.Popen([*CTL, *args], env=environment(), **more)
 
 
 def words_of(command):

@@ -4,6 +4,7 @@ Nothing here sleeps for a guessed time: wait_until() waits for a condition and s
 """
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,6 +12,10 @@ import time
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 KAMSYNCD = os.path.abspath(os.environ.get('KAMSYNCD', os.path.join(REPO, 'build', 'daemon', 'kamsyncd')))
+# What runs the programs that are tested, such as valgrind, and how many times as long they may take then.
+WRAPPER = shlex.split(os.environ.get('KAMSYNC_WRAPPER', ''))
+SLOWER = int(os.environ.get('KAMSYNC_SLOWER', '1'))
+COMMAND = [*WRAPPER, KAMSYNCD]
 SECRET = 'the-secret-of-the-test-cluster'
 
 # A finding of a sanitizer must end the process, and freed memory must not pile up: one test watches the memory.
@@ -37,7 +42,7 @@ def free_port():
 
 def run_kamsyncd(*args, timeout=10):
     """Runs kamsyncd to its end: for --help and the like."""
-    return subprocess.run([KAMSYNCD, *map(str, args)], capture_output=True, text=True, timeout=timeout,
+    return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True, timeout=timeout * SLOWER,
                           env={**SANITIZERS, **os.environ}, check=False)
 
 
@@ -114,7 +119,7 @@ class Daemon(Process):
 
     def start_quietly(self):
         self.write_config()
-        self.launch([KAMSYNCD, '-c', self.conf_path])
+        self.launch([*COMMAND, '-c', self.conf_path])
         return self
 
     def start(self):

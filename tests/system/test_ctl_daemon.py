@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from fake_control import (ANSWERS, CALL, COMMANDS, KAMSYNCCTL, FakeControl, environment, fine, refused, run_ctl,
+from fake_control import (ANSWERS, CALL, COMMANDS, CTL, FakeControl, environment, fine, refused, run_ctl,
                           start_ctl, words_of)
 from harness import wait_until
 
@@ -51,7 +51,7 @@ def test_no_permission(closed):
     os.chmod(daemon.path, 0o660)
     try:
         result = subprocess.run(['setpriv', f'--reuid={nobody.pw_uid}', f'--regid={nobody.pw_gid}', '--clear-groups',
-                                 KAMSYNCCTL, '-s', daemon.path, 'status'], capture_output=True, text=True,
+                                 *CTL, '-s', daemon.path, 'status'], capture_output=True, text=True,
                                 env=environment(), check=False)
         if result.returncode == 127 or 'setpriv' in result.stderr:
             pytest.skip('the build directory is closed to others')

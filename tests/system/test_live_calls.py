@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from fake_control import KAMSYNCCTL
+from fake_control import CTL
 from fake_kamailio import FakeKamailio
 from harness import Daemon, Redis, wait_until
 from sip import Call
@@ -47,7 +47,7 @@ class Node:
     def ctl(self, *words):
         """kamsyncctl's answer, and the seconds it took."""
         begun = time.monotonic()
-        out = subprocess.run([KAMSYNCCTL, '-s', self.daemon.control, '--json', *words], capture_output=True, check=True)
+        out = subprocess.run([*CTL, '-s', self.daemon.control, '--json', *words], capture_output=True, check=True)
         return json.loads(out.stdout), time.monotonic() - begun
 
     def stop(self):
