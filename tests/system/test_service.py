@@ -8,13 +8,14 @@ import subprocess
 
 import pytest
 
-from fake_control import KAMSYNCCTL
-from harness import KAMSYNCD, wait_until
+from fake_control import CTL
+from harness import COMMAND, KAMSYNCD, wait_until
 from sip import Call
 
 UNIT = pathlib.Path(KAMSYNCD).with_name('kamsyncd.service')
 NOBODY = 65534
 EXPOSURE_MAX = 2.0    # of 10, as systemd-analyze counts
+needs_analyze = pytest.mark.skipif(not shutil.which('systemd-analyze'), reason='needs systemd-analyze')
 UNPRIVILEGED = ['setpriv', f'--reuid={NOBODY}', f'--regid={NOBODY}', '--clear-groups', '--no-new-privs',
                 '--bounding-set=-all', '--inh-caps=-all']
 
@@ -54,7 +55,16 @@ def test_no_watchdog_unless_wanted(supervisor, kamailio, make_daemon):
     assert supervisor() == ['READY=1', 'STOPPING=1']
 
 
-@pytest.mark.skipif(not shutil.which('systemd-analyze'), reason='needs systemd-analyze')
+@needs_analyze
+def test_unit_is_understood(tmp_path):
+    """Every line of it: what systemd does not know it only warns of. The program need not be installed for that."""
+    unit = tmp_path / UNIT.name
+    unit.write_text(re.sub(r'(?m)^ExecStart=\S+', f'ExecStart={KAMSYNCD}', UNIT.read_text()))
+    out = subprocess.run(['systemd-analyze', 'verify', '--man=no', unit], capture_output=True, text=True)
+    assert (out.returncode, out.stdout + out.stderr) == (0, '')
+
+
+@needs_analyze
 def test_sandbox_of_the_unit():
     out = subprocess.run(['systemd-analyze', 'security', '--offline=true', '--no-pager', UNIT],
                          capture_output=True, text=True)
@@ -75,7 +85,7 @@ def test_works_without_any_privilege(tmp_path, kamailio, make_daemon, redis):
         os.chown(path, NOBODY, NOBODY)
     for folder in [tmp_path, *tmp_path.parents][:-2]:
         folder.chmod(folder.stat().st_mode | 0o011)
-    daemon.launch([*UNPRIVILEGED, KAMSYNCD, '-c', daemon.conf_path])
+    daemon.launch([*UNPRIVILEGED, *COMMAND, '-c', daemon.conf_path])
     kamailio.wait_hello()
     call = Call()
     kamailio.events(call.branch_event())
@@ -83,7 +93,7 @@ def test_works_without_any_privilege(tmp_path, kamailio, make_daemon, redis):
     status = pathlib.Path(f'/proc/{daemon.popen.pid}/status').read_text()
     assert re.search(rf'^Uid:\t{NOBODY}\t{NOBODY}', status, re.M) and re.search(r'^NoNewPrivs:\t1$', status, re.M)
     assert set(re.findall(r'^Cap(?:Inh|Prm|Eff|Bnd|Amb):\t(\w+)$', status, re.M)) == {'0' * 16}
-    out = subprocess.run([KAMSYNCCTL, '-s', f'{place}/control.sock', 'status'], capture_output=True, text=True)
+    out = subprocess.run([*CTL, '-s', f'{place}/control.sock', 'status'], capture_output=True, text=True)
     assert out.returncode == 0 and 'kamailio    up' in out.stdout
     assert (place / 'ready').exists()
 
@@ -103,7 +113,7 @@ def test_one_thread(tmp_path, make_kamailio, make_daemon, make_redis):
     kamailio.stray(Call().cancel())
     kamailio.wait_sends(1)
     for command in ('status', 'nodes', 'calls', 'cdr'):
-        subprocess.run([KAMSYNCCTL, '-s', tmp_path / 'c.sock', command], check=True, capture_output=True)
+        subprocess.run([*CTL, '-s', tmp_path / 'c.sock', command], check=True, capture_output=True)
     daemon.reload(log_level='debug')
     daemon.wait_log('settings reloaded')
     redis.restart()
