@@ -3,8 +3,8 @@ import pytest
 
 from fake_control import ANSWERS, FakeControl, run_ctl
 from fake_kamailio import FakeKamailio
-from harness import Daemon, Redis, wait_until, without_takeover
-from sip import Call
+from harness import FINDING, Daemon, Redis, wait_until, without_takeover
+from sip import Call, warm_up
 
 
 @pytest.fixture
@@ -58,6 +58,7 @@ def make_daemon(tmp_path, make_kamailio, make_redis):
         for daemon in made:
             daemon.kill()
             print(daemon.tail())  # pytest shows it when the test failed
+        assert not [daemon.name for daemon in made if FINDING.search(daemon.log())]
 
 
 class Node:
@@ -83,6 +84,7 @@ def make_node(make_kamailio, make_daemon, redis):
         daemon = make_daemon(kamailio, **options).start()
         kamailio.wait_hello()
         daemon.wait_report(kamailio='up', store='up')
+        warm_up(kamailio)
         return Node(kamailio, daemon, redis)
     return make
 

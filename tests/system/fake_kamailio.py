@@ -189,14 +189,14 @@ class FakeKamailio:
     def events(self, *events):
         self.write(self.events_frame(*events))
 
-    def stray_frame(self, msg, src=SRC, dst=DST):
+    def stray_frame(self, msg, src=SRC, dst=DST, **more):
         self.k += 1
-        fields = {'t': 'stray', 'k': self.k, 'src': src, 'dst': dst, 'msg': base64.b64encode(msg).decode()}
+        fields = {'t': 'stray', 'k': self.k, 'src': src, 'dst': dst, **more, 'msg': base64.b64encode(msg).decode()}
         return netstring(text_of(fields).encode())
 
-    def stray(self, msg, **addresses):
+    def stray(self, msg, **fields):
         """Reports the stray; returns the moment, to measure from."""
-        self.write(self.stray_frame(msg, **addresses))
+        self.write(self.stray_frame(msg, **fields))
         return time.monotonic()
 
     # ---- what came ----

@@ -21,16 +21,18 @@ SECRET = 'the-secret-of-the-test-cluster'
 # A finding of a sanitizer must end the process, and freed memory must not pile up: one test watches the memory.
 SANITIZERS = {'ASAN_OPTIONS': 'quarantine_size_mb=8', 'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1'}
 
+FINDING = re.compile('^==[0-9]+==|runtime error', re.M)  # in a log: of a sanitizer or of valgrind
+
 
 def wait_until(condition, timeout=5, what='', every=0.005):
     """Waits for condition() to be true and returns its value; what may be a function that tells the state."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * SLOWER
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f'waited {timeout} s in vain for: {what() if callable(what) else what}')
+            raise AssertionError(f'waited {timeout * SLOWER} s in vain for: {what() if callable(what) else what}')
         time.sleep(every)
 
 
@@ -136,11 +138,11 @@ class Daemon(Process):
         """Waits for its end. Returns the seconds that took; the exit status must be 0."""
         begun = time.monotonic()
         try:
-            code = self.popen.wait(timeout)
+            code = self.popen.wait(timeout * SLOWER)
         except subprocess.TimeoutExpired:
-            code = f'still running after {timeout} s'
+            code = f'still running after {timeout * SLOWER} s'
         assert code == 0, f'{self.name}: exit status {code}\n{self.tail()}'
-        assert 'runtime error' not in self.log(), self.tail()
+        assert not FINDING.search(self.log()), self.tail()
         return time.monotonic() - begun
 
     def stop(self):

@@ -5,10 +5,10 @@ import time
 import pytest
 
 from fake_kamailio import DST, SRC
-from harness import run_kamsyncd, wait_until, without_takeover
+from harness import SLOWER, run_kamsyncd, wait_until, without_takeover
 from sip import Call, check_adopted, open_handover
 
-PROMISED, SLACK = 0.300, 0.500  # a stray has its answer within 300 ms; machines that run tests may be slow
+PROMISED, SLACK = 0.300, 0.500 * SLOWER  # a stray has its answer within 300 ms; machines that run tests may be slow
 
 
 def took(frame, since):
@@ -104,7 +104,7 @@ def test_owner_is_down(two_nodes, redis):
     assert (down['sip'], down['inc']) == (a.kamailio.sip, a.kamailio.inc)
     since = b.kamailio.stray(call.cancel())
     frame = b.kamailio.wait_sends(1)[0]
-    assert took(frame, since) < PROMISED, 'no need to wait'
+    assert took(frame, since) < PROMISED * SLOWER, 'no need to wait'
     check_adopted(frame, call, call.cancel())
     b.kamailio.stray(answered.cancel())
     check_handover(b.kamailio.wait_sends(2)[1], b.kamailio, b.kamailio, 'done', answered.cancel())
@@ -209,7 +209,7 @@ def test_no_sip(two_nodes, message):
     good = Call().cancel()
     b.kamailio.stray(good)
     check_handover(b.kamailio.wait_sends(1)[0], b.kamailio, b.kamailio, 'unknown', good)
-    assert b.kamailio.wait_frame('ack', strays=2)
+    assert b.kamailio.wait_frame('ack', strays=b.kamailio.k)
 
 
 def test_record_that_is_none(two_nodes, redis):
