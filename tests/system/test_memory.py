@@ -2,13 +2,14 @@
 import pytest
 
 from harness import without_takeover
-from sip import Call, check_adopted, open_handover
+from sip import Call, check_adopted, open_handover, warm_up
 
 
 @pytest.fixture
 def daemon(kamailio, make_daemon):
     daemon = make_daemon(kamailio, secret=None, **without_takeover()).start()
     daemon.wait_report(kamailio='up', store='up')
+    warm_up(kamailio)
     return daemon
 
 
