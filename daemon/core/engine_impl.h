@@ -297,9 +297,9 @@ void rewrite_taken(struct engine *e, int64_t now);
 void rewrite_later(struct engine *e, int64_t now);
 /* It has come back. */
 void rewrite_back(struct engine *e, int64_t now);
-/* A record that is not in the store proves nothing for a while. */
 /* The store may have lost what this node has written: all is written again. */
 void rewrite_doubt(struct engine *e, int64_t now);
+/* A record that is not in the store proves nothing for a while. */
 void engine_doubt(struct engine *e, int64_t now);
 void rewrite_tick(struct engine *e, int64_t now);
 int64_t rewrite_due(const struct engine *e);

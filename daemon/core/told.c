@@ -97,8 +97,8 @@ void engine_told(struct engine *e, struct span text, int64_t now)
         if (!is_own(e, message))
             on_call(e, message, calls_taken);
     } else if (t && strcmp(t, "unwritten") == 0) {
-        rewrite_doubt(
-            e, now); /* it may have lost all, too: as one that was made a replica for a moment, when we wrote nothing */
+        /* It may have lost all, too: as one that was made a replica for a moment, when this node wrote nothing. */
+        rewrite_doubt(e, now);
     } else if (t && strcmp(t, "roll") == 0) {
         roll_asked(e, message, now);
     } else if (t && strcmp(t, "here") == 0) {
