@@ -20,7 +20,7 @@ FAULTS = [
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n    text = engine_handover(e, h, s->msg);\n"
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note", "answered 2 times"),
-    ("handovers of one moment cannot be told apart", "engine.c", "++e->handovers", "e->handovers", "the storm"),
+    ("handovers of one moment cannot be told apart", "engine.c", "% 1000), ++e->handovers", "% 1000), e->handovers", "the storm"),
     ("a CANCEL is handed over to nobody", "strays.c",
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
      "    if (v != VERDICT_OWNER)\n        engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
