@@ -41,8 +41,6 @@ FAULTS = [
      "    return false;", "two nodes have routed"),
     ("a re-INVITE that is taken over begins the call anew", "calls.c",
      "    if (sip_read_id(&id, t->req) < 0 || id.to_tag.n)", "    if (sip_read_id(&id, t->req) < 0)", "rejected by callee"),
-    ("who answers a roll-call need not have been called since", "rollcall.c",
-     "node->up && !node->lost && node->here < n", "node->up && !node->lost && !node->here", "which lives, is refused"),
 ]
 
 
