@@ -235,15 +235,16 @@ static char *take_text(const json_t *json, const char *name)
 static int take_branch(struct txn *t, const json_t *json, int64_t now)
 {
     struct txn_branch b = {.sent_ms = now};
+    json_int_t code = json_integer_value(json_object_get(json, "code"));
 
     b.index = (int)json_integer_value(json_object_get(json, "i"));
-    b.code = (int)json_integer_value(json_object_get(json, "code"));
+    b.code = code >= 0 && code <= 699 ? (short)code : -1;
     b.via = take_text(json, "via");
     b.to = take_text(json, "to");
     b.sock = take_text(json, "sock");
     b.ruri = take_text(json, "ruri");
     b.route = json_object_get(json, "route") ? take_text(json, "route") : NULL;
-    if (b.to && b.sock && (!msg_is_address(b.to) || !msg_is_address(b.sock) || b.code < 0 || b.code > 699)) {
+    if (b.to && b.sock && (!msg_is_address(b.to) || !msg_is_address(b.sock) || b.code < 0)) {
         free(b.to);
         b.to = NULL; /* a store may hold anything: refused with the rest */
     }

@@ -221,7 +221,7 @@ void txn_rang(struct txn *t, int index, int code)
     struct txn_branch *b = find_branch(t, index);
 
     if (b) {
-        b->code = code;
+        b->code = (short)code;
         b->silent = true;
     }
 }
@@ -234,7 +234,7 @@ bool txn_reply(struct txn *t, int index, int code, int64_t now)
         b->silent = false;
     if (!b || b->code == code || (b->code >= 200 && !b->concluded))
         return false;
-    b->code = code;
+    b->code = (short)code;
     b->concluded = false;
     t->changed_ms = now;
     return true;

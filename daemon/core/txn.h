@@ -13,13 +13,13 @@
 
 /* One branch as it was sent. All texts are owned. */
 struct txn_branch {
-    int index; /* tm's branch index, the end of the Via branch */
-    int code;  /* last reply, 0 before the first */
+    int index;      /* tm's branch index, the end of the Via branch */
+    short code;     /* last reply, 0 before the first */
+    bool silent;    /* taken over when it rang, and no reply since */
+    bool concluded; /* its code is our own conclusion: a real reply replaces it */
     char *via, *to, *sock, *ruri;
     char *route; /* Route set as a header would hold it, "<sip:a;lr>, <sip:b;lr>"; NULL without */
     int64_t sent_ms;
-    bool silent;    /* taken over when it rang, and no reply since */
-    bool concluded; /* its code is our own conclusion: a real reply replaces it */
 };
 
 enum txn_state { TXN_TRYING, TXN_RINGING, TXN_ANSWERED, TXN_FAILED };
@@ -28,24 +28,24 @@ struct txn {
     char *id;  /* owned: the Via branch that tm gives this transaction, without the branch index */
     char *key; /* owned: name of the record in the store */
     char *call_id, *branch, *sent_by, *src, *dst; /* owned */
-    uint32_t cseq;
-    struct span req;             /* owned: the INVITE as received */
-    struct txn_branch *branches; /* owned, in the order of their sending */
+    struct span req;                              /* owned: the INVITE as received */
+    struct txn_branch *branches;                  /* owned, in the order of their sending */
     size_t branch_count;
-    int64_t taken_ms;          /* when this node took it over from a dead one; 0: it did not */
-    char *taken_from;          /* owned; the incarnation that it was claimed from then, NULL: none */
-    int64_t at;                /* the same as ms since 1970 by its first owner's clock, 0: unknown */
-    int64_t last;              /* when the last reply came, by the clock of whoever got it; 0: none yet */
+    uint32_t cseq;
     bool cancelled;            /* the caller sent a CANCEL */
-    json_t *vars;              /* owned: the call's variables, if it was taken over with some; else NULL */
-    int64_t begun_ms;          /* when its first branch was sent; all times are the engine's */
-    int64_t changed_ms;        /* when a branch was last added or replied to */
-    int64_t put_ms;            /* when the record was last given to the store */
     bool done;                 /* it had its final reply: what the store holds now lives a short time */
     bool settled;              /* answered while its owner was dead: no Kamailio has it */
     bool unsure;               /* others may have taken it over: nothing is written before that is known */
     bool dirty;                /* the record in the store is older than this */
     bool quiet;                /* nothing changes but by an event, for long: in the list that is looked at seldom */
+    int64_t taken_ms;          /* when this node took it over from a dead one; 0: it did not */
+    char *taken_from;          /* owned; the incarnation that it was claimed from then, NULL: none */
+    int64_t at;                /* the same as ms since 1970 by its first owner's clock, 0: unknown */
+    int64_t last;              /* when the last reply came, by the clock of whoever got it; 0: none yet */
+    json_t *vars;              /* owned: the call's variables, if it was taken over with some; else NULL */
+    int64_t begun_ms;          /* when its first branch was sent; all times are the engine's */
+    int64_t changed_ms;        /* when a branch was last added or replied to */
+    int64_t put_ms;            /* when the record was last given to the store */
     int64_t checked_ms;        /* when it was last looked at there */
     struct txn *prev, *next;   /* the list of dirty transactions (txns.h) */
     struct txn *older, *newer; /* the list of quiet ones, or that of the others */
