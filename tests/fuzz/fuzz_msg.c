@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (rc > 0)
                 check_event(&ev);
             else
-                must(*why && is_printable(why));
+                must(*why); /* may quote what was read: engine_log() cleans it */
             event_clear(&ev);
         }
         msg_clear(&m);
