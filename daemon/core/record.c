@@ -279,7 +279,7 @@ static int take_all(struct txn *t, const json_t *json, int64_t now)
     if (json_is_object(json_object_get(json, "vars")))
         t->vars = json_incref(json_object_get(json, "vars"));
     if (!t->call_id || !t->branch || !t->sent_by || !t->src || !t->dst || !msg_is_address(t->src) ||
-        !msg_is_address(t->dst))
+        !msg_is_address(t->dst) || strlen(t->sent_by) >= sizeof(((struct record *)NULL)->sent_by))
         return -EBADMSG;
     t->key = key_tx(span_of(t->call_id), t->cseq, span_of(t->branch));
     return t->key ? take_branches(t, json_object_get(json, "branches"), now) : -ENOMEM;
