@@ -42,19 +42,31 @@ static void settle(struct engine *e, struct takeover *t, struct txn *own, int64_
     takeover_end(e, t);
 }
 
+/* Another node's now. */
+static void lose(struct engine *e, struct takeover *t, struct txn *own, int64_t now)
+{
+    if (own && own->unsure)
+        owner_lose(e, own, now);
+    takeover_end(e, t);
+}
+
+static bool is_self(const struct engine *e, int id, const char *inc)
+{
+    return id == e->self.id && strcmp(inc, e->self.inc) == 0;
+}
+
 /* One of this node's own that it has taken over, in a store that may not remember that: a replica that was behind, and
  * another node may have taken it over there. So it is claimed again, from whom the record names, as by anybody else. */
 static void claim_again(struct engine *e, struct takeover *t, struct txn *own, const struct record *r, int64_t now)
 {
-    if (r->owner == e->self.id && strcmp(r->inc, e->self.inc) == 0) {
+    if (is_self(e, r->owner, r->inc)) {
         settle(e, t, own, now);
     } else if (engine_judge(e, r, now) == VERDICT_UNAVAILABLE) {
         t->due_ms = now + RECHECK_MS;
     } else if (peers_dead(e, r->owner, r->inc, now)) {
         takeover_claim_from(e, t, r->owner, r->inc); /* may be answered, and so end it, before it returns */
     } else {
-        owner_lose(e, own, now);
-        takeover_end(e, t);
+        lose(e, t, own, now);
     }
 }
 
@@ -70,9 +82,7 @@ static void on_own_asked(struct engine *e, struct takeover *t, enum get_status s
     } else if (peers_dead(e, t->id, t->inc, now)) {
         takeover_claim(e, t);
     } else {
-        if (own && own->unsure)
-            owner_lose(e, own, now);
-        takeover_end(e, t);
+        lose(e, t, own, now);
     }
 }
 
@@ -81,7 +91,7 @@ static void on_claim_again(struct engine *e, struct takeover *t, enum claim_stat
                            int64_t now)
 {
     struct txn *own = txns_by_key(&e->txns, t->key);
-    bool mine = status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0;
+    bool mine = status == CLAIM_LOST && is_self(e, id, inc);
 
     if (status == CLAIM_FAILED) {
         t->due_ms = now + RECHECK_MS;
@@ -95,9 +105,7 @@ static void on_claim_again(struct engine *e, struct takeover *t, enum claim_stat
         settle(e, t, own, now);
         return;
     }
-    if (own && own->unsure)
-        owner_lose(e, own, now);
-    takeover_end(e, t);
+    lose(e, t, own, now);
 }
 
 /* The store's answer to the claim on an own transaction. */
@@ -105,7 +113,7 @@ static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status
                          int64_t now)
 {
     struct txn *own = txns_by_key(&e->txns, t->key);
-    bool mine = status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0;
+    bool mine = status == CLAIM_LOST && is_self(e, id, inc);
 
     if (status == CLAIM_FAILED || mine) {
         t->due_ms = now + RECHECK_MS; /* no knowledge, or an earlier look: again */
@@ -120,9 +128,7 @@ static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status
         settle(e, t, own, now);
         return;
     }
-    if (own && own->unsure)
-        owner_lose(e, own, now);
-    takeover_end(e, t);
+    lose(e, t, own, now);
 }
 
 /* Nobody has claimed it from this node, as far as the store remembers. Should it have been away and have forgotten a
@@ -130,25 +136,22 @@ static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status
 static void on_own_record(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
 {
     struct txn *own = txns_by_key(&e->txns, t->key);
+    bool unsure = own && own->unsure, read;
     struct record r;
 
     if (status == GET_FAILED) {
         t->due_ms = now + RECHECK_MS;
         return;
     }
-    if (own && own->unsure && own->taken_ms && status == GET_FOUND && record_read(&r, text) == 0) {
+    read = unsure && status == GET_FOUND && record_read(&r, text) == 0;
+    if (read && own->taken_ms) {
         claim_again(e, t, own, &r, now);
-        return;
-    }
-    if (own && own->unsure && own->taken_from && status == GET_ABSENT) {
+    } else if (unsure && own->taken_from && status == GET_ABSENT) {
         /* It has forgotten that claim, and whoever was claimed from claims the same key when it is back. */
         snprintf(t->inc, sizeof(t->inc), "%s", own->taken_from);
         takeover_claim(e, t); /* may be answered, and so end it, before it returns */
-        return;
-    }
-    if (own && own->unsure && status == GET_FOUND && record_read(&r, text) == 0 && r.owner != e->self.id) {
-        owner_lose(e, own, now);
-        takeover_end(e, t);
+    } else if (read && r.owner != e->self.id) {
+        lose(e, t, own, now);
     } else {
         settle(e, t, own, now);
     }
