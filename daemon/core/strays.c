@@ -83,14 +83,21 @@ static void count_verdict(struct counters *c, enum verdict v)
 }
 
 /* Sends the stray on: to its owner, or back to this Kamailio, which then does what Kamailio does best. */
+/* The stray as a handover to that node: base64, which the caller frees, or NULL. */
+static char *handed_to(struct engine *e, const struct stray *s, const struct node *to, enum verdict why)
+{
+    struct handover h = {
+        .to = to->id, .inc = to->inc, .why = verdict_names[why], .src = s->src, .dst = s->dst, .at = s->all};
+
+    return engine_handover(e, h, s->msg);
+}
+
 static void send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now)
 {
     /* "mine": Kamailio may have the transaction by now, or it has just ended. To the script both are a handover; but a
      * reply without transaction would come back from there as a stray again. */
     enum verdict said = v != VERDICT_MINE ? v : s->kind == STRAY_REPLY ? VERDICT_DONE : VERDICT_OWNER;
-    const char *why = verdict_names[said];
-    struct handover h = {.to = to->id, .inc = to->inc, .why = why, .src = s->src, .dst = s->dst, .at = s->all};
-    char *text = engine_handover(e, h, s->msg);
+    char *text = handed_to(e, s, to, said);
 
     engine_send(e, to->sip, NULL, text, now);
     free(text);
@@ -336,13 +343,7 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
 /* The owner lives and only the way between the two Kamailios is cut: the handover goes from kamsyncd to kamsyncd. */
 static void relay(struct engine *e, struct stray *s, const struct node *owner)
 {
-    struct handover h = {.to = owner->id,
-                         .inc = owner->inc,
-                         .why = verdict_names[VERDICT_OWNER],
-                         .src = s->src,
-                         .dst = s->dst,
-                         .at = s->all};
-    char *text = engine_handover(e, h, s->msg);
+    char *text = handed_to(e, s, owner, VERDICT_OWNER);
 
     e->count.verdict_cut++;
     e->count.relayed_out += text != NULL;

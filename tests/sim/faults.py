@@ -18,7 +18,7 @@ FAULTS = [
      'by_caller ? "caller" : "callee"', 'by_caller ? "callee" : "caller"', "completed by"),
     ("a CANCEL is handed over twice", "strays.c",
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
-     "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n    text = engine_handover(e, h, s->msg);\n"
+     "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n    text = handed_to(e, s, to, said);\n"
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note", "answered 2 times"),
     ("handovers of one moment cannot be told apart", "engine.c", "% 1000), ++e->handovers", "% 1000), e->handovers", "the storm"),
     ("a CANCEL is handed over to nobody", "strays.c",
