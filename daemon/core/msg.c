@@ -3,7 +3,10 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include <jansson.h>
+
 #include "base64.h"
+#include "flat.h"
 
 /* Longest text that is not base64: addresses, incarnations. */
 #define TEXT_MAX 80
@@ -11,7 +14,7 @@
 enum kind { KIND_INT, KIND_TIME, KIND_TEXT, KIND_ADDRESS, KIND_SIP_ADDRESS, KIND_BASE64, KIND_BYTES, KIND_SIP };
 
 struct field {
-    const char *name;
+    struct span name;
     enum kind kind;
     size_t at; /* offset in the struct that is filled */
     int64_t min, max;
@@ -25,23 +28,27 @@ struct shape {
 
 /* What is being read: an object, and what follows it. */
 struct input {
-    json_t *object;
+    struct flat object;
     struct span rest;
     char *why;
     size_t why_size;
 };
 
+#define NAME(name)                                                                                                     \
+    {                                                                                                                  \
+#name, sizeof(#name) - 1                                                                                       \
+    }
 #define NUMBER(type, name, min, max)                                                                                   \
     {                                                                                                                  \
-#name, KIND_INT, offsetof(type, name), min, max, false                                                         \
+        NAME(name), KIND_INT, offsetof(type, name), min, max, false                                                    \
     }
 #define FIELD(type, name, kind)                                                                                        \
     {                                                                                                                  \
-#name, kind, offsetof(type, name), 0, 0, false                                                                 \
+        NAME(name), kind, offsetof(type, name), 0, 0, false                                                            \
     }
 #define OPTIONAL(type, name, kind)                                                                                     \
     {                                                                                                                  \
-#name, kind, offsetof(type, name), 0, 0, true                                                                  \
+        NAME(name), kind, offsetof(type, name), 0, 0, true                                                             \
     }
 
 static const struct shape messages[] = {
@@ -101,9 +108,9 @@ bool msg_is_word(const char *s)
     return n > 0 && n < TEXT_MAX && strspn(s, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_") == n;
 }
 
-static bool take_text(const struct field *f, const json_t *value, void *at)
+static bool take_text(const struct field *f, const struct flat_field *value, void *at)
 {
-    const char *s = json_string_value(value);
+    const char *s = value->text.p;
 
     if (!s || (f->kind == KIND_TEXT && !msg_is_word(s)) || (f->kind == KIND_ADDRESS && !msg_is_address(s)) ||
         (f->kind == KIND_SIP_ADDRESS && !msg_is_sip_address(s)))
@@ -119,32 +126,28 @@ static bool take_base64(struct span text, struct span *at)
 }
 
 /* The same, but it may be empty. */
-static bool take_bytes(const json_t *value, struct span *at)
+static bool take_bytes(const struct flat_field *value, struct span *at)
 {
-    const char *s = json_string_value(value);
-
-    return s && (!*s || take_base64(span_of(s), at));
+    return value->text.p && (!value->text.n || take_base64(value->text, at));
 }
 
 /* Kamailio prints seconds with microseconds ($TV(Sn)). */
-static bool take_time(const json_t *value, int64_t *at)
+static bool take_time(const struct flat_field *value, int64_t *at)
 {
-    double seconds = json_number_value(value);
-
-    *at = seconds > 0 && seconds < 1e11 ? (int64_t)(seconds * 1000) : 0;
+    *at = value->real > 0 && value->real < 1e11 ? (int64_t)(value->real * 1000) : 0;
     return *at > 0;
 }
 
-static bool take_int(const struct field *f, const json_t *value, int64_t *at)
+static bool take_int(const struct field *f, const struct flat_field *value, int64_t *at)
 {
-    *at = json_integer_value(value);
-    return json_is_integer(value) && *at >= f->min && *at <= f->max;
+    *at = value->number;
+    return value->kind == FLAT_INT && *at >= f->min && *at <= f->max;
 }
 
 /* The value is the length of its base64: so many bytes of what follows. */
-static bool take_sip(struct input *in, const json_t *value, struct span *at)
+static bool take_sip(struct input *in, const struct flat_field *value, struct span *at)
 {
-    json_int_t n = json_integer_value(value);
+    int64_t n = value->number;
     struct span text = in->rest;
 
     if (n <= 0 || (size_t)n > text.n)
@@ -156,7 +159,7 @@ static bool take_sip(struct input *in, const json_t *value, struct span *at)
 
 static bool take_field(struct input *in, const struct field *f, void *out)
 {
-    const json_t *value = json_object_get(in->object, f->name);
+    const struct flat_field *value = flat_find(&in->object, f->name);
     void *at = (char *)out + f->at;
 
     if (!value)
@@ -165,7 +168,7 @@ static bool take_field(struct input *in, const struct field *f, void *out)
     case KIND_INT:
         return take_int(f, value, at);
     case KIND_BASE64:
-        return take_base64(span_of(json_string_value(value)), at);
+        return take_base64(value->text, at);
     case KIND_BYTES:
         return take_bytes(value, at);
     case KIND_TIME:
@@ -180,44 +183,28 @@ static bool take_field(struct input *in, const struct field *f, void *out)
 /* Fills out from the object by the shape that its "t" names; the shape's index, or -1 with why. */
 static int take_shape(struct input *in, const struct shape *shapes, size_t count, void *out)
 {
-    const char *t = json_string_value(json_object_get(in->object, "t"));
+    const struct flat_field *t = flat_find(&in->object, (struct span)NAME(t));
     size_t i = 0;
 
-    while (i < count && (!t || strcmp(shapes[i].name, t) != 0))
+    while (i < count && (!t || !t->text.p || strcmp(shapes[i].name, t->text.p) != 0))
         i++;
     if (i == count) {
         snprintf(in->why, in->why_size, "no known type in field 't'");
         return -1;
     }
-    for (const struct field *f = shapes[i].fields; f->name; f++) {
+    for (const struct field *f = shapes[i].fields; f->name.p; f++) {
         if (!take_field(in, f, out)) {
-            snprintf(in->why, in->why_size, "'%s': bad or missing field '%s'", shapes[i].name, f->name);
+            snprintf(in->why, in->why_size, "'%s': bad or missing field '%s'", shapes[i].name, f->name.p);
             return -1;
         }
     }
     return (int)i;
 }
 
-/* The object at the front of what is left, which then begins behind it: jansson tells how far it has read. */
-static bool take_object(struct input *in)
-{
-    json_error_t err;
-
-    in->object = json_loadb(in->rest.p, in->rest.n, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &err);
-    if (json_is_object(in->object)) {
-        in->rest = (struct span){in->rest.p + err.position, in->rest.n - (size_t)err.position};
-        return true;
-    }
-    snprintf(in->why, in->why_size, "not a JSON object (%s at byte %d)", in->object ? "other type" : err.text,
-             in->object ? 0 : err.position);
-    json_decref(in->object);
-    in->object = NULL;
-    return false;
-}
-
 static int read_msg(struct input *in, struct msg *m)
 {
-    int type = take_object(in) ? take_shape(in, messages, COUNT(messages), m) : -1;
+    int rc = flat_read(&in->object, &in->rest, in->why, in->why_size);
+    int type = rc == 0 ? take_shape(in, messages, COUNT(messages), m) : -1;
 
     if (type < 0 || type == MSG_EVENTS || in->rest.n == 0)
         return type;
@@ -227,12 +214,15 @@ static int read_msg(struct input *in, struct msg *m)
 
 int msg_read(struct msg *m, struct span payload, char *why, size_t why_size)
 {
-    struct input in = {.rest = payload, .why = why, .why_size = why_size};
+    struct input in;
     int type;
 
     *m = (struct msg){0};
+    in.rest = payload;
+    in.why = why;
+    in.why_size = why_size;
     type = read_msg(&in, m);
-    m->json = in.object;
+    m->bytes = in.object.bytes;
     m->rest = in.rest;
     if (type < 0) {
         msg_clear(m);
@@ -244,7 +234,7 @@ int msg_read(struct msg *m, struct span payload, char *why, size_t why_size)
 
 void msg_clear(struct msg *m)
 {
-    json_decref(m->json);
+    free(m->bytes);
     free((char *)m->msg.p);
     *m = (struct msg){0};
 }
@@ -259,17 +249,20 @@ static struct span next_object(struct span rest)
 
 int msg_event(struct event *ev, struct msg *m, char *why, size_t why_size)
 {
-    struct input in = {.rest = m->rest, .why = why, .why_size = why_size};
+    struct input in;
     int type;
 
     *ev = (struct event){0};
     if (m->rest.n == 0)
         return 0;
-    type = take_object(&in) ? take_shape(&in, events, COUNT(events), ev) : -1;
-    ev->json = in.object;
+    in.rest = m->rest;
+    in.why = why;
+    in.why_size = why_size;
+    type = flat_read(&in.object, &in.rest, why, why_size) == 0 ? take_shape(&in, events, COUNT(events), ev) : -1;
+    ev->bytes = in.object.bytes;
     m->rest = in.rest;
     if (type < 0) {
-        m->rest = next_object(in.object ? in.rest : (struct span){in.rest.p + 1, in.rest.n - 1});
+        m->rest = next_object(in.object.bytes ? in.rest : (struct span){in.rest.p + 1, in.rest.n - 1});
         event_clear(ev);
         return -EBADMSG;
     }
@@ -279,7 +272,7 @@ int msg_event(struct event *ev, struct msg *m, char *why, size_t why_size)
 
 void event_clear(struct event *ev)
 {
-    json_decref(ev->json);
+    free(ev->bytes);
     free((char *)ev->sent.p);
     free((char *)ev->req.p);
     free((char *)ev->via.p);

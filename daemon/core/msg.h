@@ -3,7 +3,6 @@
 #ifndef KAMSYNC_MSG_H
 #define KAMSYNC_MSG_H
 
-#include <jansson.h>
 #include <stdint.h>
 
 #include "span.h"
@@ -11,10 +10,10 @@
 enum msg_type { MSG_HELLO, MSG_ACK, MSG_EVENTS, MSG_STRAY };
 enum event_type { EVENT_BRANCH, EVENT_REPLY, EVENT_TAKEN, EVENT_ALIVE, EVENT_CANCEL, EVENT_BYE, EVENT_SET };
 
-/* Texts are borrowed from the JSON; spans that come from base64 are owned by the struct. */
+/* Texts are those of the JSON; spans that come from base64 are owned by the struct. */
 struct event {
     enum event_type type;
-    json_t *json;                      /* owned */
+    char *bytes;                       /* owned: the texts point into them */
     const char *src, *dst, *to, *sock; /* addresses */
     struct span sent, req;             /* whole SIP messages; req may be empty */
     struct span via;                   /* branch parameter */
@@ -30,7 +29,7 @@ struct event {
 
 struct msg {
     enum msg_type type;
-    json_t *json;          /* owned: texts below point into it */
+    char *bytes;           /* owned: the texts below point into them */
     int64_t node, n, k;    /* node id, frame number, stray number */
     const char *inc, *sip; /* incarnation, SIP address */
     const char *src, *dst; /* addresses */

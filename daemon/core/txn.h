@@ -3,6 +3,7 @@
 #ifndef KAMSYNC_TXN_H
 #define KAMSYNC_TXN_H
 
+#include <jansson.h>
 #include <stdint.h>
 
 #include "hash.h"

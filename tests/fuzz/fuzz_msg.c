@@ -1,4 +1,5 @@
 /* Messages from Kamailio: what is accepted holds what proto/messages.md promises. */
+#include "flat.h"
 #include "fuzz.h"
 #include "msg.h"
 
@@ -49,6 +50,25 @@ static void check_msg(const struct msg *m)
     must(m->type == MSG_EVENTS || !m->rest.n);
 }
 
+/* What is plain means the same to jansson. */
+static void check_plain(struct span payload)
+{
+    struct span rest = payload, other = payload;
+    struct flat plain, any;
+    char why[64];
+
+    if (!flat_plain(&plain, &rest))
+        return;
+    must(flat_any(&any, &other, why, sizeof(why)) == 0 && rest.p == other.p && plain.count == any.count);
+    for (size_t i = 0; i < plain.count; i++) {
+        const struct flat_field *a = &plain.fields[i], *b = flat_find(&any, a->name);
+
+        must(b && a->kind == b->kind && a->number == b->number && a->real == b->real && span_eq(a->text, b->text));
+    }
+    free(plain.bytes);
+    free(any.bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct span payload = exact((struct span){(const char *)data, size});
@@ -58,6 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t left = size;
     int rc;
 
+    check_plain(payload);
     if (msg_read(&m, payload, why, sizeof(why)) == 0) {
         check_msg(&m);
         while ((rc = msg_event(&ev, &m, why, sizeof(why))) != 0) {
@@ -71,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         msg_clear(&m);
     } else {
-        must(*why && !m.json);
+        must(*why && !m.bytes);
     }
     exact_free(payload);
     return 0;

@@ -1,0 +1,207 @@
+#include "flat.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+
+#define EXACT (INT64_C(1) << 53) /* a double holds every integer up to here */
+
+/* ---- plain objects ---- */
+
+/* From its first quote on; where it ends, or NULL. */
+static const char *plain_text(const char *p, const char *end, struct span *out)
+{
+    const char *begun = p + 1;
+
+    if (p == end || *p != '"')
+        return NULL;
+    for (p = begun; p < end && *p >= ' ' && *p <= '~' && *p != '"' && *p != '\\'; p++)
+        ;
+    *out = (struct span){begun, (size_t)(p - begun)};
+    return p < end && *p == '"' ? p + 1 : NULL;
+}
+
+/* Digits, as far as they go; *number grows by them. NULL when there is none, or they are too many. */
+static const char *plain_digits(const char *p, const char *end, int64_t *number)
+{
+    const char *begun = p;
+
+    for (; p < end && *p >= '0' && *p <= '9' && *number < INT64_MAX / 20; p++)
+        *number = *number * 10 + (*p - '0');
+    return p > begun && p < end && (*p < '0' || *p > '9') ? p : NULL;
+}
+
+/* Behind the point; what a double does not hold exactly before it is divided is left to jansson. */
+static const char *plain_fraction(const char *p, const char *end, struct flat_field *f)
+{
+    const char *after = plain_digits(p, end, &f->number);
+    int64_t scale = 1;
+
+    if (!after || f->number >= EXACT)
+        return NULL;
+    for (; p < after; p++)
+        scale *= 10;
+    f->kind = FLAT_REAL;
+    f->real = (double)f->number / (double)scale;
+    f->number = 0;
+    return after;
+}
+
+/* "12" or "12.5". */
+static const char *plain_number(const char *p, const char *end, struct flat_field *f)
+{
+    const char *after = plain_digits(p, end, &f->number);
+
+    if (!after || (*p == '0' && after > p + 1))
+        return NULL;
+    f->kind = FLAT_INT;
+    f->real = (double)f->number;
+    return *after == '.' ? plain_fraction(after + 1, end, f) : after;
+}
+
+static bool is_twice(const struct flat *f, struct span name)
+{
+    for (size_t i = 0; i < f->count; i++)
+        if (span_eq(f->fields[i].name, name))
+            return true;
+    return false;
+}
+
+/* One field and what follows it, a comma or the last brace. */
+static const char *plain_field(struct flat *f, const char *p, const char *end)
+{
+    struct flat_field *field = &f->fields[f->count];
+
+    if (f->count == FLAT_MAX)
+        return NULL;
+    *field = (struct flat_field){.kind = FLAT_TEXT};
+    p = plain_text(p, end, &field->name);
+    if (!p || p + 1 >= end || *p != ':' || is_twice(f, field->name))
+        return NULL;
+    p = p[1] == '"' ? plain_text(p + 1, end, &field->text) : plain_number(p + 1, end, field);
+    f->count++;
+    return p && p < end && (*p == ',' || *p == '}') ? p + 1 : NULL;
+}
+
+/* Makes a span of the object at `from` one of its copy at `to`, with a NUL in the place of its quote. */
+static void settle(struct span *s, const char *from, char *to)
+{
+    if (!s->p)
+        return;
+    to += s->p - from;
+    to[s->n] = '\0';
+    s->p = to;
+}
+
+static bool keep(struct flat *f, const char *from, size_t n)
+{
+    f->bytes = malloc(n);
+    if (!f->bytes)
+        return false;
+    memcpy(f->bytes, from, n);
+    for (size_t i = 0; i < f->count; i++) {
+        settle(&f->fields[i].name, from, f->bytes);
+        settle(&f->fields[i].text, from, f->bytes);
+    }
+    return true;
+}
+
+bool flat_plain(struct flat *f, struct span *rest)
+{
+    const char *p = rest->p, *end = rest->p + rest->n;
+
+    f->count = 0;
+    if (rest->n < 2 || *p != '{')
+        return false;
+    do
+        p = plain_field(f, p + (f->count == 0), end);
+    while (p && p[-1] == ',');
+    if (!p || !keep(f, rest->p, (size_t)(p - rest->p)))
+        return false;
+    *rest = (struct span){p, (size_t)(end - p)};
+    return true;
+}
+
+/* ---- all others ---- */
+
+/* Copies it to *to, which moves behind it. */
+static struct span copied(char **to, const char *p, size_t n)
+{
+    struct span copy = {memcpy(*to, p, n), n};
+
+    (*to)[n] = '\0';
+    *to += n + 1;
+    return copy;
+}
+
+static void take_value(struct flat_field *field, const json_t *value, char **to)
+{
+    field->kind = json_is_string(value)    ? FLAT_TEXT
+                  : json_is_integer(value) ? FLAT_INT
+                  : json_is_real(value)    ? FLAT_REAL
+                                           : FLAT_OTHER;
+    if (field->kind == FLAT_TEXT)
+        field->text = copied(to, json_string_value(value), json_string_length(value));
+    field->number = json_integer_value(value);
+    field->real = json_number_value(value);
+}
+
+/* What jansson has read takes no more room than its text did, with a NUL in the place of each first quote. */
+static bool take_object(struct flat *f, json_t *object, size_t n)
+{
+    char *to = f->bytes = malloc(n + 1);
+    const char *name;
+    json_t *value;
+
+    f->count = 0;
+    if (!to)
+        return false;
+    json_object_foreach(object, name, value)
+    {
+        struct flat_field *field = &f->fields[f->count++];
+
+        *field = (struct flat_field){.name = copied(&to, name, strlen(name))};
+        take_value(field, value, &to);
+    }
+    return true;
+}
+
+static const char *fault(const json_t *object, const json_error_t *err)
+{
+    if (!object)
+        return err->text;
+    if (!json_is_object(object))
+        return "other type";
+    return json_object_size(object) > FLAT_MAX ? "too many fields" : NULL;
+}
+
+int flat_any(struct flat *f, struct span *rest, char *why, size_t why_size)
+{
+    json_error_t err = {0};
+    json_t *object = json_loadb(rest->p, rest->n, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &err);
+    const char *text = fault(object, &err);
+
+    f->bytes = NULL;
+    if (!text && !take_object(f, object, (size_t)err.position))
+        text = strerror(ENOMEM);
+    json_decref(object);
+    if (text) {
+        snprintf(why, why_size, "not a JSON object (%s at byte %d)", text, object ? 0 : err.position);
+        return -EBADMSG;
+    }
+    *rest = (struct span){rest->p + err.position, rest->n - (size_t)err.position};
+    return 0;
+}
+
+int flat_read(struct flat *f, struct span *rest, char *why, size_t why_size)
+{
+    return flat_plain(f, rest) ? 0 : flat_any(f, rest, why, why_size);
+}
+
+const struct flat_field *flat_find(const struct flat *f, struct span name)
+{
+    for (size_t i = 0; i < f->count; i++)
+        if (span_eq(f->fields[i].name, name))
+            return &f->fields[i];
+    return NULL;
+}
