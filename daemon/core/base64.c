@@ -27,17 +27,20 @@ char *base64url_text(struct span in)
     return out;
 }
 
-/* EVP_DecodeBlock passes over white space around the text, so the alphabet is checked here. */
+static bool is_letter(char c)
+{
+    return isalnum((unsigned char)c) || c == '+' || c == '/';
+}
+
+/* EVP_DecodeBlock refuses what is not in the alphabet, but passes over white space and "-" around the text, and takes
+ * "=" for a letter: so that is looked at here. */
 static bool is_base64(struct span text)
 {
     size_t n = text.n;
 
     while (n && text.p[n - 1] == '=' && text.n - n < 2)
         n--;
-    for (size_t i = 0; i < n; i++)
-        if (!isalnum((unsigned char)text.p[i]) && text.p[i] != '+' && text.p[i] != '/')
-            return false;
-    return text.n % 4 == 0;
+    return text.n % 4 == 0 && (!n || (is_letter(text.p[0]) && is_letter(text.p[n - 1]) && !memchr(text.p, '=', n)));
 }
 
 char *base64_bytes(struct span text, size_t *len)

@@ -1,10 +1,10 @@
 #include "call.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "base64.h"
+#include "decimal.h"
 #include "key.h"
 #include "siptext.h"
 
@@ -137,8 +137,7 @@ static size_t add_field(struct call_pairs *p, const struct call *c, const struct
     } else if (*number_at(c, f)) {
         char *text = p->texts[(*texts)++];
 
-        snprintf(text, sizeof(p->texts[0]), "%" PRId64, *number_at(c, f));
-        add(p, f->name, span_of(text));
+        add(p, f->name, (struct span){text, decimal(text, *number_at(c, f))});
     }
     return p->count - before;
 }
@@ -163,6 +162,13 @@ static size_t add_vars(struct call_pairs *p, const struct call *c, bool fresh)
     return p->count - before;
 }
 
+static void add_joined(struct call_pairs *p, const struct call *c, int node, char *text)
+{
+    strcpy(p->joined, CALL_JOINED);
+    decimal(p->joined + strlen(CALL_JOINED), node);
+    add(p, p->joined, (struct span){text, decimal(text, c->joined)});
+}
+
 void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end)
 {
     size_t texts = 0;
@@ -173,9 +179,7 @@ void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end)
             add_field(p, c, &fields[i], &texts);
     if (c->tx || end)
         add(p, "state", span_of(end ? "ended" : call_state(c)));
-    snprintf(p->joined, sizeof(p->joined), CALL_JOINED "%d", node);
-    snprintf(p->texts[texts], sizeof(p->texts[0]), "%" PRId64, c->joined);
-    add(p, p->joined, span_of(p->texts[texts++]));
+    add_joined(p, c, node, p->texts[texts++]);
     add_vars(p, c, true);
     p->weak = add_vars(p, c, false);
     for (size_t i = 0; i < FIELDS; i++)

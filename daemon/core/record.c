@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "decimal.h"
 #include "key.h"
 #include "siptext.h"
 
@@ -16,36 +17,42 @@ struct text {
     bool failed; /* memory was short */
 };
 
-static void put(struct text *t, const char *p, size_t n)
+/* Room for n bytes more, and a NUL. */
+static bool grow(struct text *t, size_t n)
 {
     size_t size = t->size ? t->size : 2048;
     char *more;
 
     while (size < t->n + n + 1)
         size *= 2;
-    more = size > t->size ? realloc(t->p, size) : t->p;
-    if (!more) {
-        t->failed = true;
-        return;
-    }
+    more = realloc(t->p, size);
+    t->failed = t->failed || !more;
+    if (!more)
+        return false;
     t->p = more;
     t->size = size;
+    return true;
+}
+
+static inline void put(struct text *t, const char *p, size_t n)
+{
+    if (t->size <= t->n + n && !grow(t, n))
+        return;
     memcpy(t->p + t->n, p, n);
     t->n += n;
     t->p[t->n] = '\0';
 }
 
-static void put_text(struct text *t, const char *s)
+static inline void put_text(struct text *t, const char *s)
 {
     put(t, s, strlen(s));
 }
 
 static void put_number(struct text *t, int64_t number)
 {
-    char digits[24];
+    char digits[DECIMAL_SIZE];
 
-    snprintf(digits, sizeof(digits), "%lld", (long long)number);
-    put_text(t, digits);
+    put(t, digits, decimal(digits, number));
 }
 
 /* Takes the value; NULL is short memory. */
@@ -74,11 +81,26 @@ static void put_escaped(struct text *t, char c)
     put(t, code, *at ? 2 : 6);
 }
 
+/* Whether one of eight bytes is below a blank, a quote, a backslash or beyond ASCII: then, and only then, a subtraction
+ * (or the byte itself) sets a byte's highest bit. */
+static bool has_special(uint64_t x)
+{
+    const uint64_t each = 0x0101010101010101;
+
+    return (((x - each * ' ') | ((x ^ each * '"') - each) | ((x ^ each * '\\') - each) | x) & each * 0x80) != 0;
+}
+
 /* How many bytes from the front stand in JSON as they are. */
 static size_t plain_run(const char *p, size_t n)
 {
     size_t i = 0;
+    uint64_t eight;
 
+    for (; i + sizeof(eight) <= n; i += sizeof(eight)) {
+        memcpy(&eight, p + i, sizeof(eight));
+        if (has_special(eight))
+            break;
+    }
     while (i < n && p[i] >= ' ' && p[i] != '"' && p[i] != '\\' && (unsigned char)p[i] < 128)
         i++;
     return i;
@@ -107,65 +129,58 @@ static void put_sip(struct text *t, struct span s)
     put(t, "\"", 1);
 }
 
-/* "," and a name; texts of ours are SIP texts as well. */
-static void name(struct text *t, const char *name)
-{
-    put_text(t, t->n && t->p[t->n - 1] != '{' ? ",\"" : "\"");
-    put_text(t, name);
-    put_text(t, "\":");
-}
+/* What stands in front of a value: a constant, so that its length is one, too. Texts of ours are SIP texts as well. */
+#define KEY(name) ",\"" name "\":"
+#define FIRST(name) "{\"" name "\":"
 
-static void field(struct text *t, const char *key, const char *value)
+static inline void field(struct text *t, const char *key, const char *value)
 {
-    name(t, key);
+    put_text(t, key);
     if (value)
         put_sip(t, span_of(value));
     t->failed = t->failed || !value;
 }
 
-static void number(struct text *t, const char *key, int64_t value)
+static inline void number(struct text *t, const char *key, int64_t value)
 {
-    name(t, key);
+    put_text(t, key);
     put_number(t, value);
 }
 
 static void put_branch(struct text *t, const struct txn_branch *b)
 {
-    put_text(t, "{");
-    number(t, "i", b->index);
-    number(t, "code", b->code);
-    field(t, "via", b->via);
-    field(t, "to", b->to);
-    field(t, "sock", b->sock);
-    field(t, "ruri", b->ruri);
+    number(t, FIRST("i"), b->index);
+    number(t, KEY("code"), b->code);
+    field(t, KEY("via"), b->via);
+    field(t, KEY("to"), b->to);
+    field(t, KEY("sock"), b->sock);
+    field(t, KEY("ruri"), b->ruri);
     if (b->route)
-        field(t, "route", b->route);
+        field(t, KEY("route"), b->route);
     put_text(t, "}");
 }
 
 static void put_state(struct text *t, const struct txn *txn)
 {
-    field(t, "state", txn_state_name(txn_state(txn)));
-    number(t, "code", txn_code(txn));
-    name(t, "done");
-    put_text(t, txn->done ? "true" : "false");
-    number(t, "at", txn->at);
+    field(t, KEY("state"), txn_state_name(txn_state(txn)));
+    number(t, KEY("code"), txn_code(txn));
+    put_text(t, txn->done ? KEY("done") "true" : KEY("done") "false");
+    number(t, KEY("at"), txn->at);
     if (txn->cancelled)
-        put_text(t, ",\"cancelled\":true");
+        put_text(t, KEY("cancelled") "true");
     if (txn_state(txn) == TXN_FAILED && txn->last) /* a call's end, should another node have to say it */
-        number(t, "last", txn->last);
-    field(t, "call_id", txn->call_id);
-    number(t, "cseq", txn->cseq);
-    field(t, "branch", txn->branch);
-    field(t, "sent_by", txn->sent_by);
-    field(t, "src", txn->src);
-    field(t, "dst", txn->dst);
+        number(t, KEY("last"), txn->last);
+    field(t, KEY("call_id"), txn->call_id);
+    number(t, KEY("cseq"), txn->cseq);
+    field(t, KEY("branch"), txn->branch);
+    field(t, KEY("sent_by"), txn->sent_by);
+    field(t, KEY("src"), txn->src);
+    field(t, KEY("dst"), txn->dst);
 }
 
 static void put_branches(struct text *t, const struct txn *txn)
 {
-    name(t, "branches");
-    put_text(t, "[");
+    put_text(t, KEY("branches") "[");
     for (size_t i = 0; i < txn->branch_count; i++) {
         if (i > 0)
             put_text(t, ",");
@@ -179,17 +194,16 @@ char *record_write(const struct txn *txn, int owner, const char *inc, json_t *va
     bool req = !txn->done && whole && txn->req.n;
     struct text t = {0};
 
-    put_text(&t, "{");
-    number(&t, "owner", owner);
-    field(&t, "inc", inc);
+    number(&t, FIRST("owner"), owner);
+    field(&t, KEY("inc"), inc);
     put_state(&t, txn);
     put_branches(&t, txn);
     if (req && vars) {
-        name(&t, "vars");
+        put_text(&t, KEY("vars"));
         put_json(&t, json_incref(vars));
     }
     if (req) {
-        name(&t, "req");
+        put_text(&t, KEY("req"));
         put_sip(&t, txn->req);
     }
     json_decref(vars);

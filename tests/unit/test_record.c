@@ -155,6 +155,18 @@ Test(record, request_that_is_not_utf8_stands_as_base64)
     txn_free(t);
 }
 
+/* Text is copied eight bytes at a time, as far as nothing is to be escaped. */
+Test(record, any_byte_at_any_place)
+{
+    for (int byte = 1; byte < 128; byte++)
+        for (size_t at = 0; at < 9; at++) {
+            char body[] = "~~~~~~~~~";
+
+            body[at] = (char)byte;
+            expect_round_trip(scratch("%d at %zu", byte, at), with_body(span_of(body)), false);
+        }
+}
+
 Test(record, one_that_is_over_goes_without_its_request)
 {
     struct txn *t = txn_of(plain_req(), "");
