@@ -402,16 +402,14 @@ static void leave(struct engine *e, struct call *c)
     mark(e, c);
 }
 
+/* The list is in the order of tokens, and so are the answers: it is the first, or it is none of these. */
 static struct call *find_token(const struct engine *e, uint64_t token)
 {
-    struct call *c;
+    struct call *c = e->calls.writing;
 
-    DL_FOREACH(e->calls.writing, c)
-    {
-        if (c->token == token)
-            return c;
-    }
-    return NULL;
+    while (c && c->token < token)
+        c = c->next;
+    return c && c->token == token ? c : NULL;
 }
 
 static void leave_or_drop(struct engine *e, struct call *c)

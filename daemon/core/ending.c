@@ -23,7 +23,8 @@
 #define AGAIN_MS 250
 
 struct ending {
-    struct ending *prev, *next;
+    struct ending *prev, *next; /* the list of its place, in the order of due times or of tokens */
+    enum ending_place place;
     UT_hash_handle hh; /* by name */
     char *name;        /* of the dialog; all texts are owned */
     char *call_id, *key;
@@ -51,9 +52,18 @@ static void ending_free(struct ending *x)
     free(x);
 }
 
+/* To the end of the list: each is in order, since it is entered with the time that it is and one constant more. */
+static void move(struct engine *e, struct ending *x, enum ending_place place, int64_t due_ms)
+{
+    DL_DELETE(e->endings[x->place], x);
+    x->place = place;
+    x->due_ms = due_ms;
+    DL_APPEND(e->endings[place], x);
+}
+
 static void finish(struct engine *e, struct ending *x)
 {
-    DL_DELETE(e->endings, x);
+    DL_DELETE(e->endings[x->place], x);
     HASH_DELETE(hh, e->endings_by_name, x); /* NOLINT(clang-analyzer-*): uthash */
     ending_free(x);
 }
@@ -115,10 +125,13 @@ static struct ending *add(struct engine *e, const struct event *ev, int64_t now)
 {
     struct ending *x = ending_new(e, ev, now);
 
-    if (x)
-        DL_APPEND(e->endings, x);
-    else
+    if (!x) {
         e->count.byes_shed++;
+        return NULL;
+    }
+    x->place = x->proxy ? ENDING_READY : ENDING_UNANSWERED;
+    x->due_ms = x->proxy ? now : now + REPLY_MS;
+    DL_APPEND(e->endings[x->place], x);
     return x;
 }
 
@@ -132,19 +145,27 @@ void ending_bye(struct engine *e, const struct event *ev, int64_t now)
         finish(e, x);
     if (challenged)
         return;
-    if (!x && (x = add(e, ev, now)) != NULL)
-        x->due_ms = x->proxy ? now : now + REPLY_MS;
+    if (!x)
+        x = add(e, ev, now);
     if (x && ev->code && !x->tried_ms)
-        x->due_ms = now;
+        move(e, x, ENDING_READY, now);
 }
 
 /* ---- the store ---- */
 
-static void ask(struct engine *e, struct ending *x)
+static uint64_t await(struct engine *e, struct ending *x, bool writing)
 {
     x->token = ++e->last_token;
-    x->writing = false;
-    e->io.call_get(e->io.ctx, x->key, x->token);
+    x->writing = writing;
+    move(e, x, ENDING_ASKED, 0);
+    return x->token;
+}
+
+static void ask(struct engine *e, struct ending *x)
+{
+    uint64_t token = await(e, x, false);
+
+    e->io.call_get(e->io.ctx, x->key, token);
 }
 
 static void write_end(struct engine *e, struct ending *x, int64_t now)
@@ -158,34 +179,30 @@ static void write_end(struct engine *e, struct ending *x, int64_t now)
     w.count = p.count;
     /* or was its answer never reported? */
     w.mode = now - x->tried_ms < EARLY_MS ? CALL_END_ANSWERED : CALL_END;
-    x->token = ++e->last_token;
-    x->writing = true;
-    e->io.call_write(e->io.ctx, &w, x->token);
+    e->io.call_write(e->io.ctx, &w, await(e, x, true));
 }
 
-static void later(struct ending *x, int64_t now)
+static void later(struct engine *e, struct ending *x, int64_t now)
 {
     x->token = 0;
-    x->due_ms = now + AGAIN_MS;
+    move(e, x, ENDING_AGAIN, now + AGAIN_MS);
 }
 
 /* The store is away, or has just come back: no time has been lost by that. */
-static void failed(struct ending *x, int64_t now)
+static void failed(struct engine *e, struct ending *x, int64_t now)
 {
     x->tried_ms = now;
-    later(x, now);
+    later(e, x, now);
 }
 
+/* Answers come in the order of the questions, so it is the first, or it is none of these. */
 static struct ending *find_token(const struct engine *e, uint64_t token)
 {
-    struct ending *x;
+    struct ending *x = e->endings[ENDING_ASKED];
 
-    DL_FOREACH(e->endings, x)
-    {
-        if (x->token == token)
-            return x;
-    }
-    return NULL;
+    while (x && x->token < token)
+        x = x->next;
+    return x && x->token == token ? x : NULL;
 }
 
 static void late(struct engine *e, struct ending *x)
@@ -199,7 +216,7 @@ static void late(struct engine *e, struct ending *x)
 static void unknown(struct engine *e, struct ending *x, int64_t now)
 {
     if (now - x->tried_ms < ABSENT_MS) {
-        later(x, now);
+        later(e, x, now);
         return;
     }
     e->count.byes_unknown++;
@@ -258,7 +275,7 @@ bool ending_got(struct engine *e, uint64_t token, enum get_status status, const 
     else if (status == GET_ABSENT)
         unknown(e, x, now);
     else
-        failed(x, now);
+        failed(e, x, now);
     return true;
 }
 
@@ -279,35 +296,32 @@ bool ending_written(struct engine *e, uint64_t token, enum call_result result, i
     } else if (result == CALL_ABSENT) {
         unknown(e, x, now);
     } else if (result == CALL_EARLY) {
-        later(x, now);
+        later(e, x, now);
     } else {
-        failed(x, now);
+        failed(e, x, now);
     }
     return true;
 }
 
 /* ---- time ---- */
 
-static bool is_due(const struct engine *e, const struct ending *x, int64_t now)
+static void attempt(struct engine *e, struct ending *x, int64_t now)
 {
-    return !x->token && e->store_up && now >= x->due_ms;
+    if (!x->tried_ms)
+        x->tried_ms = now;
+    if (is_ours(e, x))
+        write_end(e, x, now);
+    else
+        ask(e, x);
 }
 
 void ending_tick(struct engine *e, int64_t now)
 {
-    struct ending *x, *next;
+    struct ending *x;
 
-    DL_FOREACH_SAFE(e->endings, x, next)
-    {
-        if (!is_due(e, x, now))
-            continue;
-        if (!x->tried_ms)
-            x->tried_ms = now;
-        if (is_ours(e, x))
-            write_end(e, x, now);
-        else
-            ask(e, x);
-    }
+    for (int place = 0; place < ENDING_ASKED && e->store_up; place++)
+        while ((x = e->endings[place]) != NULL && now >= x->due_ms)
+            attempt(e, x, now);
 }
 
 size_t ending_count(const struct engine *e)
@@ -318,18 +332,16 @@ size_t ending_count(const struct engine *e)
 int64_t ending_due(const struct engine *e)
 {
     int64_t due = INT64_MAX;
-    const struct ending *x;
 
-    DL_FOREACH(e->endings, x)
-    {
-        if (!x->token && e->store_up && x->due_ms < due)
-            due = x->due_ms;
-    }
+    for (int place = 0; place < ENDING_ASKED && e->store_up; place++)
+        if (e->endings[place] && e->endings[place]->due_ms < due)
+            due = e->endings[place]->due_ms;
     return due;
 }
 
 void ending_clear(struct engine *e)
 {
-    while (e->endings)
-        finish(e, e->endings);
+    for (int place = 0; place < ENDING_PLACES; place++)
+        while (e->endings[place])
+            finish(e, e->endings[place]);
 }

@@ -58,6 +58,9 @@ struct roll {
     bool wanted;   /* another one is to be sent */
 };
 
+/* A BYE waits for its final reply, is about to be looked at, has to be looked at once more, or waits for the store. */
+enum ending_place { ENDING_UNANSWERED, ENDING_READY, ENDING_AGAIN, ENDING_ASKED, ENDING_PLACES };
+
 struct engine {
     struct engine_conf conf; /* texts owned */
     struct engine_io io;
@@ -116,7 +119,7 @@ struct engine {
     struct loss *losses;         /* which Kamailio has not yet acknowledged */
 
     struct calls calls;
-    struct ending *endings, *endings_by_name;
+    struct ending *endings[ENDING_PLACES], *endings_by_name;
     struct question *questions;
     size_t question_count;
     struct heir *heirs;

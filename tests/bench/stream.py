@@ -23,6 +23,11 @@ SDP = (b'v=0\r\no=- 3905212 3905212 IN IP4 198.51.100.11\r\ns=-\r\nc=IN IP4 198.
        b'a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na=sendrecv\r\n')
 
 
+def now():
+    """As Kamailio prints it ($TV(Sn))."""
+    return round(time.time(), 6)
+
+
 def b64(data):
     return base64.b64encode(data).decode()
 
@@ -43,17 +48,17 @@ def branch(number, to_tag=b''):
     """As kamsync.cfg reports the first branch of a transaction."""
     sent = (b'INVITE sip:callee@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=%s;srvid=1\r\n\r\n'
             % tm_branch(number))
-    return {'t': 'branch', 'src': SRC, 'dst': DST, 'to': GATEWAY, 'sock': DST, 'sent': b64(sent), 'at': time.time(),
+    return {'t': 'branch', 'src': SRC, 'dst': DST, 'to': GATEWAY, 'sock': DST, 'sent': b64(sent), 'at': now(),
             'req': b64(invite(number, to_tag))}
 
 
 def reply(number, code):
-    event = {'t': 'reply', 'via': b64(tm_branch(number)), 'code': code, 'at': time.time()}
+    event = {'t': 'reply', 'via': b64(tm_branch(number)), 'code': code, 'at': now()}
     return {**event, 'to_tag': b64(b'gw%d' % number)} if code >= 200 else event
 
 
 def bye(number, code):
-    return {'t': 'bye', 'call_id': b64(b'bench-%d@bench' % number), 'code': code, 'at': time.time(),
+    return {'t': 'bye', 'call_id': b64(b'bench-%d@bench' % number), 'code': code, 'at': now(),
             'from_tag': b64(b'f%d' % number), 'to_tag': b64(b'gw%d' % number)}
 
 
