@@ -1,8 +1,8 @@
 /* One JSON object whose fields are texts and numbers, at the front of some bytes.
  *
- * What the script writes is read here, in one pass. Whatever is written in another way (blanks, escapes, bytes beyond ASCII,
- * negative numbers, other values) is given to jansson, which needs 200 instructions for each byte; so jansson says what is JSON,
- * and both find the same in what is plain. */
+ * What the script writes is read here, in one pass. Whatever is written in another way (blanks, escapes, bytes beyond
+ * ASCII, negative numbers, other values) is given to jansson, which needs 200 instructions for each byte; so jansson
+ * says what is JSON, and both find the same in what is plain. */
 #ifndef KAMSYNC_FLAT_H
 #define KAMSYNC_FLAT_H
 

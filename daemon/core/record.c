@@ -3,71 +3,28 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "decimal.h"
+#include "buffer.h"
 #include "key.h"
 #include "siptext.h"
 
 /* ---- writing ---- */
 
-/* JSON as it grows. Written here and not by jansson, which looks at each byte several times: a record is written three
- * times in a transaction's life, and that was half of all that kamsyncd did. */
-struct text {
-    char *p;
-    size_t n, size;
-    bool failed; /* memory was short */
-};
-
-/* Room for n bytes more, and a NUL. */
-static bool grow(struct text *t, size_t n)
-{
-    size_t size = t->size ? t->size : 2048;
-    char *more;
-
-    while (size < t->n + n + 1)
-        size *= 2;
-    more = realloc(t->p, size);
-    t->failed = t->failed || !more;
-    if (!more)
-        return false;
-    t->p = more;
-    t->size = size;
-    return true;
-}
-
-static inline void put(struct text *t, const char *p, size_t n)
-{
-    if (t->size <= t->n + n && !grow(t, n))
-        return;
-    memcpy(t->p + t->n, p, n);
-    t->n += n;
-    t->p[t->n] = '\0';
-}
-
-static inline void put_text(struct text *t, const char *s)
-{
-    put(t, s, strlen(s));
-}
-
-static void put_number(struct text *t, int64_t number)
-{
-    char digits[DECIMAL_SIZE];
-
-    put(t, digits, decimal(digits, number));
-}
+/* Written here and not by jansson, which looks at each byte several times: a record is written three times in a
+ * transaction's life, and that was half of all that kamsyncd did. */
 
 /* Takes the value; NULL is short memory. */
-static void put_json(struct text *t, json_t *value)
+static void put_json(struct buffer *t, json_t *value)
 {
     char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 
     if (text)
-        put_text(t, text);
+        buffer_text(t, text);
     t->failed = t->failed || !text;
     json_decref(value);
     free(text);
 }
 
-static void put_escaped(struct text *t, char c)
+static void put_escaped(struct buffer *t, char c)
 {
     static const char letters[] = "\"\"\\\\\bb\ff\nn\rr\tt", hex[] = "0123456789ABCDEF";
     const char *at = letters;
@@ -78,7 +35,7 @@ static void put_escaped(struct text *t, char c)
     code[1] = *at ? at[1] : 'u';
     code[4] = hex[(unsigned)c >> 4];
     code[5] = hex[(unsigned)c & 15];
-    put(t, code, *at ? 2 : 6);
+    buffer_put(t, code, *at ? 2 : 6);
 }
 
 /* Whether one of eight bytes is below a blank, a quote, a backslash or beyond ASCII: then, and only then, a subtraction
@@ -107,15 +64,15 @@ static size_t plain_run(const char *p, size_t n)
 }
 
 /* Text out of SIP as sip_text() has it. Beyond ASCII that decides whether it is UTF-8. */
-static void put_sip(struct text *t, struct span s)
+static void put_sip(struct buffer *t, struct span s)
 {
     size_t begun = t->n, i = 0;
 
-    put(t, "\"", 1);
+    buffer_put(t, "\"", 1);
     while (i < s.n) {
         size_t run = plain_run(s.p + i, s.n - i);
 
-        put(t, s.p + i, run);
+        buffer_put(t, s.p + i, run);
         i += run;
         if (i == s.n)
             break;
@@ -126,28 +83,28 @@ static void put_sip(struct text *t, struct span s)
         }
         put_escaped(t, s.p[i++]);
     }
-    put(t, "\"", 1);
+    buffer_put(t, "\"", 1);
 }
 
 /* What stands in front of a value: a constant, so that its length is one, too. Texts of ours are SIP texts as well. */
 #define KEY(name) ",\"" name "\":"
 #define FIRST(name) "{\"" name "\":"
 
-static inline void field(struct text *t, const char *key, const char *value)
+static inline void field(struct buffer *t, const char *key, const char *value)
 {
-    put_text(t, key);
+    buffer_text(t, key);
     if (value)
         put_sip(t, span_of(value));
     t->failed = t->failed || !value;
 }
 
-static inline void number(struct text *t, const char *key, int64_t value)
+static inline void number(struct buffer *t, const char *key, int64_t value)
 {
-    put_text(t, key);
-    put_number(t, value);
+    buffer_text(t, key);
+    buffer_number(t, value);
 }
 
-static void put_branch(struct text *t, const struct txn_branch *b)
+static void put_branch(struct buffer *t, const struct txn_branch *b)
 {
     number(t, FIRST("i"), b->index);
     number(t, KEY("code"), b->code);
@@ -157,17 +114,17 @@ static void put_branch(struct text *t, const struct txn_branch *b)
     field(t, KEY("ruri"), b->ruri);
     if (b->route)
         field(t, KEY("route"), b->route);
-    put_text(t, "}");
+    buffer_text(t, "}");
 }
 
-static void put_state(struct text *t, const struct txn *txn)
+static void put_state(struct buffer *t, const struct txn *txn)
 {
     field(t, KEY("state"), txn_state_name(txn_state(txn)));
     number(t, KEY("code"), txn_code(txn));
-    put_text(t, txn->done ? KEY("done") "true" : KEY("done") "false");
+    buffer_text(t, txn->done ? KEY("done") "true" : KEY("done") "false");
     number(t, KEY("at"), txn->at);
     if (txn->cancelled)
-        put_text(t, KEY("cancelled") "true");
+        buffer_text(t, KEY("cancelled") "true");
     if (txn_state(txn) == TXN_FAILED && txn->last) /* a call's end, should another node have to say it */
         number(t, KEY("last"), txn->last);
     field(t, KEY("call_id"), txn->call_id);
@@ -178,36 +135,36 @@ static void put_state(struct text *t, const struct txn *txn)
     field(t, KEY("dst"), txn->dst);
 }
 
-static void put_branches(struct text *t, const struct txn *txn)
+static void put_branches(struct buffer *t, const struct txn *txn)
 {
-    put_text(t, KEY("branches") "[");
+    buffer_text(t, KEY("branches") "[");
     for (size_t i = 0; i < txn->branch_count; i++) {
         if (i > 0)
-            put_text(t, ",");
+            buffer_text(t, ",");
         put_branch(t, &txn->branches[i]);
     }
-    put_text(t, "]");
+    buffer_text(t, "]");
 }
 
 char *record_write(const struct txn *txn, int owner, const char *inc, json_t *vars, bool whole)
 {
     bool req = !txn->done && whole && txn->req.n;
-    struct text t = {0};
+    struct buffer t = {0};
 
     number(&t, FIRST("owner"), owner);
     field(&t, KEY("inc"), inc);
     put_state(&t, txn);
     put_branches(&t, txn);
     if (req && vars) {
-        put_text(&t, KEY("vars"));
+        buffer_text(&t, KEY("vars"));
         put_json(&t, json_incref(vars));
     }
     if (req) {
-        put_text(&t, KEY("req"));
+        buffer_text(&t, KEY("req"));
         put_sip(&t, txn->req);
     }
     json_decref(vars);
-    put_text(&t, "}");
+    buffer_text(&t, "}");
     if (!t.failed)
         return t.p;
     free(t.p);

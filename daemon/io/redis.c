@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "redis_command.h"
 #include "redis_impl.h"
 
 #define SCAN_COUNT 500    /* names that Redis looks at in one go: well under a ms */
@@ -43,15 +44,29 @@ static void on_put(redisAsyncContext *ac, void *reply, void *data)
     s->store.on.put_done(s->store.on.ctx, !redis_is_error(reply));
 }
 
+static bool send_put(struct redis *s, const char *key, const char *value, int64_t ttl_ms)
+{
+    struct buffer command = {0};
+
+    if (!s->commands.is_ready)
+        return false;
+    command_begin(&command, 5);
+    command_word(&command, span_of("SET"));
+    command_word(&command, span_of(key));
+    command_word(&command, span_of(value));
+    command_word(&command, span_of("PX"));
+    command_number(&command, ttl_ms);
+    return command_send(&command, s->commands.ac, on_put, NULL);
+}
+
 static void redis_put(struct store *store, const char *key, const char *value, int64_t ttl_ms)
 {
     struct redis *s = (struct redis *)store;
 
-    if (!s->commands.is_ready ||
-        redisAsyncCommand(s->commands.ac, on_put, NULL, "SET %s %s PX %lld", key, value, (long long)ttl_ms) != REDIS_OK)
-        store->on.put_done(store->on.ctx, false);
-    else
+    if (send_put(s, key, value, ttl_ms))
         redis_conn_sent(&s->commands);
+    else
+        store->on.put_done(store->on.ctx, false);
 }
 
 static void on_get(redisAsyncContext *ac, void *reply, void *data)

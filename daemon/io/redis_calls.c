@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "redis_command.h"
 #include "redis_impl.h"
 
 /* ---- writing ---- */
@@ -75,77 +76,40 @@ static const char *const results[] = {[CALL_WRITTEN] = "written",
                                       [CALL_ABSENT] = "absent",
                                       [CALL_EARLY] = "early"};
 
-enum { ARG_VERB, ARG_SCRIPT, ARG_KEYS, ARG_CALL, ARG_CDR, ARG_MODE, ARG_NODE, ARG_TTL, ARG_KEEP, ARG_WEAK, ARG_PAIRS };
-
-/* A write that waits for its answer, with all that is needed to ask again. The words and their bytes stand behind it in
- * the same block. */
+/* A write that waits for its answer, with all that is needed to ask again: the words behind the script. */
 struct job {
     uint64_t token;
     bool whole; /* sent with the whole script, not with its name */
     size_t count;
-    const char **words;
-    size_t *lens;
-    char *end;
+    struct buffer words;
 };
 
-static void set_word(struct job *j, size_t i, struct span s)
+static void job_free(struct job *j)
 {
-    j->words[i] = s.p;
-    j->lens[i] = s.n;
-}
-
-static void copy_word(struct job *j, size_t i, struct span s)
-{
-    if (s.n)
-        memcpy(j->end, s.p, s.n);
-    set_word(j, i, (struct span){j->end, s.n});
-    j->end += s.n;
-}
-
-static void copy_number(struct job *j, size_t i, int64_t number)
-{
-    char text[24];
-
-    snprintf(text, sizeof(text), "%lld", (long long)number);
-    copy_word(j, i, span_of(text));
-}
-
-static struct job *job_alloc(const struct call_write *w)
-{
-    size_t count = ARG_PAIRS + 2 * w->count, bytes = strlen(w->key) + (size_t)(ARG_PAIRS - ARG_NODE) * 24;
-    struct job *j;
-
-    for (size_t i = 0; i < w->count; i++)
-        bytes += w->pairs[i].name.n + w->pairs[i].value.n;
-    j = malloc(sizeof(*j) + count * (sizeof(*j->words) + sizeof(*j->lens)) + bytes);
-    if (!j)
-        return NULL;
-    j->count = count;
-    j->words = (const char **)(j + 1);
-    j->lens = (size_t *)(j->words + count);
-    j->end = (char *)(j->lens + count);
-    return j;
+    if (j)
+        free(j->words.p);
+    free(j);
 }
 
 static struct job *job_new(const struct redis *s, const struct call_write *w, uint64_t token)
 {
-    struct job *j = job_alloc(w);
+    const int64_t numbers[] = {w->node, w->ttl_ms, s->conf.cdr_max, (int64_t)w->weak};
+    struct job *j = calloc(1, sizeof(*j));
 
     if (!j)
         return NULL;
     j->token = token;
     j->whole = !*s->script;
-    set_word(j, ARG_KEYS, span_of("2"));
-    copy_word(j, ARG_CALL, span_of(w->key));
-    set_word(j, ARG_CDR, span_of(KEY_CDR));
-    set_word(j, ARG_MODE, span_of(modes[w->mode]));
-    copy_number(j, ARG_NODE, w->node);
-    copy_number(j, ARG_TTL, w->ttl_ms);
-    copy_number(j, ARG_KEEP, s->conf.cdr_max);
-    copy_number(j, ARG_WEAK, (int64_t)w->weak);
+    j->count = 4 + sizeof(numbers) / sizeof(numbers[0]) + 2 * w->count;
+    command_word(&j->words, span_of("2"));
+    command_word(&j->words, span_of(w->key));
+    command_word(&j->words, span_of(KEY_CDR));
+    command_word(&j->words, span_of(modes[w->mode]));
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        command_number(&j->words, numbers[i]);
     for (size_t i = 0; i < w->count; i++) {
-        copy_word(j, ARG_PAIRS + 2 * i, w->pairs[i].name);
-        copy_word(j, ARG_PAIRS + 2 * i + 1, w->pairs[i].value);
+        command_word(&j->words, w->pairs[i].name);
+        command_word(&j->words, w->pairs[i].value);
     }
     return j;
 }
@@ -154,10 +118,15 @@ static void on_written(redisAsyncContext *ac, void *reply, void *data);
 
 static bool send_job(struct redis *s, struct job *j)
 {
-    set_word(j, ARG_VERB, span_of(j->whole ? "EVAL" : "EVALSHA"));
-    set_word(j, ARG_SCRIPT, span_of(j->whole ? script : s->script));
-    if (!s->commands.is_ready ||
-        redisAsyncCommandArgv(s->commands.ac, on_written, j, (int)j->count, j->words, j->lens) != REDIS_OK)
+    struct buffer command = {0};
+
+    if (!s->commands.is_ready || j->words.failed)
+        return false;
+    command_begin(&command, 2 + j->count);
+    command_word(&command, span_of(j->whole ? "EVAL" : "EVALSHA"));
+    command_word(&command, span_of(j->whole ? script : s->script));
+    buffer_put(&command, j->words.p, j->words.n);
+    if (!command_send(&command, s->commands.ac, on_written, j))
         return false;
     redis_conn_sent(&s->commands);
     return true;
@@ -186,7 +155,7 @@ static void on_written(redisAsyncContext *ac, void *reply, void *data)
             return;
     }
     redis_complain(s, r);
-    free(j);
+    job_free(j);
     s->store.on.call_written(s->store.on.ctx, token, result_of(r));
 }
 
@@ -197,7 +166,7 @@ void redis_call_write(struct store *store, const struct call_write *w, uint64_t 
 
     if (j && send_job(s, j))
         return;
-    free(j);
+    job_free(j);
     store->on.call_written(store->on.ctx, token, CALL_FAILED);
 }
 
