@@ -78,7 +78,12 @@ class Site:
             self.pids['kamailio'] += measure.family(node.kamailio.pid)
             if node.kamsyncd:
                 self.pids['kamsyncd'] += measure.family(node.kamsyncd.pid)
+            elif self.kind == 'floor':
+                self.pids['kamsyncd'] += measure.family(self._start_sink(node.name).pid)
         self.pids['redis'] = measure.family(self.redis.pid)
+
+    def _start_sink(self, host):
+        return self.lab.start(host, 'sink', [measure.tool('sink'), 8448, self.lab.address('store'), REDIS_PORT])
 
     def _start_proxy(self):
         path = os.path.join(self.lab.directory, 'delay')
