@@ -343,5 +343,5 @@ void ending_clear(struct engine *e)
 {
     for (int place = 0; place < ENDING_PLACES; place++)
         while (e->endings[place])
-            finish(e, e->endings[place]);
+            finish(e, e->endings[place]); /* NOLINT(clang-analyzer-*): utlist */
 }

@@ -1,6 +1,6 @@
-/* A command as Redis reads it (RESP: "*<words>", then each word behind "$<length>"), put together word by word, and sent by
- * redisAsyncFormattedCommand(). For the commands that each call brings several times: hiredis needs 700 instructions for
- * a word, and that was a third of all that kamsyncd did. */
+/* A command as Redis reads it (RESP: "*<words>", then each word behind "$<length>"), put together word by word, and
+ * sent by redisAsyncFormattedCommand(). For the commands that each call brings several times: hiredis needs 700
+ * instructions for a word, and that was a third of all that kamsyncd did. */
 #ifndef KAMSYNC_REDIS_COMMAND_H
 #define KAMSYNC_REDIS_COMMAND_H
 

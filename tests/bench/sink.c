@@ -1,6 +1,6 @@
-/* The least that a daemon between evapi and Redis can do, to be measured as the floor under kamsyncd: it reads how many events
- * there were (floor.cfg), gives Redis a SET of a record's size for each, in one pipeline, and waits for the answers. It looks at
- * nothing, keeps nothing, and acknowledges nothing.
+/* The least that a daemon between evapi and Redis can do, to be measured as the floor under kamsyncd: it reads how many
+ * events there were (floor.cfg), gives Redis a SET of a record's size for each, in one pipeline, and waits for the
+ * answers. It looks at nothing, keeps nothing, and acknowledges nothing.
  *
  *     sink EVAPI-PORT REDIS-ADDRESS REDIS-PORT */
 #include <arpa/inet.h>
