@@ -196,6 +196,8 @@ int record_read(struct record *r, struct span text)
     return rc;
 }
 
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
 static char *take_text(const json_t *json, const char *name)
 {
     size_t len;
@@ -203,22 +205,42 @@ static char *take_text(const json_t *json, const char *name)
     return sip_bytes(json_object_get(json, name), &len);
 }
 
+/* The texts of these names, in their order; a NULL where there is none. free_texts() ends with them. */
+static void take_texts(char **texts, const json_t *json, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        texts[i] = json_object_get(json, names[i]) ? take_text(json, names[i]) : NULL;
+}
+
+static void free_texts(char **texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(texts[i]);
+}
+
+static int take_branch_texts(struct txn_branch *b, const json_t *json)
+{
+    static const char *const names[] = {"via", "to", "sock", "ruri", "route"};
+    char *t[COUNT(names)];
+    int rc = -EBADMSG;
+
+    take_texts(t, json, names, COUNT(names));
+    if (t[0] && t[1] && t[2] && t[3] && msg_is_address(t[1]) && msg_is_address(t[2]))
+        rc = txn_branch_texts(b, span_of(t[0]), span_of(t[1]), span_of(t[2]), span_of(t[3]), span_of(t[4]));
+    free_texts(t, COUNT(names));
+    return rc;
+}
+
 static int take_branch(struct txn *t, const json_t *json, int64_t now)
 {
     struct txn_branch b = {.sent_ms = now};
     json_int_t code = json_integer_value(json_object_get(json, "code"));
+    int rc = code >= 0 && code <= 699 ? take_branch_texts(&b, json) : -EBADMSG;
 
+    if (rc < 0)
+        return rc;
     b.index = (int)json_integer_value(json_object_get(json, "i"));
-    b.code = code >= 0 && code <= 699 ? (short)code : -1;
-    b.via = take_text(json, "via");
-    b.to = take_text(json, "to");
-    b.sock = take_text(json, "sock");
-    b.ruri = take_text(json, "ruri");
-    b.route = json_object_get(json, "route") ? take_text(json, "route") : NULL;
-    if (b.to && b.sock && (!msg_is_address(b.to) || !msg_is_address(b.sock) || b.code < 0)) {
-        free(b.to);
-        b.to = NULL; /* a store may hold anything: refused with the rest */
-    }
+    b.code = (short)code;
     return txn_give_branch(t, &b);
 }
 
@@ -231,17 +253,30 @@ static int take_branches(struct txn *t, const json_t *list, int64_t now)
     return rc;
 }
 
+static int take_own_texts(struct txn *t, const json_t *json)
+{
+    static const char *const names[] = {"call_id", "branch", "sent_by", "src", "dst"};
+    char *own[COUNT(names)];
+    int rc = -EBADMSG;
+
+    take_texts(own, json, names, COUNT(names));
+    if (own[0] && own[1] && own[2] && own[3] && own[4] && msg_is_address(own[3]) && msg_is_address(own[4]) &&
+        strlen(own[2]) < sizeof(((struct record *)NULL)->sent_by))
+        rc = txn_texts(t, span_of(own[0]), span_of(own[1]), span_of(own[2]), span_of(own[3]), span_of(own[4]));
+    free_texts(own, COUNT(names));
+    return rc;
+}
+
 static int take_all(struct txn *t, const json_t *json, int64_t now)
 {
+    int rc = take_own_texts(t, json);
+
+    if (rc < 0)
+        return rc;
     if (json_object_get(json, "req"))
         t->req.p = sip_bytes(json_object_get(json, "req"), &t->req.n);
     if (json_object_get(json, "req") && !t->req.p)
         return -EBADMSG;
-    t->call_id = take_text(json, "call_id");
-    t->branch = take_text(json, "branch");
-    t->sent_by = take_text(json, "sent_by");
-    t->src = take_text(json, "src");
-    t->dst = take_text(json, "dst");
     t->cseq = (uint32_t)json_integer_value(json_object_get(json, "cseq"));
     t->at = json_integer_value(json_object_get(json, "at"));
     t->last = json_integer_value(json_object_get(json, "last"));
@@ -249,9 +284,6 @@ static int take_all(struct txn *t, const json_t *json, int64_t now)
     t->begun_ms = t->changed_ms = now;
     if (json_is_object(json_object_get(json, "vars")))
         t->vars = json_incref(json_object_get(json, "vars"));
-    if (!t->call_id || !t->branch || !t->sent_by || !t->src || !t->dst || !msg_is_address(t->src) ||
-        !msg_is_address(t->dst) || strlen(t->sent_by) >= sizeof(((struct record *)NULL)->sent_by))
-        return -EBADMSG;
     t->key = key_tx(span_of(t->call_id), t->cseq, span_of(t->branch));
     return t->key ? take_branches(t, json_object_get(json, "branches"), now) : -ENOMEM;
 }

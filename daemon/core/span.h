@@ -44,4 +44,25 @@ static inline char *span_dup(struct span s)
     return copy;
 }
 
+/* NUL-terminated copies of them all in one block, which the caller frees: the spans are those of the copies then, and
+ * the block begins with the first one. An empty one without bytes stays NULL. NULL when memory is short. */
+static inline char *span_dup_all(struct span *s, size_t count)
+{
+    size_t size = 0;
+    char *block, *end;
+
+    for (size_t i = 0; i < count; i++)
+        size += s[i].n + 1;
+    block = end = malloc(size);
+    for (size_t i = 0; block && i < count; i++) {
+        if (!s[i].p)
+            continue;
+        memcpy(end, s[i].p, s[i].n);
+        end[s[i].n] = '\0';
+        s[i].p = end;
+        end += s[i].n + 1;
+    }
+    return block;
+}
+
 #endif

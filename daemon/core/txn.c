@@ -30,10 +30,6 @@ int txn_split_branch(struct span branch, struct span *id, int *index)
 static void branch_clear(struct txn_branch *b)
 {
     free(b->via);
-    free(b->to);
-    free(b->sock);
-    free(b->ruri);
-    free(b->route);
     *b = (struct txn_branch){0};
 }
 
@@ -56,14 +52,45 @@ static char *join_routes(const struct sip_sent *sent)
     return text;
 }
 
+int txn_branch_texts(struct txn_branch *b, struct span via, struct span to, struct span sock, struct span ruri,
+                     struct span route)
+{
+    struct span texts[] = {via, to, sock, ruri, route};
+
+    b->via = span_dup_all(texts, sizeof(texts) / sizeof(texts[0]));
+    if (!b->via)
+        return -ENOMEM;
+    b->to = texts[1].p;
+    b->sock = texts[2].p;
+    b->ruri = texts[3].p;
+    b->route = texts[4].p;
+    return 0;
+}
+
+int txn_texts(struct txn *t, struct span call_id, struct span branch, struct span sent_by, struct span src,
+              struct span dst)
+{
+    struct span texts[] = {call_id, branch, sent_by, src, dst};
+
+    t->call_id = span_dup_all(texts, sizeof(texts) / sizeof(texts[0]));
+    if (!t->call_id)
+        return -ENOMEM;
+    t->branch = texts[1].p;
+    t->sent_by = texts[2].p;
+    t->src = texts[3].p;
+    t->dst = texts[4].p;
+    return 0;
+}
+
 static int branch_fill(struct txn_branch *b, const struct sip_sent *sent, const struct event *ev)
 {
-    b->via = span_dup(sent->via);
-    b->to = span_dup(span_of(ev->to));
-    b->sock = span_dup(span_of(ev->sock));
-    b->ruri = span_dup(sent->ruri);
-    b->route = sent->routes ? join_routes(sent) : NULL;
-    return b->via && b->to && b->sock && b->ruri && (b->route || !sent->routes) ? 0 : -ENOMEM;
+    char *route = sent->routes ? join_routes(sent) : NULL;
+    int rc = !route && sent->routes
+                 ? -ENOMEM
+                 : txn_branch_texts(b, sent->via, span_of(ev->to), span_of(ev->sock), sent->ruri, span_of(route));
+
+    free(route);
+    return rc;
 }
 
 static struct txn_branch *find_branch(const struct txn *t, int index)
@@ -157,13 +184,10 @@ static int fill(struct txn *t, const struct event *ev, const struct sip_id *id, 
     t->req = (struct span){req, ev->req.n};
     t->id = span_dup(tm_id);
     t->key = key_tx(id->call_id, id->cseq, id->branch);
-    t->call_id = span_dup(id->call_id);
-    t->branch = span_dup(id->branch);
-    t->sent_by = span_dup(id->sent_by);
-    t->src = span_dup(span_of(ev->src));
-    t->dst = span_dup(span_of(ev->dst));
     t->cseq = id->cseq;
-    return req && t->id && t->key && t->call_id && t->branch && t->sent_by && t->src && t->dst ? 0 : -ENOMEM;
+    if (!req || !t->id || !t->key)
+        return -ENOMEM;
+    return txn_texts(t, id->call_id, id->branch, id->sent_by, span_of(ev->src), span_of(ev->dst));
 }
 
 int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id, const struct sip_sent *sent,
@@ -201,10 +225,6 @@ void txn_free(struct txn *t)
     free(t->taken_from);
     free(t->key);
     free(t->call_id);
-    free(t->branch);
-    free(t->sent_by);
-    free(t->src);
-    free(t->dst);
     json_decref(t->vars);
     free(t);
 }

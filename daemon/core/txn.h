@@ -12,25 +12,27 @@
 
 #define TXN_BRANCHES_MAX 31 /* tm's own limit (MAX_BRANCHES_LIMIT in core/config.h) */
 
-/* One branch as it was sent. All texts are owned. */
+/* One branch as it was sent. */
 struct txn_branch {
     int index;      /* tm's branch index, the end of the Via branch */
     short code;     /* last reply, 0 before the first */
     bool silent;    /* taken over when it rang, and no reply since */
     bool concluded; /* its code is our own conclusion: a real reply replaces it */
-    char *via, *to, *sock, *ruri;
-    char *route; /* Route set as a header would hold it, "<sip:a;lr>, <sip:b;lr>"; NULL without */
+    char *via;      /* owned; the other texts stand behind it in the same block */
+    const char *to, *sock, *ruri;
+    const char *route; /* Route set as a header would hold it, "<sip:a;lr>, <sip:b;lr>"; NULL without */
     int64_t sent_ms;
 };
 
 enum txn_state { TXN_TRYING, TXN_RINGING, TXN_ANSWERED, TXN_FAILED };
 
 struct txn {
-    char *id;  /* owned: the Via branch that tm gives this transaction, without the branch index */
-    char *key; /* owned: name of the record in the store */
-    char *call_id, *branch, *sent_by, *src, *dst; /* owned */
-    struct span req;                              /* owned: the INVITE as received */
-    struct txn_branch *branches;                  /* owned, in the order of their sending */
+    char *id;      /* owned: the Via branch that tm gives this transaction, without the branch index */
+    char *key;     /* owned: name of the record in the store */
+    char *call_id; /* owned; the next four stand behind it in the same block */
+    const char *branch, *sent_by, *src, *dst;
+    struct span req;             /* owned: the INVITE as received */
+    struct txn_branch *branches; /* owned, in the order of their sending */
     size_t branch_count;
     uint32_t cseq;
     bool cancelled;            /* the caller sent a CANCEL */
@@ -66,6 +68,13 @@ void txn_free(struct txn *t);
 
 /* Adds the branch of the event, or renews it. 0, -EBADMSG, -ENOMEM (also: too many branches). */
 int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int64_t now);
+
+/* Copies the texts into the branch, which has none yet; an empty span without bytes is none. 0 or -ENOMEM. */
+int txn_branch_texts(struct txn_branch *b, struct span via, struct span to, struct span sock, struct span ruri,
+                     struct span route);
+/* The same for the transaction. */
+int txn_texts(struct txn *t, struct span call_id, struct span branch, struct span sent_by, struct span src,
+              struct span dst);
 
 /* Adds a branch that is filled in, all texts but route set; it is the transaction's from now on, also on an error. The
  * first one gives the transaction its id. 0, -EBADMSG, -ENOMEM. */
