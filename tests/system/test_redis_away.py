@@ -186,7 +186,7 @@ def test_password(make_redis, credentials, password):
 # What the documentation gives to administrators. Each of them is needed: see the test, and for those that only calls
 # need tests/unit/test_store_redis.c.
 RIGHTS = ['+ping', '+set', '+get', '+sadd', '+smembers', '+expire', '+scan', '+publish', '+subscribe', '+script|load']
-CALL_RIGHTS = ['+evalsha', '+eval', '+hgetall', '+hset', '+pexpire', '+xadd', '+xrange', '+xrevrange']
+CALL_RIGHTS = ['+evalsha', '+eval', '+hgetall', '+hmget', '+hset', '+hsetnx', '+pexpire', '+xadd', '+xrange', '+xrevrange']
 
 
 def test_rights_are_those_of_the_documentation():

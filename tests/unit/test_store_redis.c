@@ -301,8 +301,18 @@ Test(store_redis, node_gets_another_id)
 /* ---- rights ---- */
 
 /* The rights that calls need; docs/redis-keys.md names all rights. */
-static const char *const rights[] = {"+evalsha", "+eval", "+script|load", "+hgetall",  "+hset",
-                                     "+pexpire", "+xadd", "+xrange",      "+xrevrange"};
+static const char *const rights[] = {"+evalsha", "+eval",    "+script|load", "+hgetall", "+hmget",    "+hset",
+                                     "+hsetnx",  "+pexpire", "+xadd",        "+xrange",  "+xrevrange"};
+
+/* One that goes over nothing that is there. */
+static void write_weak_pair(struct client *c, const char *key)
+{
+    const struct pair pair = {BYTES("b"), BYTES("1")};
+    struct call_write w = {key, CALL_ADD, 1, &pair, 1, 60000, 1};
+
+    c->store->ops->call_write(c->store, &w, ++c->token);
+    client_wait(c);
+}
 
 /* Does all that a store does with calls; what Redis refused stands in the log. */
 static const char *refused(const struct redis_server *r, size_t without)
@@ -320,6 +330,7 @@ static const char *refused(const struct redis_server *r, size_t without)
     client_write(c, key_of((int)without), CALL_BEGIN, 1, "{\"node\":\"1\"}");
     redis_do(r, "SCRIPT FLUSH");
     client_write(c, key_of((int)without), CALL_ADD, 1, "{\"a\":\"1\"}");
+    write_weak_pair(c, key_of((int)without));
     client_write(c, key_of((int)without), CALL_END, 1, "{\"ended\":\"1\"}");
     client_get(c, key_of((int)without));
     client_archive(c, NULL, 1);
