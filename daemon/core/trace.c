@@ -1,24 +1,49 @@
 #include "trace.h"
 
-#include <stdio.h>
+#include <utlist.h>
+
+struct trace_line {
+    struct trace_line *prev, *next;
+    int64_t at; /* ms since 1970 */
+    size_t n;
+    char *text;     /* behind the Call-ID, in the same block */
+    char call_id[]; /* of n bytes */
+};
+
+static void drop_oldest(struct trace *t)
+{
+    struct trace_line *line = t->lines;
+
+    DL_DELETE(t->lines, line);
+    t->count--;
+    free(line);
+}
 
 void trace_add(struct trace *t, struct span call_id, int64_t at, const char *text)
 {
-    struct trace_line *line = &t->lines[t->next];
+    size_t size = strlen(text) + 1;
+    struct trace_line *line = malloc(sizeof(*line) + call_id.n + size);
 
-    free(line->call_id);
-    line->call_id = span_dup(call_id);
+    if (!line)
+        return;
     line->at = at;
-    snprintf(line->text, sizeof(line->text), "%s", text);
-    t->next = (t->next + 1) % TRACE_MAX;
+    line->n = call_id.n;
+    line->text = line->call_id + call_id.n;
+    if (call_id.n)
+        memcpy(line->call_id, call_id.p, call_id.n);
+    memcpy(line->text, text, size);
+    DL_APPEND(t->lines, line);
+    if (++t->count > TRACE_MAX)
+        drop_oldest(t);
 }
 
 void trace_list(const struct trace *t, struct span call_id, int node, json_t *out)
 {
-    for (size_t i = 0; i < TRACE_MAX; i++) {
-        const struct trace_line *line = &t->lines[(t->next + i) % TRACE_MAX];
+    const struct trace_line *line;
 
-        if (line->call_id && span_eq(span_of(line->call_id), call_id))
+    DL_FOREACH(t->lines, line)
+    {
+        if (span_eq((struct span){line->call_id, line->n}, call_id))
             json_array_append_new(
                 out, json_pack("{s:I,s:i,s:s}", "at", (json_int_t)line->at, "node", node, "text", line->text));
     }
@@ -26,6 +51,6 @@ void trace_list(const struct trace *t, struct span call_id, int node, json_t *ou
 
 void trace_clear(struct trace *t)
 {
-    for (size_t i = 0; i < TRACE_MAX; i++)
-        free(t->lines[i].call_id);
+    while (t->count > 0)
+        drop_oldest(t);
 }

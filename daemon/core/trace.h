@@ -9,15 +9,11 @@
 
 #define TRACE_MAX 4096
 
-struct trace_line {
-    char *call_id; /* owned; NULL: empty */
-    int64_t at;    /* ms since 1970 */
-    char text[192];
-};
+struct trace_line;
 
 struct trace {
-    struct trace_line lines[TRACE_MAX];
-    size_t next;
+    struct trace_line *lines; /* oldest first */
+    size_t count;
 };
 
 /* Keeps a line; the oldest one goes. Without memory nothing is kept. */

@@ -15,6 +15,7 @@
 #define PATIENCE_MS 3000
 #define ANSWER_MAX ((size_t)64 << 20)
 #define REQUEST_MAX 4096
+#define READ_MIN 4096 /* bytes that there is room for at each read */
 
 /* "kamsyncd at PATH", which most sentences start with. */
 static void say_who(struct buf *why, const char *path)
@@ -130,8 +131,8 @@ static ssize_t read_some(int fd, struct buf *answer, int64_t until)
 
     if (left <= 0 || poll(&p, 1, (int)left) == 0)
         return -ETIMEDOUT;
-    if (answer->size - answer->n < 65536) {
-        answer->size = 2 * answer->size + 131072;
+    if (answer->size - answer->n < READ_MIN) {
+        answer->size = 2 * answer->size + READ_MIN;
         answer->p = grow(answer->p, answer->size);
     }
     n = recv(fd, answer->p + answer->n, answer->size - answer->n, MSG_DONTWAIT);

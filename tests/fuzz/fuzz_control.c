@@ -21,7 +21,7 @@ static void on_request(void *ctx, uint64_t client, const json_t *request)
     (void)ctx;
     must(text);
     world_ask(world, text, 0);
-    world_pass(world, 3000);
+    world_wait(world);
     must(world->answered[0] == 1);
     control_answer(control, client, json_loads(world->answer, JSON_ALLOW_NUL, NULL));
     free(text);

@@ -1,6 +1,5 @@
 /* kamsyncctl against a hostile kamsyncd: its real socket code reads the input as the answer, and every command prints
  * it. What is printed is text for a terminal: no control characters but line feeds, and valid UTF-8 (or ASCII). */
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -9,23 +8,28 @@
 #include "text.h"
 
 static struct span answer;
+static int far_end;
 
 /* In place of the kernel's: whoever connects finds the answer waiting, and then the end. */
+int __wrap_socket(int domain, int type, int protocol);
 int __wrap_connect(int fd, const struct sockaddr *to, socklen_t n);
 
-int __wrap_connect(int fd, const struct sockaddr *to, socklen_t n)
+int __wrap_socket(int domain, int type, int protocol)
 {
     int pair[2];
 
+    must(socketpair(domain, type, protocol, pair) == 0);
+    far_end = pair[1];
+    return pair[0];
+}
+
+int __wrap_connect(int fd, const struct sockaddr *to, socklen_t n)
+{
+    (void)fd;
     (void)to;
     (void)n;
-    must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
-    must(send(pair[1], answer.p, answer.n, MSG_NOSIGNAL) == (ssize_t)answer.n);
-    must(dup2(pair[0], fd) == fd);
-    shutdown(pair[1], SHUT_WR);
-    close(pair[0]);
-    fcntl(pair[1], F_SETFD, 0);
-    return close(pair[1]);
+    must(send(far_end, answer.p, answer.n, MSG_NOSIGNAL) == (ssize_t)answer.n);
+    return close(far_end);
 }
 
 /* The length of the UTF-8 character at p, 0 when it is none. */
@@ -41,9 +45,9 @@ static size_t utf8(const unsigned char *p, size_t n)
     return len;
 }
 
-static void check(const char *text, size_t n, bool is_utf8)
+static void check(const char *s, size_t n, bool is_utf8)
 {
-    const unsigned char *p = (const unsigned char *)text;
+    const unsigned char *p = (const unsigned char *)s;
 
     for (size_t len; n > 0; p += len, n -= len) {
         len = utf8(p, n);
@@ -61,20 +65,27 @@ static const struct {
                 {"trace", command_trace},   {"call", command_call},   {"calls", command_calls},
                 {"cdr", command_cdr},       {"drain", command_drain}, {"reload", command_reload}};
 
-/* Both streams go into memory. */
-static int run(unsigned which, bool json, char **text, size_t *n)
+/* Both streams go into memory, the same for all commands. */
+static FILE *page;
+static char *text;
+static size_t text_n;
+
+static int run(unsigned which, bool json)
 {
     struct options o = {.socket = "/run/x", .json = json, .call_id = "c0\xff@x", .count = -1};
-    FILE *out = stdout, *err = stderr, *page = open_memstream(text, n);
+    FILE *out = stdout, *err = stderr;
     int status;
 
+    if (!page)
+        page = open_memstream(&text, &text_n);
     must(page);
+    rewind(page);
     stdout = stderr = page;
     o.command = commands[which].name;
     status = commands[which].run(&o);
     stdout = out;
     stderr = err;
-    fclose(page);
+    fflush(page); /* sets the text and its length */
     return status;
 }
 
@@ -86,13 +97,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     answer = (struct span){(const char *)in.p, in.n < 65536 ? in.n : 65536};
     text_set_utf8(kind & 1);
     for (unsigned i = 0; i < COUNT(commands); i++) {
-        char *text = NULL;
-        size_t n = 0;
-        int status = run(i, kind & 2, &text, &n);
+        int status = run(i, kind & 2);
 
-        must(status == STATUS_FINE || (status == STATUS_NO && n > 0));
-        check(text, n, kind & 1);
-        free(text);
+        must(status == STATUS_FINE || (status == STATUS_NO && text_n > 0));
+        check(text, text_n, kind & 1);
     }
     return 0;
 }

@@ -191,35 +191,42 @@ static void remove_socket(void)
     unlink(address.sun_path);
 }
 
-/* A few turns; new connections are taken, and what the store sends is thrown away. */
-static void run(struct redis_world *w)
-{
-    char waste[65536];
-
-    for (int i = 0; i < 3; i++) {
-        int fd = w ? accept4(server, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) : -1;
-
-        for (size_t k = 0; w && k < 2; k++) {
-            if (fd >= 0 && w->ends[k] < 0) {
-                w->ends[k] = fd;
-                fd = -1;
-            }
-            while (w->ends[k] >= 0 && recv(w->ends[k], waste, sizeof(waste), 0) > 0)
-                ;
-        }
-        if (fd >= 0)
-            close(fd);
-        if (w)
-            w->store->ops->flush(w->store);
-        uv_run(&loop, UV_RUN_NOWAIT);
-    }
-}
-
 static void hang_up(struct redis_world *w, size_t end)
 {
     if (w->ends[end] >= 0)
         close(w->ends[end]);
     w->ends[end] = -1;
+}
+
+/* What the store sends is thrown away; has it hung up, the place is free for its next connection. */
+static void drain(struct redis_world *w, size_t end)
+{
+    static char waste[65536];
+    ssize_t n = sizeof(waste);
+
+    while (w->ends[end] >= 0 && n == sizeof(waste))
+        n = recv(w->ends[end], waste, sizeof(waste), 0);
+    if (n == 0)
+        hang_up(w, end);
+}
+
+/* One turn of the loop, before which new connections are taken. */
+static void turn(struct redis_world *w)
+{
+    for (size_t k = 0; k < 2; k++) {
+        drain(w, k);
+        if (w->ends[k] < 0)
+            w->ends[k] = accept4(server, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    }
+    w->store->ops->flush(w->store);
+    uv_run(&loop, UV_RUN_NOWAIT);
+}
+
+/* As many as it takes from an end to the next connection. */
+static void run(struct redis_world *w)
+{
+    for (int i = 0; i < 3; i++)
+        turn(w);
 }
 
 static void reply(struct redis_world *w, size_t end, struct span s)
@@ -277,7 +284,7 @@ static void ask(struct redis_world *w, unsigned what)
         s->ops->read_nodes(s);
     else
         s->ops->tell(s, 2, "{}");
-    run(w);
+    turn(w);
 }
 
 /* Each step: a question, bytes of Redis on either connection, or its end. */

@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_proof(msg, &in);
     check_relayed(w, msg);
     exact_free(msg);
-    world_pass(w, 3000);
+    world_wait(w);
     must(w->answered[0] == 1 && w->answered[1] == 1);
     world_free(w);
     return 0;

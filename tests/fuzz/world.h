@@ -36,13 +36,16 @@ struct world {
 
 /* An engine with its default settings, or (strict) with those that do more; both links are away. */
 struct world *world_new(bool strict);
-/* The same; Kamailio has said hello as node 1, the store is there, and nodes 2 and 3 are up. */
+/* The same, a copy of one that was made so; Kamailio has said hello as node 1, the store is there, and nodes 2 and 3
+ * are up. */
 struct world *world_ready(bool strict);
 void world_free(struct world *w);
 
 /* One turn of the loop: the tick when it is due, the flush, and a look at the bounds. */
 void world_turn(struct world *w);
 void world_pass(struct world *w, int64_t ms);
+/* Three seconds, after which all that was asked is answered: the first moment is lived through, then few ticks do. */
+void world_wait(struct world *w);
 
 /* Kamailio says so: one frame. */
 void world_say(struct world *w, const char *text);
