@@ -277,7 +277,7 @@ static bool is_plain(const struct world *w)
     const struct engine *e = w->e;
 
     return !e->reader.len && !e->link.waiting && !e->link.under_way && !e->txns.count && !e->strays && !e->late &&
-           !e->takeover_count && !e->losses && !e->calls.count && !e->endings && !e->questions && !e->heirs &&
+           !e->takeover_count && !e->losses && !e->calls.count && !ending_count(e) && !e->questions && !e->heirs &&
            !e->pending && !e->trace.count && !w->gets.count && !w->claims.count && !w->writes.count &&
            !w->readings.count && !w->archives.count && !w->kept_next && !w->answer;
 }
