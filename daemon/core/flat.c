@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #define EXACT (INT64_C(1) << 53) /* a double holds every integer up to here */
+#define PLACES 18                /* and an int64_t ten to this */
 
 /* ---- plain objects ---- */
 
@@ -37,7 +38,7 @@ static const char *plain_fraction(const char *p, const char *end, struct flat_fi
     const char *after = plain_digits(p, end, &f->number);
     int64_t scale = 1;
 
-    if (!after || f->number >= EXACT)
+    if (!after || f->number >= EXACT || after - p > PLACES)
         return NULL;
     for (; p < after; p++)
         scale *= 10;
