@@ -305,11 +305,26 @@ void rewrite_tick(struct engine *e, int64_t now);
 int64_t rewrite_due(const struct engine *e);
 
 /* claim.c */
-/* Claims the transaction of that key from that incarnation, for this node; answered by engine_claimed(), maybe before
- * it returns. False when memory is short. */
-bool claim_write(struct engine *e, const char *tx_key, const char *inc, int64_t ttl_ms, uint64_t token);
-/* The id of the node that holds a claim, and its incarnation; 0: that is no holder. */
-int claim_holder(struct span holder, char inc[80]);
+#define HOLDER_MAX 128
+/* Who holds a claim, or is claimed from. Its name is its incarnation, and a number unless that is 0. */
+struct holder {
+    int id; /* 0: nobody; that incarnation has let it go */
+    char inc[80];
+    unsigned n;
+};
+struct holder holder_of(int id, const char *inc);
+bool holder_same_name(const struct holder *a, const struct holder *b);
+/* Whether that is this node's Kamailio as it is now, by whatever number. */
+bool holder_is_self(const struct engine *e, const struct holder *h);
+/* The value of a claim, and back; false: that is no holder. */
+void holder_write(char out[HOLDER_MAX], const struct holder *h);
+bool holder_read(struct holder *h, struct span value);
+/* Where a claim on that transaction from that holder stands. The caller frees it; NULL when memory is short. */
+char *claim_key(const char *tx_key, const struct holder *from);
+/* Claims the transaction of that key; answered by engine_claimed(), maybe before it returns. False when memory is
+ * short. */
+bool claim_write(struct engine *e, const char *tx_key, const struct holder *from, const struct holder *as,
+                 int64_t ttl_ms, uint64_t token);
 
 /* search.c */
 /* Looks for all orphans, this node's share first: a Kamailio has died, or (whole) its host with it. */
@@ -357,7 +372,7 @@ void strays_wake(struct engine *e, const char *key, int64_t now);
 void strays_despair(struct engine *e, const char *key);
 /* The store's answer to the claim on an INVITE; id 0 when there is no holder. False when the token is none of a stray.
  */
-bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, int id, const char *inc, int64_t now);
+bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, const struct holder *h, int64_t now);
 void strays_take(struct engine *e, const struct msg *m, int64_t now);
 void strays_tick(struct engine *e, int64_t now);
 /* When strays_tick() is next due; INT64_MAX for never. */

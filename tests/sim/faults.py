@@ -34,6 +34,8 @@ FAULTS = [
      "    e->unheard = e->missed = true;", "    e->missed = true;\n    return;", "two owners"),
     ("who comes to another store does not read there whose its calls are", "recheck.c",
      "status == CLAIM_WON && e->store_back_ms", "status == CLAIM_WON && false", "two owners"),
+    ("a takeover is let go while its INVITE may yet be carried out", "giveup.c",
+     "t->sent_ms + CARRIED_OUT_MS;", "now;", "its record says"),
     ("an INVITE is not claimed, but routed at once", "strays.c",
      "        claim_invite(e, s, now);", "        conclude(e, s, VERDICT_UNKNOWN, 0, now);", "two nodes have routed"),
     ("an INVITE that another node has is nobody's", "strays.c",
