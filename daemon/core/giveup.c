@@ -5,11 +5,22 @@
  *              ▶ Kamailio has it after all: taken
  *
  * An INVITE may lie in Kamailio's socket for long. While it may come to life there nobody else may have the
- * transaction. */
+ * transaction.
+ *
+ * A claim whose answer got lost may have won, and who is claimed from may be back by now: so it is let go, too, and all
+ * begins anew. */
 #include "takeover.h"
 
 /* The script takes no handover that is older than 10 s; and some time for it to say what it has taken. */
 #define CARRIED_OUT_MS 12000
+
+/* It holds nobody up any more. */
+static void step_aside(struct engine *e, struct takeover *t, enum takeover_state state)
+{
+    e->takeover_count -= t->state < TAKEN;
+    e->takeovers_active -= t->state < TAKEN;
+    t->state = state;
+}
 
 /* Nothing of it comes to life from then on: at once, if the only one that was sent was refused. */
 static int64_t settled_ms(const struct takeover *t, int64_t now)
@@ -30,10 +41,8 @@ void giveup(struct engine *e, struct takeover *t, int64_t now)
     engine_log(e, LOG_LEVEL_WARN, "takeover failed call-id=%s",
                printable(call_id, sizeof(call_id), span_of(t->txn->call_id)));
     strays_despair(e, t->key);
-    e->takeover_count--;
-    e->takeovers_active--;
-    t->state = FAILED;
     t->due_ms = settled_ms(t, now);
+    step_aside(e, t, FAILED);
 }
 
 void giveup_leave(struct engine *e, struct takeover *t, int64_t now)
@@ -41,7 +50,7 @@ void giveup_leave(struct engine *e, struct takeover *t, int64_t now)
     struct holder nobody = {.n = t->as.n + 1};
 
     memcpy(nobody.inc, t->as.inc, sizeof(nobody.inc));
-    t->state = LEAVING;
+    step_aside(e, t, LEAVING);
     t->due_ms = 0;
     if (!claim_write(e, t->key, &t->as, &nobody, e->conf.tx_ttl_ms, t->token))
         t->due_ms = now + RECHECK_MS;
@@ -51,12 +60,31 @@ void giveup_left(struct engine *e, struct takeover *t, enum claim_status status,
 {
     /* a claim that this node has on itself, for a second, hides whether it was followed */
     bool hidden = status == CLAIM_LOST && h->id && holder_same_name(h, &t->as);
+    char *key = t->blind && status == CLAIM_WON ? span_dup(span_of(t->key)) : NULL;
 
     if (status == CLAIM_FAILED || hidden) {
         t->due_ms = now + RECHECK_MS;
         return;
     }
-    if (status == CLAIM_WON)
+    if (status == CLAIM_WON && t->txn)
         engine_trace(e, span_of(t->txn->call_id), "let go: another node may take it over");
     takeover_end(e, t);
+    if (key)
+        takeover_wait(e, key, false);
+    free(key);
+}
+
+void giveup_blind(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h, int64_t now)
+{
+    bool mine = status == CLAIM_LOST && holder_is_self(e, h);
+
+    t->blind = true;
+    if (mine)
+        t->as = *h;
+    if (status == CLAIM_FAILED || (mine && holder_same_name(h, &t->from)))
+        t->due_ms = now + RECHECK_MS;
+    else if (status == CLAIM_WON || mine)
+        giveup_leave(e, t, now); /* may be answered, and so end it, before it returns */
+    else
+        takeover_end(e, t);
 }

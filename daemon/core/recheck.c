@@ -12,6 +12,10 @@
 #include "call.h"
 #include "record.h"
 
+#define WATCH_MAX                                                                                                      \
+    100 /* times RECHECK_MS: longer than another node is at work with a takeover that fails (giveup.c)                 \
+         */
+
 /* It is this node's, for sure. */
 static void keep(struct engine *e, struct txn *own, int64_t now)
 {
@@ -61,6 +65,26 @@ static void claim_from_other(struct engine *e, struct takeover *t, struct holder
     takeover_claim_from(e, t, from); /* may be answered, and so end it, before it returns */
 }
 
+static bool is_taken_from(const struct txn *own, const struct holder *owner)
+{
+    struct holder from;
+
+    return own->taken_from && holder_read(&from, span_of(own->taken_from)) && from.id == owner->id &&
+           holder_same_name(&from, owner);
+}
+
+/* It is that living node's. If it was taken from it, it may only wait until this node's claim is let go. */
+static void lose_to(struct engine *e, struct takeover *t, struct txn *own, const struct holder *owner, int64_t now)
+{
+    if (!own || !own->unsure || !is_taken_from(own, owner)) {
+        lose(e, t, own, now);
+        return;
+    }
+    owner_lose(e, own, now);
+    t->own = false;
+    giveup_leave(e, t, now); /* may be answered, and so end it, before it returns */
+}
+
 /* One of this node's own that it has taken over, in a store that may not remember that: a replica that was behind, and
  * another node may have taken it over there. So it is claimed again, from whom the record names, as by anybody else. */
 static void claim_again(struct engine *e, struct takeover *t, struct txn *own, const struct record *r, int64_t now)
@@ -74,7 +98,7 @@ static void claim_again(struct engine *e, struct takeover *t, struct txn *own, c
     } else if (peers_dead(e, r->owner, r->inc, now)) {
         claim_from_other(e, t, owner);
     } else {
-        lose(e, t, own, now);
+        lose_to(e, t, own, &owner, now);
     }
 }
 
@@ -85,12 +109,12 @@ static void on_own_asked(struct engine *e, struct takeover *t, enum get_status s
 
     if (status == GET_FOUND)
         engine_node(e, record, now);
-    if (status == GET_FAILED) {
+    if (status == GET_FAILED || (!t->again && !peers_dead(e, t->from.id, t->from.inc, now))) {
         from_the_beginning(e, t, now + RECHECK_MS);
     } else if (peers_dead(e, t->from.id, t->from.inc, now)) {
         takeover_claim(e, t);
     } else {
-        lose(e, t, own, now);
+        lose_to(e, t, own, &t->from, now);
     }
 }
 
@@ -121,7 +145,7 @@ static void on_claim_again(struct engine *e, struct takeover *t, enum claim_stat
  * it again. */
 static void follow(struct engine *e, struct takeover *t, struct holder h, int64_t now)
 {
-    if (holder_same_name(&h, &t->from) || ++t->chain >= 2 * CHAIN_MAX)
+    if (++t->chain >= 2 * CHAIN_MAX)
         lose(e, t, txns_by_key(&e->txns, t->key), now);
     else if (!h.id || holder_is_self(e, &h))
         takeover_claim_from(e, t, h); /* may be answered, and so end it, before it returns: */
@@ -129,16 +153,36 @@ static void follow(struct engine *e, struct takeover *t, struct holder h, int64_
         takeover_look(e, t, h); /* as may this */
 }
 
+/* It has not let it go: has it taken it over? */
 static void on_looked(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
 {
     struct holder h;
 
-    if (status == GET_FAILED)
+    if (status == GET_FAILED) {
         from_the_beginning(e, t, now + RECHECK_MS);
-    else if (status == GET_FOUND && holder_read(&h, text))
+    } else if (status == GET_FOUND && holder_read(&h, text) && !holder_same_name(&h, &t->from)) {
         follow(e, t, h, now);
+    } else {
+        t->state = WATCHING;
+        e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
+    }
+}
+
+/* While the record is still this node's, the other one is at work with it, and may have to let it go; or it died. */
+static void on_watched(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
+{
+    struct txn *own = txns_by_key(&e->txns, t->key);
+    struct holder owner = {0};
+    struct record r;
+
+    if (status == GET_FOUND && record_read(&r, text) == 0)
+        owner = holder_of(r.owner, r.inc);
+    if (status != GET_FAILED && (!holder_is_self(e, &owner) || !own || !own->unsure || ++t->tries > WATCH_MAX))
+        lose(e, t, own, now);
+    else if (status != GET_FAILED && peers_dead(e, t->from.id, t->from.inc, now))
+        takeover_claim_from(e, t, t->from); /* may be answered, and so end it, before it returns */
     else
-        lose(e, t, txns_by_key(&e->txns, t->key), now);
+        from_the_beginning(e, t, now + RECHECK_MS);
 }
 
 /* The store's answer to the claim on an own transaction. */
@@ -156,7 +200,8 @@ static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status
         follow(e, t, *h, now);
         return;
     }
-    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms) {
+    /* What was claimed from another node stands behind all claims that the store has not forgotten. */
+    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms && holder_is_self(e, &t->from)) {
         t->due_ms = 0;
         e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
         return;
@@ -217,6 +262,8 @@ void recheck_got(struct engine *e, struct takeover *t, enum get_status status, s
         on_own_asked(e, t, status, text, now);
     else if (t->state == LOOKING)
         on_looked(e, t, status, text, now);
+    else if (t->state == WATCHING)
+        on_watched(e, t, status, text, now);
     else
         on_own_record(e, t, status, text, now);
 }

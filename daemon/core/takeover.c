@@ -247,14 +247,16 @@ static void on_lost(struct engine *e, struct takeover *t, struct holder h, int64
 static void on_claim(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h,
                      int64_t now)
 {
-    if (status == CLAIM_WON && t->answer) {
+    if (t->blind || status == CLAIM_FAILED) {
+        giveup_blind(e, t, status, h, now);
+    } else if (status == CLAIM_WON && t->answer) {
         settle(e, t, now);
     } else if (status == CLAIM_WON) {
         inject(e, t, now);
     } else if (status == CLAIM_LOST && *h->inc) {
         on_lost(e, t, *h, now);
     } else {
-        e->count.claims_lost += status == CLAIM_LOST;
+        e->count.claims_lost++;
         takeover_end(e, t);
     }
 }
@@ -306,7 +308,8 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
         takeover_end(e, t);
         return;
     }
-    takeover_claim_from(e, t, holder_of(r.owner, r.inc));
+    t->owner = holder_of(r.owner, r.inc);
+    takeover_claim_from(e, t, t->owner);
 }
 
 void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
@@ -383,7 +386,7 @@ void takeover_begin(struct engine *e, const char *key, struct span record, int64
 
     if (t)
         consider(e, t, record, now);
-    else if ((t = find_key(e, key)) != NULL && t->state > TAKEN)
+    else if ((t = find_key(e, key)) != NULL && t->state == FAILED)
         strays_despair(e, key); /* it was tried a moment ago */
 }
 
@@ -439,7 +442,8 @@ struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now)
     txn = t->txn;
     txn->unsure = t->doubt;
     free(txn->taken_from);
-    holder_write(from, &t->from);
+    /* what was let go is no other node's */
+    holder_write(from, t->from.id && !holder_is_self(e, &t->from) ? &t->from : &t->owner);
     txn->taken_from = span_dup(span_of(from));
     t->txn = NULL;
     e->count.takeovers_done++;

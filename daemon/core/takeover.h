@@ -10,7 +10,7 @@
  * should the node die now. */
 #define OWN_CLAIM_MS 1000
 
-enum takeover_state { WAITING, READING, ASKING, CLAIMING, LOOKING, INJECTED, TAKEN, FAILED, LEAVING };
+enum takeover_state { WAITING, READING, ASKING, CLAIMING, LOOKING, WATCHING, INJECTED, TAKEN, FAILED, LEAVING };
 
 struct takeover {
     struct takeover *prev, *next;
@@ -25,9 +25,11 @@ struct takeover {
     struct txn *txn;      /* owned; from claiming on */
     char *to_tag;         /* owned; of that answer */
     int answered, answer; /* branch and code, when the call was answered: nothing is to be injected */
+    struct holder owner;  /* of the record that was read */
     struct holder from;   /* who is claimed from, */
     struct holder as;     /* and by which name */
     unsigned names;       /* so many of this node's own are in use */
+    bool blind;           /* the answer to its claim got lost: let go, should it have won */
     bool again;           /* (own) claimed from others once more; else it is what this node's own names lead to */
     int chain, tries;
     int64_t due_ms;  /* when it is tried again; 0: an answer is waited for */
@@ -53,6 +55,8 @@ void giveup(struct engine *e, struct takeover *t, int64_t now);
 /* It is time to let it go. May be answered, and so end it, before it returns. */
 void giveup_leave(struct engine *e, struct takeover *t, int64_t now);
 void giveup_left(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h, int64_t now);
+/* The store's answer to a claim, after one that got lost. May end it. */
+void giveup_blind(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h, int64_t now);
 
 /* recheck.c: the store's answers, of a takeover with `own`. */
 void recheck_claimed(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h,

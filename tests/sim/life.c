@@ -27,8 +27,9 @@ unsigned dice(struct cluster *c, unsigned sides)
     return (unsigned)((c->rng * 2685821657736338717ull) >> 33) % sides;
 }
 
-#define LAG_MS 600    /* a replica is less behind */
-#define FULL_MS 11000 /* a socket is full for less: some handovers are too old when they are read */
+#define LAG_MS 600     /* a replica is less behind */
+#define LET_GO_MS 4000 /* what could not be taken over just before that is let go so much later than WELL_MS */
+#define FULL_MS 11000  /* a socket is full for less: some handovers are too old when they are read */
 
 static int64_t some_ms(struct cluster *c)
 {
@@ -49,7 +50,8 @@ static bool happens(const struct life *l, const char *what)
 static void fill_sockets(struct life *l)
 {
     for (size_t i = 0; happens(l, "full") && i < l->c->count; i++)
-        l->c->site[i].full_ms = l->c->now + dice(l->c, FULL_MS);
+        if (l->c->site[i].full_ms <= l->c->now)
+            l->c->site[i].full_ms = l->c->now + dice(l->c, FULL_MS);
 }
 
 /* A Kamailio, or its host. */
@@ -227,7 +229,6 @@ static void all_well(struct cluster *c)
     for (size_t i = 0; i < c->count; i++) {
         cluster_stand(c, i, false);
         c->site[i].isolated = c->site[i].refuse = c->site[i].silent = false;
-        c->site[i].full_ms = 0;
         cluster_refuse(c, i, false);
         if (c->site[i].hung)
             cluster_hang(c, i, false);
@@ -324,7 +325,7 @@ bool life_live(struct life *l, int steps, const char *broken)
         l->phones.lossless = true;
         cluster_run(c, WELL_MS / 2); /* what those say who were hung or stood still */
         good = holds_always(l);
-        cluster_run(c, WELL_MS / 2);
+        cluster_run(c, WELL_MS / 2 + LET_GO_MS);
     }
     good = good && holds_always(l) && holds_when_well(l) && all_hang_up(l) && holds_at_the_end(l);
     cluster_free(c);

@@ -42,8 +42,7 @@ static void stray(struct fake *f, int k, const struct leg *c)
     fake_answer(f, fake_orphan(c, 2, "200.1"));
 }
 
-/* The claim is won, and the INVITE is in Kamailio. */
-static struct fake *injected(struct leg *c)
+static struct fake *claiming(struct leg *c)
 {
     struct fake *f = fake_peers();
 
@@ -51,6 +50,14 @@ static struct fake *injected(struct leg *c)
     fake_death(f);
     stray(f, 1, c);
     expect_claim(f, 0, CLAIM_OF("200.1"), "1 100.1");
+    return f;
+}
+
+/* The claim is won, and the INVITE is in Kamailio. */
+static struct fake *injected(struct leg *c)
+{
+    struct fake *f = claiming(c);
+
     fake_claimed(f, CLAIM_WON, NULL);
     fake_turn(f);
     fake_ack_all(f);
@@ -164,6 +171,42 @@ Test(giveup, what_was_followed_meanwhile_is_not_let_go)
     fake_claimed(f, CLAIM_LOST, "3 300.1");
     fake_pass(f, 2000);
     cr_expect(f->claim_count == 2);
+    fake_free(f);
+}
+
+/* It may have won all the same: then it must be let go, since the owner may be back by now. */
+Test(giveup, failed_claim_is_made_again_and_let_go)
+{
+    struct leg c;
+    struct fake *f = claiming(&c);
+
+    fake_claimed(f, CLAIM_FAILED, NULL);
+    fake_pass(f, 100);
+    cr_expect(f->claim_count == 1 && takeovers(f) == 1);
+    fake_pass(f, 100);
+    cr_assert(f->claim_count == 2);
+    cr_expect_str_eq(f->claims[1].key, CLAIM_OF("200.1"));
+    fake_claimed(f, CLAIM_LOST, "1 100.1");
+    cr_assert(f->claim_count == 3 && fake_sent_count(f, "why=takeover") == 0);
+    cr_expect_str_eq(f->claims[2].key, CLAIM_OF("100.1"));
+    cr_expect_str_eq(f->claims[2].value, "0 100.1~1");
+    f->found = fake_orphan(&c, 2, "200.1");
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    cr_assert(f->claim_count == 4, "it begins anew");
+    cr_expect_str_eq(f->claims[3].key, CLAIM_OF("200.1"));
+    fake_free(f);
+}
+
+Test(giveup, failed_claim_that_had_not_won_ends_it)
+{
+    struct leg c;
+    struct fake *f = claiming(&c);
+
+    fake_claimed(f, CLAIM_FAILED, NULL);
+    fake_pass(f, 200);
+    fake_claimed(f, CLAIM_LOST, "3 300.1");
+    cr_expect(f->claim_count == 2 && takeovers(f) == 0);
     fake_free(f);
 }
 
@@ -303,13 +346,14 @@ Test(giveup, owner_that_is_back_finds_what_it_has_claimed_so)
     expect_claim(f, 2, CLAIM_OF("100.1~1"), "1 100.1~1");
     cr_expect(f->claims[2].ttl_ms == 1000);
     f->left = NULL;
+    f->found = fake_orphan(&c, 2, "200.1");
     fake_claimed(f, CLAIM_LOST, "2 200.1");
     fake_turn(f);
     cr_expect(txns(f) == 0, "and node 2 has claimed it from there");
     fake_free(f);
 }
 
-Test(giveup, owner_that_is_back_has_lost_what_another_is_at_work_with)
+Test(giveup, owner_that_is_back_has_lost_what_another_has_taken)
 {
     static const char *const there[] = {NULL, "x", "3 300.1"};
     struct leg c;
@@ -318,11 +362,79 @@ Test(giveup, owner_that_is_back_has_lost_what_another_is_at_work_with)
         struct fake *f = returned(&c);
 
         f->left = there[i];
+        f->found = fake_orphan(&c, 3, "300.1");
         fake_claimed(f, CLAIM_LOST, "3 300.1");
         fake_turn(f);
         cr_expect(txns(f) == 0 && f->claim_count == 1 && fake_count(f, "lost") == 1);
         fake_free(f);
     }
+}
+
+/* It may be behind: the claims are newer. */
+Test(giveup, owner_that_is_back_need_not_look_at_the_record_of_another)
+{
+    struct leg c;
+    struct fake *f = returned(&c);
+
+    engine_store_down(f->e, f->now);
+    engine_store_up(f->e, f->now);
+    f->found = fake_orphan(&c, 2, "200.1");
+    f->left = "0 300.1~1";
+    fake_claimed(f, CLAIM_LOST, "3 300.1");
+    expect_claim(f, 1, CLAIM_OF("300.1~1"), "1 100.1~1");
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_pass(f, 300);
+    cr_expect(txns(f) == 1 && fake_count(f, "lost") == 0);
+    fake_free(f);
+}
+
+/* The record is still this node's: node 3 may yet fail. */
+Test(giveup, owner_that_is_back_waits_while_another_is_at_work)
+{
+    struct leg c;
+    struct fake *f = returned(&c);
+
+    f->found = fake_orphan(&c, 1, "100.1");
+    f->holder = "3 300.1";
+    fake_claimed(f, CLAIM_LOST, "3 300.1");
+    fake_pass(f, 13000);
+    cr_expect(txns(f) == 1 && f->put_count == 0 && fake_count(f, "lost") == 0);
+    f->left = "0 300.1~1";
+    f->holder = NULL;
+    fake_pass(f, 200);
+    fake_claimed(f, CLAIM_LOST, "3 300.1");
+    cr_expect_str_eq(f->claims[f->claim_count - 1].key, CLAIM_OF("300.1~1"));
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    cr_expect(txns(f) == 1 && f->put_count == 1 && fake_count(f, "lost") == 0);
+    fake_free(f);
+}
+
+Test(giveup, owner_that_is_back_does_not_wait_for_ever)
+{
+    struct leg c;
+    struct fake *f = returned(&c);
+
+    f->found = fake_orphan(&c, 1, "100.1");
+    f->holder = "3 300.1";
+    fake_claimed(f, CLAIM_LOST, "3 300.1");
+    fake_pass(f, 30000);
+    cr_expect(txns(f) == 0 && f->put_count == 0 && fake_count(f, "lost") == 1 && takeovers(f) == 0);
+    fake_free(f);
+}
+
+Test(giveup, owner_that_is_back_follows_who_died_at_work)
+{
+    struct leg c;
+    struct fake *f = returned(&c);
+
+    f->found = fake_orphan(&c, 1, "100.1");
+    fake_claimed(f, CLAIM_LOST, "3 300.0");
+    expect_claim(f, 1, CLAIM_OF("300.0"), "1 100.1~1");
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    cr_expect(txns(f) == 1 && f->put_count == 1 && fake_count(f, "lost") == 0);
+    fake_free(f);
 }
 
 /* Node 3, which lives, has claimed it; this stands where one would claim from it. */
