@@ -140,6 +140,7 @@ void engine_free(struct engine *e)
     strays_clear(e);
     takeover_clear(e);
     inherit_clear(e);
+    lapse_clear(e);
     ending_clear(e);
     dialog_clear(e);
     admin_clear(e);

@@ -16,6 +16,7 @@ struct call;
 struct ending;
 struct heir;
 struct inquiry;
+struct lapse;
 struct loss;
 struct question;
 struct record;
@@ -121,6 +122,8 @@ struct engine {
     size_t question_count;
     struct heir *heirs;
     size_t heir_count, heirs_reading;
+    struct lapse *lapses;
+    size_t lapse_count;
     struct inquiry *pending;
     struct trace trace;
 };
@@ -178,6 +181,8 @@ const struct call *calls_find(const struct engine *e, struct span call_id);
 json_t *calls_vars(const struct engine *e, const char *call_id);
 /* The call has ended elsewhere. */
 void calls_over(struct engine *e, struct span call_id);
+/* It has no transaction here: whether anybody else's was found. Ends it, the second time that none was. */
+void calls_looked(struct engine *e, struct span call_id, bool found);
 /* Another node has taken its transaction over. */
 void calls_taken(struct engine *e, struct span call_id);
 /* This node's Kamailio is back: as it was, or restarted. */
@@ -216,6 +221,12 @@ bool inherit_got(struct engine *e, uint64_t token, enum get_status status, const
                  int64_t now);
 void inherit_run(struct engine *e);
 void inherit_clear(struct engine *e);
+
+/* lapse.c: calls that nobody answered, and whose transaction nobody has. */
+/* Whether this is one is found out, if it is time for that. */
+void lapse_look(struct engine *e, const struct call *c, int64_t now);
+bool lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t now);
+void lapse_clear(struct engine *e);
 
 /* told.c: past the Kamailios, from kamsyncd to kamsyncd (node 0: to all others). */
 void told_send(struct engine *e, int node, json_t *message);

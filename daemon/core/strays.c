@@ -384,7 +384,7 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
     struct stray *s;
     struct record r;
 
-    if (takeover_got(e, token, status, text, now))
+    if (takeover_got(e, token, status, text, now) || lapse_got(e, token, status, now))
         return;
     HASH_FIND(hh, e->strays_by_token, &token, sizeof(token), s);
     if (!s)
