@@ -91,6 +91,11 @@ bool call_asks_for_more(int code)
            code == 422 || code == 428 || code == 494;
 }
 
+bool call_is_told(const struct call *c, const char *tx)
+{
+    return c->own && !c->inherited && c->tx && strcmp(c->tx, tx) == 0 && (c->answered || c->how);
+}
+
 const char *call_state(const struct call *c)
 {
     return c->ended ? "ended" : c->answered ? "answered" : c->ringing ? "ringing" : "trying";

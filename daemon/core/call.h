@@ -60,6 +60,9 @@ int call_set_text(char **at, struct span value);
 /* Whether the caller is expected to try again with the same Call-ID: RFC 3261 8.1.3.4 and 8.1.3.5. */
 bool call_asks_for_more(int code);
 
+/* This node has seen how that transaction was answered or ended, and the call with it. */
+bool call_is_told(const struct call *c, const char *tx);
+
 /* trying, ringing, answered or ended. */
 const char *call_state(const struct call *c);
 

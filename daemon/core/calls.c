@@ -161,7 +161,7 @@ void calls_take(struct engine *e, const struct txn *t, int64_t now)
     if (sip_read_id(&id, t->req) < 0 || id.to_tag.n)
         return;
     c = find_or_add(e, id.call_id, at, now);
-    if (!c || !follow(e, c, t, &id, t->at ? t->at : at))
+    if (!c || call_is_told(c, t->key) || !follow(e, c, t, &id, t->at ? t->at : at))
         return;
     if (txn_state(t) == TXN_RINGING || txn_state(t) == TXN_ANSWERED) {
         c->ringing = at;

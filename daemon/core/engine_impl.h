@@ -142,6 +142,9 @@ char *engine_handover(struct engine *e, struct handover h, struct span msg);
 /* Has Kamailio send a message, given as base64, to a SIP address from its socket sock (NULL: this node's own). Without
  * text (memory was short, or the message odd) that is counted as a frame that could not be made. */
 void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now);
+/* After a host stood still the others may have thought it dead; and Kamailio had no time to answer. Comes before
+ * anything is written. */
+void engine_notice_standstill(struct engine *e, int64_t now);
 /* Whether such a message goes into one frame. */
 bool engine_fits(const char *text);
 
