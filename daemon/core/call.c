@@ -74,6 +74,28 @@ void call_free(struct call *c)
     free(c);
 }
 
+int call_set_text(char **at, struct span value)
+{
+    char *copy = span_dup(value);
+
+    if (!copy)
+        return -ENOMEM;
+    free(*at);
+    *at = copy;
+    return 0;
+}
+
+bool call_asks_for_more(int code)
+{
+    return code / 100 == 3 || code == 401 || code == 407 || code == 413 || code == 415 || code == 416 || code == 420 ||
+           code == 422 || code == 428 || code == 494;
+}
+
+bool call_is_told(const struct call *c, const char *tx)
+{
+    return c->own && !c->inherited && c->tx && strcmp(c->tx, tx) == 0 && (c->answered || c->how);
+}
+
 const char *call_state(const struct call *c)
 {
     return c->ended ? "ended" : c->answered ? "answered" : c->ringing ? "ringing" : "trying";

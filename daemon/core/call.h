@@ -40,6 +40,7 @@ struct call {
     bool inherited;                                      /* it has the call only, not its INVITE's transaction */
     bool had;                                            /* with its transaction, and wrote that */
     bool elsewhere;                                      /* taken over while this node's Kamailio was away */
+    bool adrift;                                         /* nobody had its transaction, when that was last looked for */
     bool again;                                          /* it changed while it was being written */
     bool finishing;                                      /* what is being written is its end */
     uint64_t token;                                      /* of the write under way */
@@ -52,6 +53,15 @@ struct call {
 /* NULL when memory is short. */
 struct call *call_new(struct span call_id);
 void call_free(struct call *c);
+
+/* 0 or -ENOMEM: then the old text stays. */
+int call_set_text(char **at, struct span value);
+
+/* Whether the caller is expected to try again with the same Call-ID: RFC 3261 8.1.3.4 and 8.1.3.5. */
+bool call_asks_for_more(int code);
+
+/* This node has seen how that transaction was answered or ended, and the call with it. */
+bool call_is_told(const struct call *c, const char *tx);
 
 /* trying, ringing, answered or ended. */
 const char *call_state(const struct call *c);

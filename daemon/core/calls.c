@@ -114,28 +114,17 @@ int64_t calls_time(const struct engine *e, const struct event *ev)
 
 /* ---- what the INVITE's transaction does to it ---- */
 
-static int set_text(char **at, struct span value)
-{
-    char *copy = span_dup(value);
-
-    if (!copy)
-        return -ENOMEM;
-    free(*at);
-    *at = copy;
-    return 0;
-}
-
 /* The call lives by this transaction from now on. False when memory is short. */
 static bool follow(struct engine *e, struct call *c, const struct txn *t, const struct sip_id *id, int64_t at)
 {
-    if (set_text(&c->tx, span_of(t->key)) < 0 || set_text(&c->caller, id->from_uri) < 0 ||
-        set_text(&c->callee, id->to_uri) < 0 || set_text(&c->from_tag, id->from_tag) < 0 ||
-        set_text(&c->inc, span_of(e->self.inc)) < 0)
+    if (call_set_text(&c->tx, span_of(t->key)) < 0 || call_set_text(&c->caller, id->from_uri) < 0 ||
+        call_set_text(&c->callee, id->to_uri) < 0 || call_set_text(&c->from_tag, id->from_tag) < 0 ||
+        call_set_text(&c->inc, span_of(e->self.inc)) < 0)
         return false;
     c->trying = at;
     c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = NULL;
-    c->refused = c->taken = c->finishing = c->inherited = c->had = c->elsewhere = false;
+    c->refused = c->taken = c->finishing = c->inherited = c->had = c->elsewhere = c->adrift = false;
     c->tries = 0;
     c->back_ms = 0;
     c->node = e->self.id;
@@ -172,7 +161,7 @@ void calls_take(struct engine *e, const struct txn *t, int64_t now)
     if (sip_read_id(&id, t->req) < 0 || id.to_tag.n)
         return;
     c = find_or_add(e, id.call_id, at, now);
-    if (!c || !follow(e, c, t, &id, t->at ? t->at : at))
+    if (!c || call_is_told(c, t->key) || !follow(e, c, t, &id, t->at ? t->at : at))
         return;
     if (txn_state(t) == TXN_RINGING || txn_state(t) == TXN_ANSWERED) {
         c->ringing = at;
@@ -192,13 +181,6 @@ static struct call *of_txn(const struct engine *e, const struct txn *t)
     return c && c->own && c->tx && !c->how && strcmp(c->tx, t->key) == 0 ? c : NULL;
 }
 
-/* Whether the caller is expected to try again with the same Call-ID: RFC 3261 8.1.3.4 and 8.1.3.5. */
-static bool asks_for_more(int code)
-{
-    return code / 100 == 3 || code == 401 || code == 407 || code == 413 || code == 415 || code == 416 || code == 420 ||
-           code == 422 || code == 428 || code == 494;
-}
-
 void calls_reply(struct engine *e, const struct txn *t, int code, struct span to_tag, int64_t at)
 {
     struct call *c = of_txn(e, t);
@@ -211,16 +193,16 @@ void calls_reply(struct engine *e, const struct txn *t, int code, struct span to
     if (code >= 200 && code < 300) {
         c->answered = at;
         if (to_tag.n)
-            set_text(&c->to_tag, to_tag);
+            call_set_text(&c->to_tag, to_tag);
         changed = true;
     } else if (code >= 180 && code < 200 && !c->ringing) {
         c->ringing = at;
         changed = true;
     }
     /* The next INVITE may reach another node: the record is for the taking; unless the script tried another branch. */
-    if (changed || asks_for_more(code) || (c->refused && code < 200)) {
-        changed = changed || c->refused != asks_for_more(code);
-        c->refused = asks_for_more(code);
+    if (changed || call_asks_for_more(code) || (c->refused && code < 200)) {
+        changed = changed || c->refused != call_asks_for_more(code);
+        c->refused = call_asks_for_more(code);
     }
     if (!changed)
         return;
@@ -262,7 +244,7 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
     if (!c || c->answered)
         return;
     c->code = code;
-    c->refused = asks_for_more(code);
+    c->refused = call_asks_for_more(code);
     over(e, c,
          t->cancelled ? "cancelled"
          : timed_out  ? "timed out"
@@ -380,9 +362,11 @@ static void written(struct engine *e, struct call *c)
 
 /* Another node has made the record its own, but not the transaction that the call lives by until it is answered: it
  * thought this one lost, or its predecessor, and has inherited the call while this one took it over, or came back. */
-static bool is_ours(const struct call *c)
+static bool is_ours(const struct engine *e, const struct call *c)
 {
-    return c->had && !c->answered && !c->refused;
+    bool lives = c->inc && strcmp(c->inc, e->self.inc) == 0; /* else its transaction died with its Kamailio */
+
+    return lives && c->had && !c->answered && !c->refused;
 }
 
 /* It stays another node's call; this one has only added variables to it. */
@@ -433,7 +417,7 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         rewrite_taken(e, now);
     if (fine) {
         written(e, c);
-    } else if (result == CALL_OTHER && is_ours(c)) {
+    } else if (result == CALL_OTHER && is_ours(e, c)) {
         c->take = true;
         move(e, c, CALL_DIRTY);
     } else if (result == CALL_OTHER && c->tries++ < TRIES_MAX) {
@@ -501,6 +485,19 @@ void calls_taken(struct engine *e, struct span call_id)
         c->elsewhere = true;
 }
 
+void calls_looked(struct engine *e, struct span call_id, bool found)
+{
+    struct call *c = find(e, call_id);
+    bool again = c && c->adrift;
+
+    if (!c)
+        return;
+    c->adrift = !found;
+    if (found || !again)
+        return;
+    over(e, c, "timed out", "kamsync", calls_time(e, NULL));
+}
+
 void calls_hello(struct engine *e, bool restarted)
 {
     struct call *c, *next;
@@ -560,10 +557,13 @@ static void check(struct engine *e, struct call *c, int64_t now)
             over(e, c, "unknown", "kamsync", calls_time(e, NULL));
         else
             drop(e, c);
-    } else if (now - c->refreshed_ms >= refresh_ms(e)) {
+        return;
+    }
+    if (now - c->refreshed_ms >= refresh_ms(e)) {
         c->refreshed_ms = now;
         mark(e, c);
     }
+    lapse_look(e, c, now);
 }
 
 void calls_janitor(struct engine *e, int64_t now)

@@ -140,6 +140,7 @@ void engine_free(struct engine *e)
     strays_clear(e);
     takeover_clear(e);
     inherit_clear(e);
+    lapse_clear(e);
     ending_clear(e);
     dialog_clear(e);
     admin_clear(e);
@@ -477,8 +478,7 @@ static int64_t ack_due(const struct engine *e)
     return e->ack_late_ms && may_ack(e) ? e->ack_late_ms : INT64_MAX;
 }
 
-/* After a host stood still the others may have thought it dead; and Kamailio had no time to answer. */
-static void notice_standstill(struct engine *e, int64_t now)
+void engine_notice_standstill(struct engine *e, int64_t now)
 {
     if (e->turn_ms && now - e->turn_ms >= e->conf.node_ttl_ms / 2) {
         e->progress_ms = now;
@@ -493,7 +493,7 @@ void engine_flush(struct engine *e, int64_t now)
     char *bytes;
     size_t len;
 
-    notice_standstill(e, now);
+    engine_notice_standstill(e, now);
     takeover_run(e, now);
     if (e->store_up)
         inherit_run(e);
@@ -512,7 +512,7 @@ void engine_flush(struct engine *e, int64_t now)
 
 void engine_tick(struct engine *e, int64_t now)
 {
-    notice_standstill(e, now);
+    engine_notice_standstill(e, now);
     strays_tick(e, now);
     dialog_tick(e, now);
     admin_tick(e, now);

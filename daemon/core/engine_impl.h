@@ -16,6 +16,7 @@ struct call;
 struct ending;
 struct heir;
 struct inquiry;
+struct lapse;
 struct loss;
 struct question;
 struct record;
@@ -124,6 +125,8 @@ struct engine {
     size_t question_count;
     struct heir *heirs;
     size_t heir_count, heirs_reading;
+    struct lapse *lapses;
+    size_t lapse_count;
     struct inquiry *pending;
     struct trace trace;
 };
@@ -142,6 +145,9 @@ char *engine_handover(struct engine *e, struct handover h, struct span msg);
 /* Has Kamailio send a message, given as base64, to a SIP address from its socket sock (NULL: this node's own). Without
  * text (memory was short, or the message odd) that is counted as a frame that could not be made. */
 void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now);
+/* After a host stood still the others may have thought it dead; and Kamailio had no time to answer. Comes before
+ * anything is written. */
+void engine_notice_standstill(struct engine *e, int64_t now);
 /* Whether such a message goes into one frame. */
 bool engine_fits(const char *text);
 
@@ -181,6 +187,8 @@ const struct call *calls_find(const struct engine *e, struct span call_id);
 json_t *calls_vars(const struct engine *e, const char *call_id);
 /* The call has ended elsewhere. */
 void calls_over(struct engine *e, struct span call_id);
+/* It has no transaction here: whether anybody else's was found. Ends it, the second time that none was. */
+void calls_looked(struct engine *e, struct span call_id, bool found);
 /* Another node has taken its transaction over. */
 void calls_taken(struct engine *e, struct span call_id);
 /* This node's Kamailio is back: as it was, or restarted. */
@@ -219,6 +227,12 @@ bool inherit_got(struct engine *e, uint64_t token, enum get_status status, const
                  int64_t now);
 void inherit_run(struct engine *e);
 void inherit_clear(struct engine *e);
+
+/* lapse.c: calls that nobody answered, and whose transaction nobody has. */
+/* Whether this is one is found out, if it is time for that. */
+void lapse_look(struct engine *e, const struct call *c, int64_t now);
+bool lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t now);
+void lapse_clear(struct engine *e);
 
 /* told.c: past the Kamailios, from kamsyncd to kamsyncd (node 0: to all others). */
 void told_send(struct engine *e, int node, json_t *message);
@@ -308,11 +322,26 @@ void rewrite_tick(struct engine *e, int64_t now);
 int64_t rewrite_due(const struct engine *e);
 
 /* claim.c */
-/* Claims the transaction of that key from that incarnation, for this node; answered by engine_claimed(), maybe before
- * it returns. False when memory is short. */
-bool claim_write(struct engine *e, const char *tx_key, const char *inc, int64_t ttl_ms, uint64_t token);
-/* The id of the node that holds a claim, and its incarnation; 0: that is no holder. */
-int claim_holder(struct span holder, char inc[80]);
+#define HOLDER_MAX 128
+/* Who holds a claim, or is claimed from. Its name is its incarnation, and a number unless that is 0. */
+struct holder {
+    int id; /* 0: nobody; that incarnation has let it go */
+    char inc[80];
+    unsigned n;
+};
+struct holder holder_of(int id, const char *inc);
+bool holder_same_name(const struct holder *a, const struct holder *b);
+/* Whether that is this node's Kamailio as it is now, by whatever number. */
+bool holder_is_self(const struct engine *e, const struct holder *h);
+/* The value of a claim, and back; false: that is no holder. */
+void holder_write(char out[HOLDER_MAX], const struct holder *h);
+bool holder_read(struct holder *h, struct span value);
+/* Where a claim on that transaction from that holder stands. The caller frees it; NULL when memory is short. */
+char *claim_key(const char *tx_key, const struct holder *from);
+/* Claims the transaction of that key; answered by engine_claimed(), maybe before it returns. False when memory is
+ * short. */
+bool claim_write(struct engine *e, const char *tx_key, const struct holder *from, const struct holder *as,
+                 int64_t ttl_ms, uint64_t token);
 
 /* search.c */
 /* Looks for all orphans, this node's share first: a Kamailio has died, or (whole) its host with it. */
@@ -360,7 +389,7 @@ void strays_wake(struct engine *e, const char *key, int64_t now);
 void strays_despair(struct engine *e, const char *key);
 /* The store's answer to the claim on an INVITE; id 0 when there is no holder. False when the token is none of a stray.
  */
-bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, int id, const char *inc, int64_t now);
+bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, const struct holder *h, int64_t now);
 void strays_take(struct engine *e, const struct msg *m, int64_t now);
 void strays_tick(struct engine *e, int64_t now);
 /* When strays_tick() is next due; INT64_MAX for never. */

@@ -101,7 +101,8 @@ void owner_recheck(struct engine *e, bool all)
     takeover_doubt(e);
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
-        if (e->conf.takeover && !t->done && (all || t->taken_ms))
+        /* Also what is over: that may have come just now, from a Kamailio that hung. */
+        if (e->conf.takeover && (all || t->taken_ms))
             takeover_recheck(e, t);
         else
             txns_mark(&e->txns, t);
@@ -307,8 +308,10 @@ static void put(struct engine *e, struct txn *t, int64_t now)
 
 void owner_flush(struct engine *e, int64_t now)
 {
-    size_t n = e->txns.dirty_count;
+    size_t n;
 
+    engine_notice_standstill(e, now);
+    n = e->txns.dirty_count;
     if (!e->store_up || !e->self.up || e->unheard)
         return; /* whoever writes must have been seen alive: else what was just written is taken over */
     while (n-- > 0 && e->puts_under_way < PUTS_MAX)
@@ -361,16 +364,16 @@ static void tell_ringing(struct engine *e, struct txn *t, int64_t now)
 
 static void look_after(struct engine *e, struct txn *t, int64_t now)
 {
-    bool expired = !t->done && now - t->begun_ms > e->conf.tx_max_ms;
+    bool expired = (!t->done || t->unsure) && now - t->begun_ms > e->conf.tx_max_ms;
 
     e->count.txns_expired += expired;
     if (expired)
         calls_failed(e, t, now);
-    if (expired || (t->done && !t->dirty && now - t->changed_ms > LINGER_MS)) {
+    if (expired || (t->done && !t->dirty && !t->unsure && now - t->changed_ms > LINGER_MS)) {
         txns_remove(&e->txns, t);
         return;
     }
-    if (!t->done && txn_state(t) == TXN_FAILED && now - t->changed_ms > FAILED_GRACE_MS) {
+    if (!t->done && !t->unsure && txn_state(t) == TXN_FAILED && now - t->changed_ms > FAILED_GRACE_MS) {
         t->done = true;
         txns_mark(&e->txns, t);
         calls_failed(e, t, now);

@@ -2,7 +2,7 @@
  *
  *     claim on itself ▶ won ▶ (the store was away) its record ▶ another's: lost
  *                       lost                                  ▶ own, or of before: it is this node's
- *                                                             ▶ taken over, of the dead one: claimed from that once
+ *                       let go again: on that                 ▶ taken over, of the dead one: claimed from that once
  * more
  */
 #include "takeover.h"
@@ -11,6 +11,10 @@
 
 #include "call.h"
 #include "record.h"
+
+#define WATCH_MAX                                                                                                      \
+    100 /* times RECHECK_MS: longer than another node is at work with a takeover that fails (giveup.c)                 \
+         */
 
 /* It is this node's, for sure. */
 static void keep(struct engine *e, struct txn *own, int64_t now)
@@ -23,7 +27,10 @@ static void keep(struct engine *e, struct txn *own, int64_t now)
 
 static void from_the_beginning(struct engine *e, struct takeover *t, int64_t due_ms)
 {
-    snprintf(t->inc, sizeof(t->inc), "%s", e->self.inc);
+    t->from = holder_of(e->self.id, e->self.inc);
+    t->again = false;
+    t->names = 1;
+    t->chain = 0;
     t->state = CLAIMING;
     t->due_ms = due_ms;
 }
@@ -50,23 +57,48 @@ static void lose(struct engine *e, struct takeover *t, struct txn *own, int64_t 
     takeover_end(e, t);
 }
 
-static bool is_self(const struct engine *e, int id, const char *inc)
+/* By the name that everybody comes to who looks for this node: all its others are found from there. */
+static void claim_from_other(struct engine *e, struct takeover *t, struct holder from)
 {
-    return id == e->self.id && strcmp(inc, e->self.inc) == 0;
+    t->again = true;
+    t->names = 0;
+    takeover_claim_from(e, t, from); /* may be answered, and so end it, before it returns */
+}
+
+static bool is_taken_from(const struct txn *own, const struct holder *owner)
+{
+    struct holder from;
+
+    return own->taken_from && holder_read(&from, span_of(own->taken_from)) && from.id == owner->id &&
+           holder_same_name(&from, owner);
+}
+
+/* It is that living node's. If it was taken from it, it may only wait until this node's claim is let go. */
+static void lose_to(struct engine *e, struct takeover *t, struct txn *own, const struct holder *owner, int64_t now)
+{
+    if (!own || !own->unsure || !is_taken_from(own, owner)) {
+        lose(e, t, own, now);
+        return;
+    }
+    owner_lose(e, own, now);
+    t->own = false;
+    giveup_leave(e, t, now); /* may be answered, and so end it, before it returns */
 }
 
 /* One of this node's own that it has taken over, in a store that may not remember that: a replica that was behind, and
  * another node may have taken it over there. So it is claimed again, from whom the record names, as by anybody else. */
 static void claim_again(struct engine *e, struct takeover *t, struct txn *own, const struct record *r, int64_t now)
 {
-    if (is_self(e, r->owner, r->inc)) {
+    struct holder owner = holder_of(r->owner, r->inc);
+
+    if (holder_is_self(e, &owner)) {
         settle(e, t, own, now);
     } else if (engine_judge(e, r, now) == VERDICT_UNAVAILABLE) {
         t->due_ms = now + RECHECK_MS;
     } else if (peers_dead(e, r->owner, r->inc, now)) {
-        takeover_claim_from(e, t, r->owner, r->inc); /* may be answered, and so end it, before it returns */
+        claim_from_other(e, t, owner);
     } else {
-        lose(e, t, own, now);
+        lose_to(e, t, own, &owner, now);
     }
 }
 
@@ -77,28 +109,29 @@ static void on_own_asked(struct engine *e, struct takeover *t, enum get_status s
 
     if (status == GET_FOUND)
         engine_node(e, record, now);
-    if (status == GET_FAILED) {
+    if (status == GET_FAILED || (!t->again && !peers_dead(e, t->from.id, t->from.inc, now))) {
         from_the_beginning(e, t, now + RECHECK_MS);
-    } else if (peers_dead(e, t->id, t->inc, now)) {
+    } else if (peers_dead(e, t->from.id, t->from.inc, now)) {
         takeover_claim(e, t);
     } else {
-        lose(e, t, own, now);
+        lose_to(e, t, own, &t->from, now);
     }
 }
 
 /* The answer to that claim. */
-static void on_claim_again(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
+static void on_claim_again(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h,
                            int64_t now)
 {
     struct txn *own = txns_by_key(&e->txns, t->key);
-    bool mine = status == CLAIM_LOST && is_self(e, id, inc);
+    bool mine = status == CLAIM_LOST && holder_is_self(e, h);
 
     if (status == CLAIM_FAILED) {
         t->due_ms = now + RECHECK_MS;
         return;
     }
-    if (status == CLAIM_LOST && !mine && id && peers_dead(e, id, inc, now) && ++t->chain < CHAIN_MAX) {
-        takeover_claim_from(e, t, id, inc);
+    if (status == CLAIM_LOST && !mine && *h->inc && (!h->id || peers_dead(e, h->id, h->inc, now)) &&
+        ++t->chain < CHAIN_MAX) {
+        takeover_claim_from(e, t, *h);
         return;
     }
     if (status == CLAIM_WON || mine) {
@@ -108,18 +141,67 @@ static void on_claim_again(struct engine *e, struct takeover *t, enum claim_stat
     lose(e, t, own, now);
 }
 
+/* A claim on this node stands there, or on who claimed it. Whoever it was may have let it go, and this one have claimed
+ * it again. */
+static void follow(struct engine *e, struct takeover *t, struct holder h, int64_t now)
+{
+    if (++t->chain >= 2 * CHAIN_MAX)
+        lose(e, t, txns_by_key(&e->txns, t->key), now);
+    else if (!h.id || holder_is_self(e, &h))
+        takeover_claim_from(e, t, h); /* may be answered, and so end it, before it returns: */
+    else
+        takeover_look(e, t, h); /* as may this */
+}
+
+/* It has not let it go: has it taken it over? */
+static void on_looked(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
+{
+    struct holder h;
+
+    if (status == GET_FAILED) {
+        from_the_beginning(e, t, now + RECHECK_MS);
+    } else if (status == GET_FOUND && holder_read(&h, text) && !holder_same_name(&h, &t->from)) {
+        follow(e, t, h, now);
+    } else {
+        t->state = WATCHING;
+        e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
+    }
+}
+
+/* While the record is still this node's, the other one is at work with it, and may have to let it go; or it died. */
+static void on_watched(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
+{
+    struct txn *own = txns_by_key(&e->txns, t->key);
+    struct holder owner = {0};
+    struct record r;
+
+    if (status == GET_FOUND && record_read(&r, text) == 0)
+        owner = holder_of(r.owner, r.inc);
+    if (status != GET_FAILED && (!holder_is_self(e, &owner) || !own || !own->unsure || ++t->tries > WATCH_MAX))
+        lose(e, t, own, now);
+    else if (status != GET_FAILED && peers_dead(e, t->from.id, t->from.inc, now))
+        takeover_claim_from(e, t, t->from); /* may be answered, and so end it, before it returns */
+    else
+        from_the_beginning(e, t, now + RECHECK_MS);
+}
+
 /* The store's answer to the claim on an own transaction. */
-static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
+static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h,
                          int64_t now)
 {
     struct txn *own = txns_by_key(&e->txns, t->key);
-    bool mine = status == CLAIM_LOST && is_self(e, id, inc);
+    bool mine = status == CLAIM_LOST && holder_is_self(e, h);
 
-    if (status == CLAIM_FAILED || mine) {
+    if (status == CLAIM_FAILED || (mine && holder_same_name(h, &t->from))) {
         t->due_ms = now + RECHECK_MS; /* no knowledge, or an earlier look: again */
         return;
     }
-    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms) {
+    if (status == CLAIM_LOST && *h->inc) {
+        follow(e, t, *h, now);
+        return;
+    }
+    /* What was claimed from another node stands behind all claims that the store has not forgotten. */
+    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms && holder_is_self(e, &t->from)) {
         t->due_ms = 0;
         e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
         return;
@@ -129,6 +211,15 @@ static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status
         return;
     }
     lose(e, t, own, now);
+}
+
+/* From whom it was taken. */
+static void take_again(struct engine *e, struct takeover *t, const struct txn *own)
+{
+    holder_read(&t->from, span_of(own->taken_from));
+    t->again = true;
+    t->names = 0;
+    takeover_claim(e, t); /* may be answered, and so end it, before it returns */
 }
 
 /* Nobody has claimed it from this node, as far as the store remembers. Should it have been away and have forgotten a
@@ -148,8 +239,7 @@ static void on_own_record(struct engine *e, struct takeover *t, enum get_status 
         claim_again(e, t, own, &r, now);
     } else if (unsure && own->taken_from && status == GET_ABSENT) {
         /* It has forgotten that claim, and whoever was claimed from claims the same key when it is back. */
-        snprintf(t->inc, sizeof(t->inc), "%s", own->taken_from);
-        takeover_claim(e, t); /* may be answered, and so end it, before it returns */
+        take_again(e, t, own);
     } else if (read && r.owner != e->self.id) {
         lose(e, t, own, now);
     } else {
@@ -157,19 +247,23 @@ static void on_own_record(struct engine *e, struct takeover *t, enum get_status 
     }
 }
 
-void recheck_claimed(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
+void recheck_claimed(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h,
                      int64_t now)
 {
-    if (strcmp(t->inc, e->self.inc) == 0)
-        on_own_claim(e, t, status, id, inc, now);
+    if (t->again)
+        on_claim_again(e, t, status, h, now);
     else
-        on_claim_again(e, t, status, id, inc, now);
+        on_own_claim(e, t, status, h, now);
 }
 
 void recheck_got(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
 {
     if (t->state == ASKING)
         on_own_asked(e, t, status, text, now);
+    else if (t->state == LOOKING)
+        on_looked(e, t, status, text, now);
+    else if (t->state == WATCHING)
+        on_watched(e, t, status, text, now);
     else
         on_own_record(e, t, status, text, now);
 }

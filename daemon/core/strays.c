@@ -157,10 +157,12 @@ static void ask_anew(struct engine *e, struct stray *s, int64_t now)
 /* claim=strict: of all nodes that an INVITE reaches one may route it. */
 static void claim_invite(struct engine *e, struct stray *s, int64_t now)
 {
+    const struct holder nobody = holder_of(0, "new"), self = holder_of(e->self.id, e->self.inc);
+
     s->asked = true;
     s->asked_ms = now;
     /* if it can be made, the answer may have ended the stray */
-    if (!claim_write(e, s->key, "new", e->conf.tx_ttl_ms, s->token))
+    if (!claim_write(e, s->key, &nobody, &self, e->conf.tx_ttl_ms, s->token))
         s->asked = false;
 }
 
@@ -382,7 +384,7 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
     struct stray *s;
     struct record r;
 
-    if (takeover_got(e, token, status, text, now))
+    if (takeover_got(e, token, status, text, now) || lapse_got(e, token, status, now))
         return;
     HASH_FIND(hh, e->strays_by_token, &token, sizeof(token), s);
     if (!s)
@@ -403,7 +405,7 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
 }
 
 /* The claim on an INVITE: won, it is this node's to route; lost, its holder has it, or is dead and left a record. */
-bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, int id, const char *inc, int64_t now)
+bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, const struct holder *h, int64_t now)
 {
     struct stray *s;
 
@@ -411,12 +413,12 @@ bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, 
     if (!s)
         return false;
     s->asked = false;
-    if (status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0)
-        conclude(e, s, VERDICT_MINE, id, now);
-    else if (status == CLAIM_LOST && node_is_alive(nodes_find(&e->nodes, id), inc))
-        conclude(e, s, VERDICT_OWNER, id, now);
+    if (status == CLAIM_LOST && holder_is_self(e, h))
+        conclude(e, s, VERDICT_MINE, h->id, now);
+    else if (status == CLAIM_LOST && node_is_alive(nodes_find(&e->nodes, h->id), h->inc))
+        conclude(e, s, VERDICT_OWNER, h->id, now);
     else if (status == CLAIM_LOST) {
-        s->rival = id && id != e->self.id;
+        s->rival = h->id && h->id != e->self.id;
         ask(e, s, now);
     } else if (status == CLAIM_WON && is_stale(s, now))
         ask_anew(e, s, now);

@@ -3,10 +3,11 @@
  *     a stray for it, or a search after a death
  *          ▼
  *     waiting ▶ reading ▶ asking ▶ claiming ▶ injected (the INVITE is back in Kamailio) ▶ taken: this is the owner
- *               no orphan: end   alive: end   lost: end   no answer: again, then given up
+ *               no orphan: end   alive: end   lost: end   no answer: again, then given up (giveup.c)
  *
- * A claim is a key that can be written once for each incarnation that died. Should its holder die half-way, the next
- * claim is one on the holder's incarnation: a chain, each step of it atomic, with no script in the store.
+ * A claim is a key that can be written once for each incarnation that died (claim.c). Should its holder die half-way,
+ * the next claim is one on the holder's incarnation: a chain, each step of it atomic, with no script in the store. A
+ * holder that lives may have let it go: that is looked at.
  *
  * Who counts as dead here may be back, and the word of it on its way. But a node beats before it writes anything else,
  * so its record in the store, read after what it wrote, is new enough: that is what is asked before each claim. And who
@@ -61,8 +62,8 @@ static struct takeover *find_key(const struct engine *e, const char *key)
 void takeover_end(struct engine *e, struct takeover *t)
 {
     e->takeovers_unanswered -= t->state == TAKEN;
-    e->takeovers_active -= t->state != WAITING && t->state != TAKEN;
-    e->takeover_count -= t->state != TAKEN;
+    e->takeovers_active -= t->state != WAITING && t->state < TAKEN;
+    e->takeover_count -= t->state < TAKEN;
     DL_DELETE(e->takeovers, t);
     HASH_DELETE(hh, e->takeovers_by_key, t); /* NOLINT(clang-analyzer-*): uthash */
     txn_free(t->txn);
@@ -152,38 +153,61 @@ static void inject(struct engine *e, struct takeover *t, int64_t now)
 
 /* ---- claim ---- */
 
+/* By which name: one that is not in use yet, unless it is claimed from this node itself. */
+static struct holder name_for(const struct engine *e, const struct takeover *t)
+{
+    struct holder h = holder_of(e->self.id, e->self.inc);
+
+    h.n = holder_is_self(e, &t->from) ? t->from.n : t->names;
+    return h;
+}
+
 /* May be answered, and so end it, before it returns. */
 void takeover_claim(struct engine *e, struct takeover *t)
 {
-    bool own = strcmp(t->inc, e->self.inc) == 0;
-
     activate(e, t, CLAIMING);
     t->due_ms = 0;
-    if (!claim_write(e, t->key, t->inc, own ? OWN_CLAIM_MS : e->conf.tx_ttl_ms, t->token))
+    t->as = name_for(e, t);
+    if (!claim_write(e, t->key, &t->from, &t->as, holder_is_self(e, &t->from) ? OWN_CLAIM_MS : e->conf.tx_ttl_ms,
+                     t->token))
         takeover_end(e, t);
 }
 
-/* That incarnation has the transaction, or has claimed it, and looks dead: if it is, claims it from it. */
-void takeover_claim_from(struct engine *e, struct takeover *t, int id, const char *inc)
+/* That holder has the transaction, or has claimed it, and looks dead, or has let it go: claims it from there. */
+void takeover_claim_from(struct engine *e, struct takeover *t, struct holder from)
 {
     char key[64];
 
-    t->id = id;
-    snprintf(t->inc, sizeof(t->inc), "%s", inc);
-    if (id == e->self.id) {
+    t->from = from;
+    if (strcmp(from.inc, e->self.inc) == 0 && from.n >= t->names)
+        t->names = from.n + 1;
+    if (!from.id || from.id == e->self.id) {
         takeover_claim(e, t); /* of itself a node is certain */
         return;
     }
     activate(e, t, ASKING);
-    snprintf(key, sizeof(key), KEY_NODE_PREFIX "%d", id);
+    snprintf(key, sizeof(key), KEY_NODE_PREFIX "%d", from.id);
     e->io.get(e->io.ctx, key, t->token);
+}
+
+void takeover_look(struct engine *e, struct takeover *t, struct holder h)
+{
+    char *key = claim_key(t->key, &h);
+
+    t->from = h;
+    activate(e, t, LOOKING);
+    if (key)
+        e->io.get(e->io.ctx, key, t->token);
+    else
+        takeover_end(e, t);
+    free(key);
 }
 
 static void on_asked(struct engine *e, struct takeover *t, enum get_status status, struct span record, int64_t now)
 {
     if (status == GET_FOUND)
         engine_node(e, record, now);
-    if (status != GET_FAILED && peers_dead(e, t->id, t->inc, now))
+    if (status != GET_FAILED && peers_dead(e, t->from.id, t->from.inc, now))
         takeover_claim(e, t);
     else
         takeover_end(e, t); /* alive; or unknown: the second search comes by */
@@ -205,24 +229,49 @@ static void settle(struct engine *e, struct takeover *t, int64_t now)
     owner_adopt(e, txn);
 }
 
-static void on_claim(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
+/* Another claim stands there: has anybody followed it? Also when it is this node's own, of before. */
+static void on_lost(struct engine *e, struct takeover *t, struct holder h, int64_t now)
+{
+    if (holder_same_name(&h, &t->from) && holder_is_self(e, &h)) {
+        t->due_ms = now + RECHECK_MS; /* an earlier look, whose claim may end any moment: again */
+    } else if (holder_same_name(&h, &t->from) || ++t->chain >= CHAIN_MAX) {
+        e->count.claims_lost++; /* to the owner itself, who is back */
+        takeover_end(e, t);
+    } else if (!h.id || holder_is_self(e, &h) || peers_dead(e, h.id, h.inc, now)) {
+        takeover_claim_from(e, t, h);
+    } else {
+        takeover_look(e, t, h); /* has it let it go? */
+    }
+}
+
+static void on_claim(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h,
                      int64_t now)
 {
-    bool mine = status == CLAIM_LOST && id == e->self.id && strcmp(inc, e->self.inc) == 0;
-
-    if (mine && strcmp(t->inc, inc) == 0) {
-        t->due_ms = now + RECHECK_MS; /* an earlier look, whose claim may end any moment: again */
+    if (t->blind || status == CLAIM_FAILED) {
+        giveup_blind(e, t, status, h, now);
     } else if (status == CLAIM_WON && t->answer) {
         settle(e, t, now);
     } else if (status == CLAIM_WON) {
         inject(e, t, now);
-    } else if (status == CLAIM_LOST && id && strcmp(inc, t->inc) != 0 && (mine || peers_dead(e, id, inc, now)) &&
-               ++t->chain < CHAIN_MAX) {
-        takeover_claim_from(e, t, id, inc); /* has anybody followed it? Also when it is this node's own, of before */
-    } else {                                /* to a living one, maybe to the owner itself, who is back */
-        e->count.claims_lost += status == CLAIM_LOST;
+    } else if (status == CLAIM_LOST && *h->inc) {
+        on_lost(e, t, *h, now);
+    } else {
+        e->count.claims_lost++;
         takeover_end(e, t);
     }
+}
+
+/* What stands where one would claim from that living holder: nothing, as long as it is at work. */
+static void on_looked(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
+{
+    struct holder h;
+
+    if (status == GET_FOUND && holder_read(&h, text)) {
+        on_lost(e, t, h, now);
+        return;
+    }
+    e->count.claims_lost++;
+    takeover_end(e, t);
 }
 
 /* A record of this node's own that this kamsyncd does not know. If it was just started beside a living Kamailio, it
@@ -259,21 +308,25 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
         takeover_end(e, t);
         return;
     }
-    takeover_claim_from(e, t, r.owner, r.inc);
+    t->owner = holder_of(r.owner, r.inc);
+    takeover_claim_from(e, t, t->owner);
 }
 
 void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
 {
     struct takeover *t = find_token(e, token);
-    char inc[80];
-    int id = claim_holder(holder, inc);
+    struct holder h;
 
+    if (!holder_read(&h, holder))
+        h = (struct holder){0};
     if (t && t->own)
-        recheck_claimed(e, t, status, id, inc, now);
+        recheck_claimed(e, t, status, &h, now);
     else if (t && t->state == CLAIMING)
-        on_claim(e, t, status, id, inc, now);
+        on_claim(e, t, status, &h, now);
+    else if (t && t->state == LEAVING)
+        giveup_left(e, t, status, &h, now);
     else if (!t)
-        strays_claimed(e, token, status, id, inc, now);
+        strays_claimed(e, token, status, &h, now);
 }
 
 bool takeover_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
@@ -286,6 +339,8 @@ bool takeover_got(struct engine *e, uint64_t token, enum get_status status, stru
         recheck_got(e, t, status, text, now);
     else if (t->state == ASKING)
         on_asked(e, t, status, text, now);
+    else if (t->state == LOOKING)
+        on_looked(e, t, status, text, now);
     else if (status == GET_FOUND)
         consider(e, t, text, now);
     else
@@ -331,6 +386,8 @@ void takeover_begin(struct engine *e, const char *key, struct span record, int64
 
     if (t)
         consider(e, t, record, now);
+    else if ((t = find_key(e, key)) != NULL && t->state == FAILED)
+        strays_despair(e, key); /* it was tried a moment ago */
 }
 
 void takeover_settle(struct engine *e, const char *key, struct span record, const struct sip_id *answer, int64_t now)
@@ -355,8 +412,8 @@ static void confirmed(struct engine *e, struct takeover *t, int64_t now)
         e->takeovers_fewer += e->takeovers_fewer < ACTIVE_MAX - ACTIVE_MIN;
     else
         e->takeovers_fewer -= e->takeovers_fewer > 0;
-    e->takeover_count--;
-    e->takeovers_active--;
+    e->takeover_count -= t->state < TAKEN;
+    e->takeovers_active -= t->state < TAKEN;
     e->takeovers_unanswered++;
     t->state = TAKEN;
     t->due_ms = now + ANSWER_MS;
@@ -371,12 +428,13 @@ struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now)
 {
     struct takeover *t;
     struct txn *txn;
+    char from[HOLDER_MAX];
 
     DL_FOREACH(e->takeovers, t)
     {
         if (t->state == WAITING)
             return NULL;
-        if (t->state == INJECTED && span_eq(span_of(t->txn->id), tm_id))
+        if ((t->state == INJECTED || t->state == FAILED) && span_eq(span_of(t->txn->id), tm_id))
             break;
     }
     if (!t)
@@ -384,7 +442,9 @@ struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now)
     txn = t->txn;
     txn->unsure = t->doubt;
     free(txn->taken_from);
-    txn->taken_from = span_dup(span_of(t->inc));
+    /* what was let go is no other node's */
+    holder_write(from, t->from.id && !holder_is_self(e, &t->from) ? &t->from : &t->owner);
+    txn->taken_from = span_dup(span_of(from));
     t->txn = NULL;
     e->count.takeovers_done++;
     engine_trace(e, span_of(txn->call_id), "taken over: this node has the transaction now");
@@ -392,27 +452,15 @@ struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now)
     return txn;
 }
 
-static void give_up(struct engine *e, struct takeover *t)
-{
-    char call_id[128];
-
-    e->count.takeovers_failed++;
-    engine_trace(e, span_of(t->txn->call_id), "takeover failed");
-    engine_log(e, LOG_LEVEL_WARN, "takeover failed call-id=%s",
-               printable(call_id, sizeof(call_id), span_of(t->txn->call_id)));
-    strays_despair(e, t->key);
-    takeover_end(e, t);
-}
-
 void takeover_taken(struct engine *e, const struct event *ev, int64_t now)
 {
     struct takeover *t = find_token(e, (uint64_t)ev->token);
     struct txn *txn;
 
-    if (!t || t->state != INJECTED)
+    if (!t || (t->state != INJECTED && (t->state != FAILED || !ev->ok)))
         return;
     if (!ev->ok) {
-        give_up(e, t);
+        giveup(e, t, now);
         return;
     }
     txn = takeover_confirm(e, span_of(t->txn->id), now);
@@ -442,7 +490,7 @@ static void run_waiting(struct engine *e)
         if (t->own && e->link.waiting_count > LOSSES_MAX)
             return; /* each loss is told to Kamailio, whose acknowledgement brings us back here */
         if (t->own)
-            takeover_claim_from(e, t, e->self.id, e->self.inc);
+            takeover_claim_from(e, t, holder_of(e->self.id, e->self.inc));
         else
             read_record(e, t);
     }
@@ -471,12 +519,16 @@ static void run_late(struct engine *e, int64_t now)
             takeover_claim(e, t);
         else if (t->state == TAKEN)
             takeover_end(e, t);
+        else if (t->state == LEAVING)
+            giveup_leave(e, t, now);
         else if (is_silent(e, t, now))
             t->due_ms = now + CONFIRM_MS;
+        else if (t->state == FAILED)
+            giveup_leave(e, t, now);
         else if (t->tries < TRIES_MAX)
             inject(e, t, now);
         else
-            give_up(e, t);
+            giveup(e, t, now);
     }
 }
 

@@ -10,7 +10,7 @@
  * should the node die now. */
 #define OWN_CLAIM_MS 1000
 
-enum takeover_state { WAITING, READING, ASKING, CLAIMING, INJECTED, TAKEN };
+enum takeover_state { WAITING, READING, ASKING, CLAIMING, LOOKING, WATCHING, INJECTED, TAKEN, FAILED, LEAVING };
 
 struct takeover {
     struct takeover *prev, *next;
@@ -25,8 +25,12 @@ struct takeover {
     struct txn *txn;      /* owned; from claiming on */
     char *to_tag;         /* owned; of that answer */
     int answered, answer; /* branch and code, when the call was answered: nothing is to be injected */
-    int id;               /* node that is claimed from next */
-    char inc[80];         /* and its incarnation */
+    struct holder owner;  /* of the record that was read */
+    struct holder from;   /* who is claimed from, */
+    struct holder as;     /* and by which name */
+    unsigned names;       /* so many of this node's own are in use */
+    bool blind;           /* the answer to its claim got lost: let go, should it have won */
+    bool again;           /* (own) claimed from others once more; else it is what this node's own names lead to */
     int chain, tries;
     int64_t due_ms;  /* when it is tried again; 0: an answer is waited for */
     int64_t sent_ms; /* when the INVITE went to Kamailio */
@@ -38,13 +42,24 @@ struct takeover *takeover_find(struct engine *e, const char *key);
 struct takeover *takeover_add(struct engine *e, const char *key);
 /* And frees it. */
 void takeover_end(struct engine *e, struct takeover *t);
-/* Both may be answered, and so end it, before they return: claims it from t->inc; and from that incarnation, which
- * looks dead, if its record in the store says so, too. */
+/* Both may be answered, and so end it, before they return: claims it from t->from; and from that holder, which looks
+ * dead, if its record in the store says so, too. */
 void takeover_claim(struct engine *e, struct takeover *t);
-void takeover_claim_from(struct engine *e, struct takeover *t, int id, const char *inc);
+void takeover_claim_from(struct engine *e, struct takeover *t, struct holder from);
+/* Reads whether that holder, which lives, has let it go: in t->from then, and LOOKING. */
+void takeover_look(struct engine *e, struct takeover *t, struct holder h);
+
+/* giveup.c: what could not be taken over. */
+/* It is out of the way, and only waits until its claim can be let go, or until Kamailio has it after all. */
+void giveup(struct engine *e, struct takeover *t, int64_t now);
+/* It is time to let it go. May be answered, and so end it, before it returns. */
+void giveup_leave(struct engine *e, struct takeover *t, int64_t now);
+void giveup_left(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h, int64_t now);
+/* The store's answer to a claim, after one that got lost. May end it. */
+void giveup_blind(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h, int64_t now);
 
 /* recheck.c: the store's answers, of a takeover with `own`. */
-void recheck_claimed(struct engine *e, struct takeover *t, enum claim_status status, int id, const char *inc,
+void recheck_claimed(struct engine *e, struct takeover *t, enum claim_status status, const struct holder *h,
                      int64_t now);
 void recheck_got(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now);
 

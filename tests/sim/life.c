@@ -27,7 +27,9 @@ unsigned dice(struct cluster *c, unsigned sides)
     return (unsigned)((c->rng * 2685821657736338717ull) >> 33) % sides;
 }
 
-#define LAG_MS 600 /* a replica is less behind */
+#define LAG_MS 600     /* a replica is less behind */
+#define LET_GO_MS 4000 /* what could not be taken over just before that is let go so much later than WELL_MS */
+#define FULL_MS 11000  /* a socket is full for less: some handovers are too old when they are read */
 
 static int64_t some_ms(struct cluster *c)
 {
@@ -39,14 +41,34 @@ static bool perhaps(struct cluster *c)
     return dice(c, 2);
 }
 
-/* A Kamailio, or its host. */
-static void accident_there(struct cluster *c, size_t n)
+static bool happens(const struct life *l, const char *what)
 {
+    return !strstr(l->without, what);
+}
+
+/* As after a death, when all that it had comes to the others. */
+static void fill_sockets(struct life *l)
+{
+    for (size_t i = 0; happens(l, "full") && i < l->c->count; i++)
+        if (l->c->site[i].full_ms <= l->c->now)
+            l->c->site[i].full_ms = l->c->now + dice(l->c, FULL_MS);
+}
+
+/* A Kamailio, or its host. */
+static void accident_there(struct life *l, size_t n)
+{
+    struct cluster *c = l->c;
     struct site *s = &c->site[n];
 
-    switch (dice(c, 5)) {
+    switch (dice(c, 7)) {
     case 0:
         cluster_kill(c, n);
+        break;
+    case 5:
+        *(dice(c, 2) ? &s->refuse : &s->silent) ^= happens(l, "unwilling");
+        break;
+    case 6:
+        fill_sockets(l);
         break;
     case 1:
         cluster_restart(c, n);
@@ -62,11 +84,6 @@ static void accident_there(struct cluster *c, size_t n)
     default:
         cluster_stand(c, n, true);
     }
-}
-
-static bool happens(const struct life *l, const char *what)
-{
-    return !strstr(l->without, what);
 }
 
 /* What is in the archive by now is looked at anew. */
@@ -202,7 +219,7 @@ static void accident(struct life *l)
     else if (dice(c, 4) == 0)
         accident_of_the_store(l, n);
     else if (dice(c, 11) < 5)
-        accident_there(c, n);
+        accident_there(l, n);
     else
         accident_between(l, n);
 }
@@ -211,7 +228,7 @@ static void all_well(struct cluster *c)
 {
     for (size_t i = 0; i < c->count; i++) {
         cluster_stand(c, i, false);
-        c->site[i].isolated = false;
+        c->site[i].isolated = c->site[i].refuse = c->site[i].silent = false;
         cluster_refuse(c, i, false);
         if (c->site[i].hung)
             cluster_hang(c, i, false);
@@ -308,7 +325,7 @@ bool life_live(struct life *l, int steps, const char *broken)
         l->phones.lossless = true;
         cluster_run(c, WELL_MS / 2); /* what those say who were hung or stood still */
         good = holds_always(l);
-        cluster_run(c, WELL_MS / 2);
+        cluster_run(c, WELL_MS / 2 + LET_GO_MS);
     }
     good = good && holds_always(l) && holds_when_well(l) && all_hang_up(l) && holds_at_the_end(l);
     cluster_free(c);

@@ -32,7 +32,8 @@ struct site {
     bool still;          /* the whole host stands still: no timer runs, and what arrives waits */
     struct task *parked; /* what waits so */
     bool refuse;         /* answers each takeover with ok=0 */
-    bool silent;         /* INVITEs of takeovers are lost on their way */
+    bool silent;         /* INVITEs of takeovers are lost on their way, */
+    int64_t full_ms;     /* or lie in its socket until then, among others */
     unsigned starts;
     char inc[16];
     bool linked, hello;

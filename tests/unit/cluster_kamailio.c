@@ -85,10 +85,14 @@ void kamailio_hear(struct site *s, struct heard h)
 /* A packet to the node with that number, counted from 0. Nothing leaves an isolated one, but what is for itself. */
 static void send_packet(struct site *s, size_t to, const char *why, const char *msg)
 {
-    bool local = &s->c->site[to] == s;
+    bool local = &s->c->site[to] == s, waits = local && strstr(msg, ";why=takeover;") && s->full_ms > s->c->now;
+    struct task *t;
 
-    if (!s->isolated || local)
-        task_add(&s->c->site[to], PACKET, NULL, why, msg)->status = local;
+    if (s->isolated && !local)
+        return;
+    t = task_add(&s->c->site[to], PACKET, waits ? &s->full_ms : NULL, why, msg);
+    t->status = local;
+    t->epoch = waits ? s->starts : 0; /* it dies with the socket */
 }
 
 int call_of(const char *msg)
@@ -418,7 +422,8 @@ void to_kamailio(struct site *s, const struct task *t)
 {
     bool frame = t->kind == FRAME;
 
-    if (s->dead || (!frame && s->isolated && !t->status) || (frame && (!s->linked || t->epoch != s->link_epoch)))
+    if (s->dead || (!frame && s->isolated && !t->status) || (frame && (!s->linked || t->epoch != s->link_epoch)) ||
+        (!frame && t->epoch && t->epoch != s->starts))
         return;
     if (s->hung)
         json_array_append_new(s->inbox, json_pack("[i,i,s,s?]", (int)frame, (int)t->epoch, t->value, t->key));

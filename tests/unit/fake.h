@@ -75,7 +75,11 @@ struct fake {
     const char *holder; /* non-NULL: every claim is lost to it, from within the call; "" is won */
     /* What the store says of a single node, from within the call; NULL: nothing new. Such questions are no gets. */
     const char *node_record;
-    bool mute_nodes;     /* it does not answer them */
+    /* What stands where one would claim from a holder, from within the call; NULL: it has let nothing go. Such
+     * questions are no gets either. */
+    const char *left;
+    char *looked;        /* the key of the last one */
+    bool mute_nodes;     /* it does not answer those about nodes */
     uint64_t node_token; /* of the last one */
     size_t asked;        /* how many there were */
     bool deaf;           /* Kamailio does not acknowledge pings, which then stand among the frames */

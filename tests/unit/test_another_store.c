@@ -60,6 +60,7 @@ Test(another_store, refused_beats)
     see_own(f, 7);
     fake_turn(f);
     cr_expect(f->put_count == 1, "of the other nobody else can know");
+    f->found = "";
     fake_claimed(f, CLAIM_LOST, "2 200.1");
     fake_turn(f);
     cr_expect(f->put_count == 1 && fake_count(f, "lost") == 1);

@@ -343,6 +343,7 @@ Test(calls_store, call_whose_transaction_another_node_has_is_not_listed_any_more
     fake_hello(f, 1, "100.1");
     fake_turn(f);
     cr_assert(f->claim_count == 1 && calls(f) == 1);
+    f->found = fake_orphan(&c, 2, "200.1");
     fake_claimed(f, CLAIM_LOST, "2 200.1");
     fake_turn(f);
     cr_expect(calls(f) == 0 && engine_counters(f->e)->txns_lost == 1);

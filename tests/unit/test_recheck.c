@@ -81,6 +81,7 @@ Test(recheck, what_is_claimed_is_lost)
     struct fake *f = returned(&c);
     json_t *lost;
 
+    f->found = fake_orphan(&c, 2, "200.1");
     fake_claimed(f, CLAIM_LOST, "2 200.1");
     fake_turn(f);
     lost = fake_last(f, "lost");
@@ -101,6 +102,7 @@ Test(recheck, loss_is_told_until_it_is_acknowledged)
     struct fake *f = returned(&c);
 
     engine_link_down(f->e, f->now);
+    f->found = fake_orphan(&c, 2, "200.1");
     fake_claimed(f, CLAIM_LOST, "2 200.1");
     for (int i = 0; i < 4; i++) {
         fake_pass(f, 5000);
@@ -124,6 +126,7 @@ Test(recheck, loss_is_not_told_to_another_incarnation)
     struct leg c;
     struct fake *f = returned(&c);
 
+    f->found = fake_orphan(&c, 2, "200.1");
     fake_claimed(f, CLAIM_LOST, "2 200.1");
     fake_turn(f);
     engine_link_down(f->e, f->now);
@@ -144,6 +147,7 @@ Test(recheck, lost_transaction_is_given_back_so_that_tm_forgets_it)
     struct fake *f = returned(&c);
     char *rest;
 
+    f->found = fake_orphan(&c, 2, "200.1");
     fake_claimed(f, CLAIM_LOST, "2 200.1");
     fake_turn(f);
     cr_assert(fake_sent_count(f, "why=lost") == 1 && fake_count(f, "send") == 1);
@@ -170,6 +174,7 @@ Test(recheck, many_losses_are_all_told)
     fake_pass(f, 100);
     fake_forget(f);
     f->holder = "2 200.1";
+    f->found = ""; /* answered and over, there */
     engine_link_up(f->e, "tag-2", f->now);
     fake_hello(f, 1, "100.1");
     f->polite = true;
@@ -225,6 +230,7 @@ Test(recheck, second_reason_while_the_first_is_open_changes_nothing)
     fake_reply(f, 1, &c, "0", 183);
     fake_turn(f);
     cr_expect(f->put_count == 0, "written, though the first question is not answered");
+    f->found = fake_orphan(&c, 2, "200.1");
     for (size_t i = 0; i < f->claim_count; i++)
         engine_claimed(f->e, f->claims[i].token, CLAIM_LOST, span_of("2 200.1"), f->now);
     fake_turn(f);
@@ -239,6 +245,7 @@ Test(recheck, transaction_that_ends_meanwhile)
 
     fake_reply(f, 1, &c, "0", 200);
     fake_pass(f, 7000);
+    f->found = fake_orphan(&c, 2, "200.1");
     fake_claimed(f, CLAIM_LOST, "2 200.1");
     fake_pass(f, 1000);
     cr_expect(f->put_count == 0 && status_of(f).takeovers == 0);
@@ -262,6 +269,7 @@ Test(recheck, many_are_asked_at_a_pace)
     fake_forget(f);
     engine_link_up(f->e, "tag-2", f->now);
     fake_hello(f, 1, "100.1");
+    f->found = "";
     for (int i = 0; i < 50; i++) {
         fake_turn(f);
         cr_assert(f->claim_count - answered <= 64);

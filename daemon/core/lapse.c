@@ -1,0 +1,74 @@
+/* A call that was not answered, and whose transaction nobody has: its Kamailio died before that was in the store, so
+ * nobody can take it over, and nobody will end the call.
+ *
+ *     older than a transaction's record may be ▶ is there one? ▶ absent, and so at the next look ▶ it has timed out
+ *
+ * Whoever has a transaction keeps its record there. One that the store has forgotten is written again in some seconds;
+ * so it is looked for twice. */
+#include "engine_impl.h"
+
+#include <utlist.h>
+
+#include "call.h"
+
+#define LAPSES_MAX 1024 /* questions under way; more of them wait for their next look */
+
+struct lapse {
+    struct lapse *prev, *next;
+    char *call_id; /* owned */
+    uint64_t token;
+};
+
+static void finish(struct engine *e, struct lapse *l)
+{
+    DL_DELETE(e->lapses, l);
+    e->lapse_count--;
+    free(l->call_id);
+    free(l);
+}
+
+/* Its dialog, if it has one, died with its Kamailio. While that lives it may have a transaction that this kamsyncd does
+ * not know, and without takeovers a call may be answered that nobody knows of. */
+static bool is_adrift(const struct engine *e, const struct call *c)
+{
+    return e->conf.takeover && c->own && !c->take && c->tx && !c->how && !c->answered && !c->refused && c->inc &&
+           strcmp(c->inc, e->self.inc) != 0 && !txns_by_key(&e->txns, c->tx);
+}
+
+void lapse_look(struct engine *e, const struct call *c, int64_t now)
+{
+    struct lapse *l;
+
+    if (!is_adrift(e, c) || now - c->begun_ms <= e->conf.tx_ttl_ms || !e->store_up || e->unheard || now < e->doubt_ms ||
+        e->lapse_count >= LAPSES_MAX || (l = calloc(1, sizeof(*l))) == NULL)
+        return;
+    l->call_id = span_dup(span_of(c->call_id));
+    l->token = ++e->last_token;
+    DL_APPEND(e->lapses, l);
+    e->lapse_count++;
+    if (l->call_id)
+        e->io.get(e->io.ctx, c->tx, l->token); /* may be answered, and so end it, before it returns */
+    else
+        finish(e, l);
+}
+
+bool lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t now)
+{
+    struct lapse *l;
+    const struct call *c;
+
+    DL_SEARCH_SCALAR(e->lapses, l, token, token);
+    if (!l)
+        return false;
+    c = calls_find(e, span_of(l->call_id));
+    if (c && is_adrift(e, c) && status != GET_FAILED && now >= e->doubt_ms)
+        calls_looked(e, span_of(l->call_id), status == GET_FOUND);
+    finish(e, l);
+    return true;
+}
+
+void lapse_clear(struct engine *e)
+{
+    while (e->lapses)
+        finish(e, e->lapses);
+}

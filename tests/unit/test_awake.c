@@ -1,0 +1,187 @@
+/* A node that stood still, hung or was cut off wakes with the last word of its Kamailio: that is not written over the
+ * record of whoever has taken the transaction over. */
+#include "fake.h"
+
+TestSuite(awake, .fini = no_leaks);
+
+#define OWN_CLAIM "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:100.1"
+
+static size_t txns(const struct fake *f)
+{
+    struct engine_status s;
+
+    engine_status(f->e, &s);
+    return s.txns;
+}
+
+/* Call 1 rings here, and its record says so. */
+static struct fake *ringing(struct leg *c)
+{
+    struct fake *f = fake_peers();
+
+    *c = call_make(1);
+    f->polite = f->answer_puts = true;
+    fake_branch(f, 1, c, "0", true);
+    fake_reply(f, 2, c, "0", 180);
+    fake_turn(f);
+    cr_assert(f->put_count == 1);
+    fake_forget(f);
+    return f;
+}
+
+static void expect_asked(const struct fake *f)
+{
+    cr_expect(f->put_count == 0, "written, though another node may have it: %s", f->put_count ? f->puts[0].value : "");
+    cr_assert(f->claim_count == 1, "%zu claims", f->claim_count);
+    cr_expect_str_eq(f->claims[0].key, OWN_CLAIM);
+}
+
+static void expect_lost(struct fake *f, const struct leg *c)
+{
+    expect_asked(f);
+    f->found = fake_orphan(c, 2, "200.1");
+    fake_claimed(f, CLAIM_LOST, "2 200.1");
+    fake_pass(f, 6000);
+    cr_expect(f->put_count == 0 && txns(f) == 0 && fake_count(f, "lost") == 1);
+    fake_free(f);
+}
+
+static void stand_still(struct fake *f)
+{
+    f->now += 60000;
+}
+
+Test(awake, answer_after_a_standstill)
+{
+    struct leg c;
+    struct fake *f = ringing(&c);
+
+    stand_still(f);
+    fake_reply(f, 3, &c, "0", 200);
+    fake_turn(f);
+    expect_lost(f, &c);
+}
+
+Test(awake, rejection_after_a_standstill)
+{
+    struct leg c;
+    struct fake *f = ringing(&c);
+
+    stand_still(f);
+    fake_reply(f, 3, &c, "0", 486);
+    fake_pass(f, 3000);
+    expect_lost(f, &c);
+}
+
+/* What comes first need not be the loop's own turn. */
+Test(awake, answer_and_a_roll_call_after_a_standstill)
+{
+    struct leg c;
+    struct fake *f = ringing(&c);
+
+    stand_still(f);
+    fake_reply(f, 3, &c, "0", 200);
+    fake_told(f, "{\"t\":\"roll\",\"from\":2,\"n\":7}");
+    fake_turn(f);
+    expect_lost(f, &c);
+}
+
+Test(awake, answer_and_the_end_of_the_link_after_a_standstill)
+{
+    struct leg c;
+    struct fake *f = ringing(&c);
+
+    stand_still(f);
+    fake_reply(f, 3, &c, "0", 200);
+    engine_link_down(f->e, f->now);
+    cr_expect(f->put_count == 0, "written, though another node may have it");
+    fake_free(f);
+}
+
+/* Its first word after a silence is that answer, and then what it had not acknowledged. */
+Test(awake, answer_of_a_kamailio_that_hung)
+{
+    struct leg c;
+    struct fake *f = ringing(&c);
+
+    f->conf.hang_ms = 1500;
+    cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
+    fake_turn(f);
+    fake_hello(f, 1, "100.1");
+    fake_turn(f);
+    fake_forget(f);
+    f->polite = false;
+    f->deaf = true;
+    fake_pass(f, 20000);
+    cr_assert(engine_counters(f->e)->hangs == 1);
+    fake_reply(f, 1, &c, "0", 200);
+    fake_ack_all(f);
+    fake_turn(f);
+    expect_lost(f, &c);
+}
+
+Test(awake, answer_while_the_store_was_away_for_long)
+{
+    struct leg c;
+    struct fake *f = ringing(&c);
+
+    engine_store_down(f->e, f->now);
+    fake_pass(f, 10000);
+    fake_reply(f, 3, &c, "0", 200);
+    fake_pass(f, 1000);
+    engine_store_up(f->e, f->now);
+    fake_turn(f);
+    expect_lost(f, &c);
+}
+
+/* The answer of the store may take its time: what is to be written is not forgotten meanwhile. */
+Test(awake, what_nobody_has_claimed_is_written)
+{
+    static const int codes[] = {200, 486};
+    struct leg c;
+
+    for (size_t i = 0; i < COUNT(codes); i++) {
+        struct fake *f = ringing(&c);
+
+        stand_still(f);
+        fake_reply(f, 3, &c, "0", codes[i]);
+        fake_pass(f, 20000);
+        expect_asked(f);
+        f->found = "";
+        fake_claimed(f, CLAIM_WON, NULL);
+        fake_pass(f, 3000);
+        cr_assert(f->put_count >= 1);
+        cr_expect(json_is_true(fake_put_field(f, "done")));
+        cr_expect(json_integer_value(fake_put_field(f, "code")) == codes[i]);
+        fake_pass(f, 10000);
+        cr_expect(txns(f) == 0);
+        fake_free(f);
+    }
+}
+
+/* Its call has had its answer, and keeps the time of it. */
+Test(awake, call_of_what_was_taken_over_and_answered_stays_as_it_is)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+    char *answered;
+
+    f->polite = f->answer_puts = true;
+    fake_death(f);
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_answer(f, fake_orphan(&c, 2, "200.1"));
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    fake_taken(f, 1, 1);
+    fake_replied(f, &c, "0", 200, "b1", FAKE_EPOCH + f->now);
+    fake_turn(f);
+    answered = scratch("%s", fake_call_text(f, "answered"));
+    fake_forget(f);
+    f->now += 4000;
+    fake_turn(f);
+    f->found = "";
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    cr_expect(fake_writes(f, CALL_TAKE) == 0, "%s, not %s", fake_call_text(f, "answered"), answered);
+    fake_free(f);
+}
