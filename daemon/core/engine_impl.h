@@ -74,7 +74,7 @@ struct engine {
     int64_t hello_ms;  /* when */
     int64_t behind_ms; /* when it last told of what had waited there */
     bool store_up;
-    int64_t store_back_ms; /* since when it is there again, 0: it never was away */
+    int64_t store_back_ms; /* since when it is there again, or has forgotten all; 0: it never was away */
     int64_t store_lost_ms; /* when it went away */
     int64_t next_beat_ms, next_probe_ms, next_janitor_ms;
     uint64_t probes;        /* sent; makes each one's branch unique */

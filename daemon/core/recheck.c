@@ -65,18 +65,19 @@ static void claim_from_other(struct engine *e, struct takeover *t, struct holder
     takeover_claim_from(e, t, from); /* may be answered, and so end it, before it returns */
 }
 
-static bool is_taken_from(const struct txn *own, const struct holder *owner)
+/* The record is still as it was when it was taken. */
+static bool is_taken_of(const struct txn *own, const struct holder *owner)
 {
-    struct holder from;
+    struct holder of;
 
-    return own->taken_from && holder_read(&from, span_of(own->taken_from)) && from.id == owner->id &&
-           holder_same_name(&from, owner);
+    return own->taken_of && holder_read(&of, span_of(own->taken_of)) && of.id == owner->id &&
+           holder_same_name(&of, owner);
 }
 
 /* It is that living node's. If it was taken from it, it may only wait until this node's claim is let go. */
 static void lose_to(struct engine *e, struct takeover *t, struct txn *own, const struct holder *owner, int64_t now)
 {
-    if (!own || !own->unsure || !is_taken_from(own, owner)) {
+    if (!own || !own->unsure || !is_taken_of(own, owner)) {
         lose(e, t, own, now);
         return;
     }

@@ -59,6 +59,7 @@ void rewrite_later(struct engine *e, int64_t now)
 
 void engine_store_forgot(struct engine *e, int64_t now)
 {
+    e->store_back_ms = now; /* it is as good as another one: claims are gone, too */
     peers_own_lost(e);
     rewrite_doubt(e, now);
 }

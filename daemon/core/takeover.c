@@ -442,9 +442,12 @@ struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now)
     txn = t->txn;
     txn->unsure = t->doubt;
     free(txn->taken_from);
+    free(txn->taken_of);
     /* what was let go is no other node's */
     holder_write(from, t->from.id && !holder_is_self(e, &t->from) ? &t->from : &t->owner);
     txn->taken_from = span_dup(span_of(from));
+    holder_write(from, &t->owner);
+    txn->taken_of = span_dup(span_of(from));
     t->txn = NULL;
     e->count.takeovers_done++;
     engine_trace(e, span_of(txn->call_id), "taken over: this node has the transaction now");
@@ -519,11 +522,9 @@ static void run_late(struct engine *e, int64_t now)
             takeover_claim(e, t);
         else if (t->state == TAKEN)
             takeover_end(e, t);
-        else if (t->state == LEAVING)
-            giveup_leave(e, t, now);
-        else if (is_silent(e, t, now))
+        else if (t->state != LEAVING && is_silent(e, t, now))
             t->due_ms = now + CONFIRM_MS;
-        else if (t->state == FAILED)
+        else if (t->state > TAKEN)
             giveup_leave(e, t, now);
         else if (t->tries < TRIES_MAX)
             inject(e, t, now);

@@ -223,6 +223,7 @@ void txn_free(struct txn *t)
     free((char *)t->req.p);
     free(t->id);
     free(t->taken_from);
+    free(t->taken_of);
     free(t->key);
     free(t->call_id);
     json_decref(t->vars);

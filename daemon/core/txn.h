@@ -43,6 +43,7 @@ struct txn {
     bool quiet;                /* nothing changes but by an event, for long: in the list that is looked at seldom */
     int64_t taken_ms;          /* when this node took it over from a dead one; 0: it did not */
     char *taken_from;          /* owned; whom it was claimed from then, as a claim names him, NULL: nobody */
+    char *taken_of;            /* the same: whose record it was that began it */
     int64_t at;                /* the same as ms since 1970 by its first owner's clock, 0: unknown */
     int64_t last;              /* when the last reply came, by the clock of whoever got it; 0: none yet */
     json_t *vars;              /* owned: the call's variables, if it was taken over with some; else NULL */

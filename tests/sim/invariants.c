@@ -166,8 +166,9 @@ static bool record_is_fresh(struct life *l, int call, const struct site *s)
     bool done = json_is_true(json_object_get(r, "done"));
     bool fresh = r && owner == s->id && inc && strcmp(inc, s->inc) == 0 && !done;
 
-    /* it is answered or ended, and the reply on its way; the record may have ended its short life since */
-    if (((done && owner == s->id) || !r) && l->c->final[call]) {
+    /* it is answered or ended, and the reply on its way; the record may have ended its short life since. Where the
+     * claim was forgotten another node's Kamailio may have had the last word when it woke. */
+    if (((done && (owner == s->id || is_contested(l, call))) || !r) && l->c->final[call]) {
         json_decref(r);
         return true;
     }

@@ -185,3 +185,19 @@ Test(awake, call_of_what_was_taken_over_and_answered_stays_as_it_is)
     cr_expect(fake_writes(f, CALL_TAKE) == 0, "%s, not %s", fake_call_text(f, "answered"), answered);
     fake_free(f);
 }
+
+/* The claim of whoever has taken it over is gone, its record is not: it has been written anew. */
+Test(awake, store_that_forgot_all_is_read_as_well)
+{
+    struct leg c;
+    struct fake *f = ringing(&c);
+
+    engine_store_forgot(f->e, f->now);
+    fake_turn(f);
+    expect_asked(f);
+    f->found = fake_orphan(&c, 2, "200.1");
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    cr_expect(f->put_count == 0 && txns(f) == 0 && fake_count(f, "lost") == 1);
+    fake_free(f);
+}
