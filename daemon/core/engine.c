@@ -9,7 +9,7 @@
 
 #define JANITOR_MS 1000
 #define SEND_MORE 400     /* bytes of a `send` besides its message */
-#define ACK_FRAMES 8      /* of events, and as many strays; the script waits after 32, and 64 */
+#define ACK_FRAMES 16     /* of events, and as many strays; the script waits after 32, and 64 */
 #define ACK_MS 1000       /* fewer keep nobody waiting, and an ack costs Kamailio as much as two events */
 #define ACK_STRAY_MS 100  /* the script gives nothing to a kamsyncd that leaves strays unacknowledged for a second */
 #define RECONNECT_MS 1000 /* a link that we closed is back long before */

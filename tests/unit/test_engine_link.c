@@ -277,7 +277,7 @@ Test(engine, credit_for_few_frames_waits)
     struct fake *f = fake_ready();
     int64_t n = 0;
 
-    while (++n < 8) {
+    while (++n < 16) {
         fake_say(f, "{\"t\":\"events\",\"n\":%d}", (int)n);
         fake_turn(f);
     }
@@ -285,13 +285,13 @@ Test(engine, credit_for_few_frames_waits)
     fake_pass(f, ACK_MS - 1);
     cr_expect(fake_count(f, "ack") == 0);
     fake_pass(f, 1);
-    cr_expect(fake_count(f, "ack") == 1 && fake_int(fake_last(f, "ack"), "events") == 7);
+    cr_expect(fake_count(f, "ack") == 1 && fake_int(fake_last(f, "ack"), "events") == 15);
     fake_ack_all(f);
-    for (int i = 0; i < 8; i++, n++) {
+    for (int i = 0; i < 16; i++, n++) {
         fake_say(f, "{\"t\":\"events\",\"n\":%d}", (int)n);
         fake_turn(f);
     }
-    cr_expect(fake_count(f, "ack") == 2 && fake_int(fake_last(f, "ack"), "events") == 15, "so many do not");
+    cr_expect(fake_count(f, "ack") == 2 && fake_int(fake_last(f, "ack"), "events") == 31, "so many do not");
     fake_free(f);
 }
 
@@ -324,9 +324,9 @@ Test(engine, credit_counts_strays_too)
     fake_pass(f, ACK_STRAY_MS);
     cr_expect(fake_int(fake_last(f, "ack"), "strays") == 4 && fake_int(fake_last(f, "ack"), "events") == 0);
     fake_ack_all(f);
-    fake_stray(f, 12, &c, "CANCEL");
+    fake_stray(f, 20, &c, "CANCEL");
     fake_turn(f);
-    cr_expect(fake_int(fake_last(f, "ack"), "strays") == 12, "many do not wait");
+    cr_expect(fake_int(fake_last(f, "ack"), "strays") == 20, "many do not wait");
     fake_free(f);
 }
 
