@@ -12,9 +12,8 @@
 #include "call.h"
 #include "record.h"
 
-#define WATCH_MAX                                                                                                      \
-    100 /* times RECHECK_MS: longer than another node is at work with a takeover that fails (giveup.c)                 \
-         */
+/* Times RECHECK_MS: longer than another node is at work with a takeover that fails (giveup.c). */
+#define WATCH_MAX 100
 
 /* It is this node's, for sure. */
 static void keep(struct engine *e, struct txn *own, int64_t now)
