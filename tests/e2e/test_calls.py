@@ -264,6 +264,10 @@ class Fate:
     def __init__(self, strike, state, seconds=1.0):
         self.strike, self.state, self.seconds = strike, state, seconds
 
+    def nodes(self, method):
+        """Whose the call may be: one that rings is taken over as soon as its owner is dead."""
+        return '123' if self.strike is _kill_owner and method == 'PRACK' else '1'
+
 
 def _kill_owner(talk):
     talk.cluster['a'].kamailio.kill()
@@ -318,7 +322,8 @@ def test_whatever_is_away(name):
             (msg,) = talk.seen(call, method)
             if headers:
                 expected = fate.state or ('ringing' if method == 'PRACK' else 'answered')
-                assert known(msg)['state'] == expected and (fate.state or known(msg)['node'] == '1'), method
+                assert known(msg)['state'] == expected, method
+                assert fate.state or known(msg)['node'] in fate.nodes(method), method
                 assert msg['x-value'] == ('' if fate.state else 'I remember'), method
             else:
                 assert msg['x-known'] == ''
