@@ -201,10 +201,15 @@ static int take_shape(struct input *in, const struct shape *shapes, size_t count
     return (int)i;
 }
 
+/* The object at the front of what is left, which then begins behind it; as take_shape(). */
+static int read_object(struct input *in, const struct shape *shapes, size_t count, void *out)
+{
+    return flat_read(&in->object, &in->rest, in->why, in->why_size) == 0 ? take_shape(in, shapes, count, out) : -1;
+}
+
 static int read_msg(struct input *in, struct msg *m)
 {
-    int rc = flat_read(&in->object, &in->rest, in->why, in->why_size);
-    int type = rc == 0 ? take_shape(in, messages, COUNT(messages), m) : -1;
+    int type = read_object(in, messages, COUNT(messages), m);
 
     if (type < 0 || type == MSG_EVENTS || in->rest.n == 0)
         return type;
@@ -258,7 +263,7 @@ int msg_event(struct event *ev, struct msg *m, char *why, size_t why_size)
     in.rest = m->rest;
     in.why = why;
     in.why_size = why_size;
-    type = flat_read(&in.object, &in.rest, why, why_size) == 0 ? take_shape(&in, events, COUNT(events), ev) : -1;
+    type = read_object(&in, events, COUNT(events), ev);
     ev->bytes = in.object.bytes;
     m->rest = in.rest;
     if (type < 0) {
