@@ -418,6 +418,20 @@ void fake_death(struct fake *f)
     fake_forget(f);
 }
 
+struct fake *fake_lost_peer(void)
+{
+    struct fake *f = fake_peers();
+    int beat = 10;
+
+    f->unreachable = f->polite = f->mute_scans = f->mute_calls = true;
+    for (int i = 0; i < 8 && !f->scanning; i++) {
+        fake_pass(f, 1000);
+        fake_node(f, 3, beat++, "300.1", true);
+    }
+    cr_assert(f->scanning);
+    return f;
+}
+
 /* ---- what Kamailio and the store got ---- */
 
 char *fake_sent(const struct fake *f, const char *part, size_t n, json_t **frame)

@@ -176,6 +176,8 @@ int64_t fake_token(const struct fake *f, char **branches);
 struct fake *fake_peers(void);
 /* Lets node 2 say that its Kamailio is away. The search that follows finds nothing. */
 void fake_death(struct fake *f);
+/* The same peers, but the beats of node 2 have ended, and it does not answer: a search waits for its first part. */
+struct fake *fake_lost_peer(void);
 
 /* Frames of a type: how many, and the last one (a NULL when there is none). */
 size_t fake_count(const struct fake *f, const char *t);

@@ -30,15 +30,8 @@ static size_t calls(const struct fake *f)
 /* Node 2's beats have ended, and it does not answer: a search waits for its first part. */
 static struct fake *lost(void)
 {
-    struct fake *f = fake_peers();
-    int beat = 10;
+    struct fake *f = fake_lost_peer();
 
-    f->unreachable = f->polite = f->mute_scans = f->mute_calls = true;
-    for (int i = 0; i < 8 && !f->scanning; i++) {
-        fake_pass(f, 1000);
-        fake_node(f, 3, beat++, "300.1", true);
-    }
-    cr_assert(f->scanning);
     fake_forget(f);
     return f;
 }
