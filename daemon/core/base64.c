@@ -12,21 +12,6 @@ char *base64_text(struct span in)
     return out;
 }
 
-char *base64url_text(struct span in)
-{
-    char *out = base64_text(in);
-
-    for (char *p = out; p && *p; p++) {
-        if (*p == '+')
-            *p = '-';
-        else if (*p == '/')
-            *p = '_';
-        else if (*p == '=')
-            *p = '\0';
-    }
-    return out;
-}
-
 static bool is_letter(char c)
 {
     return isalnum((unsigned char)c) || c == '+' || c == '/';

@@ -1,6 +1,7 @@
 #include "engine_impl.h"
 
 #include "call.h"
+#include "proof.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -160,10 +161,13 @@ void engine_free(struct engine *e)
 static void say_hello(struct engine *e, int64_t now)
 {
     int64_t n = link_next_n(&e->link);
+    char *key = proof_key(e->conf.secret), *old_key = proof_key(e->conf.old_secret);
 
     e->greeting = true;
-    if (!link_push_first(&e->link, n, msg_hello(n, e->tag, e->conf.secret, e->conf.old_secret), now))
+    if (!key || !old_key || !link_push_first(&e->link, n, msg_hello(n, e->tag, key, old_key), now))
         e->count.frames_shed++;
+    free(key);
+    free(old_key);
 }
 
 void engine_link_up(struct engine *e, const char *tag, int64_t now)

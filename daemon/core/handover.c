@@ -2,30 +2,10 @@
 
 #include <openssl/crypto.h>
 #include <stdio.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include "base64.h"
+#include "proof.h"
 #include "sip.h"
-
-/* HMAC-SHA256 over the header's body, a line feed and the message; base64url. */
-static char *proof(const char *body, struct span msg, const char *secret)
-{
-    size_t n = strlen(body);
-    char *text = malloc(n + 1 + msg.n), *result = NULL;
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int len = 0;
-
-    if (!text)
-        return NULL;
-    memcpy(text, body, n);
-    text[n] = '\n';
-    memcpy(text + n + 1, msg.p, msg.n);
-    if (HMAC(EVP_sha256(), secret, (int)strlen(secret), (unsigned char *)text, n + 1 + msg.n, digest, &len))
-        result = base64url_text((struct span){(char *)digest, len});
-    free(text);
-    return result;
-}
 
 static char *header(const struct handover *h, struct span msg, const char *secret)
 {
@@ -35,7 +15,7 @@ static char *header(const struct handover *h, struct span msg, const char *secre
 
     if (n < 0 || (size_t)n >= sizeof(body))
         return NULL;
-    mac = proof(body, msg, secret);
+    mac = proof_make(span_of(body), msg, secret);
     if (mac)
         line = malloc((size_t)n + strlen(mac) + sizeof("X-Kamsync: ;proof="));
     if (line)
@@ -87,13 +67,13 @@ static bool take_apart(struct span text, char *body, size_t size, char *mac, siz
 
 bool handover_proven(struct span text, const char *secret)
 {
-    char body[512], mac[64], *rest = NULL, *want;
+    char body[512], mac[PROOF_LEN + 1], *rest = NULL, *want;
     size_t len = 0;
     bool good;
 
     if (!take_apart(text, body, sizeof(body), mac, sizeof(mac), &rest, &len))
         return false;
-    want = proof(body, (struct span){rest, len}, secret);
+    want = proof_make(span_of(body), (struct span){rest, len}, secret);
     good = want && strlen(want) == strlen(mac) && CRYPTO_memcmp(want, mac, strlen(want)) == 0;
     free(rest);
     free(want);

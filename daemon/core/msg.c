@@ -297,10 +297,10 @@ static char *text_of(json_t *object)
     return text;
 }
 
-char *msg_hello(int64_t n, const char *tag, const char *secret, const char *old_secret)
+char *msg_hello(int64_t n, const char *tag, const char *key, const char *old_key)
 {
-    return text_of(json_pack("{s:s,s:I,s:s,s:s,s:s}", "t", "hello", "n", (json_int_t)n, "tag", tag, "secret", secret,
-                             "old_secret", old_secret));
+    return text_of(json_pack("{s:s,s:I,s:s,s:s,s:s}", "t", "hello", "n", (json_int_t)n, "tag", tag, "key", key,
+                             "old_key", old_key));
 }
 
 char *msg_ack(int64_t n, int64_t events_read, int64_t strays)

@@ -56,7 +56,7 @@ bool msg_is_sip_address(const char *text);
 bool msg_is_word(const char *text);
 
 /* Payloads to Kamailio: JSON text that the caller frees; NULL when memory is short. */
-char *msg_hello(int64_t n, const char *tag, const char *secret, const char *old_secret);
+char *msg_hello(int64_t n, const char *tag, const char *key, const char *old_key);
 char *msg_ack(int64_t n, int64_t events, int64_t strays);
 char *msg_node(int64_t n, int id, const char *sip, const char *inc, bool up);
 char *msg_ping(int64_t n);

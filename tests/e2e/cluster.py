@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CONFIG = os.path.join(HERE, '../../kamailio-cfg/node.cfg')
 ROUTING = os.path.join(HERE, 'routing.cfg')
 KAMSYNCD = os.environ.get('KAMSYNCD', os.path.join(HERE, '../../build/daemon/kamsyncd'))
-SECRET = 'the-secret-of-the-lab-cluster'
+SECRET = 'the-secret-of-the-lab-cluster-6\\6'
 
 
 class Node:

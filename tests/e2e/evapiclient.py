@@ -24,7 +24,7 @@ class EvapiClient:
         self._rest, self._last_n = b'', 0
         self.acked, self.others = set(), []
         hello = self.next_n()
-        self.write(frame({'t': 'hello', 'n': hello, 'tag': 'python', 'secret': 's' * 20, 'old_secret': ''}))
+        self.write(frame({'t': 'hello', 'n': hello, 'tag': 'python', 'key': '73' * 128, 'old_key': ''}))
         assert self.wait_acked(hello), 'Kamailio did not answer hello'
 
     @staticmethod

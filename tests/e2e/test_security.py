@@ -11,7 +11,8 @@ from policies import by_kind
 from proc import wait_until
 from ringing import Ringing
 
-NEW = 'the-secret-that-comes-after-it'
+# Longer than a block of SHA-256, so it is hashed. In the lab's own, "6" and "\\" become zeros in the script's key (RFC 2104).
+NEW = 'the-secret-that-comes-after-it-6\\6-' + 40 * '6'
 WAYS = {'ab': by_kind({'CANCEL': 'b', 'ACK': 'b'}, default='a'), 'ba': by_kind({'CANCEL': 'a', 'ACK': 'a'}, default='b')}
 _numbers = itertools.count(1)
 

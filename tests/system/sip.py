@@ -1,7 +1,6 @@
 """Calls as text: what Kamailio reports of them, the strays that belong to them, and what a handover must look like."""
 import base64
 import hashlib
-import hmac
 import itertools
 import urllib.parse
 
@@ -77,15 +76,27 @@ def warm_up(kamailio):
         kamailio.frames.remove(kamailio.wait_sends(1)[0])
 
 
-def open_handover(frame, secret=SECRET):
+def key_of(secret):
+    """The secret as kamsyncd gives it to Kamailio (daemon/core/proof.h)."""
+    key = secret.encode()
+    key = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b'\0')
+    return bytes(byte ^ pad for pad in (0x36, 0x5c) for byte in key).hex()
+
+
+def prove(text, key):
+    """The proof, reckoned as the script does: HMAC (RFC 2104) from its two padded keys."""
+    inner, outer = bytes.fromhex(key[:128]), bytes.fromhex(key[128:])
+    return hashlib.sha256(outer + hashlib.sha256(inner + text).digest()).hexdigest().encode()
+
+
+def open_handover(frame, key=key_of(SECRET)):
     """The fields of the X-Kamsync header in a `send` frame, and the message without it. The proof must be right."""
     first, header, rest = base64.b64decode(frame['msg']).split(b'\r\n', 2)
     name, colon, value = header.partition(b': ')
     assert name == b'X-Kamsync' and colon, header
     body, _, proof = value.partition(b';proof=')
     message = first + b'\r\n' + rest
-    digest = hmac.new(secret.encode(), body + b'\n' + message, hashlib.sha256).digest()
-    assert proof == base64.urlsafe_b64encode(digest).rstrip(b'='), 'the proof is wrong'
+    assert proof == prove(body + b' ' + message, key), 'the proof is wrong'
     return dict(pair.split('=', 1) for pair in body.decode().split(';')), message
 
 

@@ -20,8 +20,8 @@ def daemon(kamailio, make_daemon):
     return daemon
 
 
-def secret_of(kamailio):
-    return kamailio.of_type('hello')[-1]['secret']
+def key_of(kamailio):
+    return kamailio.of_type('hello')[-1]['key']
 
 
 def works(kamailio):
@@ -29,7 +29,7 @@ def works(kamailio):
     count, call = len(kamailio.of_type('send')) + 1, Call()
     kamailio.stray(call.cancel())
     for frame in kamailio.wait_sends(count, 10):
-        if open_handover(frame, secret_of(kamailio))[1] == call.cancel():
+        if open_handover(frame, key_of(kamailio))[1] == call.cancel():
             return
     raise AssertionError('the stray did not come back')
 
@@ -43,7 +43,7 @@ def test_frames_in_single_bytes(kamailio, daemon):
               + kamailio.events_frame(call.reply_event(183)) + kamailio.stray_frame(call.cancel()))
     for i in range(len(stream)):
         kamailio.write(stream[i:i + 1])
-    fields, message = open_handover(kamailio.wait_sends(1)[0], secret_of(kamailio))
+    fields, message = open_handover(kamailio.wait_sends(1)[0], key_of(kamailio))
     assert fields['why'] in ('done', 'owner') and message == call.cancel()
     daemon.wait_report(events_branch=1, events_reply=2, events_foreign=0, frames_bad=0)
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from harness import SECRET, SLOWER, wait_until
-from sip import Call
+from sip import Call, key_of
 
 
 def test_kamailio_comes_later(make_kamailio, make_daemon):
@@ -14,8 +14,8 @@ def test_kamailio_comes_later(make_kamailio, make_daemon):
     daemon.wait_log('trying again for ever')
     kamailio.start()
     hello = kamailio.wait_hello()
-    assert hello['n'] == 1 and hello['tag'].startswith('kamsync-') and hello['old_secret'] == ''
-    assert hello['secret'] == SECRET
+    assert hello['n'] == 1 and hello['tag'].startswith('kamsync-') and hello['old_key'] == ''
+    assert hello['key'] == key_of(SECRET)
     daemon.wait_log(f'Kamailio is node 1 at 192.0.2.1:5060, incarnation {kamailio.inc}')
     daemon.wait_report(kamailio='up', node=1, link_ups=1)
 
@@ -147,7 +147,7 @@ def test_reload_takes_new_values(kamailio, make_daemon, tmp_path):
     daemon.write_secret('another-secret-of-the-cluster')
     daemon.reload(old_secret_file=tmp_path / 'old', log_level='info')
     hello = kamailio.wait_hello(count=2)
-    assert (hello['secret'], hello['old_secret']) == ('another-secret-of-the-cluster', SECRET)
+    assert (hello['key'], hello['old_key']) == (key_of('another-secret-of-the-cluster'), key_of(SECRET))
     daemon.wait_log('settings reloaded')
     daemon.wait_report(kamailio='up')
     assert len(kamailio.connects) == 1, 'a reload must not break the connection'
@@ -174,7 +174,7 @@ def test_reload_refuses(kamailio, make_daemon, change, words):
     daemon.options = good
     daemon.reload()
     daemon.wait_log('settings reloaded')
-    assert kamailio.wait_hello(count=2)['secret'] == 'a-secret-that-must-not-be-taken'
+    assert kamailio.wait_hello(count=2)['key'] == key_of('a-secret-that-must-not-be-taken')
 
 
 def test_reload_while_kamailio_is_away(make_kamailio, make_daemon):
@@ -184,4 +184,4 @@ def test_reload_while_kamailio_is_away(make_kamailio, make_daemon):
     daemon.reload()
     daemon.wait_log('settings reloaded')
     kamailio.start()
-    assert kamailio.wait_hello()['secret'] == 'another-secret-of-the-cluster'
+    assert kamailio.wait_hello()['key'] == key_of('another-secret-of-the-cluster')

@@ -13,30 +13,30 @@ def daemon(kamailio, make_daemon):
     return daemon
 
 
-def own_secret(kamailio):
-    return kamailio.of_type('hello')[-1]['secret']
+def own_key(kamailio):
+    return kamailio.of_type('hello')[-1]['key']
 
 
 def given_back(kamailio, call, *why):
     """The stray comes back to this node, with (one of) these verdicts."""
     frame = kamailio.wait_sends(1)[-1]
     assert frame['to'] == kamailio.sip and frame['sock'] == f'udp:{kamailio.sip}'
-    fields, message = open_handover(frame, own_secret(kamailio))
+    fields, message = open_handover(frame, own_key(kamailio))
     assert (fields['to'], fields['inc']) == ('1', kamailio.inc) and fields['why'] in why
     assert message == call.cancel()
 
 
 def test_makes_a_secret_of_its_own(kamailio, daemon):
     daemon.wait_report(node=1)
-    assert len(own_secret(kamailio)) == 32
-    assert own_secret(kamailio) not in daemon.log()
+    assert len(own_key(kamailio)) == 256
+    assert own_key(kamailio) not in daemon.log()
 
 
 def test_reload_keeps_that_secret(kamailio, daemon):
-    first = own_secret(kamailio)
+    first = own_key(kamailio)
     daemon.reload(log_level='debug')
     kamailio.wait_hello(count=2)
-    assert own_secret(kamailio) == first
+    assert own_key(kamailio) == first
 
 
 def test_transaction_of_the_old_incarnation_is_an_orphan(kamailio, daemon):

@@ -6,7 +6,7 @@ import pytest
 
 from fake_kamailio import DST, SRC
 from harness import SLOWER, run_kamsyncd, wait_until, without_takeover
-from sip import Call, check_adopted, open_handover
+from sip import Call, check_adopted, key_of, open_handover
 
 PROMISED, SLACK = 0.300, 0.500 * SLOWER  # a stray has its answer within 300 ms; machines that run tests may be slow
 
@@ -175,7 +175,7 @@ def test_new_secret_proves_the_next_handover(two_nodes, redis):
     b.daemon.reload()
     b.kamailio.wait_hello(count=2)
     b.kamailio.stray(call.cancel())
-    assert open_handover(b.kamailio.wait_sends(1)[0], 'another-secret-of-the-cluster')[0]['why'] == 'owner'
+    assert open_handover(b.kamailio.wait_sends(1)[0], key_of('another-secret-of-the-cluster'))[0]['why'] == 'owner'
     b.kamailio.wait_frame('node', id=1, up=1, count=2)  # hello made the script forget its table
 
 

@@ -1,6 +1,7 @@
 /* The engine's two neighbours: its Kamailio on the link, and the other nodes. */
 #include "fake.h"
 #include "link.h"
+#include "proof.h"
 
 TestSuite(engine, .fini = no_leaks);
 
@@ -10,6 +11,14 @@ static struct engine_status status_of(const struct fake *f)
 
     engine_status(f->e, &s);
     return s;
+}
+
+static const char *key_of(const char *secret)
+{
+    char *key = proof_key(secret), *copy = scratch("%s", key);
+
+    free(key);
+    return copy;
 }
 
 Test(engine, says_hello_and_learns_who_it_is)
@@ -25,8 +34,8 @@ Test(engine, says_hello_and_learns_who_it_is)
     hello = fake_last(f, "hello");
     cr_assert(json_array_size(f->frames) == 1 && hello);
     cr_expect_str_eq(fake_text(hello, "tag"), "tag-1");
-    cr_expect_str_eq(fake_text(hello, "secret"), "0123456789abcdef");
-    cr_expect_str_eq(fake_text(hello, "old_secret"), "");
+    cr_expect_str_eq(fake_text(hello, "key"), key_of("0123456789abcdef"));
+    cr_expect_str_eq(fake_text(hello, "old_key"), "");
     cr_expect(status_of(f).node == 0 && !status_of(f).link);
     fake_hello(f, 1, "100.1");
     cr_expect(f->beat_count == 1 && f->beats[0].announce && f->beats[0].ttl_ms == 86400000);
@@ -410,8 +419,8 @@ Test(engine, reload_tells_the_secrets_again)
     f->conf.secret = "a-new-secret-0123";
     cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
     fake_turn(f);
-    cr_expect_str_eq(fake_text(fake_last(f, "hello"), "secret"), "a-new-secret-0123");
-    cr_expect_str_eq(fake_text(fake_last(f, "hello"), "old_secret"), "0123456789abcdef");
+    cr_expect_str_eq(fake_text(fake_last(f, "hello"), "key"), key_of("a-new-secret-0123"));
+    cr_expect_str_eq(fake_text(fake_last(f, "hello"), "old_key"), key_of("0123456789abcdef"));
     cr_expect_str_eq(fake_text(fake_last(f, "hello"), "tag"), "tag-1");
     fake_free(f);
 }

@@ -2,6 +2,7 @@
 #include "base64.h"
 #include "handover.h"
 #include "helper.h"
+#include "proof.h"
 
 TestSuite(handover, .fini = no_leaks);
 
@@ -29,20 +30,19 @@ static void expect_made(const struct handover *h, struct span msg, const char *s
 }
 
 /* printf
- * 'to=2;inc=1763690712.000001;why=owner;src=udp:198.51.100.9:5060;dst=udp:192.0.2.10:5060;from=3;at=1763690712.123.4\n'\
- * 'CANCEL sip:b@x SIP/2.0\r\nCall-ID: c@x\r\n\r\n' | openssl dgst -sha256 -hmac 0123456789abcdef -binary |
- * openssl base64 -A | tr '+/' '-_' | tr -d = */
+ * 'to=2;inc=1763690712.000001;why=owner;src=udp:198.51.100.9:5060;dst=udp:192.0.2.10:5060;from=3;at=1763690712.123.4 '\
+ * 'CANCEL sip:b@x SIP/2.0\r\nCall-ID: c@x\r\n\r\n' | openssl dgst -sha256 -hmac 0123456789abcdef */
 Test(handover, proof_is_what_openssl_computes)
 {
     expect_made(&plain, BYTES(CANCEL_LINE CANCEL_REST), "0123456789abcdef",
                 BYTES(CANCEL_LINE "X-Kamsync: to=2;inc=1763690712.000001;why=owner;src=udp:198.51.100.9:5060;"
-                                  "dst=udp:192.0.2.10:5060;from=3;at=1763690712.123.4;proof=xFZFIoafmDpuW3Ug4loODaM3WF-"
-                                  "4ujTJXCMuX74Mljg\r\n" CANCEL_REST));
+                                  "dst=udp:192.0.2.10:5060;from=3;at=1763690712.123.4;proof=e0ee0d3642d3800e6a730569"
+                                  "6517203ffaf90a2b666b0830148da4d2b1cd9358\r\n" CANCEL_REST));
 }
 
 /* A single node needs no secret, and a message is bytes.
- * printf 'to=1;inc=0;why=unknown;src=udp:[2001:db8::9]:5060;dst=udp:[2001:db8::1]:5060;from=1;at=0.0\nACK\n\000\377' |
- * openssl dgst -sha256 -hmac '' -binary | openssl base64 -A | tr '+/' '-_' | tr -d = */
+ * printf 'to=1;inc=0;why=unknown;src=udp:[2001:db8::9]:5060;dst=udp:[2001:db8::1]:5060;from=1;at=0.0 ACK\n\000\377' |
+ * openssl dgst -sha256 -hmac '' */
 Test(handover, empty_secret_and_binary_message)
 {
     static const struct handover h = {.to = 1,
@@ -55,7 +55,8 @@ Test(handover, empty_secret_and_binary_message)
 
     expect_made(&h, BYTES("ACK\n\0\377"), "",
                 BYTES("ACK\nX-Kamsync: to=1;inc=0;why=unknown;src=udp:[2001:db8::9]:5060;dst=udp:[2001:db8::1]:5060;"
-                      "from=1;at=0.0;proof=OZJqFcKjw3579JSiBzIKVdbcgoPfShjmh0h8S93vmNA\r\n\0\377"));
+                      "from=1;at=0.0;proof=a896b35c469892fd29a0c9c9cf30a95b"
+                      "c5b17d9c816f87fd8a6ee983560c7f5d\r\n\0\377"));
 }
 
 static char *proof_of(struct handover h, const char *msg, const char *secret)
@@ -65,9 +66,9 @@ static char *proof_of(struct handover h, const char *msg, const char *secret)
 
     cr_assert_not_null(text);
     bytes = base64_bytes(span_of(text), &n);
-    proof = scratch("%.43s", strstr(bytes, ";proof=") + 7);
-    cr_expect(strspn(proof, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == 43, "'%s'", proof);
-    cr_expect(strncmp(strstr(bytes, ";proof=") + 7 + 43, "\r\n", 2) == 0);
+    proof = scratch("%.64s", strstr(bytes, ";proof=") + 7);
+    cr_expect(strspn(proof, "0123456789abcdef") == PROOF_LEN, "'%s'", proof);
+    cr_expect(strncmp(strstr(bytes, ";proof=") + 7 + PROOF_LEN, "\r\n", 2) == 0);
     free(bytes);
     free(text);
     return proof;

@@ -221,7 +221,7 @@ static char *make(json_t *m)
 #define TEXT(name) json_string_value(json_object_get(m, name))
 #define INT(name) json_integer_value(json_object_get(m, name))
     if (strcmp(t, "hello") == 0)
-        return msg_hello(INT("n"), TEXT("tag"), TEXT("secret"), TEXT("old_secret"));
+        return msg_hello(INT("n"), TEXT("tag"), TEXT("key"), TEXT("old_key"));
     if (strcmp(t, "ack") == 0)
         return msg_ack(INT("n"), INT("events"), INT("strays"));
     if (strcmp(t, "node") == 0)
