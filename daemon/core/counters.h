@@ -25,6 +25,7 @@
     X(verdict_mine, "strays whose transaction this node had, and that came too late")                                  \
     X(verdict_owner, "strays handed over to their owner")                                                              \
     X(verdict_cut, "strays whose owner lives, but out of reach")                                                       \
+    X(verdict_acted, "CANCELs that all nodes had at once, and upon which their owner has acted")                       \
     X(verdict_orphan, "strays whose owner is gone")                                                                    \
     X(verdict_done, "strays of a transaction that is over and whose owner is gone")                                    \
     X(verdict_unknown, "strays that nobody owns")                                                                      \

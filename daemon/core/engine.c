@@ -303,6 +303,9 @@ static void on_event(struct engine *e, const struct event *ev, int64_t now)
         if (calls_find(e, ev->call_id) || !owner_keep(e, ev))
             calls_set(e, ev, now);
         break;
+    case EVENT_STRAY:
+        strays_take(e, &(struct arrived){ev->msg, ev->src, ev->dst, ev->all}, now);
+        break;
     }
 }
 
@@ -362,7 +365,7 @@ static void on_msg(struct engine *e, struct msg *m, int64_t now)
         if (m->ask)
             dialog_ask(e, m, now);
         else
-            strays_take(e, m, now);
+            strays_take(e, &(struct arrived){m->msg, m->src, m->dst, NULL}, now);
         break;
     }
 }

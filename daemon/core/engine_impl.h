@@ -390,7 +390,13 @@ void strays_despair(struct engine *e, const char *key);
 /* The store's answer to the claim on an INVITE; id 0 when there is no holder. False when the token is none of a stray.
  */
 bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, const struct holder *h, int64_t now);
-void strays_take(struct engine *e, const struct msg *m, int64_t now);
+/* What Kamailio reports of a stray; borrowed. */
+struct arrived {
+    struct span msg;
+    const char *src, *dst;
+    const char *all; /* NULL unless all other nodes have it already: the "at" of their handovers */
+};
+void strays_take(struct engine *e, const struct arrived *a, int64_t now);
 void strays_tick(struct engine *e, int64_t now);
 /* When strays_tick() is next due; INT64_MAX for never. */
 int64_t strays_due(const struct engine *e);

@@ -60,7 +60,7 @@ static const struct shape messages[] = {
     [MSG_STRAY] = {"stray",
                    {NUMBER(struct msg, k, 1, INT64_MAX), FIELD(struct msg, msg, KIND_SIP),
                     FIELD(struct msg, src, KIND_ADDRESS), FIELD(struct msg, dst, KIND_ADDRESS),
-                    OPTIONAL(struct msg, all, KIND_TEXT), OPTIONAL(struct msg, ask, KIND_TEXT)}},
+                    OPTIONAL(struct msg, ask, KIND_TEXT)}},
 };
 
 /* SIP messages in the order in which they follow. */
@@ -83,6 +83,9 @@ static const struct shape events[] = {
     [EVENT_SET] = {"set",
                    {FIELD(struct event, call_id, KIND_BASE64), FIELD(struct event, name, KIND_TEXT),
                     OPTIONAL(struct event, value, KIND_BYTES), OPTIONAL(struct event, at, KIND_TIME)}},
+    [EVENT_STRAY] = {"stray",
+                     {FIELD(struct event, msg, KIND_SIP), FIELD(struct event, src, KIND_ADDRESS),
+                      FIELD(struct event, dst, KIND_ADDRESS), FIELD(struct event, all, KIND_TEXT)}},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -280,6 +283,7 @@ void event_clear(struct event *ev)
     free(ev->bytes);
     free((char *)ev->sent.p);
     free((char *)ev->req.p);
+    free((char *)ev->msg.p);
     free((char *)ev->via.p);
     free((char *)ev->call_id.p);
     free((char *)ev->from_tag.p);

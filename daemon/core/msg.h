@@ -8,14 +8,23 @@
 #include "span.h"
 
 enum msg_type { MSG_HELLO, MSG_ACK, MSG_EVENTS, MSG_STRAY };
-enum event_type { EVENT_BRANCH, EVENT_REPLY, EVENT_TAKEN, EVENT_ALIVE, EVENT_CANCEL, EVENT_BYE, EVENT_SET };
+enum event_type {
+    EVENT_BRANCH,
+    EVENT_REPLY,
+    EVENT_TAKEN,
+    EVENT_ALIVE,
+    EVENT_CANCEL,
+    EVENT_BYE,
+    EVENT_SET,
+    EVENT_STRAY
+};
 
 /* Texts are those of the JSON; spans that come from base64 are owned by the struct. */
 struct event {
     enum event_type type;
     char *bytes;                       /* owned: the texts point into them */
     const char *src, *dst, *to, *sock; /* addresses */
-    struct span sent, req;             /* whole SIP messages; req may be empty */
+    struct span sent, req, msg;        /* whole SIP messages; req may be empty */
     struct span via;                   /* branch parameter */
     int64_t code;
     int64_t token, ok; /* which takeover, and whether it worked */
@@ -25,6 +34,7 @@ struct event {
     const char *by;   /* who ended the call, if not the sender of a BYE; NULL */
     const char *name; /* of a variable */
     struct span value;
+    const char *all; /* of a CANCEL that all other nodes have already: its handovers' "at" */
 };
 
 struct msg {
@@ -34,9 +44,8 @@ struct msg {
     const char *inc, *sip; /* incarnation, SIP address */
     const char *src, *dst; /* addresses */
     struct span msg;       /* a whole SIP message */
-    const char *all;  /* of a CANCEL that all other nodes have already: its handovers' "at"; NULL for another stray */
-    const char *ask;  /* of an in-dialog request: what the script wants to know; NULL for another stray */
-    struct span rest; /* borrowed: of `events`, those that have not been read yet */
+    const char *ask;       /* of an in-dialog request: what the script wants to know; NULL for another stray */
+    struct span rest;      /* borrowed: of `events`, those that have not been read yet */
 };
 
 /* Reads one payload, which must outlive the struct. 0, or -EBADMSG with why (what is wrong and in which field, at most

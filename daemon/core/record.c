@@ -191,6 +191,7 @@ int record_read(struct record *r, struct span text)
         copy_text(r->sent_by, sizeof(r->sent_by), sent_by))
         rc = 0;
     r->done = done;
+    r->cancelled = json_is_true(json_object_get(json, "cancelled"));
     r->whole = json_object_get(json, "req") != NULL;
     json_decref(json);
     return rc;

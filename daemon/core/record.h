@@ -16,7 +16,8 @@ struct record {
     char inc[80];
     char sent_by[256];
     bool done;
-    bool whole; /* it has the request, so a survivor can take the transaction over */
+    bool cancelled; /* its owner has seen a CANCEL */
+    bool whole;     /* it has the request, so a survivor can take the transaction over */
 };
 
 /* 0, or -EBADMSG when the text is no record. */

@@ -10,6 +10,9 @@
  * on at once, as it would without kamsync, and kamsyncd only sees to it that the owner gets a copy; all nodes do when
  * the store says nothing. An ACK that arrives twice does no harm (proto/messages.md).
  *
+ * A CANCEL that the script has sent to all nodes already is looked up a moment later: then its owner, if it lives, has
+ * acted, its record says so, and nothing is left to do.
+ *
  * An INVITE is a stray where the script asks about each (KAMSYNC_CLAIM); a reply, when the node in its Via is gone. */
 #include "engine_impl.h"
 
@@ -24,6 +27,7 @@
 #define STRAYS_MAX 2048  /* lookups under way */
 #define FIRST_RETRY_MS 5 /* doubled each time, */
 #define LAST_RETRY_MS 20 /* up to this */
+#define ACT_MS 20        /* the owner's Kamailio reports a CANCEL within 10 ms, and its record is written at once */
 #define INVITE_MS 50     /* an ordinary call waits no longer for the store */
 #define REPLY_MS 30      /* the record of a transaction is older than the reply to it */
 #define FINAL_MS 1000    /* a final reply comes again, and what is passed on without its owner leaves branches behind */
@@ -179,19 +183,19 @@ static void later(struct stray *s, int64_t now)
     s->retry_ms = s->retry_ms * 2 < LAST_RETRY_MS ? s->retry_ms * 2 : LAST_RETRY_MS;
 }
 
-static int fill(struct stray *s, const struct msg *m, const struct sip_id *id)
+static int fill(struct stray *s, const struct arrived *a, const struct sip_id *id)
 {
-    char *copy = span_dup(m->msg);
+    char *copy = span_dup(a->msg);
 
-    s->msg = (struct span){copy, m->msg.n};
-    s->src = span_dup(span_of(m->src));
-    s->dst = span_dup(span_of(m->dst));
+    s->msg = (struct span){copy, a->msg.n};
+    s->src = span_dup(span_of(a->src));
+    s->dst = span_dup(span_of(a->dst));
     s->key = key_tx(id->call_id, id->cseq, id->branch);
     s->sent_by = span_dup(id->sent_by);
     s->call_id = span_dup(id->call_id);
     s->via = span_dup(id->via);
-    s->all = m->all ? span_dup(span_of(m->all)) : NULL;
-    if (m->all && !s->all)
+    s->all = a->all ? span_dup(span_of(a->all)) : NULL;
+    if (a->all && !s->all)
         return -ENOMEM;
     return copy && s->src && s->dst && s->key && s->sent_by && s->call_id && s->via ? 0 : -ENOMEM;
 }
@@ -206,11 +210,11 @@ static enum stray_kind kind_of(const struct sip_id *id)
 }
 
 /* 0 and *out, or a negative code: the stray cannot be looked up. */
-static int stray_new(struct stray **out, const struct msg *m, uint64_t token, int64_t now)
+static int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64_t now)
 {
     struct sip_id id;
     struct stray *s;
-    int rc = sip_read_id(&id, m->msg);
+    int rc = sip_read_id(&id, a->msg);
 
     if (rc < 0)
         return rc;
@@ -222,7 +226,7 @@ static int stray_new(struct stray **out, const struct msg *m, uint64_t token, in
     s->kind = kind_of(&id);
     s->begun_ms = s->again_ms = now;
     s->retry_ms = FIRST_RETRY_MS;
-    rc = fill(s, m, &id);
+    rc = fill(s, a, &id);
     if (rc < 0)
         stray_free(s);
     else
@@ -269,14 +273,16 @@ static void begin(struct engine *e, struct stray *s, int64_t now)
         conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
     else if (s->kind == STRAY_INVITE && e->conf.claim_strict)
         claim_invite(e, s, now);
+    else if (s->all)
+        s->again_ms = now + ACT_MS;
     else
         ask(e, s, now);
 }
 
-void strays_take(struct engine *e, const struct msg *m, int64_t now)
+void strays_take(struct engine *e, const struct arrived *a, int64_t now)
 {
     struct stray *s = NULL;
-    int rc = stray_new(&s, m, ++e->last_token, now);
+    int rc = stray_new(&s, a, ++e->last_token, now);
 
     e->count.strays++;
     if (rc == 0 && (rc = stray_add(e, s)) < 0)
@@ -286,7 +292,7 @@ void strays_take(struct engine *e, const struct msg *m, int64_t now)
         return;
     }
     e->count.frames_bad++;
-    engine_log(e, LOG_LEVEL_WARN, "stray from %s cannot be looked up: %s", m->src, strerror(-rc));
+    engine_log(e, LOG_LEVEL_WARN, "stray from %s cannot be looked up: %s", a->src, strerror(-rc));
 }
 
 /* The caller's request to the far end, as a stateless proxy would. False when there is nobody to send it to. */
@@ -355,6 +361,15 @@ static void relay(struct engine *e, struct stray *s, const struct node *owner)
     stray_end(e, s);
 }
 
+/* Its owner's tm still has the transaction, and has seen a CANCEL: this one, which all nodes have had, or one before
+ * it. */
+static void acted(struct engine *e, struct stray *s, int owner)
+{
+    e->count.verdict_acted++;
+    note(e, s, "its owner has acted upon it", owner);
+    stray_end(e, s);
+}
+
 static void on_record(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
 {
     enum verdict v = engine_judge(e, r, now);
@@ -363,6 +378,8 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
         later(s, now);
     } else if (v == VERDICT_OWNER && !nodes_find(&e->nodes, r->owner)->reached) {
         relay(e, s, nodes_find(&e->nodes, r->owner));
+    } else if (v == VERDICT_OWNER && s->all && r->cancelled && !r->done) {
+        acted(e, s, r->owner);
     } else if (v == VERDICT_ORPHAN) {
         on_orphan(e, s, r, text, now);
     } else {

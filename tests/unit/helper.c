@@ -120,6 +120,12 @@ char *stray_text(int64_t k, const char *msg, const char *more)
                    more, base64_of(msg));
 }
 
+char *told_text(const char *msg, const char *all)
+{
+    return scratch("{\"t\":\"stray\"," SRC_DST ",\"all\":\"%s\",\"msg\":%zu}%s", all, strlen(base64_of(msg)),
+                   base64_of(msg));
+}
+
 json_t *vectors(const char *file)
 {
     json_error_t err;

@@ -54,6 +54,8 @@ char *base64_of(const char *text);
  * are further fields, as ",\"at\":1". In scratch memory. */
 char *branch_text(const char *sent, const char *req, const char *more);
 char *stray_text(int64_t k, const char *msg, const char *more);
+/* The event of a CANCEL that the script has sent to all nodes, with that time. */
+char *told_text(const char *msg, const char *all);
 
 /* An array of test vectors out of proto/examples; the caller derefs it. */
 json_t *vectors(const char *file);

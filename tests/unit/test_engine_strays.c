@@ -92,17 +92,72 @@ Test(strays, owner_gets_it)
     expect_over(f, fake_record(&c, 2, "200.1", false));
 }
 
-/* The script has sent it to all nodes already: the owner knows by the time that this is the same CANCEL. */
+/* A CANCEL of call 1 that the script has sent to all nodes already, and that is being looked up. */
+static struct fake *with_told(struct leg *c)
+{
+    struct fake *f = with_peer();
+
+    *c = call_make(1);
+    fake_say(f, "{\"t\":\"events\",\"n\":1}%s", told_text(sip_request(c, "CANCEL"), "1795229237.000001.47"));
+    fake_pass(f, 19);
+    cr_expect(f->get_count == 0, "its owner acts in the meantime");
+    fake_pass(f, 1);
+    cr_assert(f->get_count == 1);
+    return f;
+}
+
+/* Its owner knows by the time that this is the same CANCEL. */
 Test(strays, handover_bears_the_time_that_all_know)
 {
-    struct leg c = call_make(1);
-    struct fake *f = with_peer();
+    struct leg c;
+    struct fake *f = with_told(&c);
     char *rest;
 
-    fake_say(f, "%s", stray_text(1, sip_request(&c, "CANCEL"), ",\"all\":\"1795229237.000001.47\""));
     fake_answer(f, fake_record(&c, 2, "200.1", false));
     expect_sent(f, "192.0.2.2:5060", "X-Kamsync: to=2;inc=200.1;why=owner;");
     cr_expect(strstr(fake_handover(f, &rest), ";from=1;at=1795229237.000001.47-"));
+    fake_free(f);
+}
+
+/* The record of call 1 at a node, whose Kamailio has seen a CANCEL. */
+static char *cancelled(const struct leg *c, int owner, const char *inc, bool done)
+{
+    return scratch("{\"cancelled\":true,%s", fake_record(c, owner, inc, done) + 1);
+}
+
+Test(strays, nothing_is_left_to_do_when_the_owner_has_acted)
+{
+    struct leg c;
+    struct fake *f = with_told(&c);
+
+    fake_answer(f, cancelled(&c, 2, "200.1", false));
+    cr_expect(count(f)->verdict_acted == 1 && count(f)->verdict_owner == 0);
+    expect_over(f, NULL);
+}
+
+/* After a second tm may have forgotten the transaction: it is the owner who answers then. */
+Test(strays, owner_whose_transaction_is_over_gets_it)
+{
+    struct leg c;
+    struct fake *f = with_told(&c);
+
+    fake_answer(f, cancelled(&c, 2, "200.1", true));
+    expect_sent(f, "192.0.2.2:5060", "X-Kamsync: to=2;inc=200.1;why=owner;");
+    fake_free(f);
+}
+
+/* A CANCEL that only this kamsyncd knows of, and an owner who died after he had seen one. */
+Test(strays, that_the_owner_has_seen_a_cancel_is_no_reason)
+{
+    struct leg c;
+    struct fake *f = with_stray("CANCEL", &c);
+
+    fake_answer(f, cancelled(&c, 2, "200.1", false));
+    cr_expect(count(f)->verdict_owner == 1);
+    fake_free(f);
+    f = with_told(&c);
+    fake_answer(f, cancelled(&c, 3, "300.1", false));
+    cr_expect(count(f)->verdict_acted == 0 && count(f)->verdict_orphan == 1);
     fake_free(f);
 }
 

@@ -251,7 +251,7 @@ Test(oom, link)
 struct world {
     struct engine *e;
     size_t writes, puts, acks; /* acks: credits among the writes */
-    char *hello, *stray, *branch, *reply, *taken, *stray_ack, *ack, *key, *orphan, *found_first;
+    char *hello, *stray, *told, *branch, *reply, *taken, *stray_ack, *ack, *key, *orphan, *found_first;
     char *found;
     const char *holder; /* of the claim; NULL: it is won */
 };
@@ -410,7 +410,8 @@ static struct world world_new(void)
 
     return (struct world){
         .hello = framed("{\"t\":\"hello\",\"node\":1,\"inc\":\"1\",\"sip\":\"192.0.2.1:5060\"}"),
-        .stray = framed(stray_text(1, sip_request(&other, "CANCEL"), ",\"all\":\"1.2\"")),
+        .stray = framed(stray_text(1, sip_request(&other, "CANCEL"), "")),
+        .told = framed(scratch("{\"t\":\"events\",\"n\":3}%s", told_text(sip_request(&other, "CANCEL"), "1.2"))),
         .branch = framed(scratch("{\"t\":\"events\",\"n\":1}%s", branch_text(ev.sent.p, ev.req.p, ""))),
         .reply = framed(scratch("{\"t\":\"events\",\"n\":2}{\"t\":\"reply\",\"via\":\"%s\",\"code\":200}",
                                 base64_of(scratch("%s.0", c.tm)))),
@@ -451,10 +452,11 @@ static void live(void *arg, bool *good)
     *good = say(w, w->branch) == 0 && *good;
     *good = say(w, w->reply) == 0 && *good;
     *good = say(w, w->stray) == 0 && *good;
+    *good = say(w, w->told) == 0 && *good;
     engine_configure(w->e, &conf, 0);
-    engine_tick(w->e, 0);
-    engine_flush(w->e, 0);
-    *good = *good && engine_counters(w->e)->verdict_owner == 1 && w->puts == 2;
+    engine_tick(w->e, 20);
+    engine_flush(w->e, 20);
+    *good = *good && engine_counters(w->e)->verdict_owner == 2 && w->puts == 2;
     engine_link_down(w->e, 0);
     engine_free(w->e);
 }
