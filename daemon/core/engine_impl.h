@@ -282,8 +282,16 @@ const char *node_state(const struct node *n);
 /* A node has answered a probe. */
 void peers_alive(struct engine *e, int id, int64_t now);
 
-/* Who a record's owner is, as far as this node can tell. */
-enum verdict { VERDICT_MINE, VERDICT_OWNER, VERDICT_ORPHAN, VERDICT_DONE, VERDICT_UNKNOWN, VERDICT_UNAVAILABLE };
+/* Who a record's owner is, as far as this node can tell; and (ACTED) that nothing is left to do for a stray. */
+enum verdict {
+    VERDICT_MINE,
+    VERDICT_OWNER,
+    VERDICT_ACTED,
+    VERDICT_ORPHAN,
+    VERDICT_DONE,
+    VERDICT_UNKNOWN,
+    VERDICT_UNAVAILABLE
+};
 enum verdict engine_judge(const struct engine *e, const struct record *r, int64_t now);
 
 /* rollcall.c: whether all who are up still know what their Kamailios do. */

@@ -33,7 +33,7 @@
 #define FINAL_MS 1000    /* a final reply comes again, and what is passed on without its owner leaves branches behind */
 #define ORPHAN_MS 3000   /* how long a stray waits for the takeover of its transaction */
 
-static const char *const verdict_names[] = {"mine", "owner", "orphan", "done", "unknown", "unavailable"};
+static const char *const verdict_names[] = {"mine", "owner", "acted", "orphan", "done", "unknown", "unavailable"};
 
 enum stray_kind { STRAY_CANCEL, STRAY_ACK, STRAY_INVITE, STRAY_REPLY };
 
@@ -80,7 +80,7 @@ static void stray_end(struct engine *e, struct stray *s)
 
 static void count_verdict(struct counters *c, enum verdict v)
 {
-    uint64_t *const counter[] = {&c->verdict_mine, &c->verdict_owner,   &c->verdict_orphan,
+    uint64_t *const counter[] = {&c->verdict_mine, &c->verdict_owner,   &c->verdict_acted,      &c->verdict_orphan,
                                  &c->verdict_done, &c->verdict_unknown, &c->verdict_unavailable};
 
     ++*counter[v];
@@ -130,7 +130,7 @@ static void conclude(struct engine *e, struct stray *s, enum verdict v, int owne
                printable(call_id, sizeof(call_id), span_of(s->call_id)));
     if (v == VERDICT_OWNER)
         send_on(e, s, v, nodes_find(&e->nodes, owner), now);
-    else if (s->kind != STRAY_ACK || v == VERDICT_UNAVAILABLE || v == VERDICT_MINE)
+    else if (v != VERDICT_ACTED && (s->kind != STRAY_ACK || v == VERDICT_UNAVAILABLE || v == VERDICT_MINE))
         send_on(e, s, v, &e->self, now);
     stray_end(e, s);
 }
@@ -361,13 +361,11 @@ static void relay(struct engine *e, struct stray *s, const struct node *owner)
     stray_end(e, s);
 }
 
-/* Its owner's tm still has the transaction, and has seen a CANCEL: this one, which all nodes have had, or one before
+/* All nodes have had the CANCEL, and its owner's tm, which still has the transaction, has seen this one or one before
  * it. */
-static void acted(struct engine *e, struct stray *s, int owner)
+static bool has_acted(const struct stray *s, const struct record *r)
 {
-    e->count.verdict_acted++;
-    note(e, s, "its owner has acted upon it", owner);
-    stray_end(e, s);
+    return s->all && r->cancelled && !r->done;
 }
 
 static void on_record(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
@@ -378,8 +376,8 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
         later(s, now);
     } else if (v == VERDICT_OWNER && !nodes_find(&e->nodes, r->owner)->reached) {
         relay(e, s, nodes_find(&e->nodes, r->owner));
-    } else if (v == VERDICT_OWNER && s->all && r->cancelled && !r->done) {
-        acted(e, s, r->owner);
+    } else if (v == VERDICT_OWNER && has_acted(s, r)) {
+        conclude(e, s, VERDICT_ACTED, r->owner, now);
     } else if (v == VERDICT_ORPHAN) {
         on_orphan(e, s, r, text, now);
     } else {
