@@ -11,6 +11,7 @@ import os
 import subprocess
 import time
 
+import cluster
 import measure
 import netns
 from cluster import Cluster, Node
@@ -21,6 +22,8 @@ PROXY_PORT = 6380
 MARK, TABLE = 2, 102
 ROUTING = {'ndb_redis': 'ndb_redis.cfg', 'dialog': 'dialog_dmq.cfg', 'htable': 'htable_dmq.cfg',
            'floor': 'floor.cfg'}
+# in the place of kamsync.cfg, and with what defined
+SCRIPTS = {'stray-floor': ('stray_floor.cfg', {}), 'stray-floor-proof': ('stray_floor.cfg', {'STRAY_PROOF': None})}
 
 
 class QuietLab(Lab):
@@ -65,10 +68,12 @@ class Site:
         self.redis = lab.redis()
         if self.ms:
             self._start_proxy()
-        self.cluster = BenchCluster(lab, kamsync=self.kind == 'kamsync', redis=False, routing=routing, log_level=0,
+        config, defines = self._script()
+        self.cluster = BenchCluster(lab, kamsync=self.kind == 'kamsync' or bool(config), daemons=not config, redis=False,
+                               routing=routing, config=config or cluster.CONFIG, log_level=0,
                                shared_mb=SHARED_MB, store=store,
                                defines={'LAB_REDIS': f'"name=lab;addr={lab.address("store")};port='
-                                                     f'{PROXY_PORT if self.ms else REDIS_PORT}"'})
+                                                     f'{PROXY_PORT if self.ms else REDIS_PORT}"', **defines})
         for side in ('caller', 'gateway'):
             lab.route(side, 'a')
         netns.ip(f'route add {ANYCAST}/32 via {lab.address("b")} table {TABLE}',
@@ -81,6 +86,16 @@ class Site:
             elif self.kind == 'floor':
                 self.pids['kamsyncd'] += measure.family(self._start_sink(node.name).pid)
         self.pids['redis'] = measure.family(self.redis.pid)
+
+    def _script(self):
+        """A node.cfg that includes another script than kamsync.cfg, and what that wants to be defined."""
+        if self.kind not in SCRIPTS:
+            return None, {}
+        name, defines = SCRIPTS[self.kind]
+        directory = self.lab.new_directory('script')
+        os.symlink(os.path.abspath(cluster.CONFIG), f'{directory}/node.cfg')
+        os.symlink(os.path.join(measure.HERE, name), f'{directory}/kamsync.cfg')
+        return f'{directory}/node.cfg', defines
 
     def _start_sink(self, host):
         return self.lab.start(host, 'sink', [measure.tool('sink'), 8448, self.lab.address('store'), REDIS_PORT])

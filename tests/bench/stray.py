@@ -3,7 +3,8 @@
 
     stray.py [--quick | --full] [--rate 50]
 
-Rounds alternate between right node and wrong node in the same cluster, and plain Kamailio (right node) twice.
+Rounds alternate between right node and wrong node in the same cluster, and plain Kamailio (right node) twice. The floor is
+the least that a script can do (stray_floor.cfg).
 """
 import time
 
@@ -12,7 +13,9 @@ from measure import Report, Sample
 from sites import Sites, result, spent
 
 ROWS = [('plain', False, 'plain Kamailio, right node'), ('plain', False, 'the same again (A/A)'),
-        ('kamsync', False, 'kamsync, right node'), ('kamsync', True, 'kamsync, wrong node')]
+        ('kamsync', False, 'kamsync, right node'), ('kamsync', True, 'kamsync, wrong node'),
+        ('stray-floor', False, 'floor, right node'), ('stray-floor', True, 'floor, wrong node: sent on, and nothing else'),
+        ('stray-floor-proof', False, 'floor with proof, right node'), ('stray-floor-proof', True, 'floor with proof, wrong node')]
 
 
 def one_round(sites, variant, wrong, calls, rate, idle):
@@ -24,11 +27,16 @@ def one_round(sites, variant, wrong, calls, rate, idle):
     return seen, 1e6 * cpu / calls
 
 
+def added(times, row, to, what):
+    """By how much a row of a round differs from another one of the same round."""
+    return Sample(one - other for one, other in zip(times[row][what], times[to][what])).text(3)
+
+
 def main():
     options = measure.options(__doc__, ('--rate', 50, 'calls per second'))
     calls, rounds = (100, 3) if options.quick else (400, 10) if options.full else (200, 10)
     times = [{'p50': Sample(), 'p99': Sample(), 'cpu': Sample(), 'lost': 0, 'n': 0} for _ in ROWS]
-    with Sites(['plain', 'kamsync']) as sites:
+    with Sites(list(dict.fromkeys(variant for variant, _, _ in ROWS))) as sites:
         before = sites.cpu()
         time.sleep(3)
         idle = {variant: {name: value / 3 for name, value in names.items()}
@@ -47,11 +55,10 @@ def main():
     report.table(['', 'CANCELs', 'p50, ms', 'p99, ms', 'CPU, µs', 'CPU of plain', 'late or lost'],
                  [[name, row['n'], row['p50'].text(3), row['p99'].text(3), row['cpu'].text(0),
                    row['cpu'].against(times[0]['cpu']).percent(), row['lost']] for (_, _, name), row in zip(ROWS, times)])
-    more = Sample(wrong - right for wrong, right in zip(times[3]['p50'], times[2]['p50']))
-    tail = Sample(wrong - right for wrong, right in zip(times[3]['p99'], times[2]['p99']))
-    noise = Sample(one - other for one, other in zip(times[1]['p50'], times[0]['p50']))
-    report.text(f'The wrong node adds {more.text(3)} ms at p50 and {tail.text(3)} ms at p99; plain against itself differs by '
-                f'{noise.text(3)} ms at p50.')
+    noise = added(times, 1, 0, 'p50')
+    report.text(f'The wrong node adds {added(times, 3, 2, "p50")} ms at p50 and {added(times, 3, 2, "p99")} ms at p99; plain '
+                f'against itself differs by {noise} ms at p50. The floor adds {added(times, 5, 4, "p50")} ms at p50, '
+                f'{added(times, 7, 6, "p50")} ms with a proof.')
     report.show()
 
 
