@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ini.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -149,15 +150,38 @@ static int on_pair(void *user, const char *section, const char *name, const char
     return fail(r, "%s: %s: memory is short", r->path, name);
 }
 
+/* The file, to be read; NULL when it cannot be, with the reason in errno (0: see reason()). A pipe or a terminal might
+ * keep a reload waiting for ever, and the daemon with it. */
+static FILE *open_regular(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    struct stat st = {0};
+    FILE *f;
+
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (f = fdopen(fd, "r")) != NULL)
+        return f;
+    if (!S_ISREG(st.st_mode))
+        errno = S_ISDIR(st.st_mode) ? EISDIR : 0;
+    close(fd);
+    return NULL;
+}
+
+static const char *reason(void)
+{
+    return errno ? strerror(errno) : "not a regular file";
+}
+
 /* The first line of a file without its end; "" when no file is named; NULL with why. */
 static char *read_secret(struct reading *r, const char *option, const char *path)
 {
     char line[SECRET_MAX + 3] = "";
-    FILE *f = *path ? fopen(path, "re") : NULL;
+    FILE *f = *path ? open_regular(path) : NULL;
     size_t n;
 
     if (*path && !f) {
-        fail(r, "%s: cannot read '%s': %s", option, path, strerror(errno));
+        fail(r, "%s: cannot read '%s': %s", option, path, reason());
         return NULL;
     }
     if (f && !fgets(line, sizeof(line), f))
@@ -265,19 +289,17 @@ static void check(struct reading *r)
 
 static void read_file(struct reading *r)
 {
-    struct stat st;
+    FILE *f = open_regular(r->path);
     int line;
 
-    if (stat(r->path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        fail(r, "cannot read '%s': %s", r->path, strerror(EISDIR));
+    if (!f) {
+        fail(r, "cannot read '%s': %s", r->path, reason());
         return;
     }
-    line = ini_parse(r->path, on_pair, r);
-
-    if (line == -1)
-        fail(r, "cannot read '%s': %s", r->path, strerror(errno));
-    else if (line)
+    line = ini_parse_file(f, on_pair, r);
+    if (line)
         fail(r, "%s: line %d is not 'option = value'", r->path, line);
+    fclose(f);
 }
 
 int config_read(struct config *c, const char *path, char *why, size_t why_size)

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "helper.h"
@@ -270,4 +271,20 @@ Test(config, help_names_every_option)
     for (size_t i = 0; i < COUNT(names); i++)
         cr_expect(strstr(text, scratch("  %s ", names[i])), "%s", names[i]);
     free(text);
+}
+
+/* A pipe to which nobody writes would keep a reload waiting for ever. (Found by fuzzing: a secret's file named its own
+ * process' pipe.) */
+Test(config, pipe_is_no_file, .timeout = 5)
+{
+    char *path = file_with(""), *why, said[512] = "";
+    struct config c;
+
+    unlink(path);
+    cr_assert(mkfifo(path, 0600) == 0);
+    cr_expect(read_text(&c, scratch("secret_file = %s\n", path), &why) == -1);
+    cr_expect(strstr(why, "secret_file") && strstr(why, "not a regular file"), "'%s'", why);
+    cr_expect(config_read(&c, path, said, sizeof(said)) == -1);
+    cr_expect(strstr(said, path) && strstr(said, "not a regular file"), "'%s'", said);
+    unlink(path);
 }
