@@ -6,6 +6,7 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -430,15 +431,16 @@ static bool all_written(struct daemon *d)
 static void set_ready(struct daemon *d, bool ready)
 {
     const char *path = d->config.ready_file;
-    FILE *f;
+    int fd = -1;
 
     if (!*path || ready == d->ready)
         return;
     d->ready = ready;
-    f = ready ? fopen(path, "we") : NULL;
-    if (f)
-        fclose(f);
-    if (ready ? !f : unlink(path) < 0)
+    if (ready) /* O_NONBLOCK: a pipe must not keep us waiting */
+        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0666);
+    if (fd >= 0)
+        close(fd);
+    if (ready ? fd < 0 : unlink(path) < 0)
         log_printf(LOG_LEVEL_ERROR, "ready_file '%s': %s", path, strerror(errno));
     log_printf(LOG_LEVEL_INFO, "this node is %s for new calls", ready ? "ready" : "not ready");
 }
