@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/count.h"
 #include "log.h"
 
 #define SECRET_MIN 16
@@ -79,7 +80,7 @@ static const struct option options[] = {
            "1: take the transactions of a dead node over, and store each INVITE for that; 0: neither"),
 };
 
-#define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
+#define OPTION_COUNT COUNT(options)
 
 struct reading {
     struct config *c;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/count.h"
 #include "io/control.h"
 #include "io/evapi.h"
 #include "io/store.h"
@@ -368,7 +369,7 @@ static void on_request(void *ctx, uint64_t client, const json_t *request)
     const char *cmd = json_string_value(json_object_get(request, "cmd")), *error;
     struct daemon *d = ctx;
 
-    for (size_t i = 0; cmd && i < sizeof(commands) / sizeof(commands[0]); i++) {
+    for (size_t i = 0; cmd && i < COUNT(commands); i++) {
         if (strcmp(cmd, commands[i].cmd) != 0)
             continue;
         error = commands[i].run(d);

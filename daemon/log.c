@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "core/count.h"
+
 static const char *const names[] = {"error", "warn", "info", "debug"};
 static enum log_level limit = LOG_LEVEL_INFO;
 
@@ -14,7 +16,7 @@ void log_set_level(enum log_level level)
 
 int log_level_of(const char *name)
 {
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    for (size_t i = 0; i < COUNT(names); i++)
         if (strcmp(names[i], name) == 0)
             return (int)i;
     return -1;

@@ -3,6 +3,7 @@
  *     request ▶ answered at once
  *             ▶ or from the store: the record of a call, the archive
  *             ▶ or by all nodes: each adds what it has in its own memory, within ASK_MS */
+#include "count.h"
 #include "engine_impl.h"
 
 #include <inttypes.h>
@@ -214,7 +215,7 @@ static const struct {
     void (*own)(const struct engine *e, const json_t *q, json_t *out);
 } shared[] = {{"calls", "calls", own_calls}, {"tx", "txns", own_txns}, {"trace", "trace", own_trace}};
 
-#define SHARED (sizeof(shared) / sizeof(shared[0]))
+#define SHARED COUNT(shared)
 
 static json_t *own_part(const struct engine *e, const json_t *q, const char **list)
 {
@@ -451,7 +452,7 @@ void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_
 {
     const char *cmd = json_string_value(json_object_get(request, "cmd"));
 
-    for (size_t i = 0; cmd && i < sizeof(commands) / sizeof(commands[0]); i++) {
+    for (size_t i = 0; cmd && i < COUNT(commands); i++) {
         if (strcmp(commands[i].cmd, cmd) == 0) {
             commands[i].run(e, client, request, now);
             return;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base64.h"
+#include "count.h"
 #include "decimal.h"
 #include "key.h"
 #include "siptext.h"
@@ -34,7 +35,7 @@ static const struct field {
     {"by", WORD, offsetof(struct call, by), true},
 };
 
-#define FIELDS (sizeof(fields) / sizeof(fields[0]))
+#define FIELDS COUNT(fields)
 
 static const char *const computed[] = {"pdd_ms", "duration_ms"}; /* numbers that the store adds */
 
@@ -299,7 +300,7 @@ static bool is_number(struct span name)
     for (size_t i = 0; i < FIELDS; i++)
         if (fields[i].kind == NUMBER && span_eq(name, span_of(fields[i].name)))
             return true;
-    for (size_t i = 0; i < sizeof(computed) / sizeof(computed[0]); i++)
+    for (size_t i = 0; i < COUNT(computed); i++)
         if (span_eq(name, span_of(computed[i])))
             return true;
     return is_joined(name);

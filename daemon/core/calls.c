@@ -8,6 +8,7 @@
  * same Call-ID; so such an end is held back for a moment.
  *
  * Every node keeps what it has added until the call is over, so that it can write it again should the store forget. */
+#include "count.h"
 #include "engine_impl.h"
 
 #include <errno.h>
@@ -374,7 +375,7 @@ static void leave(struct engine *e, struct call *c)
 {
     char **const texts[] = {&c->caller, &c->callee, &c->from_tag, &c->to_tag, &c->tx, &c->inc};
 
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+    for (size_t i = 0; i < COUNT(texts); i++) {
         free(*texts[i]);
         *texts[i] = NULL;
     }

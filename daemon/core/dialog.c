@@ -5,6 +5,7 @@
  *                                 ▶ or, if the script wants that (ask=owner), to the node that has the dialog
  *
  * The wait is bounded: when the store says nothing in time the request comes back all the same. */
+#include "count.h"
 #include "engine_impl.h"
 
 #include <errno.h>
@@ -170,9 +171,9 @@ static void on_call(struct engine *e, struct question *q, const struct pair *pai
         hand_over(e, q, owner, now);
         return;
     }
-    while (i < sizeof(states) / sizeof(states[0]) && !span_eq(state, span_of(states[i])))
+    while (i < COUNT(states) && !span_eq(state, span_of(states[i])))
         i++;
-    answer(e, q, i < sizeof(states) / sizeof(states[0]) ? states[i] : "unknown", pairs, count, now);
+    answer(e, q, i < COUNT(states) ? states[i] : "unknown", pairs, count, now);
 }
 
 bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,

@@ -1,3 +1,4 @@
+#include "count.h"
 #include "engine_impl.h"
 
 #include "call.h"
@@ -545,7 +546,7 @@ int64_t engine_wait(const struct engine *e, int64_t now)
                             roll_due(e),   rewrite_due(e),  e->next_janitor_ms};
     int64_t due = INT64_MAX;
 
-    for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
+    for (size_t i = 0; i < COUNT(dues); i++)
         due = dues[i] < due ? dues[i] : due;
     return due > now ? due - now : 0;
 }

@@ -231,7 +231,8 @@ void inherit_clear(struct engine *e);
 /* lapse.c: calls that nobody answered, and whose transaction nobody has. */
 /* Whether this is one is found out, if it is time for that. */
 void lapse_look(struct engine *e, const struct call *c, int64_t now);
-bool lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t now);
+/* The store's answer, if it is one to that. */
+void lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t now);
 void lapse_clear(struct engine *e);
 
 /* told.c: past the Kamailios, from kamsyncd to kamsyncd (node 0: to all others). */

@@ -52,19 +52,18 @@ void lapse_look(struct engine *e, const struct call *c, int64_t now)
         finish(e, l);
 }
 
-bool lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t now)
+void lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t now)
 {
     struct lapse *l;
     const struct call *c;
 
     DL_SEARCH_SCALAR(e->lapses, l, token, token);
     if (!l)
-        return false;
+        return;
     c = calls_find(e, span_of(l->call_id));
     if (c && is_adrift(e, c) && status != GET_FAILED && now >= e->doubt_ms)
         calls_looked(e, span_of(l->call_id), status == GET_FOUND);
     finish(e, l);
-    return true;
 }
 
 void lapse_clear(struct engine *e)

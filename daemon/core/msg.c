@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "base64.h"
+#include "count.h"
 #include "flat.h"
 
 /* Longest text that is not base64: addresses, incarnations. */
@@ -87,8 +88,6 @@ static const struct shape events[] = {
                      {FIELD(struct event, msg, KIND_SIP), FIELD(struct event, src, KIND_ADDRESS),
                       FIELD(struct event, dst, KIND_ADDRESS), FIELD(struct event, all, KIND_TEXT)}},
 };
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Addresses go into the X-Kamsync header as they are, so nothing but what an address can hold is let in. */
 bool msg_is_sip_address(const char *s)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "buffer.h"
+#include "count.h"
 #include "key.h"
 #include "siptext.h"
 
@@ -196,8 +197,6 @@ int record_read(struct record *r, struct span text)
     json_decref(json);
     return rc;
 }
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static char *take_text(const json_t *json, const char *name)
 {

@@ -3,6 +3,7 @@
  *     refused ▶ one record is tried every TRY_MS, all nodes are told to doubt ▶ taken ▶ all are written
  *
  * A store that refuses (READONLY, OOM) answers at once, so nothing but a trial tells when it takes writes again. */
+#include "count.h"
 #include "engine_impl.h"
 
 #include "call.h"
@@ -123,7 +124,7 @@ int64_t rewrite_due(const struct engine *e)
     const int64_t dues[] = {w->all_ms, w->settle_ms, w->refused ? w->try_ms : 0};
     int64_t due = INT64_MAX;
 
-    for (size_t i = 0; e->store_up && i < sizeof(dues) / sizeof(dues[0]); i++)
+    for (size_t i = 0; e->store_up && i < COUNT(dues); i++)
         if (dues[i] && dues[i] < due)
             due = dues[i];
     return due;

@@ -5,6 +5,8 @@
 #include <re.h>
 #include <stdio.h>
 
+#include "count.h"
+
 /* libre works on an mbuf; this one borrows the caller's bytes, so that nothing is copied. */
 struct parsed {
     struct mbuf *mb;
@@ -24,7 +26,7 @@ static bool is_ambiguous(const struct sip_msg *msg)
 {
     static const enum sip_hdrid once[] = {SIP_HDR_CALL_ID, SIP_HDR_CSEQ, SIP_HDR_FROM, SIP_HDR_TO};
 
-    for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
+    for (size_t i = 0; i < COUNT(once); i++)
         if (sip_msg_hdr_count(msg, once[i]) > 1)
             return true;
     return false;

@@ -399,11 +399,13 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
     struct stray *s;
     struct record r;
 
-    if (takeover_got(e, token, status, text, now) || lapse_got(e, token, status, now))
+    if (takeover_got(e, token, status, text, now))
         return;
     HASH_FIND(hh, e->strays_by_token, &token, sizeof(token), s);
-    if (!s)
-        return; /* answered too late: it was given back already */
+    if (!s) { /* if it is none of those either, it was answered too late: the stray was given back already */
+        lapse_got(e, token, status, now);
+        return;
+    }
     s->asked = false;
     if (status == GET_FOUND && record_read(&r, text) == 0 && strcasecmp(r.sent_by, s->sent_by) == 0) {
         on_record(e, s, &r, text, now);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "count.h"
 #include "key.h"
 
 static int hex_digit(char c)
@@ -57,7 +58,7 @@ int txn_branch_texts(struct txn_branch *b, struct span via, struct span to, stru
 {
     struct span texts[] = {via, to, sock, ruri, route};
 
-    b->via = span_dup_all(texts, sizeof(texts) / sizeof(texts[0]));
+    b->via = span_dup_all(texts, COUNT(texts));
     if (!b->via)
         return -ENOMEM;
     b->to = texts[1].p;
@@ -72,7 +73,7 @@ int txn_texts(struct txn *t, struct span call_id, struct span branch, struct spa
 {
     struct span texts[] = {call_id, branch, sent_by, src, dst};
 
-    t->call_id = span_dup_all(texts, sizeof(texts) / sizeof(texts[0]));
+    t->call_id = span_dup_all(texts, COUNT(texts));
     if (!t->call_id)
         return -ENOMEM;
     t->branch = texts[1].p;

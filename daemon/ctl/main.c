@@ -8,11 +8,10 @@
 
 #include "client.h"
 #include "commands.h"
+#include "count.h"
 #include "text.h"
 
 #define DEFAULT_SOCKET "/run/kamsync/control.sock"
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
 struct command {
     const char *name;
     bool call_id; /* wants one */

@@ -1,3 +1,4 @@
+#include "count.h"
 #include "show.h"
 
 #include <inttypes.h>
@@ -5,8 +6,6 @@
 
 #include "table.h"
 #include "value.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Something that happened: a state that the call came into, or a line of the trace. All borrowed from the JSON. */
 struct moment {

@@ -1,8 +1,7 @@
+#include "count.h"
 #include "show.h"
 #include "table.h"
 #include "value.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* When the call came into the state that it is in; -1 when that is not known. */
 static int64_t state_since(const json_t *call)

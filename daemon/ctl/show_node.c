@@ -1,8 +1,7 @@
+#include "count.h"
 #include "show.h"
 #include "table.h"
 #include "value.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* A number of the status, and what it counts. */
 struct figure {

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdint.h>
 
+#include "count.h"
+
 struct range {
     uint32_t from, to;
     unsigned width;
@@ -88,7 +90,7 @@ static uint32_t utf8_read(struct span s, size_t *len)
 /* Columns of a letter; 0 for whatever is none. */
 static unsigned letter_width(uint32_t c)
 {
-    for (size_t i = 0; i < sizeof(letters) / sizeof(letters[0]) && letters[i].from <= c; i++)
+    for (size_t i = 0; i < COUNT(letters) && letters[i].from <= c; i++)
         if (c <= letters[i].to)
             return letters[i].width;
     return 0;

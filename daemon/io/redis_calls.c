@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "count.h"
 #include "redis_command.h"
 #include "redis_impl.h"
 
@@ -101,12 +102,12 @@ static struct job *job_new(const struct redis *s, const struct call_write *w, ui
         return NULL;
     j->token = token;
     j->whole = !*s->script;
-    j->count = 4 + sizeof(numbers) / sizeof(numbers[0]) + 2 * w->count;
+    j->count = 4 + COUNT(numbers) + 2 * w->count;
     command_word(&j->words, span_of("2"));
     command_word(&j->words, span_of(w->key));
     command_word(&j->words, span_of(KEY_CDR));
     command_word(&j->words, span_of(modes[w->mode]));
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+    for (size_t i = 0; i < COUNT(numbers); i++)
         command_number(&j->words, numbers[i]);
     for (size_t i = 0; i < w->count; i++) {
         command_word(&j->words, w->pairs[i].name);
@@ -135,7 +136,7 @@ static bool send_job(struct redis *s, struct job *j)
 
 static enum call_result result_of(const redisReply *r)
 {
-    for (size_t i = 0; r && r->type == REDIS_REPLY_STRING && i < sizeof(results) / sizeof(results[0]); i++)
+    for (size_t i = 0; r && r->type == REDIS_REPLY_STRING && i < COUNT(results); i++)
         if (strcmp(r->str, results[i]) == 0)
             return (enum call_result)i;
     return CALL_FAILED;

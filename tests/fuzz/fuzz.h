@@ -8,11 +8,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "count.h"
 #include "span.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 #define must(condition)                                                                                                \
     do {                                                                                                               \

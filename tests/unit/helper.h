@@ -7,9 +7,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "count.h"
 #include "span.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* For a suite's .fini: Criterion ends well although the leak checker found something, so it is asked before. Without
  * sanitizer it does nothing. */
