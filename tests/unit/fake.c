@@ -183,6 +183,21 @@ struct fake *fake_ready(void)
     return f;
 }
 
+struct fake *fake_owning(struct leg *c)
+{
+    struct fake *f = fake_ready();
+
+    *c = call_make(1);
+    f->answer_puts = true;
+    fake_branch(f, 1, c, "0", true);
+    fake_turn(f);
+    fake_ack_all(f);
+    fake_turn(f);
+    cr_assert(f->put_count == 1);
+    fake_forget(f);
+    return f;
+}
+
 void fake_forget(struct fake *f)
 {
     json_array_clear(f->frames);

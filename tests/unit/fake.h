@@ -105,6 +105,8 @@ void fake_free(struct fake *f);
 
 /* Brings the link and the store up and says hello as node 1. Frames and beats so far are forgotten. */
 struct fake *fake_ready(void);
+/* The same, and it owns call 1, which is written. Puts are answered at once from then on. */
+struct fake *fake_owning(struct leg *c);
 
 /* One turn of the loop, now or after ms more. The clock stops wherever the engine wants to be called. */
 void fake_turn(struct fake *f);

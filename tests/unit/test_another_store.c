@@ -22,13 +22,8 @@ static void see_own(struct fake *f, int64_t beat)
 /* An engine that owns call 1, written, and has seen its own beat 5. */
 static struct fake *owning(struct leg *c)
 {
-    struct fake *f = fake_ready();
+    struct fake *f = fake_owning(c);
 
-    *c = call_make(1);
-    f->answer_puts = true;
-    fake_branch(f, 1, c, "0", true);
-    fake_turn(f);
-    fake_ack_all(f);
     see_own(f, 5);
     fake_forget(f);
     return f;

@@ -15,26 +15,10 @@ static struct engine_status status_of(const struct fake *f)
 
 #define CLAIM_KEY "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:100.1"
 
-/* A ready engine which owns call 1, written. */
-static struct fake *owning(struct leg *c)
-{
-    struct fake *f = fake_ready();
-
-    *c = call_make(1);
-    f->answer_puts = true;
-    fake_branch(f, 1, c, "0", true);
-    fake_turn(f);
-    fake_ack_all(f);
-    fake_turn(f);
-    cr_assert(f->put_count == 1 && status_of(f).txns == 1);
-    fake_forget(f);
-    return f;
-}
-
 /* The link broke and was mended: the engine asks for a claim. */
 static struct fake *returned(struct leg *c)
 {
-    struct fake *f = owning(c);
+    struct fake *f = fake_owning(c);
 
     engine_link_down(f->e, f->now);
     fake_pass(f, 700);
@@ -288,7 +272,7 @@ Test(recheck, many_are_asked_at_a_pace)
 static void expect_after_outage(int ms, size_t claims, size_t puts)
 {
     struct leg c;
-    struct fake *f = owning(&c);
+    struct fake *f = fake_owning(&c);
 
     engine_nodes_read(f->e, true, f->now);
     engine_store_down(f->e, f->now);
@@ -313,7 +297,7 @@ Test(recheck, store_outage)
 Test(recheck, store_outage_counts_from_the_last_answer)
 {
     struct leg c;
-    struct fake *f = owning(&c);
+    struct fake *f = fake_owning(&c);
 
     engine_nodes_read(f->e, true, f->now);
     fake_pass(f, 2900); /* beats and readings are asked for, nothing is answered */
@@ -330,7 +314,7 @@ Test(recheck, store_outage_counts_from_the_last_answer)
 Test(recheck, time_that_jumped)
 {
     struct leg c;
-    struct fake *f = owning(&c);
+    struct fake *f = fake_owning(&c);
     int announced = 0;
 
     engine_nodes_read(f->e, true, f->now);
@@ -366,7 +350,7 @@ Test(recheck, claim_lives_as_long_as_a_transaction_may)
 
 static struct fake *watching(struct leg *c)
 {
-    struct fake *f = owning(c);
+    struct fake *f = fake_owning(c);
 
     f->conf.hang_ms = HANG_MS;
     cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
