@@ -315,6 +315,7 @@ bool life_live(struct life *l, int steps, const char *broken)
     c->dice = dice;
     c->lag_ms = LAG_MS;
     c->invites = dice(c, 3);
+    c->large = dice(c, 2);
     cluster_route(c, c->invites == ROUTE_CLAIMED);
     l->phones.dice = dice;
     phones_begin(c, &l->phones);
@@ -349,13 +350,14 @@ static int64_t one_ms(struct cluster *c)
     return 1;
 }
 
-bool life_storm(struct life *l)
+static bool storm(struct life *l, bool large)
 {
     struct cluster *c = cluster_new(3);
     bool good;
 
     l->c = c;
     c->rng = 1;
+    c->large = large;
     cluster_call(c, 0, 0);
     cluster_run(c, 1000);
     l->phones.phone[0].cancel.since_ms = c->now;
@@ -373,4 +375,11 @@ bool life_storm(struct life *l)
     cluster_free(c);
     scratch_clear();
     return good;
+}
+
+bool life_storm(struct life *l)
+{
+    struct life other = *l;
+
+    return storm(l, false) && storm(&other, true);
 }
