@@ -200,8 +200,8 @@ static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status
         follow(e, t, *h, now);
         return;
     }
-    /* What was claimed from another node stands behind all claims that the store has not forgotten. */
-    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms && holder_is_self(e, &t->from)) {
+    /* What was found behind another node's claim stands behind all that the store has not forgotten. */
+    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms && !t->chain) {
         t->due_ms = 0;
         e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
         return;
