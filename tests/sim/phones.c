@@ -155,6 +155,11 @@ static void hear_it(struct cluster *c, struct phone *p, const struct heard *h)
     }
 }
 
+static bool is_deaf(const struct cluster *c, const struct phone *p, const struct heard *h)
+{
+    return c->now < p->deaf_ms && (h->what == HEARD_FINAL || h->what == HEARD_CANCELLED);
+}
+
 /* A CANCEL that gets lost on its way to the far end tm sends again. */
 static void hear(struct cluster *c, const struct heard *h)
 {
@@ -162,7 +167,7 @@ static void hear(struct cluster *c, const struct heard *h)
 
     if (h->what == HEARD_CANCEL)
         start(c, &p->final);
-    else if (!is_lost(c))
+    else if (!is_deaf(c, p, h) && !is_lost(c))
         hear_it(c, p, h);
 }
 
