@@ -129,16 +129,14 @@ static void on_claim_again(struct engine *e, struct takeover *t, enum claim_stat
         t->due_ms = now + RECHECK_MS;
         return;
     }
-    if (status == CLAIM_LOST && !mine && *h->inc && (!h->id || peers_dead(e, h->id, h->inc, now)) &&
-        ++t->chain < CHAIN_MAX) {
-        takeover_claim_from(e, t, *h);
-        return;
-    }
-    if (status == CLAIM_WON || mine) {
+    if (status == CLAIM_WON || mine)
         settle(e, t, own, now);
-        return;
-    }
-    lose(e, t, own, now);
+    else if (!*h->inc || ++t->chain >= CHAIN_MAX)
+        lose(e, t, own, now);
+    else if (!h->id || peers_dead(e, h->id, h->inc, now))
+        takeover_claim_from(e, t, *h); /* may be answered, and so end it, before it returns: */
+    else
+        takeover_look(e, t, *h); /* as may this: it may have let it go, and this node have claimed it then */
 }
 
 /* A claim on this node stands there, or on who claimed it. Whoever it was may have let it go, and this one have claimed
@@ -162,6 +160,8 @@ static void on_looked(struct engine *e, struct takeover *t, enum get_status stat
         from_the_beginning(e, t, now + RECHECK_MS);
     } else if (status == GET_FOUND && holder_read(&h, text) && !holder_same_name(&h, &t->from)) {
         follow(e, t, h, now);
+    } else if (t->again) {
+        lose(e, t, txns_by_key(&e->txns, t->key), now); /* the record is not this node's */
     } else {
         t->state = WATCHING;
         e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
@@ -200,8 +200,8 @@ static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status
         follow(e, t, *h, now);
         return;
     }
-    /* What was claimed from another node stands behind all claims that the store has not forgotten. */
-    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms && holder_is_self(e, &t->from)) {
+    /* What was found behind another node's claim stands behind all that the store has not forgotten. */
+    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms && !t->chain) {
         t->due_ms = 0;
         e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
         return;

@@ -370,11 +370,14 @@ void takeover_doubt(struct engine *e)
     }
 }
 
-/* The takeover of that key, if it is not under way already; NULL also when memory is short. */
+/* The takeover of that key, if it is not under way already, nor over, whatever a record says that was read before; NULL
+ * also when memory is short. */
 static struct takeover *begin(struct engine *e, const char *key)
 {
     struct takeover *t = takeover_find(e, key);
 
+    if (txns_by_key(&e->txns, key))
+        return NULL;
     if (!t)
         return takeover_add(e, key);
     return t->state == WAITING ? t : NULL;
@@ -396,7 +399,7 @@ void takeover_settle(struct engine *e, const char *key, struct span record, cons
     struct span id;
 
     if (!t)
-        return; /* under way: then it is this node's in a moment, and the far end repeats its 2xx */
+        return; /* this node's, or in a moment, and the far end repeats its 2xx */
     if (txn_split_branch(answer->via, &id, &t->answered) == 0)
         t->answer = answer->code;
     free(t->to_tag);

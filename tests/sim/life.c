@@ -29,6 +29,7 @@ unsigned dice(struct cluster *c, unsigned sides)
 
 #define LAG_MS 600     /* a replica is less behind */
 #define LET_GO_MS 4000 /* what could not be taken over just before that is let go so much later than WELL_MS */
+#define DEAF_MS 6000   /* a caller who hears no answer for so long cancels what tm has forgotten */
 #define FULL_MS 11000  /* a socket is full for less: some handovers are too old when they are read */
 
 static int64_t some_ms(struct cluster *c)
@@ -276,23 +277,38 @@ static bool step(struct life *l, int *calls)
     return holds_always(l);
 }
 
+/* Some do not hear at once what that says. Whether it rings, and its caller hears. */
+static bool hang_up(struct life *l, int call)
+{
+    struct phone *p = &l->phones.phone[call];
+    bool rings;
+
+    l->alive[call] = is_alive(l, call);
+    rings = l->alive[call] && !l->c->final[call];
+    if (rings && dice(l->c, 4) == 0) {
+        p->deaf_ms = l->c->now + DEAF_MS;
+        rings = false;
+    }
+    phones_cancel(l->c, call);
+    phones_bye(l->c, call, p->final.answered ? dice(l->c, 2) : 0);
+    return rings;
+}
+
 /* The callers hang up, each at some node. */
 static bool all_hang_up(struct life *l)
 {
     struct cluster *c = l->c;
     bool rings[CALLS];
 
-    for (int i = 0; i < CALLS; i++) {
-        l->alive[i] = is_alive(l, i);
-        rings[i] = l->alive[i] && !c->final[i];
-        phones_cancel(c, i);
-        phones_bye(c, i, l->phones.phone[i].final.answered ? dice(c, 2) : 0);
-    }
+    for (int i = 0; i < CALLS; i++)
+        rings[i] = hang_up(l, i);
     cluster_run(c, 1500);
     for (int i = 0; i < CALLS; i++)
         check(!rings[i] || c->doubled[i] || l->phones.phone[i].cancel_code == 200,
               "call %d: its CANCEL was answered %d", i, l->phones.phone[i].cancel_code);
-    cluster_run(c, 20000);
+    cluster_run(c, 20000); /* of 32 for which a CANCEL is sent again */
+    if (!all_answered(l))
+        return false;
     cluster_time_out(c);
     cluster_run(c, 15000);
     return true;
@@ -315,6 +331,7 @@ bool life_live(struct life *l, int steps, const char *broken)
     c->dice = dice;
     c->lag_ms = LAG_MS;
     c->invites = dice(c, 3);
+    c->large = dice(c, 2);
     cluster_route(c, c->invites == ROUTE_CLAIMED);
     l->phones.dice = dice;
     phones_begin(c, &l->phones);
@@ -349,13 +366,14 @@ static int64_t one_ms(struct cluster *c)
     return 1;
 }
 
-bool life_storm(struct life *l)
+static bool storm(struct life *l, bool large)
 {
     struct cluster *c = cluster_new(3);
     bool good;
 
     l->c = c;
     c->rng = 1;
+    c->large = large;
     cluster_call(c, 0, 0);
     cluster_run(c, 1000);
     l->phones.phone[0].cancel.since_ms = c->now;
@@ -373,4 +391,11 @@ bool life_storm(struct life *l)
     cluster_free(c);
     scratch_clear();
     return good;
+}
+
+bool life_storm(struct life *l)
+{
+    struct life other = *l;
+
+    return storm(l, false) && storm(&other, true);
 }

@@ -44,6 +44,7 @@ unsigned dice(struct cluster *c, unsigned sides);
 bool holds_always(struct life *l);
 bool holds_when_well(struct life *l);
 bool holds_at_the_end(struct life *l);
+bool all_answered(struct life *l);
 
 /* Whether the store says that the call's transaction still goes on: only then can anybody know of it. */
 bool is_alive(struct life *l, int call);

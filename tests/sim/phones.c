@@ -134,12 +134,8 @@ static void on_bye(struct cluster *c, struct phone *p, const struct heard *h)
         cluster_bye(c, any(c), h->call, h->side, p->bye[!h->side].since_ms && any(c) == 0 ? 481 : 200);
 }
 
-static void hear(struct cluster *c, const struct heard *h)
+static void hear_it(struct cluster *c, struct phone *p, const struct heard *h)
 {
-    struct phone *p = &c->phones->phone[h->call];
-
-    if (is_lost(c))
-        return;
     if (h->what == HEARD_RINGING) {
         p->rang = true;
         stop(&p->invite);
@@ -157,6 +153,22 @@ static void hear(struct cluster *c, const struct heard *h)
         p->cancel_code = p->cancel.answered ? p->cancel_code : h->code;
         stop(&p->cancel);
     }
+}
+
+static bool is_deaf(const struct cluster *c, const struct phone *p, const struct heard *h)
+{
+    return c->now < p->deaf_ms && (h->what == HEARD_FINAL || h->what == HEARD_CANCELLED);
+}
+
+/* A CANCEL that gets lost on its way to the far end tm sends again. */
+static void hear(struct cluster *c, const struct heard *h)
+{
+    struct phone *p = &c->phones->phone[h->call];
+
+    if (h->what == HEARD_CANCEL)
+        start(c, &p->final);
+    else if (!is_deaf(c, p, h) && !is_lost(c))
+        hear_it(c, p, h);
 }
 
 void phones_begin(struct cluster *c, struct phones *p)

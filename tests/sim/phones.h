@@ -24,6 +24,7 @@ struct phone {
     int code;                            /* the final reply that the caller has, 0: none */
     int cancel_code;                     /* the answer to his CANCEL that came first */
     int64_t code_ms;
+    int64_t deaf_ms; /* until then the caller hears of no end */
 };
 
 struct phones {

@@ -105,6 +105,9 @@ void cluster_kill(struct cluster *c, size_t node)
     memset(s->left, 0, sizeof(s->left));
     memset(s->re, 0, sizeof(s->re));
     memset(s->lingers, 0, sizeof(s->lingers));
+    memset(s->knows, 0, sizeof(s->knows));
+    memset(s->clock, 0, sizeof(s->clock));
+    json_object_clear(s->seen);
     json_array_clear(s->inbox);
     json_array_clear(s->queue);
     cluster_break(c, node);
@@ -117,7 +120,8 @@ void cluster_restart(struct cluster *c, size_t node)
     if (!s->dead)
         cluster_kill(c, node);
     cluster_note(s, "* Kamailio starts");
-    s->dead = false;
+    s->dead = s->met = false;
+    s->started_ms = c->now;
     snprintf(s->inc, sizeof(s->inc), "%d.%u", s->id, ++s->starts);
     cluster_mend(c, node);
 }

@@ -35,20 +35,24 @@ struct site {
     bool silent;         /* INVITEs of takeovers are lost on their way, */
     int64_t full_ms;     /* or lie in its socket until then, among others */
     unsigned starts;
+    int64_t started_ms;
     char inc[16];
     bool linked, hello;
+    bool met; /* a kamsyncd has said hello since it started */
     unsigned link_epoch;
     int64_t events, strays;
     int64_t said_ms; /* when its kamsyncd, or another, gave it the last handover */
-    json_t *seen;    /* handovers that have come */
-    json_t *queue;   /* events that wait for a kamsyncd, as texts */
-    json_t *inbox;   /* what a hung one has not read yet: frames, and packets as texts */
+    json_t *seen;    /* handovers that have come, and CANCELs that were acted upon */
+    unsigned handovers;
+    json_t *queue; /* events that wait for a kamsyncd, as texts */
+    json_t *inbox; /* what a hung one has not read yet: frames, and packets as texts */
     bool holds[CALLS_MAX];
-    bool left[CALLS_MAX];       /* lost to another node: tm has it still, and so takes no INVITE of it */
-    int re[CALLS_MAX];          /* the number of the re-INVITE of that call that tm has, 0: none */
-    bool re_done[CALLS_MAX];    /* and it has had its final reply */
-    int64_t lingers[CALLS_MAX]; /* until then tm still has what has ended (wt_timer) */
-    bool knows[SITES_MAX + 1];  /* Kamailio's table of the other nodes, by id */
+    bool left[CALLS_MAX];          /* lost to another node: tm has it still, and so takes no INVITE of it */
+    int re[CALLS_MAX];             /* the number of the re-INVITE of that call that tm has, 0: none */
+    bool re_done[CALLS_MAX];       /* and it has had its final reply */
+    int64_t lingers[CALLS_MAX];    /* until then tm still has what has ended (wt_timer) */
+    char knows[SITES_MAX + 1][16]; /* Kamailio's table of the other nodes: by id the incarnation, "": it is not there */
+    bool clock[SITES_MAX + 1];     /* whose clock it knows */
     /* the store */
     bool connected;
     bool behind;    /* on the store from before the last failover */
@@ -89,6 +93,7 @@ struct cluster {
     bool (*maybe)(struct cluster *c); /* whether a write that got no answer was done */
     bool adrift;                      /* what a broken connection still held may reach the store later */
     bool shuffle;                     /* answers overtake each other, and announcements do */
+    bool large; /* more nodes than KAMSYNC_ALL_MAX: about a CANCEL without transaction kamsyncd is asked first */
     enum { ROUTE_AT_ONCE, ROUTE_ASKED, ROUTE_CLAIMED } invites; /* docs/claims.md: none, late, strict */
     bool twice;                                                 /* announcements come twice now and then */
     unsigned (*dice)(struct cluster *c, unsigned sides);        /* NULL: nothing is left to chance */
@@ -108,6 +113,7 @@ struct cluster {
     int cancel_call[CANCELS_MAX];
     unsigned delivered[CANCELS_MAX], refused[CANCELS_MAX];
     unsigned answered_by[CANCELS_MAX]; /* bits of the nodes that did */
+    bool astray[CANCELS_MAX];          /* another node sent it, not the caller: he does not hear the answer */
     bool timed_out[CALLS_MAX];
     json_t *last_invite;   /* of a takeover, as text */
     struct phones *phones; /* who listens, and has timers: */
@@ -117,7 +123,16 @@ struct cluster {
 
 /* What reaches a caller or the far end. */
 struct heard {
-    enum { HEARD_RINGING, HEARD_FINAL, HEARD_CANCELLED, HEARD_ACK, HEARD_BYE, HEARD_RE, HEARD_RE_FINAL } what;
+    enum {
+        HEARD_RINGING,
+        HEARD_FINAL,
+        HEARD_ACK,
+        HEARD_CANCEL,    /* the far end */
+        HEARD_CANCELLED, /* the caller, an answer to his */
+        HEARD_BYE,
+        HEARD_RE,
+        HEARD_RE_FINAL
+    } what;
     int call;
     int code;      /* the caller's: of the final reply to his INVITE, or to the CANCEL with this: */
     size_t number; /* (HEARD_CANCELLED); of the re-INVITE (HEARD_RE, HEARD_RE_FINAL) */

@@ -106,11 +106,12 @@ void read_inbox(struct site *s);
 /* It begins a call; the reply to its INVITE goes to the kamsyncd. */
 void kamailio_call(struct site *s, int call);
 void kamailio_reply(struct site *s, int call, int code);
-/* What it says to its kamsyncd: an event, and the branch and reply of a transaction; a stray. */
+/* What it says to its kamsyncd: an event, and the branch and reply of a transaction; a stray, if it can be asked. */
 void kamailio_event(struct site *s, const char *event);
+char *kamailio_now(const struct site *s);
 char *kamailio_branch(const struct site *s, const struct leg *k, const char *req, bool with_req);
 char *kamailio_replied(const struct site *s, const struct leg *k, int code);
-void kamailio_stray(struct site *s, const char *msg);
+bool kamailio_stray(struct site *s, const char *msg);
 /* tm has that transaction, though it may have ended. */
 bool kamailio_has(const struct site *s, int call);
 /* The far end's final reply comes to it, or it sends one on. */
@@ -119,6 +120,22 @@ void kamailio_hear(struct site *s, struct heard h);
 int call_of(const char *msg);
 /* A packet from the network arrives in a moment. */
 void arrive(struct cluster *c, size_t node, const char *msg);
+
+/* The header of a handover, as it was taken off a message. */
+struct handed {
+    bool came;    /* there was one; */
+    char why[16]; /* "": it was not good, or there was none: the message is one from the network */
+    int from;
+    char at[64];
+};
+
+/* route[KAMSYNC_HANDOVER], to a node that it knows; what makes one of the network unique. */
+void hand_over(struct site *s, size_t to, const char *why, const char *at, const char *msg);
+char *handover_at(struct site *s);
+
+/* cluster_cancels.c: a CANCEL; whether it is another copy of one that was acted upon. */
+void cancel_arrives(struct site *s, const struct handed *h, const char *msg);
+bool cancel_is_seen(const struct site *s, const struct handed *h);
 
 /* cluster_invites.c: INVITEs and their like; why: NULL, of the network; else what the header says. */
 void invite_arrives(struct site *s, const char *why, const char *msg);

@@ -6,11 +6,11 @@
 #include "base64.h"
 #include "frame.h"
 
-#define LINGER_MS 5000  /* tm's wt_timer */
-#define REPLAY_MS 10000 /* so old a handover may be */
+#define LINGER_MS 5000 /* tm's wt_timer */
+#define REPLAY_S 10    /* so old a handover may be */
 
 /* When the script saw it, as it writes that into each event of a call. */
-static char *at_now(const struct site *s)
+char *kamailio_now(const struct site *s)
 {
     return scratch("\"at\":%.3f", (double)(EPOCH + s->c->now) / 1000);
 }
@@ -46,13 +46,13 @@ static void say_queue(struct site *s)
 
 char *kamailio_branch(const struct site *s, const struct leg *k, const char *req, bool with_req)
 {
-    return branch_text(sip_sent_on(k, "0"), with_req ? req : NULL, scratch(",%s", at_now(s)));
+    return branch_text(sip_sent_on(k, "0"), with_req ? req : NULL, scratch(",%s", kamailio_now(s)));
 }
 
 char *kamailio_replied(const struct site *s, const struct leg *k, int code)
 {
     return scratch("{\"t\":\"reply\",\"via\":\"%s\",\"code\":%d,%s%s}", base64_of(scratch("%s.0", k->tm)), code,
-                   at_now(s), code == 200 ? scratch(",\"to_tag\":\"%s\"", base64_of("b1")) : "");
+                   kamailio_now(s), code == 200 ? scratch(",\"to_tag\":\"%s\"", base64_of("b1")) : "");
 }
 
 void kamailio_reply(struct site *s, int call, int code)
@@ -83,16 +83,33 @@ void kamailio_hear(struct site *s, struct heard h)
 }
 
 /* A packet to the node with that number, counted from 0. Nothing leaves an isolated one, but what is for itself. */
-static void send_packet(struct site *s, size_t to, const char *why, const char *msg)
+static void send_packet(struct site *s, size_t to, const char *msg)
 {
     bool local = &s->c->site[to] == s, waits = local && strstr(msg, ";why=takeover;") && s->full_ms > s->c->now;
     struct task *t;
 
     if (s->isolated && !local)
         return;
-    t = task_add(&s->c->site[to], PACKET, waits ? &s->full_ms : NULL, why, msg);
+    t = task_add(&s->c->site[to], PACKET, waits ? &s->full_ms : NULL, NULL, msg);
     t->status = local;
     t->epoch = waits ? s->starts : 0; /* it dies with the socket */
+}
+
+void hand_over(struct site *s, size_t to, const char *why, const char *at, const char *msg)
+{
+    const char *rest = strstr(msg, "\r\n") + 2;
+
+    send_packet(s, to,
+                scratch("%.*sX-Kamsync: to=%zu;inc=%s;why=%s;src=udp:198.51.100.9:5060;dst=udp:192.0.2.10:5060;"
+                        "from=%d;at=%s;proof=0\r\n%s",
+                        (int)(rest - msg), msg, to + 1, s->knows[to + 1], why, s->id, at, rest));
+}
+
+char *handover_at(struct site *s)
+{
+    int64_t wall = EPOCH + s->c->now;
+
+    return scratch("%lld.%03d000.%u", (long long)wall / 1000, (int)(wall % 1000), ++s->handovers);
 }
 
 int call_of(const char *msg)
@@ -100,14 +117,6 @@ int call_of(const char *msg)
     const char *id = strstr(msg, "Call-ID: call-");
 
     return id ? atoi(id + strlen("Call-ID: call-")) : -1;
-}
-
-/* The number that the caller put into his CANCEL. */
-static int cancel_of(const char *msg)
-{
-    const char *number = strstr(msg, "X-Number: ");
-
-    return number ? atoi(number + strlen("X-Number: ")) : -1;
 }
 
 /* tm has that transaction, though it may have ended. */
@@ -123,21 +132,6 @@ static void finish(struct site *s, int call)
     s->c->changed_ms[call] = s->c->now;
     s->holds[call] = false;
     s->lingers[call] = s->c->now + LINGER_MS;
-}
-
-/* The far end gets its CANCEL, unless it has answered before. */
-static void cancel_call(struct site *s, int call)
-{
-    struct leg k = call_make((unsigned)call);
-
-    kamailio_event(s, scratch("{\"t\":\"cancel\",\"call_id\":\"%s\",%s}", base64_of(k.call_id), at_now(s)));
-    if (!s->holds[call] || s->c->final[call])
-        return;
-    cluster_note(s, "* Kamailio: call %d is cancelled", call);
-    s->c->final[call] = 487;
-    finish(s, call);
-    kamailio_reply(s, call, 487);
-    kamailio_hear(s, (struct heard){.what = HEARD_FINAL, .call = call, .code = 487});
 }
 
 static void on_takeover(struct site *s, const char *msg)
@@ -174,36 +168,12 @@ static void on_takeover(struct site *s, const char *msg)
     }
 }
 
-void kamailio_stray(struct site *s, const char *msg)
+bool kamailio_stray(struct site *s, const char *msg)
 {
-    if (s->linked && s->hello)
-        say(s, stray_text(++s->strays, msg, ""));
-}
-
-/* why: NULL, of the network; else what the header says. */
-static void on_cancel(struct site *s, const char *why, const char *msg)
-{
-    int call = call_of(msg), number = cancel_of(msg);
-    bool adopted = strncmp(msg, "CANCEL sip:bob@203", 18) == 0, mine = kamailio_has(s, call);
-
-    if (adopted || number < 0)
-        return;
-    if (mine) {
-        s->c->delivered[number]++;
-        cancel_call(s, call);
-    } else if (!why) {
-        kamailio_stray(s, msg);
-    } else if (strcmp(why, "unavailable") == 0) {
-        for (size_t i = 0; i < s->c->count; i++)
-            send_packet(s, i, "perhaps", msg);
-    } else if (strcmp(why, "perhaps") != 0) {
-        s->c->refused[number]++;
-    }
-    if (!mine && (!why || strcmp(why, "unavailable") == 0 || strcmp(why, "perhaps") == 0))
-        return;
-    s->c->answered_by[number] |= 1u << s->id;
-    kamailio_hear(
-        s, (struct heard){.what = HEARD_CANCELLED, .call = call, .code = mine ? 200 : 481, .number = (size_t)number});
+    if (!s->linked || !s->hello)
+        return false;
+    say(s, stray_text(++s->strays, msg, ""));
+    return true;
 }
 
 /* A final reply of the far end's goes on to the caller: a 2xx each time, and what no transaction takes. */
@@ -234,8 +204,8 @@ static void on_final(struct site *s, const char *why, const char *msg)
 
     if (kamailio_has(s, call))
         kamailio_final(s, call, code);
-    else if (!why && &s->c->site[to] != s && s->knows[to + 1])
-        send_packet(s, to, "owner", msg);
+    else if (!why && &s->c->site[to] != s && *s->knows[to + 1])
+        hand_over(s, to, "owner", handover_at(s), msg);
     else if (why && strcmp(why, "owner") != 0)
         pass_on(s, call, code);
     else if (s->linked && s->hello)
@@ -253,12 +223,14 @@ static void on_bye(struct site *s, const char *msg)
 
     kamailio_event(s, scratch("{\"t\":\"bye\",\"call_id\":\"%s\",\"from_tag\":\"%s\",\"to_tag\":\"%s\",\"code\":%d,%s}",
                               base64_of(k.call_id), base64_of(side ? "b1" : "a1"), base64_of(side ? "a1" : "b1"), code,
-                              at_now(s)));
+                              kamailio_now(s)));
     kamailio_hear(s, (struct heard){.what = HEARD_BYE, .call = call, .side = side, .code = code});
 }
 
-static void on_request(struct site *s, const char *why, const char *msg)
+static void on_message(struct site *s, const struct handed *h, const char *msg)
 {
+    const char *why = *h->why ? h->why : NULL;
+
     if (re_of(msg))
         re_arrives(s, why, msg);
     else if (strncmp(msg, "INVITE ", 7) == 0)
@@ -266,7 +238,7 @@ static void on_request(struct site *s, const char *why, const char *msg)
     else if (strstr(msg, " BYE\r\n"))
         on_bye(s, msg);
     else if (strncmp(msg, "CANCEL ", 7) == 0)
-        on_cancel(s, why, msg);
+        cancel_arrives(s, h, msg);
     else if (strncmp(msg, "SIP/2.0 ", 8) == 0 && !strstr(msg, "SIP/2.0 100"))
         on_final(s, why, msg);
 }
@@ -279,54 +251,75 @@ static void on_probe(struct site *s, const char *msg)
     size_t from = via ? (size_t)atoi(via + strlen("Via: SIP/2.0/UDP 192.0.2.")) : 0;
 
     if (from > 0 && from <= c->count)
-        send_packet(s, from - 1, NULL, scratch("SIP/2.0 200 alive %d", s->id));
+        send_packet(s, from - 1, scratch("SIP/2.0 200 alive %d", s->id));
 }
 
-/* Whether a handover has come before, or is too old: route[KAMSYNC_REPLAY]. */
-static bool is_replayed(struct site *s, const char *header)
+/* Each is taken once, and only within some seconds by its sender's clock, if that is known: route[KAMSYNC_FRESH]. */
+static bool is_fresh(struct site *s, const struct handed *h, const char *header)
 {
     long long sec = 0, ms = 0;
-    char at[48] = "", from[16] = "", stamp[80];
-    const char *of = strstr(header, "from="), *when = strstr(header, "at=");
 
-    if (!of || !when || sscanf(of, "from=%15[0-9]", from) != 1 || sscanf(when, "at=%47[0-9.]", at) != 1 ||
-        sscanf(at, "%lld.%lld", &sec, &ms) != 2)
-        return false;
-    s->said_ms = sec * 1000 + ms - EPOCH;
-    snprintf(stamp, sizeof(stamp), "%s %s", from, at);
-    if (EPOCH + s->c->now - (sec * 1000 + ms) > REPLAY_MS || json_object_get(s->seen, stamp))
+    if (strcmp(h->why, "probe") == 0)
         return true;
-    json_object_set_new(s->seen, stamp, json_true());
-    return false;
+    sscanf(h->at, "%lld.%3lld", &sec, &ms);
+    s->said_ms = sec * 1000 + ms - EPOCH;
+    if (json_object_get(s->seen, header))
+        return false;
+    json_object_set_new(s->seen, header, json_true());
+    return (h->from != s->id && !s->clock[h->from]) || llabs((EPOCH + s->c->now) / 1000 - sec) <= REPLAY_S;
 }
 
-/* A packet arrives at Kamailio. A handover to another incarnation is one from the network. */
-static void on_packet(struct site *s, const char *text)
+static void read_header(struct handed *h, int *to, char inc[32], const char *header)
 {
-    char why[16] = "", inc[32] = "", *copy = strdup(text), *header = strstr(copy, "X-Kamsync: ");
-    bool replayed = header && is_replayed(s, header);
+    cr_assert(sscanf(header, "X-Kamsync: to=%d;inc=%31[^;];why=%15[^;];src=%*[^;];dst=%*[^;];from=%d;at=%63[^;]", to,
+                     inc, h->why, &h->from, h->at) == 5 &&
+                  h->from > 0 && h->from <= SITES_MAX,
+              "%s", header);
+}
+
+/* Takes the header off: route[KAMSYNC_VERIFY]. False: the message is dropped. What the header of another incarnation
+ * leaves is a message from the network. The proof is not looked at: nobody forges one here. */
+static bool verify(struct site *s, struct handed *h, char *msg)
+{
+    char inc[32] = "", *line = strstr(msg, "X-Kamsync: "), *end = line ? strstr(line, "\r\n") + 2 : NULL, *header;
     int to = 0;
 
-    if (replayed) {
-        free(copy);
-        return;
-    }
+    if (!line)
+        return true;
+    header = scratch("%.*s", (int)(end - line), line);
+    memmove(line, end, strlen(end) + 1);
+    read_header(h, &to, inc, header);
+    h->came = true;
+    if (strncmp(msg, "CANCEL ", 7) == 0 && cancel_is_seen(s, h))
+        return false;
+    if (to == s->id && strcmp(inc, s->inc) == 0)
+        return is_fresh(s, h, header);
+    *h->why = '\0';
+    return true;
+}
 
-    if (header && sscanf(header, "X-Kamsync: to=%d;inc=%31[^;];why=%15[^;]", &to, inc, why) == 3) {
-        char *end = strstr(header, "\r\n") + 2;
+static void on_alive(struct site *s, int id)
+{
+    if (id > 0 && id <= SITES_MAX)
+        s->clock[id] = true;
+    kamailio_event(s, scratch("{\"t\":\"alive\",\"id\":%d}", id));
+}
 
-        memmove(header, end, strlen(end) + 1);
-        if (to != s->id || strcmp(inc, s->inc) != 0)
-            *why = '\0';
-    }
-    if (strcmp(why, "probe") == 0)
+static void on_packet(struct site *s, const char *text)
+{
+    struct handed h = {0};
+    char *copy = strdup(text);
+
+    if (!verify(s, &h, copy))
+        ;
+    else if (strcmp(h.why, "probe") == 0)
         on_probe(s, copy);
     else if (strncmp(copy, "SIP/2.0 200 alive ", 18) == 0)
-        kamailio_event(s, scratch("{\"t\":\"alive\",\"id\":%d}", atoi(copy + 18)));
-    else if (strcmp(why, "takeover") == 0)
+        on_alive(s, atoi(copy + 18));
+    else if (strcmp(h.why, "takeover") == 0)
         on_takeover(s, copy);
     else
-        on_request(s, *why ? why : NULL, copy);
+        on_message(s, &h, copy);
     free(copy);
 }
 
@@ -364,7 +357,7 @@ static void on_send(struct site *s, const char *frame)
     char *msg = base64_field(frame, "msg");
 
     if (sscanf(to.p, "192.0.2.%d:5060", &id) == 1 && id <= (int)s->c->count)
-        send_packet(s, (size_t)id - 1, NULL, msg);
+        send_packet(s, (size_t)id - 1, msg);
     free(msg);
 }
 
@@ -392,8 +385,11 @@ static void on_node(struct site *s, const char *frame)
 {
     long id = strtol(field(frame, "id").p, NULL, 10);
 
+    bool up = strtol(field(frame, "up").p, NULL, 10);
+    struct span inc = field(frame, "inc");
+
     if (id > 0 && id <= SITES_MAX)
-        s->knows[id] = strtol(field(frame, "up").p, NULL, 10);
+        snprintf(s->knows[id], sizeof(s->knows[id]), "%.*s", up ? (int)inc.n : 0, inc.p);
 }
 
 static void on_frame(struct site *s, const char *text)
@@ -401,7 +397,7 @@ static void on_frame(struct site *s, const char *text)
     struct span t = field(text, "t");
 
     if (span_eq(t, span_of("hello"))) {
-        s->hello = true;
+        s->hello = s->met = true;
         s->events = s->strays = 0;
         memset(s->knows, 0, sizeof(s->knows));
         say(s,
@@ -426,11 +422,9 @@ void to_kamailio(struct site *s, const struct task *t)
         (!frame && t->epoch && t->epoch != s->starts))
         return;
     if (s->hung)
-        json_array_append_new(s->inbox, json_pack("[i,i,s,s?]", (int)frame, (int)t->epoch, t->value, t->key));
+        json_array_append_new(s->inbox, json_pack("[i,i,s]", (int)frame, (int)t->epoch, t->value));
     else if (frame)
         on_frame(s, t->value);
-    else if (t->key)
-        on_request(s, t->key, t->value);
     else
         on_packet(s, t->value);
 }
@@ -446,7 +440,6 @@ void read_inbox(struct site *s)
         struct task t = {.kind = json_integer_value(json_array_get(each, 0)) ? FRAME : PACKET,
                          .epoch = (unsigned)json_integer_value(json_array_get(each, 1)),
                          .value = (char *)json_string_value(json_array_get(each, 2)),
-                         .key = (char *)json_string_value(json_array_get(each, 3)),
                          .status = true}; /* it has arrived */
 
         to_kamailio(s, &t);

@@ -129,6 +129,32 @@ Test(another_store, what_was_taken_over_is_claimed_again)
         }
 }
 
+/* It was not this node's first try that won: node 3 had claimed it before, and let it go. */
+Test(another_store, what_was_taken_over_after_another_let_it_go_is_found_so_again)
+{
+    static const struct {
+        const char *holder;
+        size_t puts, lost;
+    } cases[] = {{"1 100.1", 1, 0}, {"2 200.2", 0, 1}};
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct leg c;
+        struct fake *f = taken(&c);
+
+        fake_node(f, 2, 20, "200.2", true);
+        f->left = "0 300.1~1";
+        fake_answer(f, fake_orphan(&c, 2, "200.1"));
+        fake_claimed(f, CLAIM_LOST, "3 300.1");
+        cr_assert(f->claim_count == 3, "case %zu: %zu claims", i, f->claim_count);
+        cr_expect_str_eq(f->claims[2].key, CLAIM_OF("300.1~1"));
+        f->left = NULL;
+        fake_claimed(f, CLAIM_LOST, cases[i].holder);
+        fake_turn(f);
+        cr_expect(f->put_count == cases[i].puts && fake_count(f, "lost") == cases[i].lost, "case %zu", i);
+        fake_free(f);
+    }
+}
+
 Test(another_store, what_another_has_taken_over_there_is_lost)
 {
     struct leg c;

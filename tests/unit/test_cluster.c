@@ -172,17 +172,83 @@ Test(cluster, cancel_during_takeover_is_delivered)
     quiet(c);
 }
 
+/* Whether all nodes get it at once, or kamsyncd is asked first. */
 Test(cluster, cancel_at_any_node_reaches_the_owner)
 {
-    struct cluster *c = with_calls(3, 3);
-    size_t number[3];
+    for (int large = 0; large < 2; large++) {
+        struct cluster *c = with_calls(3, 3);
+
+        c->large = large;
+        for (size_t i = 0; i < 3; i++)
+            cluster_cancel(c, i, (int)i);
+        cluster_run(c, 1000);
+        for (size_t i = 0; i < 3; i++)
+            cr_expect(c->delivered[i] == 1 && c->refused[i] == 0 && c->ended[i]);
+        quiet(c);
+    }
+}
+
+/* Its owner acts upon the first copy; the further ones, by kamsyncd, which looks before it hears of that, are dropped.
+ */
+static int64_t slow_ms(struct cluster *c)
+{
+    (void)c;
+    return 40;
+}
+
+Test(cluster, cancel_that_all_have_is_acted_upon_once)
+{
+    struct cluster *c = with_calls(3, 1);
+
+    c->delay = slow_ms;
+    cluster_cancel(c, 1, 0);
+    cluster_run(c, 1000);
+    cr_expect(c->delivered[0] == 1 && c->refused[0] == 0);
+    cr_expect(engine_counters(c->site[1].e)->verdict_owner == 1);
+    quiet(c);
+}
+
+Test(cluster, cancel_that_its_owner_has_acted_upon_needs_nobody)
+{
+    struct cluster *c = with_calls(3, 1);
+
+    c->final[0] = 486; /* on its way: until then tm has the transaction */
+    cluster_cancel(c, 1, 0);
+    cluster_run(c, 1000);
+    cr_expect(c->delivered[0] == 1 && c->refused[0] == 0);
+    cr_expect(engine_counters(c->site[1].e)->verdict_acted == 1);
+    quiet(c);
+}
+
+/* Its Kamailio knows the others from before. */
+Test(cluster, cancel_needs_no_kamsyncd)
+{
+    struct cluster *c = with_calls(3, 1);
 
     for (size_t i = 0; i < 3; i++)
-        number[i] = cluster_cancel(c, i, (int)i);
+        cluster_crash(c, i);
+    cluster_cancel(c, 1, 0);
+    cluster_run(c, 100);
+    cr_expect(c->delivered[0] == 1 && c->refused[0] == 0 && c->ended[0]);
+    cluster_free(c);
+}
+
+/* The sender has not heard that it was restarted: what is left of it there is a CANCEL from the network, which only
+ * that node's kamsyncd gets. */
+Test(cluster, cancel_for_another_incarnation_is_not_told_on)
+{
+    struct cluster *c = with_calls(3, 1);
+
+    cluster_break(c, 1);
+    cluster_restart(c, 2);
     cluster_run(c, 1000);
-    for (size_t i = 0; i < 3; i++)
-        cr_expect(c->delivered[number[i]] == 1);
-    quiet(c);
+    cluster_cancel(c, 1, 0);
+    cluster_run(c, 1000);
+    cr_assert(c->cancel_count == 2 && c->astray[1]);
+    for (size_t i = 0; i < 2; i++)
+        cr_expect(c->delivered[i] == 1 && c->refused[i] == 0, "CANCEL %zu: %u, %u", i, c->delivered[i], c->refused[i]);
+    cr_expect(engine_counters(c->site[2].e)->strays == 1);
+    cluster_free(c);
 }
 
 /* The claimant dies after it claimed and before its Kamailio had it; the next one follows the chain. */
@@ -332,6 +398,7 @@ Test(cluster, cancel_of_a_call_whose_kamsyncd_is_dead)
         struct cluster *c = with_calls(3, 0);
         size_t number;
 
+        c->large = true;
         cluster_crash(c, 0);
         cluster_call(c, 0, 1);
         cluster_run(c, after);
@@ -349,6 +416,7 @@ Test(cluster, cancel_of_a_call_whose_kamsyncd_was_dead)
         struct cluster *c = with_calls(3, 0);
         size_t number;
 
+        c->large = true;
         cluster_crash(c, 0);
         cluster_call(c, 0, 1);
         cluster_run(c, 1000);
@@ -364,12 +432,15 @@ Test(cluster, cancel_of_a_call_whose_kamsyncd_was_dead)
 
 Test(cluster, cancel_of_no_call)
 {
-    struct cluster *c = with_calls(3, 0);
-    size_t number = cluster_cancel(c, 1, 1);
+    for (int large = 0; large < 2; large++) {
+        struct cluster *c = with_calls(3, 0);
 
-    cluster_run(c, 1000);
-    cr_expect(c->refused[number] == 1);
-    quiet(c);
+        c->large = large;
+        cluster_cancel(c, 1, 1);
+        cluster_run(c, 1000);
+        cr_expect(c->refused[0] == 1);
+        quiet(c);
+    }
 }
 
 /* The store has lost the claim that cost this node its call, but not what its new owner has written since. */

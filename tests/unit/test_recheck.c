@@ -293,6 +293,31 @@ Test(recheck, store_outage)
     expect_after_outage(60000, 1, 0);
 }
 
+/* Node 2 had claimed it, and let it go; then this node claimed it, but has not written its record yet. */
+Test(recheck, own_claim_behind_another_one_counts_more_than_the_record)
+{
+    struct leg c;
+    struct fake *f = owning(&c);
+
+    engine_nodes_read(f->e, true, f->now);
+    engine_store_down(f->e, f->now);
+    fake_pass(f, 1600);
+    fake_forget(f);
+    engine_store_up(f->e, f->now);
+    fake_turn(f);
+    f->found = fake_orphan(&c, 3, "300.1");
+    f->left = "0 200.1~1";
+    fake_claimed(f, CLAIM_LOST, "2 200.1");
+    cr_assert(f->claim_count == 2);
+    fake_claimed(f, CLAIM_LOST, "1 100.1~1");
+    cr_assert(f->claim_count == 3);
+    cr_expect_str_eq(f->claims[2].key, CLAIM_KEY "~1");
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    cr_expect(f->put_count == 1 && status_of(f).txns == 1 && fake_count(f, "lost") == 0);
+    fake_free(f);
+}
+
 /* An outage begins when the store stops to answer, not when that is noticed. */
 Test(recheck, store_outage_counts_from_the_last_answer)
 {

@@ -172,6 +172,27 @@ Test(takeover, several_strays_wait_for_one_takeover)
     fake_free(f);
 }
 
+/* It was read before this node's own was written: a second INVITE would be a retransmission to Kamailio, which would
+ * not say that it has it, and so the claim would be let go. */
+Test(takeover, record_of_the_dead_owner_that_comes_late_begins_no_second_one)
+{
+    struct leg c;
+    struct fake *f = injected(&c, NULL);
+    uint64_t late;
+
+    f->found = NULL;
+    fake_stray(f, 2, &c, "CANCEL");
+    late = f->gets[f->get_count - 1].token;
+    fake_taken(f, 1, 1);
+    fake_turn(f);
+    f->found = fake_orphan(&c, 1, "100.1");
+    engine_got(f->e, late, GET_FOUND, span_of(fake_orphan(&c, 2, "200.1")), f->now);
+    fake_pass(f, 5000);
+    cr_expect(f->claim_count == 1 && fake_sent_count(f, "why=takeover") == 1);
+    cr_expect(fake_sent_count(f, "why=owner") == 2 && status_of(f).strays == 0 && status_of(f).takeovers == 0);
+    fake_free(f);
+}
+
 /* ---- X-Kamsync-Branches ---- */
 
 static void expect_branches(const char *branches, const char *expected)
