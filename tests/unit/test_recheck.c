@@ -297,7 +297,7 @@ Test(recheck, store_outage)
 Test(recheck, own_claim_behind_another_one_counts_more_than_the_record)
 {
     struct leg c;
-    struct fake *f = owning(&c);
+    struct fake *f = fake_owning(&c);
 
     engine_nodes_read(f->e, true, f->now);
     engine_store_down(f->e, f->now);
