@@ -2,6 +2,7 @@
 
     faults.py BUILD [JUNIT]
 """
+import concurrent.futures
 import json
 import os
 import subprocess
@@ -87,7 +88,8 @@ def noticed(build, fault):
 
 def main():
     build = os.path.abspath(sys.argv[1])
-    results = [(f[0], noticed(build, f)) for f in FAULTS]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # each thread waits for a process of its own
+        results = list(zip((f[0] for f in FAULTS), pool.map(lambda fault: noticed(build, fault), FAULTS)))
     if len(sys.argv) > 2:
         cases = "".join(f'<testcase classname="sim" name="it is noticed when {w}">{"" if g else "<failure/>"}</testcase>\n'
                         for w, g in results)
