@@ -85,19 +85,26 @@ static void do_reply(struct world *w, struct input *in)
     free(base64);
 }
 
+#define FROM_TO "\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\""
+
+/* For some all nodes have it already: then it comes among the events. */
 static void do_stray(struct world *w, struct input *in)
 {
     static const char *const methods[] = {"CANCEL", "ACK", "INVITE", "BYE"};
-    unsigned call = input_byte(in) & 11, kind = input_byte(in);
+    unsigned first_byte = input_byte(in), call = first_byte & 11, kind = input_byte(in);
     const char *method = methods[kind & 3];
     char *via = text_of("Via: SIP/2.0/UDP 192.0.2.3:5060;branch=z9hG4bKt%u.%x\r\n", call, kind >> 6);
     char *first = kind & 8 ? text_of("SIP/2.0 %u X\r\n", kind & 16 ? 200 : 486)
                            : text_of("%s sip:b@192.0.2.10 SIP/2.0\r\n", method);
     char *msg = sip_message(call, kind & 8 ? "INVITE" : method, first, kind & 8 ? via : "");
 
-    say(w, text_of("{\"t\":\"stray\",\"k\":%u,\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\","
-                   "\"msg\":%zu%s}%s",
-                   1 + input_byte(in), strlen(msg), kind & 32 ? ",\"ask\":\"owner\"" : "", msg));
+    if (first_byte & 4)
+        say_event(
+            w, in,
+            text_of("{\"t\":\"stray\"," FROM_TO ",\"all\":\"1.%u\",\"msg\":%zu}%s", input_byte(in), strlen(msg), msg));
+    else
+        say(w, text_of("{\"t\":\"stray\",\"k\":%u," FROM_TO ",\"msg\":%zu%s}%s", 1 + input_byte(in), strlen(msg),
+                       kind & 32 ? ",\"ask\":\"owner\"" : "", msg));
     free(via);
     free(first);
     free(msg);

@@ -26,13 +26,16 @@ static void check_event(const struct event *ev)
     check_address(ev->sock);
     check_word(ev->by);
     check_word(ev->name);
+    check_word(ev->all);
     check_bytes(ev->sent);
     check_bytes(ev->req);
+    check_bytes(ev->msg);
     check_bytes(ev->via);
     check_bytes(ev->call_id);
     check_bytes(ev->value);
     must(ev->at >= 0 && ev->code >= 0 && ev->code < 700);
     must(ev->type != EVENT_BRANCH || (ev->src && ev->dst && ev->to && ev->sock && ev->sent.n));
+    must(ev->type != EVENT_STRAY || (ev->src && ev->dst && ev->all && ev->msg.n));
     must(ev->type != EVENT_SET || (ev->name && ev->call_id.n));
 }
 
