@@ -26,7 +26,7 @@ AWAY_S = 1.6        # the shortest outage: longer than half of node_ttl_ms
 RATE = 12
 HELD = 6            # of each kind: calls that are there before, and of which half end during the outage
 OLD_S = float(os.environ.get('KAMSYNC_OLD_S', '2'))
-COUNTED = ('puts', 'puts_failed', 'call_writes', 'verdict_owner', 'verdict_unavailable')
+COUNTED = ('puts', 'puts_failed', 'call_writes', 'verdict_owner', 'verdict_acted', 'verdict_unavailable')
 
 
 def encode(words):
