@@ -3,7 +3,6 @@
  *     request ▶ answered at once
  *             ▶ or from the store: the record of a call, the archive
  *             ▶ or by all nodes: each adds what it has in its own memory, within ASK_MS */
-#include "count.h"
 #include "engine_impl.h"
 
 #include <inttypes.h>
@@ -11,6 +10,7 @@
 #include <utlist.h>
 
 #include "call.h"
+#include "count.h"
 #include "key.h"
 #include "record.h"
 #include "siptext.h"

@@ -8,7 +8,6 @@
  * same Call-ID; so such an end is held back for a moment.
  *
  * Every node keeps what it has added until the call is over, so that it can write it again should the store forget. */
-#include "count.h"
 #include "engine_impl.h"
 
 #include <errno.h>
@@ -16,6 +15,7 @@
 #include <utlist.h>
 
 #include "call.h"
+#include "count.h"
 #include "key.h"
 
 #define CALLS_MAX 1000000 /* calls in memory */

@@ -5,7 +5,6 @@
  *                                 ▶ or, if the script wants that (ask=owner), to the node that has the dialog
  *
  * The wait is bounded: when the store says nothing in time the request comes back all the same. */
-#include "count.h"
 #include "engine_impl.h"
 
 #include <errno.h>
@@ -14,6 +13,7 @@
 #include <utlist.h>
 
 #include "call.h"
+#include "count.h"
 #include "key.h"
 
 #define QUESTIONS_MAX 2048

@@ -1,7 +1,7 @@
-#include "count.h"
 #include "engine_impl.h"
 
 #include "call.h"
+#include "count.h"
 #include "proof.h"
 
 #include <errno.h>

@@ -3,10 +3,10 @@
  *     refused ▶ one record is tried every TRY_MS, all nodes are told to doubt ▶ taken ▶ all are written
  *
  * A store that refuses (READONLY, OOM) answers at once, so nothing but a trial tells when it takes writes again. */
-#include "count.h"
 #include "engine_impl.h"
 
 #include "call.h"
+#include "count.h"
 
 #define TRY_MS 100
 #define TELL_MS 1000      /* that something is unwritten is said so often, */

@@ -86,7 +86,6 @@ static void count_verdict(struct counters *c, enum verdict v)
     ++*counter[v];
 }
 
-/* Sends the stray on: to its owner, or back to this Kamailio, which then does what Kamailio does best. */
 /* The stray as a handover to that node: base64, which the caller frees, or NULL. */
 static char *handed_to(struct engine *e, const struct stray *s, const struct node *to, enum verdict why)
 {
@@ -96,6 +95,7 @@ static char *handed_to(struct engine *e, const struct stray *s, const struct nod
     return engine_handover(e, h, s->msg);
 }
 
+/* Sends the stray on: to its owner, or back to this Kamailio, which then does what Kamailio does best. */
 static void send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now)
 {
     /* "mine": Kamailio may have the transaction by now, or it has just ended. To the script both are a handover; but a

@@ -196,14 +196,20 @@ static int64_t slow_ms(struct cluster *c)
     return 40;
 }
 
+/* A CANCEL at node 1 for the call of node 0. */
+static void cancel_astray(struct cluster *c)
+{
+    cluster_cancel(c, 1, 0);
+    cluster_run(c, 1000);
+    cr_expect(c->delivered[0] == 1 && c->refused[0] == 0);
+}
+
 Test(cluster, cancel_that_all_have_is_acted_upon_once)
 {
     struct cluster *c = with_calls(3, 1);
 
     c->delay = slow_ms;
-    cluster_cancel(c, 1, 0);
-    cluster_run(c, 1000);
-    cr_expect(c->delivered[0] == 1 && c->refused[0] == 0);
+    cancel_astray(c);
     cr_expect(engine_counters(c->site[1].e)->verdict_owner == 1);
     quiet(c);
 }
@@ -213,9 +219,7 @@ Test(cluster, cancel_that_its_owner_has_acted_upon_needs_nobody)
     struct cluster *c = with_calls(3, 1);
 
     c->final[0] = 486; /* on its way: until then tm has the transaction */
-    cluster_cancel(c, 1, 0);
-    cluster_run(c, 1000);
-    cr_expect(c->delivered[0] == 1 && c->refused[0] == 0);
+    cancel_astray(c);
     cr_expect(engine_counters(c->site[1].e)->verdict_acted == 1);
     quiet(c);
 }
