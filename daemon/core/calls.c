@@ -1,6 +1,6 @@
 /* The calls that this node knows: begun here, taken over, or given a variable here.
  *
- *     INVITE, replies (owner.c) ▶ call changes ▶ dirty ▶ (once per loop turn) call_write ▶ the store
+ *     INVITE, replies (owner.c) ▶ call changes ▶ dirty ▶ (once per loop turn) calls_write.c ▶ the store
  *     variable (script)         ▶
  *
  * A call is its INVITE's (Call-ID, From tag) and follows one transaction, the first: another one with the same Call-ID
@@ -8,24 +8,18 @@
  * same Call-ID; so such an end is held back for a moment.
  *
  * Every node keeps what it has added until the call is over, so that it can write it again should the store forget. */
-#include "engine_impl.h"
+#include "calls.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <utlist.h>
 
-#include "call.h"
 #include "count.h"
-#include "key.h"
 
 #define CALLS_MAX 1000000 /* calls in memory */
-#define WRITING_MAX 1024  /* writes under way */
 #define AGAIN_MS 10000    /* who was challenged or redirected has tried again by then */
-#define TRIES_MAX 3       /* another node has the call: it may be about to leave it */
-#define TRY_MS 500
-#define CHECK_MS 60000      /* each call is looked at so often */
-#define REFRESH_MS 600000   /* and written again at least so often: should its end have been missed, that shows it */
-#define TTL_MORE_MS 3600000 /* the record outlives the longest call */
+#define CHECK_MS 60000    /* each call is looked at so often */
+#define REFRESH_MS 600000 /* and written again at least so often: should its end have been missed, that shows it */
 
 static struct call *find(const struct engine *e, struct span call_id)
 {
@@ -35,46 +29,9 @@ static struct call *find(const struct engine *e, struct span call_id)
     return c;
 }
 
-/* ---- the lists ---- */
-
-static struct call **list_of(struct engine *e, enum call_place place)
+void calls_drop(struct engine *e, struct call *c)
 {
-    struct call **const lists[] = {NULL, &e->calls.dirty, &e->calls.writing, &e->calls.held};
-
-    return lists[place];
-}
-
-static void move(struct engine *e, struct call *c, enum call_place place)
-{
-    struct call **list = list_of(e, c->place);
-
-    if (list)
-        DL_DELETE(*list, c);
-    e->calls.at[c->place]--;
-    c->place = place;
-    e->calls.at[place]++;
-    list = list_of(e, place);
-    if (list)
-        DL_APPEND(*list, c);
-}
-
-static void mark(struct engine *e, struct call *c)
-{
-    if (c->place == CALL_WRITING)
-        c->again = true;
-    else if (c->place != CALL_DIRTY)
-        move(e, c, CALL_DIRTY);
-}
-
-static void hold(struct engine *e, struct call *c, int64_t until)
-{
-    move(e, c, CALL_HELD);
-    c->hold_ms = until;
-}
-
-static void drop(struct engine *e, struct call *c)
-{
-    move(e, c, CALL_IDLE);
+    calls_move(e, c, CALL_IDLE);
     e->calls.at[CALL_IDLE]--;
     DL_DELETE2(e->calls.oldest, c, older, newer);
     HASH_DELETE(hh, e->calls.by_id, c); /* NOLINT(clang-analyzer-*): uthash */
@@ -113,6 +70,31 @@ int64_t calls_time(const struct engine *e, const struct event *ev)
     return ev && ev->at ? ev->at : e->io.wall(e->io.ctx);
 }
 
+/* It stays another node's call; this one has only added variables to it. */
+static void leave(struct engine *e, struct call *c)
+{
+    char **const texts[] = {&c->caller, &c->callee, &c->from_tag, &c->to_tag, &c->tx, &c->inc};
+
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        free(*texts[i]);
+        *texts[i] = NULL;
+    }
+    c->node = c->trying = c->ringing = c->answered = c->ended = c->code = 0;
+    c->how = c->by = NULL;
+    c->own = c->take = c->had = c->finishing = c->refused = false;
+    c->back_ms = 0;
+    calls_move(e, c, CALL_IDLE);
+    calls_mark(e, c);
+}
+
+void calls_leave(struct engine *e, struct call *c)
+{
+    if (json_object_size(c->vars))
+        leave(e, c);
+    else
+        calls_drop(e, c);
+}
+
 /* ---- what the INVITE's transaction does to it ---- */
 
 /* The call lives by this transaction from now on. False when memory is short. */
@@ -146,9 +128,9 @@ void calls_begin(struct engine *e, const struct txn *t, const struct sip_id *id,
     if (!c || !tries_again(c, id))
         return;
     if (follow(e, c, t, id, at))
-        mark(e, c);
+        calls_mark(e, c);
     else
-        drop(e, c);
+        calls_drop(e, c);
 }
 
 void calls_take(struct engine *e, const struct txn *t, int64_t now)
@@ -172,7 +154,7 @@ void calls_take(struct engine *e, const struct txn *t, int64_t now)
     json_object_foreach(t->vars, name, value)
         call_set(c, name, (struct span){json_string_value(value), json_string_length(value)}, false);
     c->take = c->taken = true;
-    mark(e, c);
+    calls_mark(e, c);
 }
 
 static struct call *of_txn(const struct engine *e, const struct txn *t)
@@ -208,7 +190,7 @@ void calls_reply(struct engine *e, const struct txn *t, int code, struct span to
     if (!changed)
         return;
     c->code = code;
-    mark(e, c);
+    calls_mark(e, c);
 }
 
 static void over(struct engine *e, struct call *c, const char *how, const char *by, int64_t at)
@@ -216,7 +198,7 @@ static void over(struct engine *e, struct call *c, const char *how, const char *
     c->how = how;
     c->by = by;
     c->ended = at;
-    mark(e, c);
+    calls_mark(e, c);
 }
 
 /* The far end never said so: it is our own conclusion. */
@@ -233,7 +215,7 @@ void calls_lose(struct engine *e, const struct txn *t)
     struct call *c = of_txn(e, t);
 
     if (c)
-        drop(e, c);
+        calls_drop(e, c);
 }
 
 void calls_failed(struct engine *e, const struct txn *t, int64_t now)
@@ -258,7 +240,7 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
         return;
     c->back_ms = now + AGAIN_MS;
     if (c->place != CALL_WRITING)
-        hold(e, c, c->back_ms);
+        calls_hold(e, c, c->back_ms);
 }
 
 /* ---- variables ---- */
@@ -270,11 +252,11 @@ void calls_set(struct engine *e, const struct event *ev, int64_t now)
     int rc = c ? call_set(c, ev->name, ev->value, true) : -ENOMEM;
 
     if (rc == 0) {
-        mark(e, c);
+        calls_mark(e, c);
         return;
     }
     if (c && !c->own && !json_object_size(c->vars))
-        drop(e, c); /* nothing of it is to be written */
+        calls_drop(e, c); /* nothing of it is to be written */
     e->count.frames_bad++;
     engine_log(e, LOG_LEVEL_WARN, "variable %s not kept (%s) call-id=%s", ev->name,
                rc == -EINVAL ? "its value is no UTF-8 text of at most 1024 bytes" : "too many, or memory is short",
@@ -297,167 +279,6 @@ json_t *calls_vars(const struct engine *e, const char *call_id)
     return NULL;
 }
 
-/* ---- writing ---- */
-
-static void give_to_store(struct engine *e, struct call *c, const char *key)
-{
-    struct call_pairs p;
-    struct call_write w = {.key = key, .node = e->self.id, .pairs = p.list};
-
-    w.mode = c->finishing ? CALL_END : c->take ? CALL_TAKE : c->own ? CALL_BEGIN : CALL_ADD;
-    w.ttl_ms = c->finishing ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
-    if (c->own) /* who only adds to another node's call leaves it that node's */
-        c->node = c->refused ? CALL_NOBODY : e->self.id;
-    call_pairs(&p, c, e->self.id, c->finishing);
-    w.count = p.count;
-    w.weak = p.weak;
-    call_vars_sent(c);
-    c->again = false;
-    c->token = ++e->last_token;
-    move(e, c, CALL_WRITING);
-    e->count.call_writes++;
-    e->io.call_write(e->io.ctx, &w, c->token);
-}
-
-static void write_call(struct engine *e, struct call *c)
-{
-    char *key = key_call(span_of(c->call_id)); /* not kept: calls are many, and most are not written for hours */
-
-    if (key)
-        give_to_store(e, c, key);
-    else
-        move(e, c, CALL_DIRTY); /* memory is short: later */
-    free(key);
-}
-
-void calls_flush(struct engine *e)
-{
-    struct call *c, *last = e->calls.dirty ? e->calls.dirty->prev : NULL;
-    bool more = last && e->store_up && e->self.id;
-
-    while (more && (c = e->calls.dirty) != NULL && e->calls.at[CALL_WRITING] < WRITING_MAX) {
-        more = c != last; /* what an answer from within the call marks again waits for the next turn */
-        write_call(e, c);
-    }
-}
-
-/* It stands in the store as it is here: is there more to do? */
-static void written(struct engine *e, struct call *c)
-{
-    if (c->take && c->taken)
-        told_taken(e, c->call_id);
-    c->take = false;
-    c->had = c->own && !c->inherited;
-    if (c->finishing) {
-        e->count.calls_ended++;
-        drop(e, c);
-        return;
-    }
-    move(e, c, CALL_IDLE);
-    c->finishing = c->how && !c->again && !c->back_ms;
-    if (c->again || c->finishing)
-        mark(e, c);
-    else if (c->how)
-        hold(e, c, c->back_ms);
-}
-
-/* Another node has made the record its own, but not the transaction that the call lives by until it is answered: it
- * thought this one lost, or its predecessor, and has inherited the call while this one took it over, or came back. */
-static bool is_ours(const struct engine *e, const struct call *c)
-{
-    bool lives = c->inc && strcmp(c->inc, e->self.inc) == 0; /* else its transaction died with its Kamailio */
-
-    return lives && c->had && !c->answered && !c->refused;
-}
-
-/* It stays another node's call; this one has only added variables to it. */
-static void leave(struct engine *e, struct call *c)
-{
-    char **const texts[] = {&c->caller, &c->callee, &c->from_tag, &c->to_tag, &c->tx, &c->inc};
-
-    for (size_t i = 0; i < COUNT(texts); i++) {
-        free(*texts[i]);
-        *texts[i] = NULL;
-    }
-    c->node = c->trying = c->ringing = c->answered = c->ended = c->code = 0;
-    c->how = c->by = NULL;
-    c->own = c->take = c->had = c->finishing = c->refused = false;
-    c->back_ms = 0;
-    move(e, c, CALL_IDLE);
-    mark(e, c);
-}
-
-/* The list is in the order of tokens, and so are the answers: it is the first, or it is none of these. */
-static struct call *find_token(const struct engine *e, uint64_t token)
-{
-    struct call *c = e->calls.writing;
-
-    while (c && c->token < token)
-        c = c->next;
-    return c && c->token == token ? c : NULL;
-}
-
-static void leave_or_drop(struct engine *e, struct call *c)
-{
-    if (json_object_size(c->vars))
-        leave(e, c);
-    else
-        drop(e, c);
-}
-
-bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
-{
-    struct call *c = find_token(e, token);
-    bool fine;
-
-    if (!c)
-        return false;
-    fine = result == CALL_WRITTEN || (result == CALL_OTHER && (!c->own || c->finishing));
-    call_vars_arrived(c, fine);
-    if (result != CALL_FAILED)
-        rewrite_taken(e, now);
-    if (fine) {
-        written(e, c);
-    } else if (result == CALL_OTHER && is_ours(e, c)) {
-        c->take = true;
-        move(e, c, CALL_DIRTY);
-    } else if (result == CALL_OTHER && c->tries++ < TRIES_MAX) {
-        hold(e, c, now + TRY_MS);
-    } else if (result == CALL_OTHER) {
-        leave_or_drop(e, c);
-    } else if (result == CALL_OVER) {
-        drop(e, c);
-    } else {
-        move(e, c, CALL_IDLE);
-        c->finishing = false;                         /* its beginning must be there before its end */
-        c->had = c->had || (c->own && !c->inherited); /* it may have arrived */
-        if (result == CALL_FAILED)
-            rewrite_refused(e, now);
-        else
-            mark(e, c);
-    }
-    return true;
-}
-
-void calls_mark_all(struct engine *e)
-{
-    struct call *c, *next;
-
-    HASH_ITER(hh, e->calls.by_id, c, next)
-    {
-        if (c->place != CALL_HELD)
-            mark(e, c);
-    }
-}
-
-void calls_mark_one(struct engine *e)
-{
-    struct call *c = e->calls.oldest;
-
-    if (c && c->place != CALL_HELD)
-        mark(e, c);
-}
-
 const struct call *calls_find(const struct engine *e, struct span call_id)
 {
     return find(e, call_id);
@@ -468,7 +289,7 @@ void calls_over(struct engine *e, struct span call_id)
     struct call *c = find(e, call_id);
 
     if (c)
-        drop(e, c);
+        calls_drop(e, c);
 }
 
 /* Its node may not know: only its Kamailio was restarted, and the calls of that stay where they are. Should the store
@@ -481,7 +302,7 @@ void calls_taken(struct engine *e, struct span call_id)
     if (!c || !c->own || !c->tx)
         return;
     if (!txns_by_key(&e->txns, c->tx))
-        leave_or_drop(e, c);
+        calls_leave(e, c);
     else if (!e->self.up)
         c->elsewhere = true;
 }
@@ -506,7 +327,7 @@ void calls_hello(struct engine *e, bool restarted)
     HASH_ITER(hh, e->calls.by_id, c, next)
     {
         if (c->elsewhere && restarted)
-            leave_or_drop(e, c);
+            calls_leave(e, c);
         else
             c->elsewhere = false;
     }
@@ -521,7 +342,7 @@ bool calls_read(struct engine *e, struct span call_id, const struct pair *pairs,
     if (!c)
         return false;
     if (call_read(c, pairs, count) < 0) {
-        drop(e, c);
+        calls_drop(e, c);
         return false;
     }
     c->own = true;
@@ -532,7 +353,7 @@ bool calls_read(struct engine *e, struct span call_id, const struct pair *pairs,
         c->begun_ms = now - (c->joined - c->trying); /* so old it is already */
     c->joined = pairs_joined(pairs, count, e->self.id, c->joined);
     if (take)
-        mark(e, c);
+        calls_mark(e, c);
     return true;
 }
 
@@ -557,12 +378,12 @@ static void check(struct engine *e, struct call *c, int64_t now)
         if (c->own)
             over(e, c, "unknown", "kamsync", calls_time(e, NULL));
         else
-            drop(e, c);
+            calls_drop(e, c);
         return;
     }
     if (now - c->refreshed_ms >= refresh_ms(e)) {
         c->refreshed_ms = now;
-        mark(e, c);
+        calls_mark(e, c);
     }
     lapse_look(e, c, now);
 }
@@ -577,7 +398,7 @@ void calls_janitor(struct engine *e, int64_t now)
         if (now < c->hold_ms)
             continue;
         c->back_ms = 0;
-        mark(e, c);
+        calls_mark(e, c);
     }
     /* all wait equally long, so the list is in order */
     while ((c = e->calls.oldest) != NULL && now - c->checked_ms >= every) {
@@ -591,5 +412,5 @@ void calls_janitor(struct engine *e, int64_t now)
 void calls_clear(struct engine *e)
 {
     while (e->calls.oldest)
-        drop(e, e->calls.oldest);
+        calls_drop(e, e->calls.oldest);
 }

@@ -167,7 +167,7 @@ void adopt_ack(struct engine *e, const struct txn *t, int index, struct span rep
 /* Cancels every branch that is pending: another one was answered. */
 void adopt_cancel(struct engine *e, const struct txn *t, int64_t now);
 
-/* calls.c: the calls that this node knows. Times named `at` are ms since 1970. */
+/* calls.c, calls_write.c: the calls that this node knows. Times named `at` are ms since 1970. */
 /* When the script saw the event, or now. */
 int64_t calls_time(const struct engine *e, const struct event *ev);
 /* A new INVITE, its replies, and its end without an answer. */

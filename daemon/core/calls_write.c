@@ -1,0 +1,185 @@
+/* The calls on their way to the store. Each stands in the list of its place:
+ *
+ *     idle ▶ dirty ▶ writing ▶ idle, or dirty again, if it changed meanwhile
+ *                            ▶ held: another node has it, and may be about to leave it; or its caller may come back
+ *
+ * A call that has ended is written once as it is, and then its end, which drops it. */
+#include "calls.h"
+
+#include <utlist.h>
+
+#include "key.h"
+
+#define WRITING_MAX 1024 /* writes under way */
+#define TRIES_MAX 3      /* another node has the call: it may be about to leave it */
+#define TRY_MS 500
+#define TTL_MORE_MS 3600000 /* the record outlives the longest call */
+
+static struct call **list_of(struct engine *e, enum call_place place)
+{
+    struct call **const lists[] = {NULL, &e->calls.dirty, &e->calls.writing, &e->calls.held};
+
+    return lists[place];
+}
+
+void calls_move(struct engine *e, struct call *c, enum call_place place)
+{
+    struct call **list = list_of(e, c->place);
+
+    if (list)
+        DL_DELETE(*list, c);
+    e->calls.at[c->place]--;
+    c->place = place;
+    e->calls.at[place]++;
+    list = list_of(e, place);
+    if (list)
+        DL_APPEND(*list, c);
+}
+
+void calls_mark(struct engine *e, struct call *c)
+{
+    if (c->place == CALL_WRITING)
+        c->again = true;
+    else if (c->place != CALL_DIRTY)
+        calls_move(e, c, CALL_DIRTY);
+}
+
+void calls_hold(struct engine *e, struct call *c, int64_t until)
+{
+    calls_move(e, c, CALL_HELD);
+    c->hold_ms = until;
+}
+
+static void give_to_store(struct engine *e, struct call *c, const char *key)
+{
+    struct call_pairs p;
+    struct call_write w = {.key = key, .node = e->self.id, .pairs = p.list};
+
+    w.mode = c->finishing ? CALL_END : c->take ? CALL_TAKE : c->own ? CALL_BEGIN : CALL_ADD;
+    w.ttl_ms = c->finishing ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
+    if (c->own) /* who only adds to another node's call leaves it that node's */
+        c->node = c->refused ? CALL_NOBODY : e->self.id;
+    call_pairs(&p, c, e->self.id, c->finishing);
+    w.count = p.count;
+    w.weak = p.weak;
+    call_vars_sent(c);
+    c->again = false;
+    c->token = ++e->last_token;
+    calls_move(e, c, CALL_WRITING);
+    e->count.call_writes++;
+    e->io.call_write(e->io.ctx, &w, c->token);
+}
+
+static void write_call(struct engine *e, struct call *c)
+{
+    char *key = key_call(span_of(c->call_id)); /* not kept: calls are many, and most are not written for hours */
+
+    if (key)
+        give_to_store(e, c, key);
+    else
+        calls_move(e, c, CALL_DIRTY); /* memory is short: later */
+    free(key);
+}
+
+void calls_flush(struct engine *e)
+{
+    struct call *c, *last = e->calls.dirty ? e->calls.dirty->prev : NULL;
+    bool more = last && e->store_up && e->self.id;
+
+    while (more && (c = e->calls.dirty) != NULL && e->calls.at[CALL_WRITING] < WRITING_MAX) {
+        more = c != last; /* what an answer from within the call marks again waits for the next turn */
+        write_call(e, c);
+    }
+}
+
+/* It stands in the store as it is here: is there more to do? */
+static void written(struct engine *e, struct call *c)
+{
+    if (c->take && c->taken)
+        told_taken(e, c->call_id);
+    c->take = false;
+    c->had = c->own && !c->inherited;
+    if (c->finishing) {
+        e->count.calls_ended++;
+        calls_drop(e, c);
+        return;
+    }
+    calls_move(e, c, CALL_IDLE);
+    c->finishing = c->how && !c->again && !c->back_ms;
+    if (c->again || c->finishing)
+        calls_mark(e, c);
+    else if (c->how)
+        calls_hold(e, c, c->back_ms);
+}
+
+/* Another node has made the record its own, but not the transaction that the call lives by until it is answered: it
+ * thought this one lost, or its predecessor, and has inherited the call while this one took it over, or came back. */
+static bool is_ours(const struct engine *e, const struct call *c)
+{
+    bool lives = c->inc && strcmp(c->inc, e->self.inc) == 0; /* else its transaction died with its Kamailio */
+
+    return lives && c->had && !c->answered && !c->refused;
+}
+
+/* The list is in the order of tokens, and so are the answers: it is the first, or it is none of these. */
+static struct call *find_token(const struct engine *e, uint64_t token)
+{
+    struct call *c = e->calls.writing;
+
+    while (c && c->token < token)
+        c = c->next;
+    return c && c->token == token ? c : NULL;
+}
+
+bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
+{
+    struct call *c = find_token(e, token);
+    bool fine;
+
+    if (!c)
+        return false;
+    fine = result == CALL_WRITTEN || (result == CALL_OTHER && (!c->own || c->finishing));
+    call_vars_arrived(c, fine);
+    if (result != CALL_FAILED)
+        rewrite_taken(e, now);
+    if (fine) {
+        written(e, c);
+    } else if (result == CALL_OTHER && is_ours(e, c)) {
+        c->take = true;
+        calls_move(e, c, CALL_DIRTY);
+    } else if (result == CALL_OTHER && c->tries++ < TRIES_MAX) {
+        calls_hold(e, c, now + TRY_MS);
+    } else if (result == CALL_OTHER) {
+        calls_leave(e, c);
+    } else if (result == CALL_OVER) {
+        calls_drop(e, c);
+    } else {
+        calls_move(e, c, CALL_IDLE);
+        c->finishing = false;                         /* its beginning must be there before its end */
+        c->had = c->had || (c->own && !c->inherited); /* it may have arrived */
+        if (result == CALL_FAILED)
+            rewrite_refused(e, now);
+        else
+            calls_mark(e, c);
+    }
+    return true;
+}
+
+void calls_mark_all(struct engine *e)
+{
+    struct call *c, *next;
+
+    HASH_ITER(hh, e->calls.by_id, c, next)
+    {
+        if (c->place != CALL_HELD)
+            calls_mark(e, c);
+    }
+}
+
+void calls_mark_one(struct engine *e)
+{
+    struct call *c = e->calls.oldest;
+
+    if (c && c->place != CALL_HELD)
+        calls_mark(e, c);
+}
