@@ -97,6 +97,11 @@ bool call_is_told(const struct call *c, const char *tx)
     return c->own && !c->inherited && c->tx && strcmp(c->tx, tx) == 0 && (c->answered || c->how);
 }
 
+bool call_has_moved(const struct call *c)
+{
+    return c->taken || c->inherited;
+}
+
 const char *call_state(const struct call *c)
 {
     return c->ended ? "ended" : c->answered ? "answered" : c->ringing ? "ringing" : "trying";
@@ -244,6 +249,22 @@ int64_t pairs_joined(const struct pair *pairs, size_t count, int node, int64_t o
     snprintf(name, sizeof(name), CALL_JOINED "%d", node);
     at = pairs_number(pairs, count, name);
     return at > 0 ? at : otherwise;
+}
+
+bool pairs_joined_by_others(const struct pair *pairs, size_t count, int a, int b)
+{
+    const size_t n = strlen(CALL_JOINED);
+
+    for (size_t i = 0; i < count; i++) {
+        struct span name = pairs[i].name;
+        int64_t node = a;
+
+        if (name.n > n && memcmp(name.p, CALL_JOINED, n) == 0)
+            node = number_of((struct span){name.p + n, name.n - n});
+        if (node != a && node != b)
+            return true;
+    }
+    return false;
 }
 
 static int read_field(struct call *c, const struct field *f, const struct pair *pairs, size_t count)

@@ -63,6 +63,9 @@ bool call_asks_for_more(int code);
 /* This node has seen how that transaction was answered or ended, and the call with it. */
 bool call_is_told(const struct call *c, const char *tx);
 
+/* It was another node's, which may be back and know nothing of that; and a third one may have it, too. */
+bool call_has_moved(const struct call *c);
+
 /* trying, ringing, answered or ended. */
 const char *call_state(const struct call *c);
 
@@ -89,6 +92,9 @@ int64_t pairs_number(const struct pair *pairs, size_t count, const char *name);
 
 /* When that node first had to do with the call; `otherwise` when it does not stand there. */
 int64_t pairs_joined(const struct pair *pairs, size_t count, int node, int64_t otherwise);
+
+/* Whether any node but these two had to do with it. */
+bool pairs_joined_by_others(const struct pair *pairs, size_t count, int a, int b);
 
 /* Fills a call from a record, vars included; 0 or -ENOMEM. */
 int call_read(struct call *c, const struct pair *pairs, size_t count);

@@ -81,7 +81,7 @@ static void leave(struct engine *e, struct call *c)
     }
     c->node = c->trying = c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = NULL;
-    c->own = c->take = c->had = c->finishing = c->refused = false;
+    c->own = c->take = c->had = c->finishing = c->refused = c->elsewhere = false;
     c->back_ms = 0;
     calls_move(e, c, CALL_IDLE);
     calls_mark(e, c);
@@ -133,7 +133,7 @@ void calls_begin(struct engine *e, const struct txn *t, const struct sip_id *id,
         calls_drop(e, c);
 }
 
-void calls_take(struct engine *e, const struct txn *t, int64_t now)
+void calls_take(struct engine *e, struct txn *t, int64_t now)
 {
     int64_t at = calls_time(e, NULL);
     const char *name;
@@ -143,7 +143,8 @@ void calls_take(struct engine *e, const struct txn *t, int64_t now)
 
     if (sip_read_id(&id, t->req) < 0 || id.to_tag.n)
         return;
-    c = find_or_add(e, id.call_id, at, now);
+    c = t->call_taken ? find(e, id.call_id) : find_or_add(e, id.call_id, at, now);
+    t->call_taken = t->call_taken || c;
     if (!c || call_is_told(c, t->key) || !follow(e, c, t, &id, t->at ? t->at : at))
         return;
     if (txn_state(t) == TXN_RINGING || txn_state(t) == TXN_ANSWERED) {
@@ -195,6 +196,8 @@ void calls_reply(struct engine *e, const struct txn *t, int code, struct span to
 
 static void over(struct engine *e, struct call *c, const char *how, const char *by, int64_t at)
 {
+    if (c->elsewhere)
+        return;
     c->how = how;
     c->by = by;
     c->ended = at;
@@ -293,18 +296,31 @@ void calls_over(struct engine *e, struct span call_id)
 }
 
 /* Its node may not know: only its Kamailio was restarted, and the calls of that stay where they are. Should the store
- * forget all, it would write the call as its own again, and nobody would end it. While Kamailio may still have the
- * transaction, that is not decided: claims do it, or the next hello. */
+ * forget all, it would write the call as its own again, and nobody would end it, or it would end once more. While
+ * Kamailio may still have the transaction, whose it is is not decided: claims do it, or the next hello. */
 void calls_taken(struct engine *e, struct span call_id)
 {
     struct call *c = find(e, call_id);
 
     if (!c || !c->own || !c->tx)
         return;
-    if (!txns_by_key(&e->txns, c->tx))
+    if (!txns_by_key(&e->txns, c->tx)) {
         calls_leave(e, c);
-    else if (!e->self.up)
+    } else if (!e->self.up && e->conf.takeover) {
         c->elsewhere = true;
+        if (c->place != CALL_WRITING)
+            calls_move(e, c, CALL_IDLE);
+    }
+}
+
+void calls_keep(struct engine *e, const struct txn *t)
+{
+    struct call *c = of_txn(e, t);
+
+    if (!c || !c->elsewhere)
+        return;
+    c->elsewhere = false;
+    calls_mark(e, c);
 }
 
 void calls_looked(struct engine *e, struct span call_id, bool found)
@@ -320,16 +336,14 @@ void calls_looked(struct engine *e, struct span call_id, bool found)
     over(e, c, "timed out", "kamsync", calls_time(e, NULL));
 }
 
-void calls_hello(struct engine *e, bool restarted)
+void calls_restarted(struct engine *e)
 {
     struct call *c, *next;
 
     HASH_ITER(hh, e->calls.by_id, c, next)
     {
-        if (c->elsewhere && restarted)
+        if (c->elsewhere)
             calls_leave(e, c);
-        else
-            c->elsewhere = false;
     }
 }
 
@@ -375,7 +389,7 @@ static int64_t check_ms(const struct engine *e)
 static void check(struct engine *e, struct call *c, int64_t now)
 {
     if (!c->how && now - c->begun_ms > e->conf.call_max_ms) {
-        if (c->own)
+        if (c->own && !c->elsewhere)
             over(e, c, "unknown", "kamsync", calls_time(e, NULL));
         else
             calls_drop(e, c);

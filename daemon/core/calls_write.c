@@ -38,6 +38,8 @@ void calls_move(struct engine *e, struct call *c, enum call_place place)
 
 void calls_mark(struct engine *e, struct call *c)
 {
+    if (c->elsewhere)
+        return; /* whoever has taken it over writes it */
     if (c->place == CALL_WRITING)
         c->again = true;
     else if (c->place != CALL_DIRTY)
@@ -101,6 +103,8 @@ static void written(struct engine *e, struct call *c)
     c->had = c->own && !c->inherited;
     if (c->finishing) {
         e->count.calls_ended++;
+        if (call_has_moved(c))
+            told_over(e, 0, c->call_id);
         calls_drop(e, c);
         return;
     }
@@ -144,6 +148,8 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         rewrite_taken(e, now);
     if (fine) {
         written(e, c);
+    } else if (result == CALL_OTHER && c->elsewhere) {
+        calls_move(e, c, CALL_IDLE);
     } else if (result == CALL_OTHER && is_ours(e, c)) {
         c->take = true;
         calls_move(e, c, CALL_DIRTY);

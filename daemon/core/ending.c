@@ -36,7 +36,7 @@ struct ending {
     uint64_t token;   /* of the question under way, 0: none */
     bool proxy;       /* Kamailio's dialog module ended it, no BYE did */
     const char *by;
-    int node;     /* whose the record is */
+    int tell;     /* the node that has to know of its end, 0: all */
     bool writing; /* the question is the end itself */
 };
 
@@ -223,10 +223,10 @@ static void unknown(struct engine *e, struct ending *x, int64_t now)
     finish(e, x);
 }
 
-static void settle(struct ending *x, bool by_caller, int node, int64_t joined)
+static void settle(struct ending *x, bool by_caller, int tell, int64_t joined)
 {
     x->by = x->proxy ? "kamailio" : by_caller ? "caller" : "callee";
-    x->node = node;
+    x->tell = tell;
     x->joined = joined;
 }
 
@@ -240,8 +240,16 @@ static bool is_ours(struct engine *e, struct ending *x)
         !call_tags_match(span_of(c->from_tag), span_of(c->to_tag), span_of(x->from_tag), span_of(x->to_tag),
                          &by_caller))
         return false;
-    settle(x, by_caller, e->self.id, c->joined);
+    settle(x, by_caller, call_has_moved(c) ? 0 : e->self.id, c->joined);
     return true;
+}
+
+/* Who else has to know that it has ended: whose it is; or all, since others may think that it is theirs. */
+static int whom(const struct engine *e, const struct pair *pairs, size_t count)
+{
+    int node = (int)pairs_number(pairs, count, "node");
+
+    return pairs_joined_by_others(pairs, count, node, e->self.id) ? 0 : node;
 }
 
 static void on_call(struct engine *e, struct ending *x, const struct pair *pairs, size_t count, int64_t now)
@@ -258,7 +266,7 @@ static void on_call(struct engine *e, struct ending *x, const struct pair *pairs
         engine_trace(e, span_of(x->call_id), "BYE with other tags than the call's: passed over");
         finish(e, x);
     } else {
-        settle(x, by_caller, (int)pairs_number(pairs, count, "node"), pairs_joined(pairs, count, e->self.id, x->at));
+        settle(x, by_caller, whom(e, pairs, count), pairs_joined(pairs, count, e->self.id, x->at));
         write_end(e, x, now);
     }
 }
@@ -289,7 +297,7 @@ bool ending_written(struct engine *e, uint64_t token, enum call_result result, i
         e->count.calls_ended++;
         engine_trace(e, span_of(x->call_id), "BYE: the call has ended, by %s", x->by);
         calls_over(e, span_of(x->call_id));
-        told_over(e, x->node, x->call_id);
+        told_over(e, x->tell, x->call_id);
         finish(e, x);
     } else if (result == CALL_OVER) {
         late(e, x);

@@ -265,13 +265,13 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
         txns_clear(&e->txns);
         takeover_clear(e);
         losses_clear(e);
+        calls_restarted(e);
         search_begin(e, calls);
     }
     if (!known) { /* this kamsyncd is new, Kamailio may not be */
         e->search = (struct search){.wanted = true, .calls = true, .learn = true};
         e->learning = true;
     }
-    calls_hello(e, restarted);
     losses_again(e, now);
     node_up(e, known && !restarted);
     for (size_t i = 0; i < e->nodes.count; i++)

@@ -177,7 +177,7 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now);
 /* Another node has that transaction, and its call. */
 void calls_lose(struct engine *e, const struct txn *t);
 /* This node has taken the INVITE's transaction over, and the call with it. */
-void calls_take(struct engine *e, const struct txn *t, int64_t now);
+void calls_take(struct engine *e, struct txn *t, int64_t now);
 /* A call of a record: this node's own, or (take) one whose node is gone. False when it is known, or memory is short. */
 bool calls_read(struct engine *e, struct span call_id, const struct pair *pairs, size_t count, bool take, int64_t now);
 void calls_set(struct engine *e, const struct event *ev, int64_t now);
@@ -191,8 +191,10 @@ void calls_over(struct engine *e, struct span call_id);
 void calls_looked(struct engine *e, struct span call_id, bool found);
 /* Another node has taken its transaction over. */
 void calls_taken(struct engine *e, struct span call_id);
-/* This node's Kamailio is back: as it was, or restarted. */
-void calls_hello(struct engine *e, bool restarted);
+/* No other node has it. */
+void calls_keep(struct engine *e, const struct txn *t);
+/* This node's Kamailio was restarted: what others have taken over is theirs. */
+void calls_restarted(struct engine *e);
 /* Gives changed records to the store, as many as may be under way. */
 void calls_flush(struct engine *e);
 bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now);

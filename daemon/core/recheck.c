@@ -20,6 +20,7 @@ static void keep(struct engine *e, struct txn *own, int64_t now)
 {
     own->unsure = false;
     txns_mark(&e->txns, own);
+    calls_keep(e, own);
     if (own->taken_ms)
         calls_take(e, own, now);
 }

@@ -1,7 +1,7 @@
 /* What kamsyncds tell each other, past their Kamailios, over the store's channels. Nothing depends on its arrival.
  *
  *     {"t": "handover", "msg": base64}     a handover, when the way between the two Kamailios is cut
- *     {"t": "over", "call_id": text}       that call has ended
+ *     {"t": "over", "call_id": text}       that call has ended; to all, if it has moved
  *     {"t": "taken", "node", "call_id": text}  that node has taken its INVITE's transaction over, and the call with it
  *     {"t": "unwritten"}                   the store refuses a node's records: what is not there may yet be somebody's
  *     {"t": "roll", "from", "n"}           whose kamsyncd sees its Kamailio? and
@@ -33,7 +33,7 @@ void told_handover(struct engine *e, int node, const char *base64)
 
 void told_over(struct engine *e, int node, const char *call_id)
 {
-    if (node > 0 && node != e->self.id)
+    if (node >= 0 && node != e->self.id)
         told_send(e, node, json_pack("{s:s,s:o}", "t", "over", "call_id", sip_text(span_of(call_id))));
 }
 

@@ -42,6 +42,7 @@ struct txn {
     bool dirty;                /* the record in the store is older than this */
     bool quiet;                /* nothing changes but by an event, for long: in the list that is looked at seldom */
     int64_t taken_ms;          /* when this node took it over from a dead one; 0: it did not */
+    bool call_taken;           /* and its call with it: should that be gone now, it has ended */
     char *taken_from;          /* owned; whom it was claimed from then, as a claim names him, NULL: nobody */
     char *taken_of;            /* the same: whose record it was that began it */
     int64_t at;                /* the same as ms since 1970 by its first owner's clock, 0: unknown */

@@ -32,9 +32,7 @@ static bool limits(struct life *l)
     return true;
 }
 
-/* The store has forgotten who has it, or its INVITE came to two nodes that could not know of each other: two may have
- * it from then on. */
-static bool is_contested(const struct life *l, int call)
+bool is_contested(const struct life *l, int call)
 {
     return l->contested[call] || l->c->doubled[call];
 }
@@ -59,6 +57,9 @@ static bool one_owner_among_the_well(struct life *l)
         if (s->dead || s->hung || s->isolated || s->still || !s->linked || !s->connected || s->behind || s->deaf ||
             s->refused || !s->hears)
             l->well_ms[i] = c->now;
+        if (s->hung || s->still || (!s->linked && !s->dead) || !s->connected || s->behind || s->deaf || s->refused ||
+            !s->hears)
+            l->touch_ms[i] = c->now;
         for (int call = 0; c->now - l->well_ms[i] >= WELL_MS && call < CALLS; call++)
             check((owners[call] += s->holds[call]) < 2 || is_contested(l, call),
                   "call %d has two owners who have long been well", call);
@@ -232,6 +233,7 @@ static bool is_fine(struct life *l, json_t *entry)
     check(sscanf(text_of(entry, "call_id"), "call-%d@", &call) == 1 && call >= 0 && call < CALLS,
           "an entry of no call");
     check(++l->entries[call] == 1, "call %d: %u entries in the archive", call, l->entries[call]);
+    check(!l->ended[call], "call %d: ended once more, as the store has forgotten its end", call);
     check(is_plausible(l, call, text_of(entry, "how"), text_of(entry, "by")), "call %d: %s by %s, final reply %d", call,
           text_of(entry, "how"), text_of(entry, "by"), l->c->final[call]);
     check(!*answered || is_late(l, call, answered) || strtoll(answered, NULL, 10) <= strtoll(ended, NULL, 10),
@@ -244,6 +246,19 @@ static bool one_end_each(struct life *l)
     for (; l->archived < json_array_size(l->c->store.archive); l->archived++)
         if (!is_fine(l, json_array_get(json_array_get(l->c->store.archive, l->archived), 1)))
             return false;
+    return true;
+}
+
+/* Nor does anybody write it again as one that goes on. */
+static bool none_begins_anew(struct life *l)
+{
+    for (int i = 0; i < CALLS; i++) {
+        json_t *r = l->ended[i] ? cluster_call_record(l->c, scratch("kamsync:call:{call-%d@caller.example}", i)) : NULL;
+        bool anew = *text_of(r, "from_tag");
+
+        json_decref(r);
+        check(!anew, "call %d: it begins anew, as the store has forgotten its end", i);
+    }
     return true;
 }
 
@@ -271,7 +286,7 @@ bool is_alive(struct life *l, int call)
 bool holds_always(struct life *l)
 {
     return limits(l) && no_second_call(l) && one_owner_among_the_well(l) && one_answer_each(l) && one_end_each(l) &&
-           records_are_fresh(l);
+           none_begins_anew(l) && records_are_fresh(l);
 }
 
 bool holds_when_well(struct life *l)

@@ -3,6 +3,9 @@
  * every fourth life only kamsyncds die, and are started again: then no CANCEL of a call that lives is refused. */
 #include "life.h"
 
+#include "call.h"
+#include "engine_impl.h"
+
 #include <stdarg.h>
 
 void complain(const struct life *l, const char *fmt, ...)
@@ -30,6 +33,7 @@ unsigned dice(struct cluster *c, unsigned sides)
 #define LAG_MS 600     /* a replica is less behind */
 #define LET_GO_MS 4000 /* what could not be taken over just before that is let go so much later than WELL_MS */
 #define DEAF_MS 6000   /* a caller who hears no answer for so long cancels what tm has forgotten */
+#define KNOWN_MS 500   /* an end that is in the store so long is known to all whom it concerns */
 #define FULL_MS 11000  /* a socket is full for less: some handovers are too old when they are read */
 
 static int64_t some_ms(struct cluster *c)
@@ -61,7 +65,11 @@ static void accident_there(struct life *l, size_t n)
     struct cluster *c = l->c;
     struct site *s = &c->site[n];
 
-    switch (dice(c, 7)) {
+    int what = (int)dice(c, 7);
+
+    if (what > 1)
+        l->touch_ms[n] = c->now;
+    switch (what) {
     case 0:
         cluster_kill(c, n);
         break;
@@ -101,10 +109,52 @@ static void is_another_store(struct life *l)
     memset(l->entries, 0, sizeof(l->entries));
 }
 
+/* When the last node was out of touch. */
+static int64_t all_in_touch_since(const struct life *l)
+{
+    int64_t since = 0;
+
+    for (size_t i = 0; i < l->c->count; i++)
+        since = l->touch_ms[i] > since ? l->touch_ms[i] : since;
+    return since;
+}
+
+/* Who has inherited a call from a node that came back hears of no end. */
+static bool is_inherited(const struct life *l, const char *call_id)
+{
+    for (size_t i = 0; i < l->c->count; i++) {
+        const struct call *c = calls_find(l->c->site[i].e, span_of(call_id));
+
+        if (c && c->inherited)
+            return true;
+    }
+    return false;
+}
+
+/* Other entries may come once more: of who wrote a younger one, and of who could not hear that a call had ended. */
+static void keep_ends(struct life *l)
+{
+    const struct data *d = &l->c->store;
+    int64_t since = all_in_touch_since(l);
+    json_t *entry;
+    size_t i;
+    int call;
+
+    json_array_foreach(d->archive, i, entry)
+    {
+        const char *call_id = json_string_value(json_object_get(json_array_get(entry, 1), "call_id"));
+        int64_t at = json_integer_value(json_array_get(d->archived_ms, i));
+
+        if (at > since && at <= l->c->now - KNOWN_MS && call_id && sscanf(call_id, "call-%d@", &call) == 1)
+            l->ended[call] = !is_contested(l, call) && !is_inherited(l, call_id);
+    }
+}
+
 static void forget(struct life *l)
 {
     if (dice(l->c, 4) || !happens(l, "forget"))
         return;
+    keep_ends(l);
     is_another_store(l);
     if (dice(l->c, 3))
         cluster_forget(l->c);

@@ -11,12 +11,14 @@ struct life {
     uint64_t seed;
     struct cluster *c;
     struct phones phones;
-    const char *without;        /* names of what does not happen, "": everything does */
-    bool quiet;                 /* failures are expected, and not printed */
-    int64_t well_ms[SITES_MAX]; /* since when the node has had no trouble */
-    bool contested[CALLS];      /* when the store forgot who has claimed it: two may have it from then on */
-    size_t archived;            /* entries that have been looked at */
+    const char *without;         /* names of what does not happen, "": everything does */
+    bool quiet;                  /* failures are expected, and not printed */
+    int64_t well_ms[SITES_MAX];  /* since when the node has had no trouble */
+    int64_t touch_ms[SITES_MAX]; /* since when it has heard and said all that it should, dead Kamailios excepted */
+    bool contested[CALLS];       /* when the store forgot who has claimed it: two may have it from then on */
+    size_t archived;             /* entries that have been looked at */
     unsigned entries[CALLS];
+    bool ended[CALLS];             /* its end stood in a store that has forgotten it, and all nodes knew */
     bool alive[CALLS];             /* when all hung up */
     unsigned answers[CANCELS_MAX]; /* to each CANCEL, that have been looked at */
 };
@@ -46,6 +48,9 @@ bool holds_when_well(struct life *l);
 bool holds_at_the_end(struct life *l);
 bool all_answered(struct life *l);
 
+/* The store has forgotten who has it, or its INVITE came to two nodes that could not know of each other: two may have
+ * it from then on. */
+bool is_contested(const struct life *l, int call);
 /* Whether the store says that the call's transaction still goes on: only then can anybody know of it. */
 bool is_alive(struct life *l, int call);
 bool is_known(struct cluster *c, int call);

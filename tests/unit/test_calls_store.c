@@ -290,6 +290,62 @@ Test(calls_store, takeover_takes_the_call_and_its_variables_over)
     fake_free(f);
 }
 
+static void doubt_and_find_nothing(struct fake *f)
+{
+    engine_link_down(f->e, f->now);
+    fake_pass(f, 700);
+    fake_forget(f);
+    f->holder = f->found = "";
+    engine_link_up(f->e, "tag-2", f->now);
+    fake_turn(f);
+    fake_hello(f, 1, "100.1");
+    fake_turn(f);
+    cr_assert(f->claim_count > 0 && f->put_count > 0, "the transaction is this node's still");
+}
+
+/* Whoever has it as well, and does not know that it has moved. */
+static void expect_told_to_all(const struct fake *f)
+{
+    const char *said = fake_text(fake_tell(f, f->tell_count - 1), "t");
+
+    cr_expect(f->tells[f->tell_count - 1].node == 0 && said && strcmp(said, "over") == 0);
+}
+
+/* Its transaction stays for some seconds, and is claimed again when the store has forgotten all. */
+Test(calls_store, call_that_was_taken_over_and_has_ended_does_not_begin_anew)
+{
+    struct leg c;
+    struct fake *f = taking(&c);
+
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    fake_taken(f, f->events + 1, 1);
+    fake_replied(f, &c, "0", 200, "b1", AT(20));
+    fake_turn(f);
+    fake_bye(f, &c, "a1", "b1", 200, AT(21));
+    fake_turn(f);
+    cr_assert(calls(f) == 0 && fake_writes(f, CALL_END_ANSWERED) == 1);
+    expect_told_to_all(f);
+    doubt_and_find_nothing(f);
+    cr_expect(calls(f) == 0 && f->call_count == 0);
+    fake_free(f);
+}
+
+Test(calls_store, rejection_of_a_call_that_was_taken_over_is_told_to_all)
+{
+    struct leg c;
+    struct fake *f = taking(&c);
+
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    fake_taken(f, f->events + 1, 1);
+    fake_replied(f, &c, "0", 486, NULL, AT(20));
+    fake_pass(f, 2000);
+    cr_assert(calls(f) == 0 && fake_writes(f, CALL_END) == 1);
+    expect_told_to_all(f);
+    fake_free(f);
+}
+
 /* Rather without them than not at all. */
 Test(calls_store, takeover_with_variables_that_are_too_long_for_a_frame)
 {

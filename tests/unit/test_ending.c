@@ -10,6 +10,9 @@ TestSuite(ending, .fini = no_leaks);
 static const char call_of_2[] =
     "{\"call_id\":\"call-1@caller.example\",\"node\":2,\"from_tag\":\"a1\",\"to_tag\":\"b1\","
     "\"state\":\"answered\",\"trying\":1,\"answered\":2,\"at.2\":1}";
+static const char call_of_2_and_3[] =
+    "{\"call_id\":\"call-1@caller.example\",\"node\":2,\"from_tag\":\"a1\",\"to_tag\":\"b1\","
+    "\"state\":\"answered\",\"trying\":1,\"answered\":2,\"at.2\":1,\"at.1\":2,\"at.3\":1}";
 
 static const struct counters *count(const struct fake *f)
 {
@@ -323,6 +326,19 @@ Test(ending, node_of_the_call_is_told)
     cr_assert(f->tell_count == 1 && f->tells[0].node == 2);
     cr_expect_str_eq(fake_text(fake_tell(f, 0), "t"), "over");
     cr_expect_str_eq(fake_text(fake_tell(f, 0), "call_id"), c.call_id);
+    fake_free(f);
+}
+
+/* A third one had it, too, and may think that it is its own still. */
+Test(ending, all_are_told_of_a_call_that_moved)
+{
+    struct leg c;
+    struct fake *f = with_call(&c, call_of_2_and_3);
+
+    fake_bye(f, &c, "a1", "b1", 200, AT(50));
+    fake_turn(f);
+    cr_assert(f->tell_count == 1 && f->tells[0].node == 0);
+    cr_expect_str_eq(fake_text(fake_tell(f, 0), "t"), "over");
     fake_free(f);
 }
 

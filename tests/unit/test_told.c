@@ -245,6 +245,55 @@ Test(told, call_that_is_taken_is_another_nodes)
     fake_free(f);
 }
 
+static void come_back(struct fake *f)
+{
+    fake_forget(f);
+    engine_store_down(f->e, f->now);
+    engine_store_up(f->e, f->now);
+    fake_turn(f);
+}
+
+/* Only one writes it: else it would stand in a store that has forgotten its end, and end once more. */
+Test(told, call_that_is_taken_is_not_written_before_it_is_known_whose_it_is)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+    char *taken = scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id));
+
+    f->polite = true;
+    fake_invite(f, &c, NULL, 0);
+    fake_turn(f);
+    engine_link_down(f->e, f->now);
+    come_back(f);
+    cr_expect(fake_writes(f, CALL_BEGIN) == 1, "nobody has said a word");
+    fake_told(f, taken);
+    come_back(f);
+    fake_pass(f, f->conf.call_max_ms / 2);
+    cr_expect(f->call_count == 0 && calls(f) == 1);
+    f->holder = f->found = "";
+    back(f, "100.1");
+    cr_expect(fake_writes(f, CALL_BEGIN) == 1, "its claim was won");
+    fake_free(f);
+}
+
+Test(told, call_that_is_taken_while_it_is_being_written)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    f->polite = f->mute_calls = true;
+    fake_invite(f, &c, NULL, 0);
+    fake_turn(f);
+    engine_link_down(f->e, f->now);
+    fake_told(f, scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id)));
+    fake_call_written(f, CALL_OTHER);
+    fake_pass(f, 5000);
+    cr_expect(f->call_count == 1 && calls(f) == 1);
+    fake_pass(f, f->conf.call_max_ms + 120000);
+    cr_expect(f->call_count == 1 && calls(f) == 0, "its end is not this node's to say, either");
+    fake_free(f);
+}
+
 /* What this node has added to it stays. */
 Test(told, call_that_is_taken_keeps_its_variables)
 {
