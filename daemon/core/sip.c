@@ -2,81 +2,9 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <re.h>
 #include <stdio.h>
 
-#include "count.h"
-
-/* libre works on an mbuf; this one borrows the caller's bytes, so that nothing is copied. */
-struct parsed {
-    struct mbuf *mb;
-    struct sip_msg *msg;
-};
-
-static void parsed_free(struct parsed *p)
-{
-    mem_deref(p->msg);
-    if (p->mb)
-        p->mb->buf = NULL; /* borrowed: libre must not free it */
-    mem_deref(p->mb);
-}
-
-/* Of two headers libre takes the last one, Kamailio the first, and the parameters may be either's: refused. */
-static bool is_ambiguous(const struct sip_msg *msg)
-{
-    static const enum sip_hdrid once[] = {SIP_HDR_CALL_ID, SIP_HDR_CSEQ, SIP_HDR_FROM, SIP_HDR_TO};
-
-    for (size_t i = 0; i < COUNT(once); i++)
-        if (sip_msg_hdr_count(msg, once[i]) > 1)
-            return true;
-    return false;
-}
-
-/* Whether libre's lines are those of whoever goes by LFs, in a head of n bytes: it reads over a CR that stands alone,
- * and a first header that begins with a blank or after an empty line, which would go on with any header put before it.
- */
-static bool has_odd_lines(const char *head, size_t n)
-{
-    const char *lf = memchr(head, '\n', n), *end = head + n;
-
-    if (lf && lf + 1 < end && isspace((unsigned char)lf[1]))
-        return true;
-    for (const char *cr = memchr(head, '\r', n); cr; cr = memchr(cr + 1, '\r', (size_t)(end - cr - 1)))
-        if (cr + 1 < end && cr[1] != '\n')
-            return true;
-    return false;
-}
-
-static int parse(struct parsed *p, struct span raw)
-{
-    int err;
-
-    *p = (struct parsed){0};
-    p->mb = mbuf_alloc(0);
-    if (!p->mb)
-        return -ENOMEM;
-    mem_deref(p->mb->buf);
-    p->mb->buf = (uint8_t *)(uintptr_t)raw.p;
-    p->mb->size = p->mb->end = raw.n;
-    err = sip_msg_decode(&p->msg, p->mb);
-    if (!err && (is_ambiguous(p->msg) || has_odd_lines(raw.p, p->mb->pos)))
-        err = EBADMSG;
-    if (err)
-        parsed_free(p);
-    return err == ENOMEM ? -ENOMEM : err ? -EBADMSG : 0;
-}
-
-static struct span span_pl(const struct pl *pl)
-{
-    return (struct span){pl->p, pl->p ? pl->l : 0};
-}
-
-static bool second(const struct sip_hdr *hdr, const struct sip_msg *msg, void *arg)
-{
-    (void)hdr;
-    (void)msg;
-    return ++*(int *)arg == 2;
-}
+#include "sip_head.h"
 
 /* What goes on as C text, or into a name. SIP knows no NUL there. */
 static bool has_nul(struct span s)
@@ -84,53 +12,64 @@ static bool has_nul(struct span s)
     return s.n && memchr(s.p, 0, s.n);
 }
 
-/* The Via that the caller wrote. */
-static int read_caller_via(struct sip_via *via, const struct sip_msg *msg)
+static bool read_via(struct sip_via *via, struct span value)
 {
-    const struct sip_hdr *hdr;
-    int count = 0;
+    const struct pl pl = {value.p, value.n};
 
-    *via = msg->via;
-    if (msg->req)
-        return 0;
-    hdr = sip_msg_hdr_apply(msg, true, SIP_HDR_VIA, second, &count);
-    return hdr && sip_via_decode(via, &hdr->val) == 0 ? 0 : -EBADMSG;
+    return value.n && sip_via_decode(via, &pl) == 0;
 }
 
-static int read_id(struct sip_id *id, const struct sip_msg *msg)
+static bool read_cseq(struct sip_cseq *cseq, struct span value)
 {
-    struct sip_via via;
+    const struct pl pl = {value.p, value.n};
 
-    *id = (struct sip_id){0};
-    if (read_caller_via(&via, msg) < 0 || (!msg->req && (msg->scode < 100 || msg->scode > 699)))
+    return value.n && sip_cseq_decode(cseq, &pl) == 0;
+}
+
+/* The URI and tag of From or To. Without that header it is fine, too: both stay empty. */
+static bool read_address(struct span *uri, struct span *tag, struct span value)
+{
+    const struct pl pl = {value.p, value.n};
+    struct sip_addr addr;
+    struct pl found = PL_INIT;
+
+    if (value.n && sip_addr_decode(&addr, &pl))
+        return false;
+    if (value.n && msg_param_decode(&addr.params, "tag", &found) == 0)
+        *tag = sip_span(&found);
+    if (value.n)
+        *uri = sip_span(&addr.auri);
+    return true;
+}
+
+static int read_id(struct sip_id *id, const struct sip_head *h)
+{
+    struct sip_via top, via;
+    struct sip_cseq cseq;
+
+    *id = (struct sip_id){.code = h->code, .call_id = h->call_id};
+    if (!read_via(&top, h->via) || !read_cseq(&cseq, h->cseq) || !read_address(&id->from_uri, &id->from_tag, h->from) ||
+        !read_address(&id->to_uri, &id->to_tag, h->to))
         return -EBADMSG;
-    id->code = msg->req ? 0 : msg->scode;
-    id->method = span_pl(&msg->cseq.met);
-    id->call_id = span_pl(&msg->callid);
-    id->branch = span_pl(&via.branch);
-    id->sent_by = span_pl(&via.sentby);
-    id->via = span_pl(&msg->via.branch);
-    id->from_uri = span_pl(&msg->from.auri);
-    id->from_tag = span_pl(&msg->from.tag);
-    id->to_uri = span_pl(&msg->to.auri);
-    id->to_tag = span_pl(&msg->to.tag);
-    id->cseq = msg->cseq.num;
-    if (has_nul(id->call_id) || has_nul(id->branch) || has_nul(id->sent_by) || has_nul(id->via) ||
-        has_nul(id->method) || (msg->req && has_nul(span_pl(&msg->met))))
+    via = top;
+    if (h->code && !read_via(&via, h->second_via))
+        return -EBADMSG;
+    id->method = sip_span(&cseq.met);
+    id->cseq = cseq.num;
+    id->via = sip_span(&top.branch);
+    id->branch = sip_span(&via.branch);
+    id->sent_by = sip_span(&via.sentby);
+    if (has_nul(id->call_id) || has_nul(id->branch) || has_nul(id->sent_by) || has_nul(id->via) || has_nul(id->method))
         return -EBADMSG;
     return id->call_id.n && id->branch.n && id->method.n ? 0 : -EBADMSG;
 }
 
 int sip_read_id(struct sip_id *id, struct span msg)
 {
-    struct parsed p;
-    int rc = parse(&p, msg);
+    struct sip_head h;
+    int rc = sip_head_read(&h, msg);
 
-    if (rc == 0) {
-        rc = read_id(id, p.msg);
-        parsed_free(&p);
-    }
-    return rc;
+    return rc == 0 ? read_id(id, &h) : rc;
 }
 
 static bool take_route(const struct sip_hdr *hdr, const struct sip_msg *msg, void *arg)
@@ -138,9 +77,9 @@ static bool take_route(const struct sip_hdr *hdr, const struct sip_msg *msg, voi
     struct sip_sent *sent = arg;
 
     (void)msg;
-    if (sent->routes == SIP_ROUTES_MAX || has_nul(span_pl(&hdr->val)))
+    if (sent->routes == SIP_ROUTES_MAX || has_nul(sip_span(&hdr->val)))
         return true; /* stops the walk: libre then returns this header */
-    sent->route[sent->routes++] = span_pl(&hdr->val);
+    sent->route[sent->routes++] = sip_span(&hdr->val);
     return false;
 }
 
@@ -151,26 +90,14 @@ static int read_sent(struct sip_sent *sent, const struct sip_msg *msg)
     *sent = (struct sip_sent){0};
     if (!msg->req || !via || !msg->via.branch.l)
         return -EBADMSG;
-    sent->via = span_pl(&via->val);
-    sent->branch = span_pl(&msg->via.branch);
-    sent->ruri = span_pl(&msg->ruri);
+    sent->via = sip_span(&via->val);
+    sent->branch = sip_span(&msg->via.branch);
+    sent->ruri = sip_span(&msg->ruri);
     if (has_nul(sent->via) || has_nul(sent->ruri))
         return -EBADMSG;
     if (!sip_msg_hdr_apply(msg, true, SIP_HDR_ROUTE, take_route, sent))
         return 0;
     return sent->routes == SIP_ROUTES_MAX ? -E2BIG : -EBADMSG;
-}
-
-/* Cuts a line off, which ends in CR LF; false when none does, or a CR stands in it alone. */
-static bool cut_line(struct span *line, struct span *rest)
-{
-    const char *cr = rest->n ? memchr(rest->p, '\r', rest->n) : NULL;
-
-    if (!cr || cr + 1 == rest->p + rest->n || cr[1] != '\n')
-        return false;
-    *line = (struct span){rest->p, (size_t)(cr - rest->p)};
-    *rest = (struct span){cr + 2, rest->n - line->n - 2};
-    return !memchr(line->p, '\n', line->n) && !memchr(line->p, 0, line->n);
 }
 
 /* The R-URI in "INVITE <R-URI> SIP/2.0". */
@@ -195,7 +122,7 @@ static bool read_short(struct sip_sent *sent, struct span msg)
     struct sip_via decoded;
     struct pl value;
 
-    if (!cut_line(&first, &msg) || !cut_line(&via, &msg) || !cut_line(&empty, &msg) || empty.n || msg.n ||
+    if (!sip_cut_line(&first, &msg) || !sip_cut_line(&via, &msg) || !sip_cut_line(&empty, &msg) || empty.n || msg.n ||
         via.n <= strlen(name) || memcmp(via.p, name, strlen(name)) != 0)
         return false;
     value = (struct pl){via.p + strlen(name), via.n - strlen(name)};
@@ -203,21 +130,21 @@ static bool read_short(struct sip_sent *sent, struct span msg)
     if (!read_request_line(&sent->ruri, first) || memchr(value.p, ',', value.l) || isspace((unsigned char)*value.p) ||
         isspace((unsigned char)value.p[value.l - 1]) || sip_via_decode(&decoded, &value))
         return false;
-    sent->branch = span_pl(&decoded.branch);
+    sent->branch = sip_span(&decoded.branch);
     return sent->branch.n > 0;
 }
 
 int sip_read_sent(struct sip_sent *sent, struct span msg)
 {
-    struct parsed p;
+    struct sip_parsed p;
     int rc;
 
     if (read_short(sent, msg))
         return 0;
-    rc = parse(&p, msg);
+    rc = sip_parse(&p, msg);
     if (rc == 0) {
         rc = read_sent(sent, p.msg);
-        parsed_free(&p);
+        sip_parsed_free(&p);
     }
     return rc;
 }
@@ -239,11 +166,10 @@ char *sip_with_header(struct span msg, const char *header, size_t *len)
 }
 
 /* A header line; its value may hold any byte. */
-static char *add_line(char *to, const char *name, const struct pl *value)
+static char *add_line(char *to, const char *name, struct span value)
 {
     to += sprintf(to, "%s: ", name);
-    if (value->l)
-        to = (char *)memcpy(to, value->p, value->l) + value->l;
+    to = (char *)memcpy(to, value.p, value.n) + value.n;
     return (char *)memcpy(to, "\r\n", 2) + 2;
 }
 
@@ -251,25 +177,21 @@ static char *add_line(char *to, const char *name, const struct pl *value)
  */
 static char *made_of(const char *start, const char *method, struct span model, size_t *len)
 {
-    struct parsed p;
-    const struct sip_msg *msg;
+    struct sip_head h;
+    struct sip_cseq cseq;
     char *out, *to;
-    bool whole;
 
-    if (parse(&p, model) < 0)
+    if (sip_head_read(&h, model) < 0 || !h.from.n || !h.to.n || !h.call_id.n || !read_cseq(&cseq, h.cseq))
         return NULL;
-    msg = p.msg;
-    whole = msg->from.val.l && msg->to.val.l && msg->callid.l;
-    out = to = !whole ? NULL : malloc(msg->from.val.l + msg->to.val.l + msg->callid.l + strlen(start) + 160);
-    if (out) {
-        to += sprintf(to, "%s", start);
-        to = add_line(to, "From", &msg->from.val);
-        to = add_line(to, "To", &msg->to.val);
-        to = add_line(to, "Call-ID", &msg->callid);
-        to += sprintf(to, "CSeq: %u %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n", msg->cseq.num, method);
-        *len = (size_t)(to - out);
-    }
-    parsed_free(&p);
+    out = to = malloc(h.from.n + h.to.n + h.call_id.n + strlen(start) + 160);
+    if (!out)
+        return NULL;
+    to += sprintf(to, "%s", start);
+    to = add_line(to, "From", h.from);
+    to = add_line(to, "To", h.to);
+    to = add_line(to, "Call-ID", h.call_id);
+    to += sprintf(to, "CSeq: %u %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n", cseq.num, method);
+    *len = (size_t)(to - out);
     return out;
 }
 

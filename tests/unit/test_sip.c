@@ -1,4 +1,6 @@
 /* What is read in SIP messages. libre parses; these cases hold it to what kamsync needs. */
+#include <ctype.h>
+
 #include "helper.h"
 #include "sip.h"
 
@@ -131,17 +133,58 @@ Test(sip, what_is_no_sip_or_lacks_its_id_is_refused)
 /* UDP brings messages whole or cut, and a cut one must neither be read past its end nor pass for whole. */
 Test(sip, every_beginning_of_a_message_is_refused)
 {
-    static const char msg[] =
-        LINE "v: SIP/2.0/UDP h:5060;branch=b,SIP/2.0/UDP l;branch=c\r\n" REST ID "Route: <sip:r;lr>\r\n\r\n";
+    static const char *const msgs[] = {
+        LINE "v: SIP/2.0/UDP h:5060;branch=b,SIP/2.0/UDP l;branch=c\r\n" REST ID "Route: <sip:r;lr>\r\n\r\n",
+        LINE VIA REST ID "Route: <sip:r;lr>\r\n\r\n",
+    };
 
-    for (size_t n = 0; n < sizeof(msg) - 1; n++) {
-        struct span part = scratch_exact((struct span){msg, n});
-        struct sip_id id;
-        struct sip_sent sent;
+    for (size_t i = 0; i < COUNT(msgs); i++)
+        for (size_t n = 0; n < strlen(msgs[i]); n++) {
+            struct span part = scratch_exact((struct span){msgs[i], n});
+            struct sip_id id;
+            struct sip_sent sent;
 
-        cr_expect(sip_read_id(&id, part) == -EBADMSG, "%zu bytes", n);
-        cr_expect(sip_read_sent(&sent, part) == -EBADMSG, "%zu bytes", n);
-    }
+            cr_expect(sip_read_id(&id, part) == -EBADMSG, "%zu bytes", n);
+            cr_expect(sip_read_sent(&sent, part) == -EBADMSG, "%zu bytes", n);
+        }
+}
+
+/* Of an ordinary request only some lines are read; a folded one more, and libre reads it whole: nothing may differ. */
+static void expect_as_libre_reads_it(struct span msg, size_t wrong)
+{
+    struct span folded;
+    struct sip_id a, b;
+    int rc = sip_read_id(&a, msg);
+
+    folded.p = sip_with_header(msg, "X: a\r\n b", &folded.n);
+    cr_assert_not_null(folded.p);
+    if (wrong == strlen(LINE) && isspace((unsigned char)msg.p[wrong]))
+        cr_expect(rc == -EBADMSG, "what stands above would go on with it");
+    else if (sip_read_id(&b, folded) == 0)
+        cr_expect(rc == 0 && span_eq(a.call_id, b.call_id) && span_eq(a.branch, b.branch) && span_eq(a.via, b.via) &&
+                      span_eq(a.sent_by, b.sent_by) && span_eq(a.method, b.method) && a.cseq == b.cseq &&
+                      span_eq(a.from_uri, b.from_uri) && span_eq(a.from_tag, b.from_tag) &&
+                      span_eq(a.to_uri, b.to_uri) && span_eq(a.to_tag, b.to_tag),
+                  "byte %zu", wrong);
+    else
+        cr_expect(rc == -EBADMSG || wrong < strlen(LINE), "byte %zu: libre would not have it", wrong);
+    free((char *)folded.p);
+}
+
+Test(sip, lines_are_read_as_libre_reads_the_whole)
+{
+    static const char msg[] = LINE "m: <sip:c@x>\r\nV:  SIP/2.0/UDP h:5060 ;branch=b;rport\r\n" REST VIA
+                                   "i:\tc@x \r\nMax-Forwards: 9\r\nCSeq: 7   CANCEL\r\nRoute: <sip:r>,<sip:s>\r\n\r\n";
+    static const char wrong[] = "\r\n\t ;,\"<>:=\xff";
+    char copy[sizeof(msg)];
+
+    expect_as_libre_reads_it(scratch_exact(BYTES(msg)), 0);
+    for (size_t i = 0; i < sizeof(msg) - 1; i++)
+        for (size_t k = 0; k < sizeof(wrong); k++) { /* its NUL, too */
+            memcpy(copy, msg, sizeof(msg));
+            copy[i] = wrong[k];
+            expect_as_libre_reads_it(scratch_exact((struct span){copy, sizeof(msg) - 1}), i);
+        }
 }
 
 /* Neither crash nor read astray whatever single byte is wrong. */

@@ -1,0 +1,198 @@
+/* Finds the few headers that kamsync goes by.
+ *
+ * libre decodes a message whole: it keeps every header, and looks into several that nobody asks for here. That is most
+ * of what reading an INVITE costs. So an ordinary request is cut into lines here, and libre decodes the values that are
+ * wanted. Whatever is not quite ordinary (a reply, a folded line, a header that comes twice, several Vias in a line,
+ * bytes that do not belong there) is libre's to judge, as before. */
+#include "sip_head.h"
+
+#include <ctype.h>
+#include <errno.h>
+
+#include "count.h"
+
+/* ---- by libre ---- */
+
+void sip_parsed_free(struct sip_parsed *p)
+{
+    mem_deref(p->msg);
+    if (p->mb)
+        p->mb->buf = NULL; /* borrowed: libre must not free it */
+    mem_deref(p->mb);
+}
+
+/* Of two headers libre takes the last one, Kamailio the first, and the parameters may be either's: refused. */
+static bool is_ambiguous(const struct sip_msg *msg)
+{
+    static const enum sip_hdrid once[] = {SIP_HDR_CALL_ID, SIP_HDR_CSEQ, SIP_HDR_FROM, SIP_HDR_TO};
+
+    for (size_t i = 0; i < COUNT(once); i++)
+        if (sip_msg_hdr_count(msg, once[i]) > 1)
+            return true;
+    return false;
+}
+
+/* Whether libre's lines are those of whoever goes by LFs, in a head of n bytes: it reads over a CR that stands alone,
+ * and a first header that begins with a blank or after an empty line, which would go on with any header put before it.
+ */
+static bool has_odd_lines(const char *head, size_t n)
+{
+    const char *lf = memchr(head, '\n', n), *end = head + n;
+
+    if (lf && lf + 1 < end && isspace((unsigned char)lf[1]))
+        return true;
+    for (const char *cr = memchr(head, '\r', n); cr; cr = memchr(cr + 1, '\r', (size_t)(end - cr - 1)))
+        if (cr + 1 < end && cr[1] != '\n')
+            return true;
+    return false;
+}
+
+int sip_parse(struct sip_parsed *p, struct span msg)
+{
+    int err;
+
+    *p = (struct sip_parsed){0};
+    p->mb = mbuf_alloc(0);
+    if (!p->mb)
+        return -ENOMEM;
+    mem_deref(p->mb->buf);
+    p->mb->buf = (uint8_t *)(uintptr_t)msg.p;
+    p->mb->size = p->mb->end = msg.n;
+    err = sip_msg_decode(&p->msg, p->mb);
+    if (!err && (is_ambiguous(p->msg) || has_odd_lines(msg.p, p->mb->pos)))
+        err = EBADMSG;
+    if (err)
+        sip_parsed_free(p);
+    return err == ENOMEM ? -ENOMEM : err ? -EBADMSG : 0;
+}
+
+static bool second(const struct sip_hdr *hdr, const struct sip_msg *msg, void *arg)
+{
+    (void)hdr;
+    (void)msg;
+    return ++*(int *)arg == 2;
+}
+
+static struct span value_of(const struct sip_hdr *hdr)
+{
+    return hdr ? sip_span(&hdr->val) : (struct span){0};
+}
+
+static int read_by_libre(struct sip_head *h, struct span raw)
+{
+    struct sip_parsed p;
+    const struct sip_msg *msg;
+    int rc = sip_parse(&p, raw), count = 0;
+
+    if (rc < 0)
+        return rc;
+    msg = p.msg;
+    *h = (struct sip_head){.code = msg->req ? 0 : msg->scode,
+                           .via = value_of(sip_msg_hdr(msg, SIP_HDR_VIA)),
+                           .from = sip_span(&msg->from.val),
+                           .to = sip_span(&msg->to.val),
+                           .call_id = sip_span(&msg->callid),
+                           .cseq = value_of(sip_msg_hdr(msg, SIP_HDR_CSEQ))};
+    if (h->code)
+        h->second_via = value_of(sip_msg_hdr_apply(msg, true, SIP_HDR_VIA, second, &count));
+    if ((!msg->req && (h->code < 100 || h->code > 699)) || (msg->req && memchr(msg->met.p, 0, msg->met.l)))
+        rc = -EBADMSG;
+    sip_parsed_free(&p);
+    return rc;
+}
+
+/* ---- line by line ---- */
+
+bool sip_cut_line(struct span *line, struct span *rest)
+{
+    const char *cr = rest->n ? memchr(rest->p, '\r', rest->n) : NULL;
+
+    if (!cr || cr + 1 == rest->p + rest->n || cr[1] != '\n')
+        return false;
+    *line = (struct span){rest->p, (size_t)(cr - rest->p)};
+    *rest = (struct span){cr + 2, rest->n - line->n - 2};
+    return !memchr(line->p, '\n', line->n) && !memchr(line->p, 0, line->n);
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static struct span trimmed(struct span s)
+{
+    for (; s.n && is_blank(*s.p); s.n--)
+        s.p++;
+    while (s.n && is_blank(s.p[s.n - 1]))
+        s.n--;
+    return s;
+}
+
+/* Two words without blanks in them, and the version. */
+static bool is_request_line(struct span line)
+{
+    static const char version[] = " SIP/2.0";
+    const size_t n = strlen(version);
+    const char *space = line.n ? memchr(line.p, ' ', line.n) : NULL, *end = line.p + line.n - n;
+
+    return space && line.n > n && space > line.p && end > space + 1 && memcmp(end, version, n) == 0 &&
+           !memchr(line.p, '\t', line.n) && !memchr(space + 1, ' ', (size_t)(end - space - 1));
+}
+
+/* Where the value of a header of that name goes; NULL: nobody asks for it. */
+static struct span *wanted(struct sip_head *h, struct span name)
+{
+    const struct {
+        const char *name, *compact;
+        struct span *value;
+    } headers[] = {{"Via", "v", &h->via},
+                   {"From", "f", &h->from},
+                   {"To", "t", &h->to},
+                   {"Call-ID", "i", &h->call_id},
+                   {"CSeq", NULL, &h->cseq}};
+
+    for (size_t i = 0; i < COUNT(headers); i++)
+        if (span_caseeq(name, span_of(headers[i].name)) || span_caseeq(name, span_of(headers[i].compact)))
+            return headers[i].value;
+    return NULL;
+}
+
+/* False: it is not ordinary. */
+static bool take_line(struct sip_head *h, struct span line)
+{
+    const char *colon = memchr(line.p, ':', line.n);
+    struct span name, value, *to;
+
+    if (!colon || colon == line.p || is_blank(*line.p) || is_blank(colon[-1]))
+        return false;
+    name = (struct span){line.p, (size_t)(colon - line.p)};
+    to = wanted(h, name);
+    if (!to || (to == &h->via && to->n))
+        return true; /* of the Vias the top one counts */
+    value = trimmed((struct span){colon + 1, line.n - name.n - 1});
+    if (to->n || !value.n || (to == &h->via && memchr(value.p, ',', value.n)))
+        return false;
+    *to = value;
+    return true;
+}
+
+static bool read_lines(struct sip_head *h, struct span msg)
+{
+    struct span line;
+
+    *h = (struct sip_head){0};
+    if (!sip_cut_line(&line, &msg) || !is_request_line(line))
+        return false;
+    while (sip_cut_line(&line, &msg)) {
+        if (!line.n)
+            return h->via.n && h->from.n && h->to.n && h->call_id.n && h->cseq.n;
+        if (!take_line(h, line))
+            return false;
+    }
+    return false;
+}
+
+int sip_head_read(struct sip_head *h, struct span msg)
+{
+    return read_lines(h, msg) ? 0 : read_by_libre(h, msg);
+}

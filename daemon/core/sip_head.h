@@ -1,0 +1,36 @@
+/* The part of a SIP message that kamsync goes by, as it stands there; sip.c reads what is in it. */
+#ifndef KAMSYNC_SIP_HEAD_H
+#define KAMSYNC_SIP_HEAD_H
+
+#include <re.h>
+
+#include "span.h"
+
+/* Values of headers, without the blanks around them; empty: there is none. Spans point into the message. */
+struct sip_head {
+    int code;               /* of a reply, 0: it is a request */
+    struct span via;        /* the top one */
+    struct span second_via; /* of a reply: the one below Kamailio's own */
+    struct span from, to, call_id, cseq;
+};
+
+/* 0, -EBADMSG when it is not SIP, or says one of the last four twice; -ENOMEM. */
+int sip_head_read(struct sip_head *h, struct span msg);
+
+/* A message as libre reads it; it borrows the bytes. 0, -EBADMSG, -ENOMEM. */
+struct sip_parsed {
+    struct mbuf *mb;
+    struct sip_msg *msg;
+};
+int sip_parse(struct sip_parsed *p, struct span msg);
+void sip_parsed_free(struct sip_parsed *p);
+
+/* Cuts a line off, which ends in CR LF; false when none does, or a CR, LF or NUL stands in it. */
+bool sip_cut_line(struct span *line, struct span *rest);
+
+static inline struct span sip_span(const struct pl *pl)
+{
+    return (struct span){pl->p, pl->p ? pl->l : 0};
+}
+
+#endif
