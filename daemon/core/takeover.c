@@ -309,7 +309,7 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
         return;
     }
     t->owner = holder_of(r.owner, r.inc);
-    takeover_claim_from(e, t, t->owner);
+    naming_begin(e, t);
 }
 
 void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
@@ -339,6 +339,8 @@ bool takeover_got(struct engine *e, uint64_t token, enum get_status status, stru
         recheck_got(e, t, status, text, now);
     else if (t->state == ASKING)
         on_asked(e, t, status, text, now);
+    else if (t->naming)
+        naming_looked(e, t, status, text);
     else if (t->state == LOOKING)
         on_looked(e, t, status, text, now);
     else if (status == GET_FOUND)

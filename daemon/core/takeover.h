@@ -28,6 +28,7 @@ struct takeover {
     struct holder owner;  /* of the record that was read */
     struct holder from;   /* who is claimed from, */
     struct holder as;     /* and by which name */
+    bool naming;          /* a name is being looked for */
     unsigned names;       /* so many of this node's own are in use */
     bool blind;           /* the answer to its claim got lost: let go, should it have won */
     bool again;           /* (own) claimed from others once more; else it is what this node's own names lead to */
@@ -48,6 +49,10 @@ void takeover_claim(struct engine *e, struct takeover *t);
 void takeover_claim_from(struct engine *e, struct takeover *t, struct holder from);
 /* Reads whether that holder, which lives, has let it go: in t->from then, and LOOKING. */
 void takeover_look(struct engine *e, struct takeover *t, struct holder h);
+
+/* naming.c: under which name it is claimed from t->owner; both may be answered, and so end it, before they return. */
+void naming_begin(struct engine *e, struct takeover *t);
+void naming_looked(struct engine *e, struct takeover *t, enum get_status status, struct span text);
 
 /* giveup.c: what could not be taken over. */
 /* It is out of the way, and only waits until its claim can be let go, or until Kamailio has it after all. */

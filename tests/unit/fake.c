@@ -79,7 +79,7 @@ static void io_get(void *ctx, const char *key, uint64_t token)
     }
     if (strncmp(key, "kamsync:claim:", 14) == 0) {
         f->looked = scratch("%s", key);
-        answer(f, token, f->left);
+        answer(f, token, !f->left_at || strcmp(key, f->left_at) == 0 ? f->left : NULL);
         return;
     }
     cr_assert(f->get_count < FAKE_MAX);

@@ -78,6 +78,7 @@ struct fake {
     /* What stands where one would claim from a holder, from within the call; NULL: it has let nothing go. Such
      * questions are no gets either. */
     const char *left;
+    const char *left_at; /* only at that key; NULL: at each */
     char *looked;        /* the key of the last one */
     bool mute_nodes;     /* it does not answer those about nodes */
     uint64_t node_token; /* of the last one */

@@ -279,7 +279,7 @@ static void io_get(void *ctx, const char *key, uint64_t token)
 {
     struct world *w = ctx;
 
-    if (strncmp(key, "kamsync:node:", 13) == 0)
+    if (strncmp(key, "kamsync:node:", 13) == 0 || strncmp(key, "kamsync:claim:", 14) == 0)
         engine_got(w->e, token, GET_ABSENT, (struct span){0}, 0);
     else
         engine_got(w->e, token, GET_FOUND, span_of(w->found), 0);
