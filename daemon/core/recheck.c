@@ -12,8 +12,8 @@
 #include "call.h"
 #include "record.h"
 
-/* Times RECHECK_MS: longer than another node is at work with a takeover that fails (giveup.c). */
-#define WATCH_MAX 100
+/* Longer than another node is at work with a takeover that fails (giveup.c). */
+#define WATCH_MS 14500
 
 /* It is this node's, for sure. */
 static void keep(struct engine *e, struct txn *own, int64_t now)
@@ -41,6 +41,7 @@ static void settle(struct engine *e, struct takeover *t, struct txn *own, int64_
 {
     if (own && own->unsure && t->doubt) {
         t->doubt = false;
+        t->watch_ms = 0;
         from_the_beginning(e, t, now + RECHECK_MS);
         return;
     }
@@ -165,11 +166,14 @@ static void on_looked(struct engine *e, struct takeover *t, enum get_status stat
         lose(e, t, txns_by_key(&e->txns, t->key), now); /* the record is not this node's */
     } else {
         t->state = WATCHING;
+        t->watch_ms = t->watch_ms ? t->watch_ms : now + WATCH_MS;
         e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
     }
 }
 
-/* While the record is still this node's, the other one is at work with it, and may have to let it go; or it died. */
+/* While the record is still this node's, the other one is at work with it, and may have to let it go; or it died.
+ * Should neither show in all that time, then it does not have it: it let it go in a store that is not there any more.
+ */
 static void on_watched(struct engine *e, struct takeover *t, enum get_status status, struct span text, int64_t now)
 {
     struct txn *own = txns_by_key(&e->txns, t->key);
@@ -178,10 +182,14 @@ static void on_watched(struct engine *e, struct takeover *t, enum get_status sta
 
     if (status == GET_FOUND && record_read(&r, text) == 0)
         owner = holder_of(r.owner, r.inc);
-    if (status != GET_FAILED && (!holder_is_self(e, &owner) || !own || !own->unsure || ++t->tries > WATCH_MAX))
+    if (status == GET_FAILED)
+        from_the_beginning(e, t, now + RECHECK_MS);
+    else if (!holder_is_self(e, &owner) || !own || !own->unsure)
         lose(e, t, own, now);
-    else if (status != GET_FAILED && peers_dead(e, t->from.id, t->from.inc, now))
+    else if (peers_dead(e, t->from.id, t->from.inc, now))
         takeover_claim_from(e, t, t->from); /* may be answered, and so end it, before it returns */
+    else if (now >= t->watch_ms)
+        settle(e, t, own, now);
     else
         from_the_beginning(e, t, now + RECHECK_MS);
 }

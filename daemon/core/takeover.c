@@ -168,6 +168,8 @@ void takeover_claim(struct engine *e, struct takeover *t)
     activate(e, t, CLAIMING);
     t->due_ms = 0;
     t->as = name_for(e, t);
+    if (t->own && !t->again && !t->chain && !t->from.n)
+        t->doubt = false; /* the answers from here on are new enough */
     if (!claim_write(e, t->key, &t->from, &t->as, holder_is_self(e, &t->from) ? OWN_CLAIM_MS : e->conf.tx_ttl_ms,
                      t->token))
         takeover_end(e, t);

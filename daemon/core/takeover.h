@@ -33,8 +33,9 @@ struct takeover {
     bool blind;           /* the answer to its claim got lost: let go, should it have won */
     bool again;           /* (own) claimed from others once more; else it is what this node's own names lead to */
     int chain, tries;
-    int64_t due_ms;  /* when it is tried again; 0: an answer is waited for */
-    int64_t sent_ms; /* when the INVITE went to Kamailio */
+    int64_t watch_ms; /* (own) until when another node may be at work with it; 0: none was seen */
+    int64_t due_ms;   /* when it is tried again; 0: an answer is waited for */
+    int64_t sent_ms;  /* when the INVITE went to Kamailio */
 };
 
 /* The takeover of that key, or NULL; what is done, and counts only for the pace, is out of the way. */

@@ -222,6 +222,50 @@ Test(recheck, second_reason_while_the_first_is_open_changes_nothing)
     fake_free(f);
 }
 
+static void link_again(struct fake *f)
+{
+    engine_link_down(f->e, f->now);
+    engine_link_up(f->e, "tag-3", f->now);
+    fake_turn(f);
+    fake_ack_all(f);
+    fake_hello(f, 1, "100.1");
+    fake_turn(f);
+}
+
+/* Only an answer that was under way then is too old: each further claim on itself would have to wait until the last one
+ * has ended, a second. */
+Test(recheck, second_reason_before_the_claim_is_made_costs_no_further_one)
+{
+    struct leg c;
+    struct fake *f = returned(&c);
+
+    f->polite = true;
+    fake_claimed(f, CLAIM_LOST, "1 100.1"); /* an earlier look's: later */
+    link_again(f);
+    fake_pass(f, 300);
+    cr_assert(f->claim_count == 2);
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    cr_expect(f->claim_count == 2 && f->put_count == 1);
+    fake_free(f);
+}
+
+Test(recheck, second_reason_while_a_claim_is_under_way_costs_a_further_one)
+{
+    struct leg c;
+    struct fake *f = returned(&c);
+
+    f->polite = true;
+    link_again(f);
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_pass(f, 300);
+    cr_expect(f->claim_count == 2 && f->put_count == 0);
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    cr_expect(f->put_count == 1);
+    fake_free(f);
+}
+
 Test(recheck, transaction_that_ends_meanwhile)
 {
     struct leg c;
