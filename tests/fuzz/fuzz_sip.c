@@ -31,6 +31,21 @@ static void expect_same(const struct sip_id *a, const struct sip_id *b)
     must(span_eq(a->from_tag, b->from_tag) && span_eq(a->to_tag, b->to_tag));
 }
 
+/* With one header more it is not the short form: libre reads it, and nothing may differ. */
+static void check_longer(struct span msg, const struct sip_sent *sent)
+{
+    static const char more[] = "X: a\r\n\r\n";
+    struct sip_sent again;
+    char *text = malloc(msg.n + sizeof(more));
+
+    must(text && msg.n > 2);
+    memcpy(text, msg.p, msg.n - 2);
+    memcpy(text + msg.n - 2, more, sizeof(more));
+    if (sip_read_sent(&again, (struct span){text, msg.n - 2 + strlen(more)}) == 0)
+        must(span_eq(sent->via, again.via) && span_eq(sent->branch, again.branch) && span_eq(sent->ruri, again.ruri));
+    free(text);
+}
+
 static void check_sent(struct span msg)
 {
     struct sip_sent sent;
@@ -43,6 +58,8 @@ static void check_sent(struct span msg)
     must(sent.routes <= SIP_ROUTES_MAX);
     for (size_t i = 0; i < sent.routes; i++)
         check_inside(sent.route[i], msg);
+    if (msg.n > 4 && memcmp(msg.p + msg.n - 4, "\r\n\r\n", 4) == 0)
+        check_longer(msg, &sent);
 }
 
 static void check_with_header(struct span msg, const struct sip_id *id)

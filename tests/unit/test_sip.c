@@ -281,6 +281,17 @@ Test(sip, sent_of_a_line_and_a_via)
                                        "SIP/2.0/UDP h;branch=a,SIP/2.0/UDP i;branch=b",
                                        " SIP/2.0/UDP h;branch=a",
                                        "SIP/2.0/UDP h;branch=a ",
+                                       "SIP/2.0/UDP h;BRANCH=a",
+                                       "SIP/2.0/UDP h; branch=a",
+                                       "SIP/2.0/UDP h;branch =a",
+                                       "SIP/2.0/UDP h;i=1;branch=a;branch=b",
+                                       "SIP/2.0/UDP h;x=\";branch=a\";branch=b",
+                                       "SIP/2.0/UDP h;x\t;branch=b",
+                                       "SIP/2.0/UDP h;i=;branch=b",
+                                       "SIP/2.0/UDP h;branch=;i=1",
+                                       "SIP/2.0/UDP ;branch=b",
+                                       "SIP/2.0/TCP h;branch=b",
+                                       "SIP/2.0/UDP",
                                        "nothing",
                                        ""};
 
