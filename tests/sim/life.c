@@ -378,6 +378,7 @@ bool life_live(struct life *l, int steps, const char *broken)
     c->adrift = dice(c, 2) && happens(l, "adrift");
     c->shuffle = dice(c, 2) && happens(l, "shuffle");
     c->twice = dice(c, 2) && happens(l, "twice");
+    c->lossy = dice(c, 2) && happens(l, "lost");
     c->dice = dice;
     c->lag_ms = LAG_MS;
     c->invites = dice(c, 3);
@@ -390,6 +391,7 @@ bool life_live(struct life *l, int steps, const char *broken)
     if (good) {
         all_well(c);
         l->phones.lossless = true;
+        c->lossy = false;
         cluster_run(c, WELL_MS / 2); /* what those say who were hung or stood still */
         good = holds_always(l);
         cluster_run(c, WELL_MS / 2 + LET_GO_MS);

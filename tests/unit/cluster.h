@@ -92,6 +92,7 @@ struct cluster {
     int64_t (*delay)(struct cluster *c);
     bool (*maybe)(struct cluster *c); /* whether a write that got no answer was done */
     bool adrift;                      /* what a broken connection still held may reach the store later */
+    bool lossy;                       /* handovers between Kamailios get lost */
     bool shuffle;                     /* answers overtake each other, and announcements do */
     bool large; /* more nodes than KAMSYNC_ALL_MAX: about a CANCEL without transaction kamsyncd is asked first */
     enum { ROUTE_AT_ONCE, ROUTE_ASKED, ROUTE_CLAIMED } invites; /* docs/claims.md: none, late, strict */

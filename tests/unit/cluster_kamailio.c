@@ -7,6 +7,7 @@
 #include "frame.h"
 
 #define LINGER_MS 5000 /* tm's wt_timer */
+#define LOSS 12        /* one packet in so many, where they get lost */
 #define REPLAY_S 10    /* so old a handover may be */
 
 /* When the script saw it, as it writes that into each event of a call. */
@@ -82,13 +83,19 @@ void kamailio_hear(struct site *s, struct heard h)
         s->c->hear(s->c, &h);
 }
 
+/* Not probes: three in a row that get lost are what the death of a node looks like whose kamsyncd is gone. */
+static bool is_lost(struct cluster *c, const char *msg)
+{
+    return c->lossy && !strstr(msg, ";why=probe;") && strncmp(msg, "SIP/2.0 200 alive", 17) != 0 && one_in(c, LOSS);
+}
+
 /* A packet to the node with that number, counted from 0. Nothing leaves an isolated one, but what is for itself. */
 static void send_packet(struct site *s, size_t to, const char *msg)
 {
     bool local = &s->c->site[to] == s, waits = local && strstr(msg, ";why=takeover;") && s->full_ms > s->c->now;
     struct task *t;
 
-    if (s->isolated && !local)
+    if (!local && (s->isolated || is_lost(s->c, msg)))
         return;
     t = task_add(&s->c->site[to], PACKET, waits ? &s->full_ms : NULL, NULL, msg);
     t->status = local;
