@@ -182,13 +182,11 @@ static void on_watched(struct engine *e, struct takeover *t, enum get_status sta
 
     if (status == GET_FOUND && record_read(&r, text) == 0)
         owner = holder_of(r.owner, r.inc);
-    if (status == GET_FAILED)
-        from_the_beginning(e, t, now + RECHECK_MS);
-    else if (!holder_is_self(e, &owner) || !own || !own->unsure)
+    if (status != GET_FAILED && (!holder_is_self(e, &owner) || !own || !own->unsure))
         lose(e, t, own, now);
-    else if (peers_dead(e, t->from.id, t->from.inc, now))
+    else if (status != GET_FAILED && peers_dead(e, t->from.id, t->from.inc, now))
         takeover_claim_from(e, t, t->from); /* may be answered, and so end it, before it returns */
-    else if (now >= t->watch_ms)
+    else if (status != GET_FAILED && now >= t->watch_ms)
         settle(e, t, own, now);
     else
         from_the_beginning(e, t, now + RECHECK_MS);
