@@ -10,9 +10,16 @@ import sys
 import tempfile
 
 SEEDS = 2000
+BY_THE_STORM = ("strays", "the storm")  # said by that alone, which comes when all seeds have been lived
 
 # What is broken; the file; its text, and what stands there instead; what the simulation says then (a|b: one of them).
+# What takes longest stands first, so that nothing waits for it at the end.
 FAULTS = [
+    ("an INVITE that another node has is nobody's", "strays.c",
+     "static bool is_stale(const struct stray *s, int64_t now)\n{", "static bool is_stale(const struct stray *s, int64_t now)\n{\n"
+     "    return false;", "two nodes have routed"),
+    ("who comes to another store does not read there whose its calls are", "recheck.c",
+     "status == CLAIM_WON && e->store_back_ms", "status == CLAIM_WON && false", "two owners|its record says"),
     ("a BYE ends no call", "ending.c",
      "EARLY_MS ? CALL_END_ANSWERED : CALL_END;", "EARLY_MS ? CALL_ADD : CALL_ADD;", "it has no end"),
     ("the other side hung up, it says", "ending.c",
@@ -39,8 +46,6 @@ FAULTS = [
      "    own->unsure = t && t->own;", "    own->unsure = false;", "two owners"),
     ("a node whose beats are refused does not mind", "peers.c",
      "    e->unheard = e->missed = true;", "    e->missed = true;\n    return;", "two owners"),
-    ("who comes to another store does not read there whose its calls are", "recheck.c",
-     "status == CLAIM_WON && e->store_back_ms", "status == CLAIM_WON && false", "two owners|its record says"),
     ("a takeover is let go while its INVITE may yet be carried out", "giveup.c",
      "t->sent_ms + CARRIED_OUT_MS;", "now;", "its record says|two owners"),
     ("who comes back writes the end of a call without asking", "owner.c",
@@ -48,9 +53,6 @@ FAULTS = [
      "its record says"),
     ("an INVITE is not claimed, but routed at once", "strays.c",
      "        claim_invite(e, s, now);", "        conclude(e, s, VERDICT_UNKNOWN, 0, now);", "two nodes have routed"),
-    ("an INVITE that another node has is nobody's", "strays.c",
-     "static bool is_stale(const struct stray *s, int64_t now)\n{", "static bool is_stale(const struct stray *s, int64_t now)\n{\n"
-     "    return false;", "two nodes have routed"),
     ("a re-INVITE that is taken over begins the call anew", "calls.c",
      "    if (sip_read_id(&id, t->req) < 0 || id.to_tag.n)", "    if (sip_read_id(&id, t->req) < 0)", "rejected by callee"),
 ]
@@ -78,7 +80,8 @@ def mutant(build, file, old, new, out):
 def noticed(build, fault):
     what, file, old, new, said = fault
     with tempfile.TemporaryDirectory() as out:
-        r = subprocess.run([mutant(build, file, old, new, out), "--seeds", str(SEEDS), "--until-failed", "1"], capture_output=True,
+        seeds = 0 if said in BY_THE_STORM else SEEDS
+        r = subprocess.run([mutant(build, file, old, new, out), "--seeds", str(seeds), "--until-failed", "1"], capture_output=True,
                            text=True, timeout=300)
     lines = [l for l in r.stderr.splitlines() if any(s in l for s in said.split("|"))]
     good = r.returncode != 0 and bool(lines)
