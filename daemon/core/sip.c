@@ -100,19 +100,6 @@ static int read_sent(struct sip_sent *sent, const struct sip_msg *msg)
     return sent->routes == SIP_ROUTES_MAX ? -E2BIG : -EBADMSG;
 }
 
-/* The R-URI in "INVITE <R-URI> SIP/2.0". */
-static bool read_request_line(struct span *ruri, struct span line)
-{
-    static const char method[] = "INVITE ", version[] = " SIP/2.0";
-    const size_t more = strlen(method) + strlen(version);
-
-    if (line.n <= more || memcmp(line.p, method, strlen(method)) != 0 ||
-        memcmp(line.p + line.n - strlen(version), version, strlen(version)) != 0)
-        return false;
-    *ruri = (struct span){line.p + strlen(method), line.n - more};
-    return !memchr(ruri->p, ' ', ruri->n) && !memchr(ruri->p, '\t', ruri->n);
-}
-
 /* The branch of a Via as tm writes it: a host, and parameters without blanks and quotes. Empty: it is of another form.
  */
 static struct span plain_branch(struct span via)
@@ -141,7 +128,7 @@ static bool read_short(struct sip_sent *sent, struct span msg)
         return false;
     *sent = (struct sip_sent){.via = {via.p + strlen(name), via.n - strlen(name)}};
     sent->branch = plain_branch(sent->via);
-    return read_request_line(&sent->ruri, first) && sent->branch.n && !memchr(sent->via.p, ',', sent->via.n);
+    return sip_read_request_line(&sent->ruri, first) && sent->branch.n && !memchr(sent->via.p, ',', sent->via.n);
 }
 
 int sip_read_sent(struct sip_sent *sent, struct span msg)

@@ -128,15 +128,19 @@ static struct span trimmed(struct span s)
     return s;
 }
 
-/* Two words without blanks in them, and the version. */
-static bool is_request_line(struct span line)
+bool sip_read_request_line(struct span *ruri, struct span line)
 {
     static const char version[] = " SIP/2.0";
     const size_t n = strlen(version);
-    const char *space = line.n ? memchr(line.p, ' ', line.n) : NULL, *end = line.p + line.n - n;
+    const char *space = line.n > n ? memchr(line.p, ' ', line.n) : NULL, *end;
 
-    return space && line.n > n && space > line.p && end > space + 1 && memcmp(end, version, n) == 0 &&
-           !memchr(line.p, '\t', line.n) && !memchr(space + 1, ' ', (size_t)(end - space - 1));
+    if (!space || space == line.p || memchr(line.p, '/', (size_t)(space - line.p)))
+        return false; /* no method: a reply, whose reason may be anything */
+    end = line.p + line.n - n;
+    if (end <= space + 1 || memcmp(end, version, n) != 0 || memchr(line.p, '\t', line.n))
+        return false;
+    *ruri = (struct span){space + 1, (size_t)(end - space - 1)};
+    return !memchr(ruri->p, ' ', ruri->n);
 }
 
 /* Where the value of a header of that name goes; NULL: nobody asks for it. */
@@ -178,10 +182,10 @@ static bool take_line(struct sip_head *h, struct span line)
 
 static bool read_lines(struct sip_head *h, struct span msg)
 {
-    struct span line;
+    struct span line, ruri;
 
     *h = (struct sip_head){0};
-    if (!sip_cut_line(&line, &msg) || !is_request_line(line))
+    if (!sip_cut_line(&line, &msg) || !sip_read_request_line(&ruri, line))
         return false;
     while (sip_cut_line(&line, &msg)) {
         if (!line.n)

@@ -28,6 +28,9 @@ void sip_parsed_free(struct sip_parsed *p);
 /* Cuts a line off, which ends in CR LF; false when none does, or a CR, LF or NUL stands in it. */
 bool sip_cut_line(struct span *line, struct span *rest);
 
+/* The R-URI in "<method> <R-URI> SIP/2.0"; false when the line is of another form. */
+bool sip_read_request_line(struct span *ruri, struct span line);
+
 static inline struct span sip_span(const struct pl *pl)
 {
     return (struct span){pl->p, pl->p ? pl->l : 0};

@@ -119,6 +119,7 @@ Test(sip, what_is_no_sip_or_lacks_its_id_is_refused)
         "SIP/2.0 000 OK\r\n" VIA VIA REST ID "\r\n",
         "SIP/2.0 700 OK\r\n" VIA VIA REST ID "\r\n",
         "SIP/2.0\r\n" VIA REST ID "\r\n",
+        "SIP/2.0 200 SIP/2.0\r\n" VIA REST ID "\r\n" /* a reply, though its line ends as a request's */,
         "CANCEL sip:b@x SIP/3.0\r\n" VIA REST ID "\r\n",
     };
 
