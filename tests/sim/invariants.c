@@ -45,6 +45,12 @@ static bool no_second_call(struct life *l)
     return true;
 }
 
+static bool is_out_of_touch(const struct site *s)
+{
+    return s->hung || s->still || (!s->linked && !s->dead) || !s->connected || s->behind || s->deaf || s->refused ||
+           !s->hears;
+}
+
 /* No two nodes that have had no trouble for long own one call, whatever befalls the third. */
 static bool one_owner_among_the_well(struct life *l)
 {
@@ -54,12 +60,10 @@ static bool one_owner_among_the_well(struct life *l)
     for (size_t i = 0; i < c->count; i++) {
         struct site *s = &c->site[i];
 
-        if (s->dead || s->hung || s->isolated || s->still || !s->linked || !s->connected || s->behind || s->deaf ||
-            s->refused || !s->hears)
-            l->well_ms[i] = c->now;
-        if (s->hung || s->still || (!s->linked && !s->dead) || !s->connected || s->behind || s->deaf || s->refused ||
-            !s->hears)
+        if (is_out_of_touch(s))
             l->touch_ms[i] = c->now;
+        if (s->dead || s->isolated || is_out_of_touch(s))
+            l->well_ms[i] = c->now;
         for (int call = 0; c->now - l->well_ms[i] >= WELL_MS && call < CALLS; call++)
             check((owners[call] += s->holds[call]) < 2 || is_contested(l, call),
                   "call %d has two owners who have long been well", call);

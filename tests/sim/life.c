@@ -3,10 +3,10 @@
  * every fourth life only kamsyncds die, and are started again: then no CANCEL of a call that lives is refused. */
 #include "life.h"
 
+#include <stdarg.h>
+
 #include "call.h"
 #include "engine_impl.h"
-
-#include <stdarg.h>
 
 void complain(const struct life *l, const char *fmt, ...)
 {
@@ -64,10 +64,9 @@ static void accident_there(struct life *l, size_t n)
 {
     struct cluster *c = l->c;
     struct site *s = &c->site[n];
+    unsigned what = dice(c, 7);
 
-    int what = (int)dice(c, 7);
-
-    if (what > 1)
+    if (what > 1) /* no death */
         l->touch_ms[n] = c->now;
     switch (what) {
     case 0:

@@ -217,12 +217,17 @@ static void back(struct fake *f, const char *inc)
     fake_turn(f);
 }
 
+static char *taken_by(int node, const struct leg *c)
+{
+    return scratch("{\"t\":\"taken\",\"node\":%d,\"call_id\":{\"base64\":\"%s\"}}", node, base64_of(c->call_id));
+}
+
 /* Another node has taken its transaction over. Whether this node's Kamailio still has it shows when that is back. */
 Test(told, call_that_is_taken_is_another_nodes)
 {
     struct leg c = call_make(1);
     struct fake *f = fake_peers();
-    char *taken = scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id));
+    char *taken = taken_by(2, &c);
 
     f->polite = true;
     fake_invite(f, &c, NULL, 0);
@@ -230,7 +235,7 @@ Test(told, call_that_is_taken_is_another_nodes)
     fake_told(f, taken);
     cr_expect(calls(f) == 1, "this node's living Kamailio has it: claims decide");
     engine_link_down(f->e, f->now);
-    fake_told(f, scratch("{\"t\":\"taken\",\"node\":1,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id)));
+    fake_told(f, taken_by(1, &c));
     cr_expect(calls(f) == 1, "its own word");
     fake_told(f, taken);
     back(f, "100.1");
@@ -258,7 +263,7 @@ Test(told, call_that_is_taken_is_not_written_before_it_is_known_whose_it_is)
 {
     struct leg c = call_make(1);
     struct fake *f = fake_peers();
-    char *taken = scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id));
+    char *taken = taken_by(2, &c);
 
     f->polite = true;
     fake_invite(f, &c, NULL, 0);
@@ -285,7 +290,7 @@ Test(told, call_that_is_taken_while_it_is_being_written)
     fake_invite(f, &c, NULL, 0);
     fake_turn(f);
     engine_link_down(f->e, f->now);
-    fake_told(f, scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id)));
+    fake_told(f, taken_by(2, &c));
     fake_call_written(f, CALL_OTHER);
     fake_pass(f, 5000);
     cr_expect(f->call_count == 1 && calls(f) == 1);
@@ -305,7 +310,7 @@ Test(told, call_that_is_taken_keeps_its_variables)
     fake_set(f, &c, "x", "1");
     fake_turn(f);
     engine_link_down(f->e, f->now);
-    fake_told(f, scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id)));
+    fake_told(f, taken_by(2, &c));
     back(f, "100.2");
     cr_expect(calls(f) == 1);
     cr_expect(f->calls[f->call_count - 1].mode == CALL_ADD);
