@@ -3,8 +3,8 @@
 
     run.py [PART…] [--quick | --full] [--write] [option of the part…]
 
-Parts: call, instructions (Kamailio's, under callgrind), stray, ingest, memory, growth, count (kamsyncd's instructions), and whatever else stands here with an
-__main__. Without PART all of them, with --quick the main ratios in about two minutes. --write puts what they print into
+Parts: call, instructions (Kamailio's, under callgrind), stray, window, ingest, memory, growth, count (kamsyncd's
+instructions), and whatever else stands here with an __main__. Without PART all of them, with --quick the main ratios in about two minutes. --write puts what they print into
 docs/performance.md, each part in its own place; the rest of that page is left alone.
 """
 import os
@@ -14,7 +14,7 @@ import sys
 
 import measure
 
-PARTS = ('call', 'instructions', 'stray', 'ingest', 'memory', 'growth', 'count')
+PARTS = ('call', 'instructions', 'stray', 'window', 'ingest', 'memory', 'growth', 'count')
 QUICK = ('call', 'stray', 'ingest', 'count')
 PAGE = os.path.join(measure.REPO, 'docs', 'performance.md')
 
