@@ -15,7 +15,8 @@ import measure
 from measure import Report, Sample
 from sites import Sites, result, spent
 
-VARIANTS = ['plain', 'plain-again', 'kamsync', 'floor', 'ndb_redis', 'dialog', 'htable']
+QUICK = ['plain', 'plain-again', 'kamsync']
+VARIANTS = [*QUICK, 'kamsync+tlsf', 'floor', 'ndb_redis', 'dialog', 'htable']
 NAMES = {'plain': 'plain Kamailio', 'plain-again': 'plain Kamailio again (A/A)', 'kamsync': 'with kamsync',
          'ndb_redis': 'the same writes by ndb_redis', 'dialog': 'dialog over DMQ', 'htable': 'htable over DMQ',
          'floor': 'the least over evapi: five empty events, five SETs'}
@@ -26,7 +27,8 @@ ROUNDS_PER_START = 2
 
 def name_of(variant):
     name, _, ms = variant.partition('@')
-    return NAMES[name] + (f', Redis {ms} ms away' if ms else '')
+    name, _, allocator = name.partition('+')
+    return NAMES[name] + (f', Redis {ms} ms away' if ms else '') + (f', Kamailio with -x {allocator}' if allocator else '')
 
 
 def at_fixed_rate(sites, rate, rounds, seconds):
@@ -127,7 +129,7 @@ def main():
                               ('--rtt', '', 'round trips to Redis in ms'), ('--max', -1, 'rounds of highest rate'),
                               ('--variants', '', 'which ones'))
     quick, full = options.quick, options.full
-    variants = options.variants.split(',') if options.variants else VARIANTS[:3] if quick else VARIANTS
+    variants = options.variants.split(',') if options.variants else QUICK if quick else VARIANTS
     rounds, seconds = (4, 5) if quick else (16, 6) if full else (8, 6)
     report = Report('An ordinary call')
     report.text(f'CPU per call over that of plain Kamailio: {rounds} rounds of {seconds} s with {options.rate} calls per second '

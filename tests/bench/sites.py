@@ -3,9 +3,10 @@
     with Sites(['plain', 'plain-again', 'kamsync']) as sites:
         sites['kamsync'].phones('call', 300, 100)
 
-A variant is its name, or "name@20": with a round trip of 20 ms to Redis.
+A variant is its name, or "name@20": with a round trip of 20 ms to Redis, or "name+tlsf": with that allocator in Kamailio.
 """
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -34,14 +35,17 @@ class QuietLab(Lab):
 
 
 class BenchNode(Node):
+    def __init__(self, *args, allocator=''):
+        super().__init__(*args)
+        self.allocator = allocator
+
+    def _files(self):
+        return super()._files() + (['-x', self.allocator] if self.allocator else [])
+
     def start_kamailio(self):
         for name, node in (('DMQ_SELF', self.name), ('DMQ_PEER', 'b' if self.name == 'a' else 'a')):
             self.cluster.defines[name] = f'"sip:{self.lab.address(node)}:{SIP_PORT}"'
         super().start_kamailio()
-
-
-class BenchCluster(Cluster):
-    node_class = BenchNode
 
 
 class Site:
@@ -52,6 +56,7 @@ class Site:
         self.variant = variant
         self.kind, _, ms = variant.partition('@')
         self.kind = self.kind.removesuffix('-again')
+        self.kind, _, self.allocator = self.kind.partition('+')
         self.ms = float(ms or 0)
         self.lab = self.lab_class(nodes=('a', 'b'))
         self.proxy = None
@@ -69,9 +74,10 @@ class Site:
         if self.ms:
             self._start_proxy()
         config, defines = self._script()
-        self.cluster = BenchCluster(lab, kamsync=self.kind == 'kamsync' or bool(config), daemons=not config, redis=False,
+        self.cluster = Cluster(lab, kamsync=self.kind == 'kamsync' or bool(config), daemons=not config, redis=False,
                                routing=routing, config=config or cluster.CONFIG, log_level=0,
                                shared_mb=SHARED_MB, store=store,
+                               node_class=functools.partial(BenchNode, allocator=self.allocator),
                                defines={'LAB_REDIS': f'"name=lab;addr={lab.address("store")};port='
                                                      f'{PROXY_PORT if self.ms else REDIS_PORT}"', **defines})
         for side in ('caller', 'gateway'):
