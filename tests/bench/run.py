@@ -23,8 +23,10 @@ def known():
     """The parts: what can be run in this folder."""
     found = []
     for name in sorted(os.listdir(measure.HERE)):
-        with open(os.path.join(measure.HERE, name), errors='replace') as file:
-            if name.endswith('.py') and name != 'run.py' and '__main__' in file.read():
+        if not name.endswith('.py') or name == 'run.py':
+            continue
+        with open(os.path.join(measure.HERE, name)) as file:
+            if '__main__' in file.read():
                 found.append(name[:-3])
     return found
 
