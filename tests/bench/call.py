@@ -49,21 +49,21 @@ def at_fixed_rate(sites, rate, rounds, seconds):
                 costs[variant][name].append(1e6 * (value - idle[variant][name] / 4 * took) / (rate * took))
     for variant, names in idle.items():
         costs[variant]['idle'] = {name: 1000 * value / 4 for name, value in names.items()}
-    return costs, {variant: [result(proc)] for variant, proc in phones.items()}
+    return costs, {variant: result(proc) for variant, proc in phones.items()}
 
 
 def at_starts(variants, rate, rounds, seconds):
-    """The same, over as many starts as that takes."""
-    costs, seen = {}, {}
+    """The same, over as many starts as that takes: what the phones saw is a list of them, 'idle' that of the last one."""
+    costs = {variant: {} for variant in variants}
+    seen = {variant: [] for variant in variants}
     for _ in range(-(-rounds // ROUNDS_PER_START)):
         with Sites(variants) as sites:
             more, found = at_fixed_rate(sites, rate, ROUNDS_PER_START, seconds)
         for variant in variants:
-            kept = costs.setdefault(variant, more[variant])
-            if kept is not more[variant]:
-                for name in ('kamailio', 'kamsyncd', 'redis'):
-                    kept[name] += more[variant][name]
-            seen[variant] = seen.get(variant, []) + found[variant]
+            idle = more[variant].pop('idle')
+            costs[variant] = {name: Sample(costs[variant].get(name, []) + sample) for name, sample in more[variant].items()}
+            costs[variant]['idle'] = idle
+            seen[variant].append(found[variant])
     return costs, seen
 
 

@@ -4,8 +4,9 @@
     run.py [PART…] [--quick | --full] [--write] [option of the part…]
 
 Parts: call, instructions (Kamailio's, under callgrind), stray, window, ingest, memory, growth, count (kamsyncd's
-instructions), and whatever else stands here with an __main__. Without PART all of them, with --quick the main ratios in about two minutes. --write puts what they print into
-docs/performance.md, each part in its own place; the rest of that page is left alone.
+instructions), and whatever else stands here with an __main__. Without PART all of them, with --quick the main ratios in
+about two minutes. --write puts what they print into docs/performance.md, each part in its own place; the rest of that
+page is left alone.
 """
 import os
 import re

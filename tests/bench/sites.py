@@ -39,8 +39,8 @@ class BenchNode(Node):
         super().__init__(*args)
         self.allocator = allocator
 
-    def _files(self):
-        return super()._files() + (['-x', self.allocator] if self.allocator else [])
+    def _args(self):
+        return super()._args() + (['-x', self.allocator] if self.allocator else [])
 
     def start_kamailio(self):
         for name, node in (('DMQ_SELF', self.name), ('DMQ_PEER', 'b' if self.name == 'a' else 'a')):

@@ -15,10 +15,11 @@ import measure
 import netns
 from lab import REDIS_PORT
 from measure import Report
-from packets import parse_udp
+from packets import Packet, parse_udp
 from sites import Site, result
+from steering import ETH_P_ALL, SO_RCVBUFFORCE
 
-ETH_P_ALL, OUTGOING, SO_TIMESTAMPNS = 3, 4, 35
+OUTGOING, SO_TIMESTAMPNS = 4, 35
 LIMIT_MS = 20
 RATES = (20, 100, 400)
 
@@ -27,7 +28,7 @@ def listen():
     """Hears all packets of its namespace, and has room for them until they are read."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(ETH_P_ALL))
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    sock.setsockopt(socket.SOL_SOCKET, 33, 128 << 20)  # SO_RCVBUFFORCE
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 128 << 20)
     return sock
 
 
@@ -36,12 +37,12 @@ def departures(sock):
     found = {}
     with contextlib.suppress(BlockingIOError):
         while True:
-            packet, extra, _, address = sock.recvmsg(4096, 100)
-            udp = parse_udp(packet) if address[2] == OUTGOING else None
-            if udp and udp[2].startswith(b'INVITE'):
+            raw, extra, _, address = sock.recvmsg(4096, 100)
+            udp = parse_udp(raw) if address[2] == OUTGOING else None
+            packet = udp and Packet('gateway', False, 'a', *udp)
+            if packet and packet.kind == 'INVITE':
                 seconds, nanoseconds = struct.unpack('qq', extra[0][2])
-                call_id = re.search(rb'\nCall-ID: *(\S+)', udp[2])[1].decode()
-                found.setdefault(call_id, 1000 * seconds + nanoseconds / 1e6)
+                found.setdefault(packet.call_id, 1000 * seconds + nanoseconds / 1e6)
     return found
 
 

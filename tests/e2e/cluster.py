@@ -41,9 +41,9 @@ class Node:
         if not self.cluster.kamsync:
             defines['WITHOUT_KAMSYNC'] = None
         self.kamailio = self.lab.kamailio(self.name, self.cluster.config, {**defines, **self.cluster.defines},
-                                          shared_mb=self.cluster.shared_mb, args=self._files())
+                                          shared_mb=self.cluster.shared_mb, args=self._args())
 
-    def _files(self):
+    def _args(self):
         files = {'KAMSYNC_ROUTING': self.cluster.routing, 'KAMSYNC_MODULES': self.cluster.modules}
         return [f'--substdef=!{name}!{path}!g' for name, path in files.items() if path]
 
