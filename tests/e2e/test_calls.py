@@ -151,16 +151,21 @@ def test_store_that_forgot_everything(talk, place):
         assert talk.wait_ended(call)['by'] == 'caller' and talk.cdrs(call) == 1
 
 
+def call_writes(node):
+    return node.ask('status')['counters']['call_writes']
+
+
 def test_the_newest_value_wins(talk, place):
     """Three nodes have set it, and all write again what they keep: the last one stays."""
     call = place(headers=keep('of a'))
     for node in 'bc':
         assert talk.request(call, 'INFO', node, keep(f'of {node}')) == 200
         talk.wait_var(call, f'of {node}')
-    for node in talk.cluster.node.values():        # each loses the store for a moment, and writes all it has
-        writes = node.ask('status')['counters']['call_writes']
+    for _ in range(3):        # all lose the store for a moment, and each writes all it has, whoever is first
+        before = [call_writes(node) for node in talk.cluster.node.values()]
         talk.lab.redis_cli('client', 'kill', 'laddr', f'{talk.lab.address("store")}:6379', 'skipme', 'yes')
-        wait_until(lambda: node.ask('status')['counters']['call_writes'] > writes, 10, 'all written again')
+        for node, writes in zip(talk.cluster.node.values(), before):
+            wait_until(lambda: call_writes(node) > writes, 10, f'{node.name} has written again')
     assert talk.request(call, 'BYE', 'a', ASK) == 200
     assert talk.seen(call, 'BYE')[0]['x-value'] == 'of c'
     assert talk.wait_ended(call)['vars'] == {'greeting': 'of c'}
