@@ -22,9 +22,10 @@ SHARED_MB = 1024
 PROXY_PORT = 6380
 MARK, TABLE = 2, 102
 ROUTING = {'ndb_redis': 'ndb_redis.cfg', 'dialog': 'dialog_dmq.cfg', 'htable': 'htable_dmq.cfg',
-           'floor': 'floor.cfg'}
-# in the place of kamsync.cfg, and with what defined
-SCRIPTS = {'stray-floor': ('stray_floor.cfg', {}), 'stray-floor-proof': ('stray_floor.cfg', {'STRAY_PROOF': None})}
+           'floor': 'floor.cfg', 'floor-invite': 'floor.cfg'}
+# in the place of kamsync.cfg
+SCRIPTS = {'stray-floor': 'stray_floor.cfg', 'stray-floor-proof': 'stray_floor.cfg'}
+DEFINES = {'floor-invite': {'FLOOR_INVITE': None}, 'stray-floor-proof': {'STRAY_PROOF': None}}
 
 
 class QuietLab(Lab):
@@ -73,13 +74,14 @@ class Site:
         self.redis = lab.redis()
         if self.ms:
             self._start_proxy()
-        config, defines = self._script()
+        config = self._script()
         self.cluster = Cluster(lab, kamsync=self.kind == 'kamsync' or bool(config), daemons=not config, redis=False,
                                routing=routing, config=config or cluster.CONFIG, log_level=0,
                                shared_mb=SHARED_MB, store=store,
                                node_class=functools.partial(BenchNode, allocator=self.allocator),
                                defines={'LAB_REDIS': f'"name=lab;addr={lab.address("store")};port='
-                                                     f'{PROXY_PORT if self.ms else REDIS_PORT}"', **defines})
+                                                     f'{PROXY_PORT if self.ms else REDIS_PORT}"',
+                                        **DEFINES.get(self.kind, {})})
         for side in ('caller', 'gateway'):
             lab.route(side, 'a')
         netns.ip(f'route add {ANYCAST}/32 via {lab.address("b")} table {TABLE}',
@@ -89,19 +91,18 @@ class Site:
             self.pids['kamailio'] += measure.family(node.kamailio.pid)
             if node.kamsyncd:
                 self.pids['kamsyncd'] += measure.family(node.kamsyncd.pid)
-            elif self.kind == 'floor':
+            elif self.kind in ('floor', 'floor-invite'):
                 self.pids['kamsyncd'] += measure.family(self._start_sink(node.name).pid)
         self.pids['redis'] = measure.family(self.redis.pid)
 
     def _script(self):
-        """A node.cfg that includes another script than kamsync.cfg, and what that wants to be defined."""
+        """A node.cfg that includes another script than kamsync.cfg."""
         if self.kind not in SCRIPTS:
-            return None, {}
-        name, defines = SCRIPTS[self.kind]
+            return None
         directory = self.lab.new_directory('script')
         os.symlink(os.path.abspath(cluster.CONFIG), f'{directory}/node.cfg')
-        os.symlink(os.path.join(measure.HERE, name), f'{directory}/kamsync.cfg')
-        return f'{directory}/node.cfg', defines
+        os.symlink(os.path.join(measure.HERE, SCRIPTS[self.kind]), f'{directory}/kamsync.cfg')
+        return f'{directory}/node.cfg'
 
     def _start_sink(self, host):
         return self.lab.start(host, 'sink', [measure.tool('sink'), 8448, self.lab.address('store'), REDIS_PORT])
