@@ -23,9 +23,7 @@ class EvapiClient:
         self.sock = wait_until(lambda: netns.inside(self.namespace, self._connect), 5, 'evapi listens')
         self._rest, self._last_n = b'', 0
         self.acked, self.others = set(), []
-        hello = self.next_n()
-        self.write(frame({'t': 'hello', 'n': hello, 'tag': 'python', 'key': '73' * 128, 'old_key': ''}))
-        assert self.wait_acked(hello), 'Kamailio did not answer hello'
+        assert self.wait_acked(self.hello()), 'Kamailio did not answer hello'
 
     @staticmethod
     def _connect():
@@ -35,6 +33,11 @@ class EvapiClient:
             return None
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
+
+    def hello(self):
+        n = self.next_n()
+        self.write(frame({'t': 'hello', 'n': n, 'tag': 'python', 'key': '73' * 128, 'old_key': ''}))
+        return n
 
     def next_n(self):
         self._last_n += 1
@@ -54,7 +57,7 @@ class EvapiClient:
             raise ConnectionError('Kamailio closed the connection')
         self._rest += data
         while (payload := self._take()) is not None:
-            message = json.loads(payload)
+            message, _ = json.JSONDecoder().raw_decode(payload.decode())  # a stray's bytes stand behind it
             if message['t'] == 'ack':
                 self.acked.add(message['n'])
             else:

@@ -15,9 +15,11 @@ from cluster import Cluster
 from evapiclient import EvapiClient, harmless
 from lab import ANYCAST
 from policies import to
+from proc import wait_until
 from rawsip import Peer, Request
 
 BURST = 2000
+HELLOS = 300
 WINDOW = 16384
 T1 = 0.5  # seconds after which a caller sends again (RFC 3261 17.1.2.1)
 
@@ -54,11 +56,21 @@ class Pings:
         self.peer.close()
 
 
+def sockets(lab, node, address):
+    """The columns of /proc/net/udp of the node's SIP sockets there."""
+    local = socket.inet_aton(address)[::-1].hex().upper()
+    lines = netns.read_proc_net(lab.namespace(node), 'udp').splitlines()[1:]
+    return [line.split() for line in lines if line.split()[1] == f'{local}:13C4']
+
+
 def drops(lab, node):
     """Packets to the anycast address that the node's kernel could not give to Kamailio."""
-    anycast = socket.inet_aton(ANYCAST)[::-1].hex().upper()
-    return sum(int(line.split()[-1]) for line in netns.read_proc_net(lab.namespace(node), 'udp').splitlines()[1:]
-               if line.split()[1] == f'{anycast}:13C4')
+    return sum(int(columns[-1]) for columns in sockets(lab, node, ANYCAST))
+
+
+def waiting(lab, node):
+    """Bytes to the node's own address that Kamailio has not read yet."""
+    return sum(int(columns[4].split(':')[1], 16) for columns in sockets(lab, node, lab.address(node)))
 
 
 Round = collections.namedtuple('Round', 'sent looked_up shed dropped answered')
@@ -155,6 +167,24 @@ def test_a_read_that_ends_in_a_frame(lab, kamailio, place, arrives):
     client.write(data[at:])
     assert client.wait_acked(before)
     assert client.wait_acked(cut, 2 if arrives else 0.3) == arrives
+    client.close()
+
+
+def test_a_cancel_amid_a_hello(lab, kamailio):
+    """For a moment no node is known, and kamsyncd cannot be asked: it is dropped, and not answered, as another node may have
+    its call. Each of many hellos meets a few."""
+    client, peer = EvapiClient(lab, 'a'), Peer(lab, 'caller', 15096)
+    for number in range(HELLOS):
+        hello = client.hello()
+        for copy in range(8):
+            name = f'amid-{number}-{copy}'
+            peer.send(Request(f'{name}@lab', branch=f'z9hG4bK{name}').cancel(peer), (lab.address('a'), 5060))
+        assert client.wait_acked(hello)
+        # so that kamsyncd is never behind: that is another case
+        wait_until(lambda: not waiting(lab, 'a'), 2, 'all CANCELs read', every=0.001)
+    assert peer.receive(0.2) is None
+    assert 'kamsyncd has not connected yet, dropped' in kamailio['a'].kamailio.log()
+    peer.close()
     client.close()
 
 

@@ -120,7 +120,7 @@ void cluster_restart(struct cluster *c, size_t node)
     if (!s->dead)
         cluster_kill(c, node);
     cluster_note(s, "* Kamailio starts");
-    s->dead = s->met = false;
+    s->dead = false;
     s->started_ms = c->now;
     snprintf(s->inc, sizeof(s->inc), "%d.%u", s->id, ++s->starts);
     cluster_mend(c, node);

@@ -38,7 +38,6 @@ struct site {
     int64_t started_ms;
     char inc[16];
     bool linked, hello;
-    bool met; /* a kamsyncd has said hello since it started */
     unsigned link_epoch;
     int64_t events, strays;
     int64_t said_ms; /* when its kamsyncd, or another, gave it the last handover */

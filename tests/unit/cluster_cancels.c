@@ -78,10 +78,10 @@ static int tell_all(struct site *s, const struct handed *h, const char *at, cons
     return n;
 }
 
-/* Its kamsyncd has not been here since it started: what belongs to the Kamailio before would get a wrong answer. */
+/* Just started, and no kamsyncd is here: what belongs to the Kamailio before would get a wrong answer. */
 static bool is_young(const struct site *s)
 {
-    return !s->met && s->c->now - s->started_ms < YOUNG_MS;
+    return !(s->linked && s->hello) && s->c->now - s->started_ms < YOUNG_MS;
 }
 
 /* route[KAMSYNC_ASK_ALL]: nobody can say who the owner is. */

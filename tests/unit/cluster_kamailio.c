@@ -404,7 +404,7 @@ static void on_frame(struct site *s, const char *text)
     struct span t = field(text, "t");
 
     if (span_eq(t, span_of("hello"))) {
-        s->hello = s->met = true;
+        s->hello = true;
         s->events = s->strays = 0;
         memset(s->knows, 0, sizeof(s->knows));
         say(s,
