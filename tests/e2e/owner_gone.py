@@ -284,8 +284,17 @@ class Run:
             time.sleep(0.005)
         self._judge()
 
+    def _is_told(self):
+        """Whether a's kamsyncd has heard of each branch and reply that the phones have seen."""
+        seen = [packet for packet in list(self.cluster.lab.trace.packets) if packet.side == 'gateway' and not packet.dup]
+        branches = sum(packet.kind == 'INVITE' for packet in seen)
+        replies = sum(packet.is_reply and packet.cseq_method == 'INVITE' and packet.kind != '100' for packet in seen)
+        told = self.cluster['a'].ask('status')['counters']
+        return told['events_branch'] >= branches and told['events_reply'] >= replies
+
     def _wait_recorded(self):
-        """Until kamsyncd has nothing left to tell Redis: what follows does not depend on the last 20 ms."""
+        """Until kamsyncd has been told all, and has told Redis: what follows does not depend on the last 20 ms."""
+        wait_until(self._is_told, 5, 'all events reported')
         wait_until(lambda: self.cluster['a'].status()['unwritten'] == '0', 5, 'all records written')
 
     def _strike(self):
