@@ -27,7 +27,7 @@
 #define STRAYS_MAX 2048  /* lookups under way */
 #define FIRST_RETRY_MS 5 /* doubled each time, */
 #define LAST_RETRY_MS 20 /* up to this */
-#define ACT_MS 20        /* the owner's Kamailio reports a CANCEL within 10 ms, and its record is written at once */
+#define ACT_MS 20        /* the owner's Kamailio reports a CANCEL within 13 ms, and its record is written at once */
 #define INVITE_MS 50     /* an ordinary call waits no longer for the store */
 #define REPLY_MS 30      /* the record of a transaction is older than the reply to it */
 #define FINAL_MS 1000    /* a final reply comes again, and what is passed on without its owner leaves branches behind */
