@@ -263,7 +263,7 @@ class Run:
     """All cells of one fate."""
 
     def __init__(self, cluster, fate, callees, caller):
-        self.cluster, (self.strike, nodes) = cluster, FATES[fate]
+        self.cluster, self.callees, (self.strike, nodes) = cluster, callees, FATES[fate]
         self.steer = Steer(nodes)
         self.cells = {(row, shape): [Cell(caller, callees, name, shape, number) for number in range(TWICE)]
                       for row, (name, _, _) in ROWS.items() for shape in SHAPES}
@@ -276,26 +276,14 @@ class Run:
             for cell in cells:
                 self._advance(cell, ROWS[row][1](cell))
         wait_until(lambda: self._poll() or not self.waiting, 10, 'all calls where their message is due')
-        self._wait_recorded()
+        calls = [cell.call_id for cells in self.cells.values() for cell in cells]
+        self.cluster['a'].wait_recorded(self.callees, *calls)
         self._strike()
         deadline = time.monotonic() + LIMIT
         while self.waiting and time.monotonic() < deadline:
             self._poll()
             time.sleep(0.005)
         self._judge()
-
-    def _is_told(self):
-        """Whether a's kamsyncd has heard of each branch and reply that the phones have seen."""
-        seen = [packet for packet in list(self.cluster.lab.trace.packets) if packet.side == 'gateway' and not packet.dup]
-        branches = sum(packet.kind == 'INVITE' for packet in seen)
-        replies = sum(packet.is_reply and packet.cseq_method == 'INVITE' and packet.kind != '100' for packet in seen)
-        told = self.cluster['a'].ask('status')['counters']
-        return told['events_branch'] >= branches and told['events_reply'] >= replies
-
-    def _wait_recorded(self):
-        """Until kamsyncd has been told all, and has told Redis: what follows does not depend on the last 20 ms."""
-        wait_until(self._is_told, 5, 'all events reported')
-        wait_until(lambda: self.cluster['a'].status()['unwritten'] == '0', 5, 'all records written')
 
     def _strike(self):
         self.steer.struck = True

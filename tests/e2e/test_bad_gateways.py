@@ -90,7 +90,7 @@ def play(lab, caller, callees):
     cases = {(manner, shape, deed): Case(caller, callees, manner, shape, deed)
              for manner in MANNERS for shape in SHAPES for deed in DEEDS}
     wait_until(lambda: all(case.rings() for case in cases.values()), 5, 'all ring')
-    wait_until(lambda: cluster['a'].status()['unwritten'] == '0', 5, 'all records written')
+    cluster['a'].wait_recorded(callees, *(case.call_id for case in cases.values()))
     for side in ('caller', 'gateway'):
         lab.route(side, 'b')
     cluster['a'].kamailio.kill()

@@ -344,7 +344,7 @@ def test_variables_of_a_call_taken_over():
     with Talk() as talk:
         call = talk.place('ringing', dial='ring', headers=keep('"I" remember'))
         talk.wait_var(call, '"I" remember')
-        wait_until(lambda: talk.cluster['a'].status()['unwritten'] == '0', 5, 'all written')
+        talk.cluster['a'].wait_recorded(talk.callees, call.call_id)
         talk.lab.steer(to('b'))
         talk.cluster['a'].kamailio.kill()
         talk.leg(call).ring()

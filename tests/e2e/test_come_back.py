@@ -123,7 +123,7 @@ class World:
         self.cases = [Case(self, number, shape, deed)
                       for number in range(COPIES) for shape in SHAPES for deed in self.deeds]
         wait_until(lambda: all(case.rings() for case in self.cases), 5, 'all ring')
-        wait_until(lambda: self.cluster['a'].status()['unwritten'] == '0', 5, 'all records written')
+        self.cluster['a'].wait_recorded(self.callees, *(case.call_id for case in self.cases))
 
     def run(self):
         self.ring()

@@ -139,7 +139,7 @@ def test_owner_killed():
     with Dialogs() as talk:
         calls = [talk.place(f'killed-{number}') for number in range(2)]
         ringing = talk.place('ringing', dial='ring')
-        wait_until(lambda: talk.cluster['a'].status()['unwritten'] == '0', 5, 'all written')
+        talk.cluster['a'].wait_recorded(talk.callees, ringing.call_id)
         talk.cluster['a'].kamailio.kill()
         assert talk.request(calls[0], 'INVITE', 'b') == 200
         assert talk.request(calls[0], 'BYE', 'b') == 200

@@ -78,7 +78,7 @@ def test_a_call_that_changes_nodes_twice():
     with Desk() as desk:
         call = desk.place('moving', dial='ring', headers=(('X-Set', 'greeting|I remember'),))
         desk.wait_var(call, 'I remember')
-        wait_until(lambda: desk.cluster['a'].status()['unwritten'] == '0', 5, 'all written')
+        desk.cluster['a'].wait_recorded(desk.callees, call.call_id)
         tx = desk.ctl('b', 'tx', call.call_id)
         assert re.search(r'^  owner +node 1,', tx, re.M) and '198.51.100.12:5060' in tx, tx
         desk.lab.steer(to('b'))
