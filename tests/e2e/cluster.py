@@ -93,16 +93,16 @@ class Node:
             with sock.makefile() as answer:
                 return json.loads(answer.readline())
 
-
     def _is_recorded(self, legs):
         known = [branch['code'] for txn in self.ask('tx', call_id=legs[0].call_id)['txns'] for branch in txn['branches']]
         return sorted(known) == sorted(leg.code if leg.code > 100 else 0 for leg in legs)
 
     def wait_recorded(self, callees, *call_ids):
-        """Until all that the phones have said of these calls stands in the store, so that what follows does not depend on the
-        last 20 ms: events wait in Kamailio's queue for its timer."""
+        """Until all that the phones have said of these calls stands in the store, and nothing else is to be written, so that
+        what follows does not depend on the last 20 ms: events wait in Kamailio's queue for its timer."""
         for call_id in call_ids:
             wait_until(lambda legs=callees.legs(call_id): self._is_recorded(legs), 5, f'the records of {call_id}')
+        wait_until(lambda: self.status()['unwritten'] == '0', 5, 'all records written')
 
 
 class Cluster:

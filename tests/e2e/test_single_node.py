@@ -26,7 +26,7 @@ class Phones:
         return [leg for leg in self.callees.legs(call.call_id) if 0 < leg.code < 200]
 
     def restart(self, *calls):
-        """kamsyncd has heard of all calls, Kamailio dies and starts again, and kamsyncd is connected to it."""
+        """kamsyncd has heard of these calls, Kamailio dies and starts again, and kamsyncd is connected to it."""
         node = self.cluster['a']
         node.wait_recorded(self.callees, *(call.call_id for call in calls))
         node.kamailio.kill()
