@@ -91,7 +91,7 @@ class Site:
             self.pids['kamailio'] += measure.family(node.kamailio.pid)
             if node.kamsyncd:
                 self.pids['kamsyncd'] += measure.family(node.kamsyncd.pid)
-            elif self.kind in ('floor', 'floor-invite'):
+            elif ROUTING.get(self.kind) == 'floor.cfg':
                 self.pids['kamsyncd'] += measure.family(self._start_sink(node.name).pid)
         self.pids['redis'] = measure.family(self.redis.pid)
 
