@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "core/count.h"
+#include "core/key.h"
+#include "core/proof.h"
 #include "log.h"
 
 #define SECRET_MIN 16
@@ -43,19 +45,27 @@ static const struct option options[] = {
     TEXT(kamailio, "127.0.0.1:8448", false, "address of Kamailio's evapi: numeric, on this host"),
     TEXT(store, "memory://", false,
          "redis://host[:port][/db] for a cluster, memory:// for a single node without Redis"),
+    TEXT(cluster, KEY_CLUSTER, false,
+         "the same on all nodes of a cluster, and in no other that shares its Redis or its secret: its names in Redis "
+         "begin with it, and handovers are proven for it; up to 32 letters, digits, '_', '-', '.'"),
     TEXT(state_file, "", false,
          "with memory://: a file in which records, calls and the archive outlive kamsyncd; empty: they end with it"),
     TEXT(name, "", true, "what people call this node; empty: the host's name"),
     TEXT(secret_file, "", true,
-         "file with the cluster's secret, 16 to 256 characters: proves handovers; needed with Redis"),
+         "file with the cluster's secret, 16 to 256 characters, which not all users may read: proves handovers; needed "
+         "with Redis"),
     TEXT(old_secret_file, "", true, "file with the secret before or after, also believed while it is being changed"),
+    TEXT(keys_file, "/run/kamsync/keys", false,
+         "file that kamsyncd writes for its Kamailio, whose user must be allowed to read it (its group is kamsyncd's): "
+         "what handovers are proven with, and by what each of the two knows the other"),
     TEXT(log_level, "info", true, "error, warn, info or debug"),
     TEXT(redis_user, "", false, "Redis ACL user; empty: the default user"),
-    TEXT(redis_password_file, "", false, "file with the Redis password"),
+    TEXT(redis_password_file, "", false, "file with the Redis password, which not all users may read"),
     TEXT(control, "/run/kamsync/control.sock", false, "unix socket on which kamsyncctl asks; empty: none"),
     TEXT(ready_file, "", false,
          "a file that is there while this node should get calls: Kamailio answers, and it is not drained (SIGUSR2); "
-         "let your routing daemon withdraw the anycast address when it is gone"),
+         "let your routing daemon withdraw the anycast address when it is gone. That the node is drained outlives a "
+         "restart, by a file beside it: its name and .drained"),
     {"redis_timeout_ms", KIND_NUMBER, offsetof(struct config, redis_timeout_ms), "1000", 100, 60000, false,
      "no answer from Redis for so long: connect again"},
     NUMBER(heartbeat_ms, 1000, 100, 60000, "how often this node tells the others that it lives"),
@@ -68,7 +78,7 @@ static const struct option options[] = {
     NUMBER(done_ttl_s, 32, 5, 3600, "life of the record of a transaction that is over"),
     NUMBER(tx_max_s, 900, 60, 86400, "a transaction that gets no final reply is given up after this"),
     NUMBER(txns_max, 500000, 1000, 10000000,
-           "so many transactions are kept in memory; further ones are not tracked, and counted as txns_shed"),
+           "so many transactions are kept in memory, or 4 kB for each; further ones are not tracked: txns_shed"),
     NUMBER(call_max_s, 43200, 60, 604800, "a call that nobody ends is ended after this"),
     NUMBER(ended_ttl_s, 300, 32, 86400, "life of the record of a call that has ended"),
     {"cdr_max", KIND_NUMBER, offsetof(struct config, cdr_max), "100000", 0, 100000000, false,
@@ -77,7 +87,8 @@ static const struct option options[] = {
            "with KAMSYNC_CLAIM in Kamailio: 1: each INVITE is claimed in the store before it is routed; 0: it is "
            "looked up"),
     NUMBER(takeover, 1, 0, 1,
-           "1: take the transactions of a dead node over, and store each INVITE for that; 0: neither"),
+           "1: take the transactions of a dead node over, and store each INVITE for that; 0: neither, but what it had "
+           "promised is done: a CANCEL that it had accepted, a final reply that was not heard"),
 };
 
 #define OPTION_COUNT COUNT(options)
@@ -174,6 +185,14 @@ static const char *reason(void)
     return errno ? strerror(errno) : "not a regular file";
 }
 
+/* Also one that only happens to be in a folder which nobody else can enter: that may change. */
+static bool is_open_to_all(FILE *f)
+{
+    struct stat st = {0};
+
+    return fstat(fileno(f), &st) < 0 || (st.st_mode & S_IRWXO) != 0;
+}
+
 /* The first line of a file without its end; "" when no file is named; NULL with why. */
 static char *read_secret(struct reading *r, const char *option, const char *path)
 {
@@ -183,6 +202,11 @@ static char *read_secret(struct reading *r, const char *option, const char *path
 
     if (*path && !f) {
         fail(r, "%s: cannot read '%s': %s", option, path, reason());
+        return NULL;
+    }
+    if (f && is_open_to_all(f)) {
+        fail(r, "%s: '%s' is open to all users of this host: chown kamsync and chmod 400", option, path);
+        fclose(f);
         return NULL;
     }
     if (f && !fgets(line, sizeof(line), f))
@@ -198,8 +222,7 @@ static char *read_secret(struct reading *r, const char *option, const char *path
     return strdup(line);
 }
 
-/* The secret goes to Kamailio as JSON text and serves as HMAC key there: printable ASCII says the same on both sides.
- */
+/* One line of printable ASCII is the same on all nodes, whoever has written it. */
 static bool good_secret(const char *s)
 {
     size_t n = strlen(s);
@@ -210,18 +233,25 @@ static bool good_secret(const char *s)
     return n >= SECRET_MIN;
 }
 
-static void read_secrets(struct reading *r)
+/* Clusters that were given one secret do not believe each other. What proves is the secret itself only in the one that
+ * has no name of its own. False: memory is short. */
+static bool make_own(char **secret, const char *cluster)
+{
+    char *own;
+
+    if (!**secret || strcmp(cluster, KEY_CLUSTER) == 0)
+        return true;
+    own = proof_make(span_of("cluster"), span_of(cluster), *secret);
+    free(*secret);
+    *secret = own;
+    return own;
+}
+
+static void check_secrets(struct reading *r)
 {
     struct config *c = r->c;
 
-    c->secret = read_secret(r, "secret_file", c->secret_file);
-    c->old_secret = read_secret(r, "old_secret_file", c->old_secret_file);
-    c->redis_password = read_secret(r, "redis_password_file", c->redis_password_file);
-    if (r->failed)
-        return;
-    if (!c->secret || !c->old_secret || !c->redis_password)
-        fail(r, "memory is short");
-    else if (*c->secret && !good_secret(c->secret))
+    if (*c->secret && !good_secret(c->secret))
         fail(r, "secret_file: '%s' must hold at least %d printable characters without blanks", c->secret_file,
              SECRET_MIN);
     else if (*c->old_secret && !good_secret(c->old_secret))
@@ -230,6 +260,22 @@ static void read_secrets(struct reading *r)
     else if (!*c->secret && c->clustered)
         fail(r, "secret_file is not set: nodes that share a Redis prove their handovers with a secret "
                 "(make one: openssl rand -hex 32)");
+}
+
+static void read_secrets(struct reading *r)
+{
+    struct config *c = r->c;
+
+    c->secret = read_secret(r, "secret_file", c->secret_file);
+    c->old_secret = read_secret(r, "old_secret_file", c->old_secret_file);
+    c->redis_password = read_secret(r, "redis_password_file", c->redis_password_file);
+    if (!r->failed && (!c->secret || !c->old_secret || !c->redis_password))
+        fail(r, "memory is short");
+    if (r->failed || !c->secret || !c->old_secret)
+        return;
+    check_secrets(r);
+    if (!make_own(&c->secret, c->cluster) || !make_own(&c->old_secret, c->cluster))
+        fail(r, "memory is short");
 }
 
 /* "127.0.0.1:8448" or "[::1]:8448". */
@@ -276,6 +322,11 @@ static void check(struct reading *r)
     if (c->node_ttl_ms < 2 * c->heartbeat_ms)
         fail(r, "%s: node_ttl_ms (%lld) must be at least twice heartbeat_ms (%lld)", r->path, (long long)c->node_ttl_ms,
              (long long)c->heartbeat_ms);
+    if (!key_is_cluster(c->cluster))
+        fail(r, "%s: cluster must have 1 to %d letters, digits, '_', '-' or '.', not '%s'", r->path, KEY_CLUSTER_MAX,
+             c->cluster);
+    if (!*c->keys_file)
+        fail(r, "%s: keys_file must name a file", r->path);
     if (!good_name(c->name))
         fail(r, "%s: name must have 1 to 63 printable ASCII characters", r->path);
     if (log_level_of(c->log_level) < 0)

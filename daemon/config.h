@@ -9,9 +9,10 @@
 #include "io/store.h"
 
 struct config {
-    char *kamailio, *store, *name, *log_level; /* texts are owned */
+    char *kamailio, *store, *cluster, *name, *log_level; /* texts are owned */
     char *secret_file, *old_secret_file;
     char *redis_user, *redis_password_file;
+    char *keys_file;
     char *ready_file, *state_file;
     int64_t redis_timeout_ms;
     int64_t heartbeat_ms, node_ttl_ms, hang_ms;
@@ -20,10 +21,11 @@ struct config {
     char *control;
     int64_t call_max_s, ended_ttl_s, cdr_max;
     int64_t takeover, claim_strict;
-    char *secret, *old_secret, *redis_password; /* owned: read from their files, "" where there is none */
-    struct sockaddr_storage kamailio_addr;      /* what `kamailio` says */
-    bool clustered;                             /* `store` is a Redis: */
-    struct redis_conf redis;                    /* points into the texts above */
+    /* Owned: read from their files, "" where there is none. The two secrets are this cluster's alone: see config.c. */
+    char *secret, *old_secret, *redis_password;
+    struct sockaddr_storage kamailio_addr; /* what `kamailio` says */
+    bool clustered;                        /* `store` is a Redis: */
+    struct redis_conf redis;               /* points into the texts above */
 };
 
 /* Reads the file (NULL: defaults only) and the secrets that it names. 0, or -1 with why: file, line, option and what is

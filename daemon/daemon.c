@@ -6,17 +6,18 @@
 #include "daemon.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/count.h"
+#include "core/key.h"
 #include "io/control.h"
 #include "io/evapi.h"
 #include "io/store.h"
+#include "keys.h"
 #include "log.h"
+#include "readiness.h"
 #include "service.h"
 
 #define STOP_MS 2000 /* how long an orderly end waits for the store */
@@ -35,8 +36,7 @@ struct daemon {
     uv_prepare_t prepare;
     uv_timer_t timer;
     uv_signal_t signals[SIGNALS];
-    bool ready;      /* ready_file is there */
-    bool drained;    /* no new calls, please: SIGUSR2 */
+    struct readiness readiness;
     int64_t stop_ms; /* when an orderly end gives up waiting; 0 while running */
     bool closed;
 };
@@ -56,11 +56,19 @@ static void do_link_write(void *ctx, struct span bytes)
         evapi_write(d->evapi, bytes);
 }
 
-static void do_put(void *ctx, const char *key, const char *value, int64_t ttl_ms)
+static void do_link_close(void *ctx)
+{
+    struct daemon *d = ctx;
+
+    if (d->evapi)
+        evapi_reopen(d->evapi);
+}
+
+static void do_put(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
     struct store *s = ((struct daemon *)ctx)->store;
 
-    s->ops->put(s, key, value, ttl_ms);
+    s->ops->put(s, key, value, ttl_ms, token);
 }
 
 static void do_get(void *ctx, const char *key, uint64_t token)
@@ -105,11 +113,18 @@ static void do_call_write(void *ctx, const struct call_write *w, uint64_t token)
     s->ops->call_write(s, w, token);
 }
 
-static void do_call_get(void *ctx, const char *key, uint64_t token)
+static void do_call_get(void *ctx, const char *key, const char *other, uint64_t token)
 {
     struct store *s = ((struct daemon *)ctx)->store;
 
-    s->ops->call_get(s, key, token);
+    s->ops->call_get(s, key, other, token);
+}
+
+static void do_call_keys(void *ctx, struct span call_id, uint64_t cursor, uint64_t token)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    s->ops->call_keys(s, call_id, cursor, token);
 }
 
 static void do_archive(void *ctx, const char *after, int count, uint64_t token)
@@ -141,7 +156,8 @@ static void do_answer(void *ctx, uint64_t client, json_t *answer)
 
     if (json_object_get(answer, "counters")) { /* a status: what only this side knows */
         json_object_set_new(answer, "version", json_string(KAMSYNC_VERSION));
-        json_object_set_new(answer, "drained", json_boolean(d->drained));
+        json_object_set_new(answer, "cluster", json_string(d->config.cluster));
+        json_object_set_new(answer, "drained", json_boolean(d->readiness.drained));
     }
     control_answer(d->control, client, answer);
 }
@@ -157,12 +173,9 @@ static void do_log(void *ctx, enum log_level level, const char *line)
 static void on_link_up(void *ctx)
 {
     struct daemon *d = ctx;
-    unsigned char random[8] = {0};
-    char tag[32];
+    char tag[EVAPI_TAG_MAX];
 
-    uv_random(NULL, NULL, random, sizeof(random), 0, NULL);
-    snprintf(tag, sizeof(tag), "kamsync-%02x%02x%02x%02x%02x%02x%02x%02x", random[0], random[1], random[2], random[3],
-             random[4], random[5], random[6], random[7]);
+    evapi_tag(d->evapi, tag);
     engine_link_up(d->engine, tag, now(d));
 }
 
@@ -196,6 +209,11 @@ static void on_store_down(void *ctx)
 static void on_put_done(void *ctx, bool ok)
 {
     engine_put_done(((struct daemon *)ctx)->engine, ok, now(ctx));
+}
+
+static void on_put_refused(void *ctx, uint64_t token)
+{
+    engine_put_refused(((struct daemon *)ctx)->engine, token, now(ctx));
 }
 
 static void on_got(void *ctx, uint64_t token, enum get_status status, struct span record)
@@ -241,6 +259,16 @@ static void on_call_written(void *ctx, uint64_t token, enum call_result result)
 static void on_call_got(void *ctx, uint64_t token, enum get_status status, const struct pair *pairs, size_t count)
 {
     engine_call_got(((struct daemon *)ctx)->engine, token, status, pairs, count, now(ctx));
+}
+
+static void on_call_key(void *ctx, uint64_t token, const char *key)
+{
+    engine_call_key(((struct daemon *)ctx)->engine, token, key);
+}
+
+static void on_call_keys(void *ctx, uint64_t token, bool ok, uint64_t next)
+{
+    engine_call_keys(((struct daemon *)ctx)->engine, token, ok, next, now(ctx));
 }
 
 static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok)
@@ -309,10 +337,12 @@ static bool reload(struct daemon *d)
     }
     fixed = config_needs_restart(&d->config, &fresh);
     conf = engine_conf(&fresh);
-    if (fixed || engine_configure(d->engine, &conf, now(d)) < 0) {
-        log_printf(LOG_LEVEL_ERROR, "reload refused, the old settings stay: %s", fixed ? fixed : "memory is short");
+    /* Kamailio reads the keys when the engine tells it to. */
+    if (fixed || !keys_write(fresh.keys_file, secret_of(&fresh), fresh.old_secret) ||
+        engine_configure(d->engine, &conf, now(d)) < 0) {
         if (fixed)
             log_printf(LOG_LEVEL_ERROR, "a change of '%s' needs a restart", fixed);
+        log_printf(LOG_LEVEL_ERROR, "reload refused, the old settings stay");
         config_clear(&fresh);
         return false;
     }
@@ -332,8 +362,8 @@ static void show(struct daemon *d)
     log_printf(LOG_LEVEL_INFO,
                "status: node=%d kamailio=%s store=%s drained=%s transactions=%zu unwritten=%zu lookups=%zu "
                "takeovers=%zu queued=%zu others=%zu",
-               s.node, s.link ? "up" : "down", s.store ? "up" : "down", d->drained ? "yes" : "no", s.txns, s.dirty,
-               s.strays, s.takeovers, s.queued, s.nodes);
+               s.node, s.link ? "up" : "down", s.store ? "up" : "down", d->readiness.drained ? "yes" : "no", s.txns,
+               s.dirty, s.strays, s.takeovers, s.queued, s.nodes);
 #define SHOW(name, help) log_printf(LOG_LEVEL_INFO, "counter: %s %" PRIu64 " (%s)", #name, c->name, help);
     COUNTERS(SHOW)
 #undef SHOW
@@ -343,13 +373,13 @@ static void show(struct daemon *d)
 
 static const char *drain(struct daemon *d)
 {
-    d->drained = true;
+    readiness_drain(&d->readiness, true);
     return NULL;
 }
 
 static const char *undrain(struct daemon *d)
 {
-    d->drained = false;
+    readiness_drain(&d->readiness, false);
     return NULL;
 }
 
@@ -429,30 +459,13 @@ static bool all_written(struct daemon *d)
     return !s.store || (s.dirty == 0 && s.puts == 0);
 }
 
-static void set_ready(struct daemon *d, bool ready)
-{
-    const char *path = d->config.ready_file;
-    int fd = -1;
-
-    if (!*path || ready == d->ready)
-        return;
-    d->ready = ready;
-    if (ready) /* O_NONBLOCK: a pipe must not keep us waiting */
-        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0666);
-    if (fd >= 0)
-        close(fd);
-    if (ready ? fd < 0 : unlink(path) < 0)
-        log_printf(LOG_LEVEL_ERROR, "ready_file '%s': %s", path, strerror(errno));
-    log_printf(LOG_LEVEL_INFO, "this node is %s for new calls", ready ? "ready" : "not ready");
-}
-
 /* While drained a node goes on with the calls that it has; strays still find it. */
 static void show_readiness(struct daemon *d)
 {
     struct engine_status s;
 
     engine_status(d->engine, &s);
-    set_ready(d, s.up && !d->drained && !d->stop_ms);
+    readiness_show(&d->readiness, s.up && !d->stop_ms, now(d));
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -485,7 +498,7 @@ static void on_signal(uv_signal_t *handle, int number)
     else if (number == SIGUSR1)
         show(d);
     else if (number == SIGUSR2)
-        d->drained = !d->drained;
+        readiness_drain(&d->readiness, !d->readiness.drained);
     else if (!d->stop_ms)
         stop(d);
     else
@@ -499,6 +512,7 @@ static int start_sockets(struct daemon *d)
                                        .up = on_store_up,
                                        .down = on_store_down,
                                        .put_done = on_put_done,
+                                       .put_refused = on_put_refused,
                                        .got = on_got,
                                        .claimed = on_claimed,
                                        .scan_key = on_scan_key,
@@ -508,6 +522,8 @@ static int start_sockets(struct daemon *d)
                                        .nodes_read = on_nodes_read,
                                        .call_written = on_call_written,
                                        .call_got = on_call_got,
+                                       .call_key = on_call_key,
+                                       .call_keys = on_call_keys,
                                        .archived = on_archived,
                                        .told = on_told,
                                        .forgot = on_forgot,
@@ -539,6 +555,7 @@ int daemon_run(struct config *config, const char *path)
     struct daemon d = {.config = *config, .path = path};
     const struct engine_io io = {.ctx = &d,
                                  .link_write = do_link_write,
+                                 .link_close = do_link_close,
                                  .put = do_put,
                                  .get = do_get,
                                  .claim = do_claim,
@@ -547,6 +564,7 @@ int daemon_run(struct config *config, const char *path)
                                  .read_nodes = do_read_nodes,
                                  .call_write = do_call_write,
                                  .call_get = do_call_get,
+                                 .call_keys = do_call_keys,
                                  .archive = do_archive,
                                  .tell = do_tell,
                                  .wall = wall,
@@ -557,15 +575,19 @@ int daemon_run(struct config *config, const char *path)
 
     signal(SIGPIPE, SIG_IGN);
     log_set_level((enum log_level)log_level_of(config->log_level));
+    key_cluster(config->cluster);
+    if (!keys_write(config->keys_file, secret_of(config), config->old_secret))
+        return 1;
     d.engine = rc == 0 ? engine_new(&conf, &io, now(&d)) : NULL;
     if (!d.engine || start_sockets(&d) < 0) {
         log_printf(LOG_LEVEL_ERROR, "cannot start: memory is short");
         return 1;
     }
+    readiness_start(&d.readiness, config->ready_file, config->control);
     start_handles(&d);
     start_control(&d);
-    log_printf(LOG_LEVEL_INFO, "kamsyncd " KAMSYNC_VERSION " started: name=%s kamailio=%s store=%s", d.config.name,
-               d.config.kamailio, d.config.store);
+    log_printf(LOG_LEVEL_INFO, "kamsyncd " KAMSYNC_VERSION " started: name=%s cluster=%s kamailio=%s store=%s",
+               d.config.name, d.config.cluster, d.config.kamailio, d.config.store);
     uv_run(&d.loop, UV_RUN_DEFAULT);
     uv_loop_close(&d.loop);
     engine_free(d.engine);

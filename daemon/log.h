@@ -1,4 +1,4 @@
-/* Log lines on standard error: time, level, text. */
+/* Log lines on standard error: time, level, text. Never waits: what nobody reads is lost, and counted. */
 #ifndef KAMSYNC_LOG_H
 #define KAMSYNC_LOG_H
 

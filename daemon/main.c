@@ -1,7 +1,9 @@
 /* kamsyncd: keeps Kamailio's transactions for the whole anycast cluster. */
 #include <getopt.h>
 #include <stdio.h>
+#include <uv.h>
 
+#include "core/hash.h"
 #include "daemon.h"
 
 #define DEFAULT_PATH "/etc/kamsync/kamsyncd.conf"
@@ -38,6 +40,18 @@ static int check_only(const char *path)
     return 0;
 }
 
+static int seed_hashes(void)
+{
+    unsigned char seed[HASH_SEED_BYTES];
+    int rc = uv_random(NULL, NULL, seed, sizeof(seed), 0, NULL);
+
+    if (rc == 0)
+        hash_seed(seed);
+    else
+        fprintf(stderr, "kamsyncd: no random numbers: %s\n", uv_strerror(rc));
+    return rc;
+}
+
 static int run(const char *path)
 {
     struct config c;
@@ -47,7 +61,7 @@ static int run(const char *path)
         fprintf(stderr, "kamsyncd: %s\n", why);
         return 1;
     }
-    return daemon_run(&c, path);
+    return seed_hashes() < 0 ? 1 : daemon_run(&c, path);
 }
 
 int main(int argc, char **argv)

@@ -29,6 +29,8 @@ struct inquiry {
     uint64_t client, token;
     const char *list; /* the array that the nodes add to; NULL: the store is asked */
     json_t *answer;   /* owned */
+    json_t *keys;     /* owned: of the calls that are yet to be read */
+    char *call_id;    /* owned: of those */
     size_t most;      /* so many of that array are wanted */
     int64_t due_ms;
 };
@@ -77,6 +79,8 @@ static void discard(struct engine *e, struct inquiry *p)
 {
     DL_DELETE(e->pending, p);
     json_decref(p->answer);
+    json_decref(p->keys);
+    free(p->call_id);
     free(p);
 }
 
@@ -132,6 +136,14 @@ static bool has(const char *text, const json_t *part)
     return !part || (text && json_is_string(part) && strstr(text, json_string_value(part)));
 }
 
+/* Another node lists it, or nobody does: the caller has cancelled it, and no phone rings any more. */
+static bool is_gone(const struct engine *e, const struct call *c)
+{
+    const struct txn *t = c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
+
+    return c->elsewhere || (t && t->cancelled && txn_state(t) == TXN_FAILED);
+}
+
 static bool matches(const struct call *c, const json_t *q, const json_t *node, const char *state)
 {
     return c->own && !c->how && (!node || json_integer_value(node) == c->node) &&
@@ -163,8 +175,8 @@ static void own_calls(const struct engine *e, const json_t *q, json_t *out)
     json_t *list = json_array();
     const struct call *c;
 
-    for (c = e->calls.by_id; c; c = c->hh.next) {
-        if (!matches(c, q, node, state))
+    for (c = e->calls.by_name; c; c = c->hh.next) {
+        if (!matches(c, q, node, state) || is_gone(e, c))
             continue;
         if (total++ < most)
             json_array_append_new(list, call_json(c, e->self.id));
@@ -261,11 +273,10 @@ static json_t *sorted(const json_t *list, size_t most)
 
 static void finish(struct engine *e, struct inquiry *p)
 {
-    DL_DELETE(e->pending, p);
     if (p->list && strcmp(p->list, "txns") != 0)
         json_object_set_new(p->answer, p->list, sorted(json_object_get(p->answer, p->list), p->most));
-    reply(e, p->client, p->answer);
-    free(p);
+    reply(e, p->client, json_incref(p->answer));
+    discard(e, p);
 }
 
 /* The ids of all nodes that should answer: those that still stand there when time is up are silent. */
@@ -362,22 +373,29 @@ static bool store_away(struct engine *e, uint64_t client)
     return !e->store_up;
 }
 
+static void look_on(struct engine *e, struct inquiry *p, uint64_t cursor, int64_t now)
+{
+    p->due_ms = now + STORE_MS;
+    e->io.call_keys(e->io.ctx, span_of(p->call_id), cursor, p->token);
+}
+
 static void on_call(struct engine *e, uint64_t client, const json_t *q, int64_t now)
 {
-    char *owned, *key;
+    char *owned;
     struct span call_id = call_id_of(q, &owned);
-    struct inquiry *p;
+    struct inquiry *p = NULL;
 
-    if (!call_id.n) {
+    if (!call_id.n)
         refuse(e, client, "which call? A Call-ID is missing");
-    } else if (!store_away(e, client)) {
-        p = pend(e, client, json_object(), NULL, now + STORE_MS);
-        key = p ? key_call(call_id) : NULL;
-        if (key)
-            e->io.call_get(e->io.ctx, key, p->token);
-        free(key);
+    else if (!store_away(e, client))
+        p = pend(e, client, json_pack("{s:[]}", "calls"), NULL, now + STORE_MS);
+    if (!p) {
+        free(owned);
+        return;
     }
-    free(owned);
+    p->call_id = owned;
+    p->keys = json_array();
+    look_on(e, p, 0, now);
 }
 
 static void fail(struct engine *e, struct inquiry *p, const char *error)
@@ -388,20 +406,59 @@ static void fail(struct engine *e, struct inquiry *p, const char *error)
     refuse(e, client, error);
 }
 
+/* One after the other. */
+static void read_next(struct engine *e, struct inquiry *p)
+{
+    size_t left = json_array_size(p->keys);
+    json_t *key;
+
+    if (left) {
+        key = json_incref(json_array_get(p->keys, left - 1));
+        json_array_remove(p->keys, left - 1);
+        e->io.call_get(e->io.ctx, json_string_value(key), NULL, p->token);
+        json_decref(key);
+    } else if (json_array_size(json_object_get(p->answer, "calls"))) {
+        json_object_set_new(p->answer, "calls", sorted(json_object_get(p->answer, "calls"), CALLS_LIMIT));
+        finish(e, p);
+    } else {
+        fail(e, p, "no such call: it never was, or it ended a while ago ('kamsyncctl cdr' shows the ended ones)");
+    }
+}
+
+void engine_call_key(struct engine *e, uint64_t token, const char *key)
+{
+    struct inquiry *p = find_token(e, token);
+
+    if (p && json_array_size(p->keys) < CALLS_LIMIT)
+        json_array_append_new(p->keys, json_string(key));
+}
+
+void engine_call_keys(struct engine *e, uint64_t token, bool ok, uint64_t next, int64_t now)
+{
+    struct inquiry *p = find_token(e, token);
+
+    if (!p)
+        return;
+    if (!ok)
+        fail(e, p, "the store does not answer: try again, and see 'kamsyncctl status'");
+    else if (next)
+        look_on(e, p, next, now);
+    else
+        read_next(e, p);
+}
+
 bool admin_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count)
 {
     struct inquiry *p = find_token(e, token);
 
-    if (!p || p->list)
+    if (!p || !p->keys)
         return false;
-    if (status == GET_FOUND) {
-        json_object_set_new(p->answer, "call", pairs_json(pairs, count));
-        finish(e, p);
-    } else if (status == GET_ABSENT) {
-        fail(e, p, "no such call: it never was, or it ended a while ago ('kamsyncctl cdr' shows the ended ones)");
-    } else {
+    if (status == GET_FOUND)
+        json_array_append_new(json_object_get(p->answer, "calls"), pairs_json(pairs, count));
+    if (status == GET_FAILED)
         fail(e, p, "the store does not answer: try again, and see 'kamsyncctl status'");
-    }
+    else
+        read_next(e, p);
     return true;
 }
 

@@ -10,7 +10,7 @@
 /* Whether a CANCEL or an ACK is due on the branch: one rings, the other has failed. */
 static bool concerns(const struct txn_branch *b, bool ack)
 {
-    return ack ? b->code >= 300 : b->code < 200;
+    return ack ? b->code >= 300 && !b->over : b->code < 200;
 }
 
 static void send_branch(struct engine *e, const struct txn_branch *b, struct span request, int64_t now)
@@ -47,6 +47,21 @@ void adopt_ack(struct engine *e, const struct txn *t, int index, struct span rep
         if (t->branches[i].index == index)
             send_branch(e, &t->branches[i], (struct span){ack, len}, now);
     free(ack);
+}
+
+void adopt_invite(struct engine *e, const struct txn *t, const struct txn_branch *b, int64_t now)
+{
+    send_branch(e, b, t->req, now);
+}
+
+void adopt_cancel_branch(struct engine *e, const struct txn *t, const struct txn_branch *b, int64_t now)
+{
+    size_t len = 0;
+    char *cancel = sip_cancel(t->req, &len);
+
+    if (cancel)
+        send_branch(e, b, (struct span){cancel, len}, now);
+    free(cancel);
 }
 
 void adopt_cancel(struct engine *e, const struct txn *t, int64_t now)

@@ -9,7 +9,7 @@
 #include "key.h"
 #include "siptext.h"
 
-enum kind { TEXT, WORD, NUMBER };
+enum kind { NAME, TEXT, WORD, NUMBER };
 
 /* One row per field of the record. */
 static const struct field {
@@ -18,12 +18,14 @@ static const struct field {
     size_t at;
     bool end; /* stands in the record of an ended call only */
 } fields[] = {
-    {"call_id", TEXT, offsetof(struct call, call_id), false},
+    {"call_id", NAME, offsetof(struct call, call_id), false},
     {"node", NUMBER, offsetof(struct call, node), false},
     {"inc", TEXT, offsetof(struct call, inc), false},
     {"caller", TEXT, offsetof(struct call, caller), false},
     {"callee", TEXT, offsetof(struct call, callee), false},
-    {"from_tag", TEXT, offsetof(struct call, from_tag), false},
+    {"ruri", TEXT, offsetof(struct call, ruri), false},
+    {"source", TEXT, offsetof(struct call, source), false},
+    {"from_tag", NAME, offsetof(struct call, from_tag), false},
     {"to_tag", TEXT, offsetof(struct call, to_tag), false},
     {"tx", TEXT, offsetof(struct call, tx), false},
     {"trying", NUMBER, offsetof(struct call, trying), false},
@@ -33,6 +35,7 @@ static const struct field {
     {"ended", NUMBER, offsetof(struct call, ended), true},
     {"how", WORD, offsetof(struct call, how), true},
     {"by", WORD, offsetof(struct call, by), true},
+    {"untracked", WORD, offsetof(struct call, untracked), false},
 };
 
 #define FIELDS COUNT(fields)
@@ -49,16 +52,32 @@ static int64_t *number_at(const struct call *c, const struct field *f)
     return (int64_t *)((char *)(uintptr_t)c + f->at);
 }
 
-struct call *call_new(struct span call_id)
+struct span call_name(struct span call_id, struct span from_tag)
 {
-    struct call *c = calloc(1, sizeof(*c));
+    size_t n = call_id.n + 1 + from_tag.n;
+    char *p = malloc(n);
+
+    if (!p)
+        return (struct span){0};
+    memcpy(p, call_id.p, call_id.n);
+    p[call_id.n] = '\0';
+    if (from_tag.n)
+        memcpy(p + call_id.n + 1, from_tag.p, from_tag.n);
+    return (struct span){p, n};
+}
+
+struct call *call_new(struct span name)
+{
+    struct call *c = name.n && memchr(name.p, 0, name.n) ? calloc(1, sizeof(*c)) : NULL;
 
     if (!c)
         return NULL;
-    c->call_id = span_dup(call_id);
-    if (c->call_id)
+    c->name = (struct span){span_dup(name), name.n};
+    c->call_id = c->name.p;
+    c->from_tag = c->call_id ? c->call_id + strlen(c->call_id) + 1 : NULL;
+    if (c->call_id && c->from_tag + strlen(c->from_tag) == c->name.p + name.n)
         return c;
-    free(c);
+    call_free(c);
     return NULL;
 }
 
@@ -69,7 +88,11 @@ void call_free(struct call *c)
     for (size_t i = 0; i < FIELDS; i++)
         if (fields[i].kind == TEXT)
             free(*text_at(c, &fields[i]));
+    free((char *)c->name.p);
+    free(c->other_tag);
     json_decref(c->vars);
+    json_decref(c->dialogs);
+    json_decref(c->legs);
     json_decref(c->fresh);
     json_decref(c->sent);
     free(c);
@@ -130,6 +153,35 @@ int call_set(struct call *c, const char *name, struct span value, bool fresh)
     return fresh && json_object_set_new(c->fresh, field, json_true()) < 0 ? -ENOMEM : 0;
 }
 
+/* "dialog.<tag>", or "" when it is too long. */
+static const char *dialog_field(char out[200], const char *what, struct span tag)
+{
+    bool fits = tag.n && tag.n < 190 && !memchr(tag.p, 0, tag.n);
+
+    snprintf(out, 200, "%s%.*s", fits ? what : "", fits ? (int)tag.n : 0, fits ? tag.p : "");
+    return out;
+}
+
+bool call_dialog(struct call *c, const char *what, struct span tag, int64_t at)
+{
+    char field[200], text[DECIMAL_SIZE];
+
+    dialog_field(field, what, tag);
+    if (!*field || json_object_get(c->dialogs, field) || json_object_size(c->dialogs) >= CALL_DIALOGS_MAX)
+        return false;
+    if (!c->dialogs)
+        c->dialogs = json_object();
+    return json_object_set_new(c->dialogs, field, json_stringn(text, decimal(text, at))) == 0;
+}
+
+bool call_has_dialog(const struct call *c, struct span tag)
+{
+    char field[200];
+
+    return !c->to_tag || span_eq(span_of(c->to_tag), tag) ||
+           json_object_get(c->dialogs, dialog_field(field, CALL_DIALOG, tag));
+}
+
 void call_vars_sent(struct call *c)
 {
     json_decref(c->sent);
@@ -159,7 +211,9 @@ static size_t add_field(struct call_pairs *p, const struct call *c, const struct
 {
     size_t before = p->count;
 
-    if (f->kind != NUMBER) {
+    if (f->at == offsetof(struct call, from_tag) && !c->tx) {
+        return 0; /* who adds to another node's call may not know it */
+    } else if (f->kind != NUMBER) {
         if (*text_at(c, f))
             add(p, f->name, span_of(*text_at(c, f)));
     } else if (*number_at(c, f)) {
@@ -190,6 +244,17 @@ static size_t add_vars(struct call_pairs *p, const struct call *c, bool fresh)
     return p->count - before;
 }
 
+static void add_dialogs(struct call_pairs *p, const struct call *c)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(c->dialogs, name, value) /* c->dialogs may be NULL */
+    {
+        add(p, name, (struct span){json_string_value(value), json_string_length(value)});
+    }
+}
+
 static void add_joined(struct call_pairs *p, const struct call *c, int node, char *text)
 {
     strcpy(p->joined, CALL_JOINED);
@@ -208,6 +273,7 @@ void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end)
     if (c->tx || end)
         add(p, "state", span_of(end ? "ended" : call_state(c)));
     add_joined(p, c, node, p->texts[texts++]);
+    add_dialogs(p, c);
     add_vars(p, c, true);
     p->weak = add_vars(p, c, false);
     for (size_t i = 0; i < FIELDS; i++)
@@ -251,6 +317,15 @@ int64_t pairs_joined(const struct pair *pairs, size_t count, int node, int64_t o
     return at > 0 ? at : otherwise;
 }
 
+bool pairs_have_dialog(const struct pair *pairs, size_t count, struct span tag)
+{
+    struct span first = pairs_text(pairs, count, "to_tag");
+    char field[200];
+
+    dialog_field(field, CALL_DIALOG, tag);
+    return !first.n || span_eq(first, tag) || (*field && pairs_text(pairs, count, field).n);
+}
+
 bool pairs_joined_by_others(const struct pair *pairs, size_t count, int a, int b)
 {
     const size_t n = strlen(CALL_JOINED);
@@ -273,7 +348,7 @@ static int read_field(struct call *c, const struct field *f, const struct pair *
 
     if (f->kind == NUMBER && value.n)
         *number_at(c, f) = number_of(value);
-    if (f->kind != TEXT || !value.n || f->at == offsetof(struct call, call_id)) /* by that it is being found */
+    if (f->kind != TEXT || !value.n)
         return 0;
     if (memchr(value.p, 0, value.n)) /* no text that a node would have written */
         return 0;
@@ -290,6 +365,19 @@ static bool is_var(const struct pair *p)
            !memchr(p->name.p, 0, p->name.n);
 }
 
+/* Of a dialog that is one of many it takes as many as a node would have kept. */
+static void read_dialog(struct call *c, const struct pair *p)
+{
+    static const char *const names[] = {CALL_DIALOG, CALL_DIALOG_OVER};
+
+    for (size_t i = 0; i < COUNT(names); i++) {
+        size_t n = strlen(names[i]);
+
+        if (p->name.n > n && memcmp(p->name.p, names[i], n) == 0 && number_of(p->value) > 0)
+            call_dialog(c, names[i], (struct span){p->name.p + n, p->name.n - n}, number_of(p->value));
+    }
+}
+
 int call_read(struct call *c, const struct pair *pairs, size_t count)
 {
     char name[96];
@@ -298,6 +386,7 @@ int call_read(struct call *c, const struct pair *pairs, size_t count)
     for (size_t i = 0; rc == 0 && i < FIELDS; i++)
         rc = read_field(c, &fields[i], pairs, count);
     for (size_t i = 0; rc == 0 && i < count; i++) {
+        read_dialog(c, &pairs[i]);
         if (!is_var(&pairs[i]))
             continue;
         snprintf(name, sizeof(name), "%.*s", (int)(pairs[i].name.n - strlen(CALL_VAR)),
@@ -353,10 +442,32 @@ json_t *pairs_json(const struct pair *pairs, size_t count)
     return json;
 }
 
+/* What a script may put into a header: a text of the store's that has line ends would be several. */
+static void make_single_lines(json_t *json)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(json, name, value)
+    {
+        char *text = json_is_string(value) ? span_dup(span_of(json_string_value(value))) : NULL;
+
+        for (char *c = text; c && *c; c++)
+            if (((unsigned char)*c < ' ' && *c != '\t') || *c == 127)
+                *c = ' ';
+        if (text)
+            json_string_set(value, text);
+        free(text);
+    }
+}
+
 static char *json_base64(json_t *json)
 {
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    char *base64 = text ? base64_text(span_of(text)) : NULL;
+    char *text, *base64;
+
+    make_single_lines(json);
+    text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    base64 = text ? base64_text(span_of(text)) : NULL;
 
     json_decref(json);
     free(text);
@@ -372,12 +483,4 @@ char *call_header(json_t *call, json_t *vars)
     free(first);
     free(second);
     return text;
-}
-
-bool call_tags_match(struct span from_tag, struct span to_tag, struct span first, struct span second, bool *from_first)
-{
-    *from_first = span_eq(first, from_tag);
-    if (*from_first)
-        return !to_tag.n || span_eq(second, to_tag);
-    return span_eq(second, from_tag) && (!to_tag.n || span_eq(first, to_tag));
 }

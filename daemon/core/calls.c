@@ -3,9 +3,10 @@
  *     INVITE, replies (owner.c) ▶ call changes ▶ dirty ▶ (once per loop turn) calls_write.c ▶ the store
  *     variable (script)         ▶
  *
- * A call is its INVITE's (Call-ID, From tag) and follows one transaction, the first: another one with the same Call-ID
- * is a spiral or a fork upstream, and changes nothing. A caller who was challenged or redirected tries again with the
- * same Call-ID; so such an end is held back for a moment.
+ * A call is its INVITE's (Call-ID, From tag) and follows one transaction, the first. Another one with the same two is a
+ * leg of it: the caller's next attempt, a fork upstream, a spiral. The call follows the leg that is answered, or one
+ * that goes on when its own has failed. A caller who was challenged or redirected tries again with the same Call-ID; so
+ * such an end is held back for a moment.
  *
  * Every node keeps what it has added until the call is over, so that it can write it again should the store forget. */
 #include "calls.h"
@@ -16,40 +17,65 @@
 
 #include "count.h"
 
-#define CALLS_MAX 1000000 /* calls in memory */
-#define AGAIN_MS 10000    /* who was challenged or redirected has tried again by then */
-#define CHECK_MS 60000    /* each call is looked at so often */
-#define REFRESH_MS 600000 /* and written again at least so often: should its end have been missed, that shows it */
+#define CALLS_MAX 1000000      /* calls in memory, */
+#define CALLS_BYTES (1L << 30) /* and bytes of their texts: their callers choose how long these are */
+#define AGAIN_MS 10000         /* who was challenged or redirected has tried again by then */
+#define CHECK_MS 60000         /* each call is looked at so often */
+#define REFRESH_MS 600000      /* and written again at least so often: should its end have been missed, that shows it */
 
-static struct call *find(const struct engine *e, struct span call_id)
+struct call *calls_known(const struct engine *e, struct span name)
 {
     struct call *c;
 
-    HASH_FIND(hh, e->calls.by_id, call_id.p, call_id.n, c);
+    HASH_FIND(hh, e->calls.by_name, name.p, name.n, c);
     return c;
+}
+
+/* Its INVITE's transaction may live on, and begins no call any more; once that was answered, it knows. */
+static void tell_txn(const struct engine *e, const struct call *c)
+{
+    struct txn *t = c->own && c->tx && !c->answered ? txns_by_key(&e->txns, c->tx) : NULL;
+
+    if (t)
+        t->call_told = true;
 }
 
 void calls_drop(struct engine *e, struct call *c)
 {
+    tell_txn(e, c);
     calls_move(e, c, CALL_IDLE);
     e->calls.at[CALL_IDLE]--;
     DL_DELETE2(e->calls.oldest, c, older, newer);
-    HASH_DELETE(hh, e->calls.by_id, c); /* NOLINT(clang-analyzer-*): uthash */
+    HASH_DELETE(hh, e->calls.by_name, c); /* NOLINT(clang-analyzer-*): uthash */
     e->calls.count--;
+    e->calls.bytes -= c->bytes;
     call_free(c);
 }
 
-static struct call *add(struct engine *e, struct span call_id, int64_t at, int64_t now)
+static void count_bytes(struct engine *e, struct call *c)
 {
-    struct call *c = e->calls.count < CALLS_MAX ? call_new(call_id) : NULL;
+    const char *const texts[] = {c->caller, c->callee, c->ruri, c->source, c->tx};
+    size_t bytes = c->name.n;
+
+    for (size_t i = 0; i < COUNT(texts); i++)
+        bytes += texts[i] ? strlen(texts[i]) : 0;
+    e->calls.bytes += bytes - c->bytes;
+    c->bytes = bytes;
+}
+
+static struct call *add(struct engine *e, struct span name, int64_t at, int64_t now)
+{
+    bool full = e->calls.count >= CALLS_MAX || e->calls.bytes >= CALLS_BYTES;
+    struct call *c = full ? NULL : call_new(name);
 
     if (c)
-        HASH_ADD_KEYPTR(hh, e->calls.by_id, c->call_id, call_id.n, c); /* NOLINT(clang-analyzer-*): uthash */
+        HASH_ADD_KEYPTR(hh, e->calls.by_name, c->name.p, name.n, c); /* NOLINT(clang-analyzer-*): uthash */
     if (!c || !c->hh.tbl) {
         e->count.calls_shed++;
         call_free(c);
         return NULL;
     }
+    count_bytes(e, c);
     c->joined = at;
     c->begun_ms = c->checked_ms = c->refreshed_ms = now;
     DL_APPEND2(e->calls.oldest, c, older, newer);
@@ -58,11 +84,11 @@ static struct call *add(struct engine *e, struct span call_id, int64_t at, int64
     return c;
 }
 
-static struct call *find_or_add(struct engine *e, struct span call_id, int64_t at, int64_t now)
+struct call *calls_find_or_add(struct engine *e, struct span name, int64_t at, int64_t now)
 {
-    struct call *c = find(e, call_id);
+    struct call *c = calls_known(e, name);
 
-    return c ? c : add(e, call_id, at, now);
+    return c ? c : add(e, name, at, now);
 }
 
 int64_t calls_time(const struct engine *e, const struct event *ev)
@@ -70,17 +96,27 @@ int64_t calls_time(const struct engine *e, const struct event *ev)
     return ev && ev->at ? ev->at : e->io.wall(e->io.ctx);
 }
 
+void calls_end(struct engine *e, struct call *c)
+{
+    tell_txn(e, c);
+    if (!leg_next(e, c))
+        calls_drop(e, c);
+}
+
 /* It stays another node's call; this one has only added variables to it. */
 static void leave(struct engine *e, struct call *c)
 {
-    char **const texts[] = {&c->caller, &c->callee, &c->from_tag, &c->to_tag, &c->tx, &c->inc};
+    char **const texts[] = {&c->caller, &c->callee, &c->ruri, &c->source, &c->to_tag, &c->tx, &c->inc};
 
     for (size_t i = 0; i < COUNT(texts); i++) {
         free(*texts[i]);
         *texts[i] = NULL;
     }
+    json_decref(c->legs);
+    c->legs = NULL;
+    count_bytes(e, c);
     c->node = c->trying = c->ringing = c->answered = c->ended = c->code = 0;
-    c->how = c->by = NULL;
+    c->how = c->by = c->untracked = NULL;
     c->own = c->take = c->had = c->finishing = c->refused = c->elsewhere = false;
     c->back_ms = 0;
     calls_move(e, c, CALL_IDLE);
@@ -89,24 +125,42 @@ static void leave(struct engine *e, struct call *c)
 
 void calls_leave(struct engine *e, struct call *c)
 {
-    if (json_object_size(c->vars))
-        leave(e, c);
-    else
+    leave(e, c);
+    if (!json_object_size(c->vars) && !json_object_size(c->dialogs))
         calls_drop(e, c);
 }
 
 /* ---- what the INVITE's transaction does to it ---- */
 
-/* The call lives by this transaction from now on. False when memory is short. */
-static bool follow(struct engine *e, struct call *c, const struct txn *t, const struct sip_id *id, int64_t at)
+/* From and To are what the caller says; the R-URI is what he gets, and the source who he is. False when memory is
+ * short. */
+static bool name_both(struct call *c, const char *src, const struct sip_id *id)
 {
-    if (call_set_text(&c->tx, span_of(t->key)) < 0 || call_set_text(&c->caller, id->from_uri) < 0 ||
-        call_set_text(&c->callee, id->to_uri) < 0 || call_set_text(&c->from_tag, id->from_tag) < 0 ||
+    return call_set_text(&c->caller, id->from_uri) == 0 && call_set_text(&c->callee, id->to_uri) == 0 &&
+           call_set_text(&c->ruri, id->ruri) == 0 && call_set_text(&c->source, span_of(src)) == 0;
+}
+
+/* What was known of another INVITE's dialogs. */
+static void forget_dialogs(struct call *c)
+{
+    free(c->other_tag);
+    free(c->to_tag);
+    json_decref(c->dialogs);
+    c->other_tag = c->to_tag = NULL;
+    c->dialogs = NULL;
+}
+
+bool calls_follow(struct engine *e, struct call *c, const char *tx, const char *src, const struct sip_id *id,
+                  int64_t at)
+{
+    if (!name_both(c, src, id) || call_set_text(&c->tx, span_of(tx)) < 0 ||
         call_set_text(&c->inc, span_of(e->self.inc)) < 0)
         return false;
+    count_bytes(e, c);
+    forget_dialogs(c);
     c->trying = at;
     c->ringing = c->answered = c->ended = c->code = 0;
-    c->how = c->by = NULL;
+    c->how = c->by = c->untracked = NULL;
     c->refused = c->taken = c->finishing = c->inherited = c->had = c->elsewhere = c->adrift = false;
     c->tries = 0;
     c->back_ms = 0;
@@ -115,19 +169,15 @@ static bool follow(struct engine *e, struct call *c, const struct txn *t, const 
     return true;
 }
 
-/* Another INVITE of a known call: the same caller tries again, after an answer that asked him to. */
-static bool tries_again(const struct call *c, const struct sip_id *id)
-{
-    return !c->tx || (c->refused && span_eq(span_of(c->from_tag), id->from_tag));
-}
-
 void calls_begin(struct engine *e, const struct txn *t, const struct sip_id *id, int64_t at, int64_t now)
 {
-    struct call *c = id->to_tag.n ? NULL : find_or_add(e, id->call_id, at, now); /* with a tag: within a call */
+    struct call *c = id->to_tag.n ? NULL : calls_find_or_add(e, t->call, at, now); /* with a tag: within a call */
 
-    if (!c || !tries_again(c, id))
+    if (!c)
         return;
-    if (follow(e, c, t, id, at))
+    if (leg_goes_on(e, c))
+        leg_add(e, c, t);
+    else if (calls_follow(e, c, t->key, t->src, id, at))
         calls_mark(e, c);
     else
         calls_drop(e, c);
@@ -141,17 +191,20 @@ void calls_take(struct engine *e, struct txn *t, int64_t now)
     struct sip_id id;
     struct call *c;
 
-    if (sip_read_id(&id, t->req) < 0 || id.to_tag.n)
+    if (!leg_read(t, &id))
         return;
-    c = t->call_taken ? find(e, id.call_id) : find_or_add(e, id.call_id, at, now);
+    c = t->call_taken ? calls_known(e, t->call) : calls_find_or_add(e, t->call, at, now);
     t->call_taken = t->call_taken || c;
-    if (!c || call_is_told(c, t->key) || !follow(e, c, t, &id, t->at ? t->at : at))
+    if (!c || call_is_told(c, t->key))
         return;
-    if (txn_state(t) == TXN_RINGING || txn_state(t) == TXN_ANSWERED) {
-        c->ringing = at;
-        c->code = txn_code(t);
-        c->answered = txn_state(t) == TXN_ANSWERED && !t->settled ? at : 0;
+    if (leg_goes_on(e, c) && strcmp(c->tx, t->key) != 0) {
+        leg_add(e, c, t);
+        return;
     }
+    if (!leg_follow(e, c, t, &id))
+        return;
+    leg_catch_up(c, t, at);
+    t->call_told = t->call_told || c->answered;
     json_object_foreach(t->vars, name, value)
         call_set(c, name, (struct span){json_string_value(value), json_string_length(value)}, false);
     c->take = c->taken = true;
@@ -160,21 +213,29 @@ void calls_take(struct engine *e, struct txn *t, int64_t now)
 
 static struct call *of_txn(const struct engine *e, const struct txn *t)
 {
-    struct call *c = find(e, span_of(t->call_id));
+    struct call *c = calls_known(e, t->call);
 
     return c && c->own && c->tx && !c->how && strcmp(c->tx, t->key) == 0 ? c : NULL;
 }
 
-void calls_reply(struct engine *e, const struct txn *t, int code, struct span to_tag, int64_t at)
+void calls_reply(struct engine *e, struct txn *t, int code, struct span to_tag, int64_t at)
 {
+    bool answer = code / 100 == 2, changed = false;
     struct call *c = of_txn(e, t);
-    bool changed = false;
 
-    if (!c)
+    if (!c && answer)
+        c = leg_answered(e, t, at);
+    t->call_told = t->call_told || answer;
+    if (!c) {
+        if (code >= 180 && code < 200)
+            leg_rang(e, t, at);
         return;
+    }
+    if (c->answered && answer)
+        leg_dialog(e, c, t, to_tag, at);
     if (c->answered)
         return; /* a fork's other branches end */
-    if (code >= 200 && code < 300) {
+    if (answer) {
         c->answered = at;
         if (to_tag.n)
             call_set_text(&c->to_tag, to_tag);
@@ -217,7 +278,7 @@ void calls_lose(struct engine *e, const struct txn *t)
 {
     struct call *c = of_txn(e, t);
 
-    if (c)
+    if (c && !leg_next(e, c))
         calls_drop(e, c);
 }
 
@@ -227,7 +288,7 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
     int code = txn_code(t);
     bool timed_out = !t->cancelled && (code == 408 || code == 487 || code < 300);
 
-    if (!c || c->answered)
+    if (!c || c->answered || (!c->elsewhere && leg_next(e, c)))
         return;
     c->code = code;
     c->refused = call_asks_for_more(code);
@@ -246,13 +307,59 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
         calls_hold(e, c, c->back_ms);
 }
 
+/* Its end comes a moment later: the caller may try again, or a further branch be one that is tracked. */
+void calls_untracked(struct engine *e, struct span name, const char *tx, const char *src, const struct sip_id *id,
+                     const char *why, int64_t at, int64_t now)
+{
+    struct call *c = calls_find_or_add(e, name, at, now);
+
+    if (!c || leg_goes_on(e, c) || (c->tx && strcmp(c->tx, tx) == 0))
+        return;
+    if (!calls_follow(e, c, tx, src, id, at)) {
+        calls_drop(e, c);
+        return;
+    }
+    c->untracked = why;
+    c->back_ms = now + AGAIN_MS;
+    over(e, c, "untracked", NULL, at);
+}
+
 /* ---- variables ---- */
+
+const struct call *calls_of_event(const struct engine *e, const struct event *ev)
+{
+    const struct call *c = NULL;
+
+    for (int turned = 0; !c && turned <= (ev->to_tag.n > 0); turned++) {
+        struct span name = call_name(ev->call_id, turned ? ev->to_tag : ev->from_tag);
+
+        c = calls_known(e, name);
+        free((char *)name.p);
+    }
+    return c;
+}
+
+/* A request within a call may come from either side: whose tag is in From, the store will tell. */
+static struct call *add_other(struct engine *e, const struct event *ev, int64_t now)
+{
+    struct span name = call_name(ev->call_id, ev->from_tag);
+    struct call *c = add(e, name, calls_time(e, ev), now);
+
+    free((char *)name.p);
+    if (!c || !ev->to_tag.n || call_set_text(&c->other_tag, ev->to_tag) == 0)
+        return c;
+    calls_drop(e, c);
+    return NULL;
+}
 
 void calls_set(struct engine *e, const struct event *ev, int64_t now)
 {
-    struct call *c = find_or_add(e, ev->call_id, calls_time(e, ev), now);
+    struct call *c = (struct call *)calls_of_event(e, ev);
     char call_id[128];
-    int rc = c ? call_set(c, ev->name, ev->value, true) : -ENOMEM;
+    int rc;
+
+    c = c ? c : add_other(e, ev, now);
+    rc = c ? call_set(c, ev->name, ev->value, true) : -ENOMEM;
 
     if (rc == 0) {
         calls_mark(e, c);
@@ -261,14 +368,14 @@ void calls_set(struct engine *e, const struct event *ev, int64_t now)
     if (c && !c->own && !json_object_size(c->vars))
         calls_drop(e, c); /* nothing of it is to be written */
     e->count.frames_bad++;
-    engine_log(e, LOG_LEVEL_WARN, "variable %s not kept (%s) call-id=%s", ev->name,
-               rc == -EINVAL ? "its value is no UTF-8 text of at most 1024 bytes" : "too many, or memory is short",
-               printable(call_id, sizeof(call_id), ev->call_id));
+    engine_log_some(e, LOG_LEVEL_WARN, "variable %s not kept (%s) call-id=%s", ev->name,
+                    rc == -EINVAL ? "its value is no UTF-8 text of at most 1024 bytes" : "too many, or memory is short",
+                    printable(call_id, sizeof(call_id), ev->call_id));
 }
 
-json_t *calls_vars(const struct engine *e, const char *call_id)
+json_t *calls_vars(const struct engine *e, const struct txn *t)
 {
-    const struct call *c = find(e, span_of(call_id));
+    const struct call *c = calls_known(e, t->call);
     struct call_pairs p;
     json_t *vars;
 
@@ -282,32 +389,33 @@ json_t *calls_vars(const struct engine *e, const char *call_id)
     return NULL;
 }
 
-const struct call *calls_find(const struct engine *e, struct span call_id)
+const struct call *calls_find(const struct engine *e, struct span name)
 {
-    return find(e, call_id);
+    return calls_known(e, name);
 }
 
-void calls_over(struct engine *e, struct span call_id)
+void calls_over(struct engine *e, struct span name)
 {
-    struct call *c = find(e, call_id);
+    struct call *c = calls_known(e, name);
 
     if (c)
-        calls_drop(e, c);
+        calls_end(e, c);
 }
 
 /* Its node may not know: only its Kamailio was restarted, and the calls of that stay where they are. Should the store
  * forget all, it would write the call as its own again, and nobody would end it, or it would end once more. While
  * Kamailio may still have the transaction, whose it is is not decided: claims do it, or the next hello. */
-void calls_taken(struct engine *e, struct span call_id)
+void calls_taken(struct engine *e, struct span name, const char *tx)
 {
-    struct call *c = find(e, call_id);
+    struct call *c = calls_known(e, name);
 
-    if (!c || !c->own || !c->tx)
+    if (!c || !c->own || !c->tx || (tx && strcmp(tx, c->tx) != 0))
         return;
     if (!txns_by_key(&e->txns, c->tx)) {
         calls_leave(e, c);
     } else if (!e->self.up && e->conf.takeover) {
         c->elsewhere = true;
+        txns_by_key(&e->txns, c->tx)->elsewhere = true;
         if (c->place != CALL_WRITING)
             calls_move(e, c, CALL_IDLE);
     }
@@ -323,9 +431,9 @@ void calls_keep(struct engine *e, const struct txn *t)
     calls_mark(e, c);
 }
 
-void calls_looked(struct engine *e, struct span call_id, bool found)
+void calls_looked(struct engine *e, struct span name, bool found)
 {
-    struct call *c = find(e, call_id);
+    struct call *c = calls_known(e, name);
     bool again = c && c->adrift;
 
     if (!c)
@@ -340,7 +448,7 @@ void calls_restarted(struct engine *e)
 {
     struct call *c, *next;
 
-    HASH_ITER(hh, e->calls.by_id, c, next)
+    HASH_ITER(hh, e->calls.by_name, c, next)
     {
         if (c->elsewhere)
             calls_leave(e, c);
@@ -349,9 +457,9 @@ void calls_restarted(struct engine *e)
 
 /* ---- reading ---- */
 
-bool calls_read(struct engine *e, struct span call_id, const struct pair *pairs, size_t count, bool take, int64_t now)
+bool calls_read(struct engine *e, struct span name, const struct pair *pairs, size_t count, bool take, int64_t now)
 {
-    struct call *c = find(e, call_id) ? NULL : add(e, call_id, calls_time(e, NULL), now);
+    struct call *c = calls_known(e, name) ? NULL : add(e, name, calls_time(e, NULL), now);
 
     if (!c)
         return false;
@@ -359,6 +467,7 @@ bool calls_read(struct engine *e, struct span call_id, const struct pair *pairs,
         calls_drop(e, c);
         return false;
     }
+    count_bytes(e, c);
     c->own = true;
     c->node = e->self.id;
     c->take = c->inherited = take;

@@ -13,6 +13,7 @@
 #define WRITING_MAX 1024 /* writes under way */
 #define TRIES_MAX 3      /* another node has the call: it may be about to leave it */
 #define TRY_MS 500
+#define OTHER_TRIES_MAX 10  /* the store may have forgotten the call, and its node is writing it again */
 #define TTL_MORE_MS 3600000 /* the record outlives the longest call */
 
 static struct call **list_of(struct engine *e, enum call_place place)
@@ -52,12 +53,21 @@ void calls_hold(struct engine *e, struct call *c, int64_t until)
     c->hold_ms = until;
 }
 
-static void give_to_store(struct engine *e, struct call *c, const char *key)
+/* Whether another node has the transaction that it lives by may be a question yet (second.c, recheck.c). */
+static bool is_decided(const struct engine *e, const struct call *c)
+{
+    const struct txn *t = c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
+
+    return !t || (!t->unsure && t->record == RECORD_WRITTEN);
+}
+
+static void give_to_store(struct engine *e, struct call *c, const char *key, const char *other)
 {
     struct call_pairs p;
-    struct call_write w = {.key = key, .node = e->self.id, .pairs = p.list};
+    struct call_write w = {.key = key, .other = other, .node = e->self.id, .pairs = p.list};
 
     w.mode = c->finishing ? CALL_END : c->take ? CALL_TAKE : c->own ? CALL_BEGIN : CALL_ADD;
+    w.first = !c->had && (!c->tries || !is_decided(e, c));
     w.ttl_ms = c->finishing ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
     if (c->own) /* who only adds to another node's call leaves it that node's */
         c->node = c->refused ? CALL_NOBODY : e->self.id;
@@ -74,13 +84,16 @@ static void give_to_store(struct engine *e, struct call *c, const char *key)
 
 static void write_call(struct engine *e, struct call *c)
 {
-    char *key = key_call(span_of(c->call_id)); /* not kept: calls are many, and most are not written for hours */
+    /* not kept: calls are many, and most are not written for hours */
+    char *key = key_call(span_of(c->call_id), span_of(c->from_tag));
+    char *other = c->other_tag ? key_call(span_of(c->call_id), span_of(c->other_tag)) : NULL;
 
-    if (key)
-        give_to_store(e, c, key);
+    if (key && (other || !c->other_tag))
+        give_to_store(e, c, key, other);
     else
         calls_move(e, c, CALL_DIRTY); /* memory is short: later */
     free(key);
+    free(other);
 }
 
 void calls_flush(struct engine *e)
@@ -89,7 +102,7 @@ void calls_flush(struct engine *e)
     bool more = last && e->store_up && e->self.id;
 
     while (more && (c = e->calls.dirty) != NULL && e->calls.at[CALL_WRITING] < WRITING_MAX) {
-        more = c != last; /* what an answer from within the call marks again waits for the next turn */
+        more = c != last; /* what memory was too short for waits for the next turn */
         write_call(e, c);
     }
 }
@@ -98,14 +111,15 @@ void calls_flush(struct engine *e)
 static void written(struct engine *e, struct call *c)
 {
     if (c->take && c->taken)
-        told_taken(e, c->call_id);
+        told_taken(e, c->name, c->tx);
     c->take = false;
     c->had = c->own && !c->inherited;
     if (c->finishing) {
         e->count.calls_ended++;
         if (call_has_moved(c))
-            told_over(e, 0, c->call_id);
-        calls_drop(e, c);
+            told_over(e, 0, c->name);
+        calls_move(e, c, CALL_IDLE);
+        calls_end(e, c);
         return;
     }
     calls_move(e, c, CALL_IDLE);
@@ -122,7 +136,7 @@ static bool is_ours(const struct engine *e, const struct call *c)
 {
     bool lives = c->inc && strcmp(c->inc, e->self.inc) == 0; /* else its transaction died with its Kamailio */
 
-    return lives && c->had && !c->answered && !c->refused;
+    return lives && c->had && !c->answered && !c->refused && !c->take;
 }
 
 /* The list is in the order of tokens, and so are the answers: it is the first, or it is none of these. */
@@ -135,6 +149,28 @@ static struct call *find_token(const struct engine *e, uint64_t token)
     return c && c->token == token ? c : NULL;
 }
 
+/* Another node has the record, or there is none under that name yet: for a while that may change. */
+static bool tries_again(const struct engine *e, struct call *c, enum call_result result)
+{
+    if (result == CALL_OTHER)
+        return !is_decided(e, c) || c->tries++ < TRIES_MAX;
+    return result == CALL_ABSENT && c->other_tag && c->tries++ < OTHER_TRIES_MAX;
+}
+
+/* The record is another INVITE's of the same name: what was answered here is one dialog more of that call. What still
+ * rings may be yet; and the end of this one is none of that. */
+static void is_leg(struct engine *e, struct call *c)
+{
+    calls_move(e, c, CALL_IDLE);
+    if (c->again) {
+        calls_mark(e, c);
+    } else if (c->how || c->answered) {
+        if (!c->how && c->to_tag)
+            call_dialog(c, CALL_DIALOG, span_of(c->to_tag), c->answered);
+        calls_leave(e, c);
+    }
+}
+
 bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
 {
     struct call *c = find_token(e, token);
@@ -144,7 +180,7 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         return false;
     fine = result == CALL_WRITTEN || (result == CALL_OTHER && (!c->own || c->finishing));
     call_vars_arrived(c, fine);
-    if (result != CALL_FAILED)
+    if (result != CALL_FAILED && result != CALL_REFUSED)
         rewrite_taken(e, now);
     if (fine) {
         written(e, c);
@@ -153,18 +189,23 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
     } else if (result == CALL_OTHER && is_ours(e, c)) {
         c->take = true;
         calls_move(e, c, CALL_DIRTY);
-    } else if (result == CALL_OTHER && c->tries++ < TRIES_MAX) {
+    } else if (tries_again(e, c, result)) {
         calls_hold(e, c, now + TRY_MS);
+    } else if (result == CALL_FOREIGN) {
+        is_leg(e, c);
     } else if (result == CALL_OTHER) {
         calls_leave(e, c);
-    } else if (result == CALL_OVER) {
-        calls_drop(e, c);
+    } else if (result == CALL_OVER || (result == CALL_ABSENT && c->other_tag)) {
+        calls_move(e, c, CALL_IDLE);
+        calls_end(e, c);
     } else {
         calls_move(e, c, CALL_IDLE);
         c->finishing = false;                         /* its beginning must be there before its end */
         c->had = c->had || (c->own && !c->inherited); /* it may have arrived */
         if (result == CALL_FAILED)
             rewrite_refused(e, now);
+        else if (result == CALL_REFUSED)
+            calls_hold(e, c, now + rewrite_pause(&c->refusals));
         else
             calls_mark(e, c);
     }
@@ -175,7 +216,7 @@ void calls_mark_all(struct engine *e)
 {
     struct call *c, *next;
 
-    HASH_ITER(hh, e->calls.by_id, c, next)
+    HASH_ITER(hh, e->calls.by_name, c, next)
     {
         if (c->place != CALL_HELD)
             calls_mark(e, c);
@@ -186,6 +227,8 @@ void calls_mark_one(struct engine *e)
 {
     struct call *c = e->calls.oldest;
 
-    if (c && c->place != CALL_HELD)
+    while (c && c->place == CALL_HELD)
+        c = c->newer;
+    if (c)
         calls_mark(e, c);
 }

@@ -20,6 +20,7 @@
 #define ABSENT_MS 50 /* the INVITE may have been reported a moment ago only */
 #define AGAIN_MS 10
 #define SETTLE_MS 5000 /* a store that came back may have forgotten the calls, and all nodes write them again */
+#define GIVE_MAX 20000 /* of a request with its answer, as base64: one frame; more would keep the script busy */
 
 struct question {
     struct question *prev, *next;
@@ -27,7 +28,8 @@ struct question {
     bool owner;     /* the node that has the dialog should get it */
     struct absence absent;
     struct span msg; /* owned, as are the texts */
-    char *src, *dst, *key, *call_id;
+    char *src, *dst, *call_id;
+    char *key, *other; /* of the call's record: the caller's tag stands in From, or in To */
     int64_t begun_ms, again_ms;
 };
 
@@ -37,6 +39,7 @@ static void question_free(struct question *q)
     free(q->src);
     free(q->dst);
     free(q->key);
+    free(q->other);
     free(q->call_id);
     free(q);
 }
@@ -57,11 +60,12 @@ static struct question *question_new(const struct msg *m, const struct sip_id *i
     q->msg = (struct span){span_dup(m->msg), m->msg.n};
     q->src = span_dup(span_of(m->src));
     q->dst = span_dup(span_of(m->dst));
-    q->key = key_call(id->call_id);
+    q->key = key_call(id->call_id, id->from_tag);
+    q->other = key_call(id->call_id, id->to_tag);
     q->call_id = span_dup(id->call_id);
     q->owner = strcmp(m->ask, "owner") == 0;
     q->begun_ms = q->again_ms = now;
-    if (q->msg.p && q->src && q->dst && q->key && q->call_id)
+    if (q->msg.p && q->src && q->dst && q->key && q->other && q->call_id)
         return q;
     question_free(q);
     return NULL;
@@ -103,12 +107,12 @@ static void give_back(struct engine *e, const struct question *q, const char *st
 {
     char *text = with_header(e, q, header(e, state, pairs, count, count));
 
-    for (int without = 1; without <= 2 && text && !engine_fits(text); without++) {
+    for (int without = 1; without <= 2 && text && strlen(text) > GIVE_MAX; without++) {
         free(text);
         text = with_header(e, q, header(e, state, pairs, without == 1 ? count : 0, 0));
-        engine_log(e, LOG_LEVEL_WARN,
-                   "request within a call from %s: it goes without the call's %s, which are too long", q->src,
-                   without == 1 ? "variables" : "fields");
+        engine_log_some(e, LOG_LEVEL_WARN,
+                        "request within a call from %s: it goes without the call's %s, which are too long", q->src,
+                        without == 1 ? "variables" : "fields");
     }
     engine_send(e, e->self.sip, NULL, text, now);
     free(text);
@@ -156,7 +160,7 @@ static void ask(struct engine *e, struct question *q)
     roll_before(e, &q->absent);
     q->token = ++e->last_token;
     e->count.lookups++;
-    e->io.call_get(e->io.ctx, q->key, q->token);
+    e->io.call_get(e->io.ctx, q->key, q->other, q->token);
 }
 
 static const char *const states[] = {"trying", "ringing", "answered", "ended"};
@@ -173,6 +177,8 @@ static void on_call(struct engine *e, struct question *q, const struct pair *pai
     }
     while (i < COUNT(states) && !span_eq(state, span_of(states[i])))
         i++;
+    if (pairs_text(pairs, count, "untracked").n)
+        i = COUNT(states); /* its record says nothing of how it goes on */
     answer(e, q, i < COUNT(states) ? states[i] : "unknown", pairs, count, now);
 }
 
@@ -194,7 +200,7 @@ bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const 
     if (status == GET_FOUND && !pairs_text(pairs, count, "state").n)
         status = GET_ABSENT;
     if (status == GET_ABSENT)
-        roll_absent(e, &q->absent);
+        roll_absent(e, &q->absent, q->key);
     if (status == GET_FOUND)
         on_call(e, q, pairs, count, now);
     return true;
@@ -211,8 +217,8 @@ void dialog_ask(struct engine *e, const struct msg *m, int64_t now)
         q = question_new(m, &id, now);
     if (!q) {
         e->count.frames_bad++;
-        engine_log(e, LOG_LEVEL_WARN, "request from %s cannot be looked up: %s", m->src,
-                   strerror(rc < 0 ? -rc : ENOMEM));
+        engine_log_some(e, LOG_LEVEL_WARN, "request from %s cannot be looked up: %s", m->src,
+                        strerror(rc < 0 ? -rc : ENOMEM));
         return;
     }
     DL_APPEND(e->questions, q);

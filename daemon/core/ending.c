@@ -1,6 +1,6 @@
 /* The end of a call, on whichever node its BYE is seen.
  *
- *     BYE ▶ waits for its final reply (a challenged BYE ends nothing) ▶ the call's record: are those its tags? ▶ end it
+ *     BYE, sent on ▶ waits for its final reply, which must accept it ▶ the call's record: are those its tags? ▶ end it
  *
  * Of its own calls this node knows the tags, so their record need not be read.
  *
@@ -14,21 +14,31 @@
 #include <utlist.h>
 
 #include "call.h"
+#include "count.h"
 #include "key.h"
 
 #define ENDINGS_MAX 65536
-#define REPLY_MS 3000   /* a BYE without any reply ends the call all the same */
+#define REPLY_MS 32000  /* a BYE without any reply has timed out (RFC 3261 timer F), which ends the call */
+#define GONE_MS 10000   /* a BYE of a node that died, or was restarted, may be answered so long afterwards */
 #define EARLY_MS 3000   /* the answer to the INVITE may be reported later than the BYE */
 #define ABSENT_MS 10000 /* the store may have forgotten the call, and its node is writing it again */
 #define AGAIN_MS 250
+#define LOOKS_SOON 3         /* so often one that nobody knows is looked at soon, */
+#define LATE_MS 4750         /* and then so much later */
+#define ASKED_MAX 1024       /* questions under way */
+#define BYTES_MAX (64 << 20) /* of all texts */
+#define VICTIMS_MAX 64       /* that are looked at when there is no room */
 
 struct ending {
     struct ending *prev, *next; /* the list of its place, in the order of due times or of tokens */
     enum ending_place place;
     UT_hash_handle hh; /* by name */
     char *name;        /* of the dialog; all texts are owned */
-    char *call_id, *key;
-    char *from_tag, *to_tag; /* of the BYE */
+    char *call_id;
+    char *from_tag, *to_tag; /* of the BYE; the caller's is one of them */
+    bool turned;             /* it is taken to be the second; */
+    bool both;               /* and it was taken to be the other one before */
+    bool weak;               /* it timed out, or its far end knows no such dialog (any more) */
     int64_t at;              /* of the BYE, ms since 1970 */
     int64_t joined;          /* when this node first had to do with the call */
     int64_t begun_ms, due_ms;
@@ -36,8 +46,11 @@ struct ending {
     uint64_t token;   /* of the question under way, 0: none */
     bool proxy;       /* Kamailio's dialog module ended it, no BYE did */
     const char *by;
-    int tell;     /* the node that has to know of its end, 0: all */
-    bool writing; /* the question is the end itself */
+    int tell;       /* the node that has to know of its end, 0: all */
+    bool writing;   /* the question is the end itself */
+    bool known;     /* its call is one that this node knows */
+    unsigned looks; /* so often nobody knew it */
+    size_t bytes;   /* of its texts */
 };
 
 static void ending_free(struct ending *x)
@@ -46,16 +59,22 @@ static void ending_free(struct ending *x)
         return;
     free(x->name);
     free(x->call_id);
-    free(x->key);
     free(x->from_tag);
     free(x->to_tag);
     free(x);
+}
+
+/* It waits for its reply, or for its call to become known, and that is no call of this node's. */
+static bool is_stranger(const struct ending *x)
+{
+    return (x->place == ENDING_UNANSWERED || x->looks > 0) && !x->known;
 }
 
 /* To the end of the list: each is in order, since it is entered with the time that it is and one constant more. */
 static void move(struct engine *e, struct ending *x, enum ending_place place, int64_t due_ms)
 {
     DL_DELETE(e->endings[x->place], x);
+    e->endings_asked += (place == ENDING_ASKED) - (x->place == ENDING_ASKED);
     x->place = place;
     x->due_ms = due_ms;
     DL_APPEND(e->endings[place], x);
@@ -64,6 +83,8 @@ static void move(struct engine *e, struct ending *x, enum ending_place place, in
 static void finish(struct engine *e, struct ending *x)
 {
     DL_DELETE(e->endings[x->place], x);
+    e->endings_asked -= x->place == ENDING_ASKED;
+    e->ending_bytes -= x->bytes;
     HASH_DELETE(hh, e->endings_by_name, x); /* NOLINT(clang-analyzer-*): uthash */
     ending_free(x);
 }
@@ -98,25 +119,62 @@ static struct ending *find_name(const struct engine *e, const struct event *ev)
     return x;
 }
 
+/* Real work first: of those that nobody knows, and of those whose reply is still missing, the oldest goes. */
+static bool drop_stranger(struct engine *e)
+{
+    static const enum ending_place places[] = {ENDING_LATE, ENDING_AGAIN, ENDING_UNANSWERED};
+    struct ending *x;
+    int n;
+
+    for (size_t i = 0; i < COUNT(places); i++) {
+        n = 0;
+        DL_FOREACH(e->endings[places[i]], x)
+        {
+            if (is_stranger(x) || ++n == VICTIMS_MAX)
+                break;
+        }
+        if (x && is_stranger(x)) {
+            e->count.byes_shed++;
+            finish(e, x);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool make_room(struct engine *e, const struct event *ev)
+{
+    size_t bytes = 2 * (ev->call_id.n + ev->from_tag.n + ev->to_tag.n);
+
+    while (HASH_COUNT(e->endings_by_name) >= ENDINGS_MAX || e->ending_bytes + bytes > BYTES_MAX)
+        if (!drop_stranger(e))
+            return false;
+    return true;
+}
+
 static struct ending *ending_new(struct engine *e, const struct event *ev, int64_t now)
 {
     size_t n;
-    struct ending *x = HASH_COUNT(e->endings_by_name) < ENDINGS_MAX ? calloc(1, sizeof(*x)) : NULL;
+    struct ending *x = make_room(e, ev) ? calloc(1, sizeof(*x)) : NULL;
 
     if (!x)
         return NULL;
     x->name = name_of(ev, &n);
     x->call_id = span_dup(ev->call_id);
-    x->key = key_call(ev->call_id);
     x->from_tag = span_dup(ev->from_tag);
     x->to_tag = span_dup(ev->to_tag);
     x->at = calls_time(e, ev);
+    x->weak = true; /* until it is accepted */
     x->proxy = ev->by && strcmp(ev->by, "kamailio") == 0;
     x->begun_ms = now;
-    if (x->name && x->call_id && x->key && x->from_tag && x->to_tag)
+    x->known = calls_of_event(e, ev) != NULL;
+    if (x->name && x->call_id && x->from_tag && x->to_tag)
         HASH_ADD_KEYPTR(hh, e->endings_by_name, x->name, n, x); /* NOLINT(clang-analyzer-*): uthash */
-    if (x->hh.tbl)
+    if (x->hh.tbl) {
+        x->bytes = n + ev->call_id.n + ev->from_tag.n + ev->to_tag.n;
+        e->ending_bytes += x->bytes;
         return x;
+    }
     ending_free(x);
     return NULL;
 }
@@ -135,20 +193,46 @@ static struct ending *add(struct engine *e, const struct event *ev, int64_t now)
     return x;
 }
 
+/* A reply without the transaction of its BYE is believed only if that died with its Kamailio: anybody can make one. */
+static bool is_believed(const struct engine *e, const struct event *ev)
+{
+    const struct node *n = nodes_find(&e->nodes, (int)ev->id);
+    int64_t started = strtoll(e->self.inc, NULL, 10) * 1000;
+
+    if (ev->id == e->self.id)
+        return calls_time(e, ev) - started < GONE_MS;
+    return !ev->id || (n && !node_is_alive(n, n->inc) && e->turn_ms - n->seen_ms < GONE_MS);
+}
+
+/* What the far end said of a BYE: 2xx, or that it knows no such dialog, ends the call. Anything else does not, and a
+ * BYE that only this proxy has refused was never sent on. */
+static void replied(struct engine *e, const struct event *ev, struct ending *x, int64_t now)
+{
+    bool accepted = ev->code < 300, over = accepted || ev->code == 481 || ev->code == 408;
+
+    if (!x && over && is_believed(e, ev))
+        x = add(e, ev, now);
+    if (!x || x->tried_ms)
+        return;
+    x->weak = !accepted;
+    if (over) {
+        move(e, x, ENDING_READY, now);
+        return;
+    }
+    e->count.byes_refused++;
+    engine_trace(e, span_of(x->call_id), "BYE: its far end has refused it, %d", (int)ev->code);
+    finish(e, x);
+}
+
 void ending_bye(struct engine *e, const struct event *ev, int64_t now)
 {
-    bool challenged = ev->code == 401 || ev->code == 407;
     struct ending *x = find_name(e, ev);
 
     e->count.events_bye++;
-    if (x && challenged && !x->tried_ms)
-        finish(e, x);
-    if (challenged)
-        return;
-    if (!x)
-        x = add(e, ev, now);
-    if (x && ev->code && !x->tried_ms)
-        move(e, x, ENDING_READY, now);
+    if (ev->code)
+        replied(e, ev, x, now);
+    else if (!x)
+        add(e, ev, now);
 }
 
 /* ---- the store ---- */
@@ -161,31 +245,56 @@ static uint64_t await(struct engine *e, struct ending *x, bool writing)
     return x->token;
 }
 
-static void ask(struct engine *e, struct ending *x)
+static void later(struct engine *e, struct ending *x, int64_t now)
 {
-    uint64_t token = await(e, x, false);
+    x->token = 0;
+    move(e, x, ENDING_AGAIN, now + AGAIN_MS);
+}
 
-    e->io.call_get(e->io.ctx, x->key, token);
+/* The key of the call, if it is the caller's tag that stands there. */
+static char *key_of(const struct ending *x, bool turned)
+{
+    return key_call(span_of(x->call_id), span_of(turned ? x->to_tag : x->from_tag));
+}
+
+static void ask(struct engine *e, struct ending *x, int64_t now)
+{
+    char *key = key_of(x, x->turned), *other = key_of(x, !x->turned);
+
+    if (key && other)
+        e->io.call_get(e->io.ctx, key, other, await(e, x, false));
+    else
+        later(e, x, now); /* memory is short */
+    free(key);
+    free(other);
+}
+
+/* The callee's tag. */
+static const char *dialog_of(const struct ending *x)
+{
+    return x->turned ? x->from_tag : x->to_tag;
 }
 
 static void write_end(struct engine *e, struct ending *x, int64_t now)
 {
     struct call end = {.ended = x->at, .how = "completed", .by = x->by, .joined = x->joined};
-    struct call_write w = {.key = x->key, .node = e->self.id, .ttl_ms = e->conf.ended_ttl_ms};
+    struct call_write w = {.node = e->self.id, .ttl_ms = e->conf.ended_ttl_ms};
     struct call_pairs p;
+    char *key = key_of(x, x->turned);
 
+    if (!key) {
+        later(e, x, now);
+        return;
+    }
+    w.key = key;
+    w.dialog = span_of(dialog_of(x));
     call_pairs(&p, &end, e->self.id, true);
     w.pairs = p.list;
     w.count = p.count;
     /* or was its answer never reported? */
-    w.mode = now - x->tried_ms < EARLY_MS ? CALL_END_ANSWERED : CALL_END;
+    w.mode = x->weak || now - x->tried_ms < EARLY_MS ? CALL_END_ANSWERED : CALL_END;
     e->io.call_write(e->io.ctx, &w, await(e, x, true));
-}
-
-static void later(struct engine *e, struct ending *x, int64_t now)
-{
-    x->token = 0;
-    move(e, x, ENDING_AGAIN, now + AGAIN_MS);
+    free(key);
 }
 
 /* The store is away, or has just come back: no time has been lost by that. */
@@ -217,31 +326,47 @@ static void unknown(struct engine *e, struct ending *x, int64_t now)
 {
     if (now - x->tried_ms < ABSENT_MS) {
         later(e, x, now);
+        if (++x->looks >= LOOKS_SOON && !x->known) /* what is this node's will be there when its store is back */
+            move(e, x, ENDING_LATE, now + LATE_MS);
         return;
     }
     e->count.byes_unknown++;
     finish(e, x);
 }
 
-static void settle(struct ending *x, bool by_caller, int tell, int64_t joined)
+static void settle(struct ending *x, int tell, int64_t joined)
 {
-    x->by = x->proxy ? "kamailio" : by_caller ? "caller" : "callee";
+    x->by = x->proxy ? "kamailio" : x->turned ? "callee" : "caller";
     x->tell = tell;
     x->joined = joined;
+}
+
+static struct span call_of(const struct ending *x)
+{
+    return call_name(span_of(x->call_id), span_of(x->turned ? x->to_tag : x->from_tag));
+}
+
+/* Whoever has it answered with 481 by the right of a dialog that is yet to begin does not end it. */
+static bool is_too_weak(const struct ending *x, int64_t answered)
+{
+    return x->weak && !x->proxy && answered && x->at < answered;
 }
 
 /* Whether it ends an answered call of this node's. */
 static bool is_ours(struct engine *e, struct ending *x)
 {
-    const struct call *c = calls_find(e, span_of(x->call_id));
-    bool by_caller;
+    for (int i = 0; i < 2; i++, x->turned = !x->turned) {
+        struct span name = call_of(x);
+        const struct call *c = calls_find(e, name);
 
-    if (!c || !c->own || !c->answered || !c->from_tag || !c->to_tag ||
-        !call_tags_match(span_of(c->from_tag), span_of(c->to_tag), span_of(x->from_tag), span_of(x->to_tag),
-                         &by_caller))
-        return false;
-    settle(x, by_caller, call_has_moved(c) ? 0 : e->self.id, c->joined);
-    return true;
+        free((char *)name.p);
+        if (c && c->own && c->answered && c->to_tag && call_has_dialog(c, span_of(dialog_of(x))) &&
+            !is_too_weak(x, c->answered)) {
+            settle(x, call_has_moved(c) ? 0 : e->self.id, c->joined);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Who else has to know that it has ended: whose it is; or all, since others may think that it is theirs. */
@@ -252,21 +377,47 @@ static int whom(const struct engine *e, const struct pair *pairs, size_t count)
     return pairs_joined_by_others(pairs, count, node, e->self.id) ? 0 : node;
 }
 
+static void pass_over(struct engine *e, struct ending *x)
+{
+    e->count.byes_foreign++;
+    engine_trace(e, span_of(x->call_id), "BYE with other tags than the call's: passed over");
+    finish(e, x);
+}
+
+/* Not the tags of the call that was found. A call of each name may stand there; and the answer that began the dialog
+ * may be reported later than the BYE. */
+static void foreign(struct engine *e, struct ending *x, int64_t now)
+{
+    bool both = x->both;
+
+    x->both = !both;
+    x->turned = !x->turned;
+    if (!both)
+        ask(e, x, now);
+    else if (now - x->tried_ms < EARLY_MS)
+        later(e, x, now);
+    else
+        pass_over(e, x);
+}
+
 static void on_call(struct engine *e, struct ending *x, const struct pair *pairs, size_t count, int64_t now)
 {
-    bool by_caller;
+    struct span caller = pairs_text(pairs, count, "from_tag");
 
+    if (span_eq(caller, span_of(x->turned ? x->from_tag : x->to_tag)))
+        x->turned = !x->turned;
     if (pairs_number(pairs, count, "ended")) {
         late(e, x);
-    } else if (!pairs_text(pairs, count, "from_tag").n) {
+    } else if (!caller.n && !pairs_text(pairs, count, "tx").n) {
+        x->looks = 0;
         unknown(e, x, now); /* there are only variables: its node is writing it, maybe again */
-    } else if (!call_tags_match(pairs_text(pairs, count, "from_tag"), pairs_text(pairs, count, "to_tag"),
-                                span_of(x->from_tag), span_of(x->to_tag), &by_caller)) {
-        e->count.byes_foreign++;
-        engine_trace(e, span_of(x->call_id), "BYE with other tags than the call's: passed over");
-        finish(e, x);
+    } else if (!span_eq(caller, span_of(x->turned ? x->to_tag : x->from_tag)) ||
+               !pairs_have_dialog(pairs, count, span_of(dialog_of(x)))) {
+        foreign(e, x, now);
+    } else if (is_too_weak(x, pairs_number(pairs, count, "answered"))) {
+        pass_over(e, x);
     } else {
-        settle(x, by_caller, whom(e, pairs, count), pairs_joined(pairs, count, e->self.id, x->at));
+        settle(x, whom(e, pairs, count), pairs_joined(pairs, count, e->self.id, x->at));
         write_end(e, x, now);
     }
 }
@@ -287,6 +438,30 @@ bool ending_got(struct engine *e, uint64_t token, enum get_status status, const 
     return true;
 }
 
+static void ended(struct engine *e, struct ending *x)
+{
+    struct span name = call_of(x);
+
+    if (name.p) {
+        calls_over(e, name);
+        told_over(e, x->tell, name);
+    }
+    free((char *)name.p);
+    finish(e, x);
+}
+
+/* Two phones had answered, and the other one talks on. */
+static void dialog_ended(struct engine *e, struct ending *x)
+{
+    struct span name = call_of(x);
+
+    engine_trace(e, span_of(x->call_id), "BYE: one of the call's dialogs has ended, by %s", x->by);
+    if (name.p)
+        calls_dialog_over(e, name, span_of(dialog_of(x)), x->at);
+    free((char *)name.p);
+    finish(e, x);
+}
+
 bool ending_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
 {
     struct ending *x = find_token(e, token);
@@ -296,12 +471,14 @@ bool ending_written(struct engine *e, uint64_t token, enum call_result result, i
     if (result == CALL_WRITTEN || result == CALL_OTHER) {
         e->count.calls_ended++;
         engine_trace(e, span_of(x->call_id), "BYE: the call has ended, by %s", x->by);
-        calls_over(e, span_of(x->call_id));
-        told_over(e, x->tell, x->call_id);
-        finish(e, x);
+        ended(e, x);
+    } else if (result == CALL_GOES_ON) {
+        dialog_ended(e, x);
+    } else if (result == CALL_FOREIGN) {
+        foreign(e, x, now);
     } else if (result == CALL_OVER) {
         late(e, x);
-    } else if (result == CALL_ABSENT) {
+    } else if (result == CALL_ABSENT || (result == CALL_EARLY && x->weak)) {
         unknown(e, x, now);
     } else if (result == CALL_EARLY) {
         later(e, x, now);
@@ -320,7 +497,7 @@ static void attempt(struct engine *e, struct ending *x, int64_t now)
     if (is_ours(e, x))
         write_end(e, x, now);
     else
-        ask(e, x);
+        ask(e, x, now);
 }
 
 void ending_tick(struct engine *e, int64_t now)
@@ -328,7 +505,7 @@ void ending_tick(struct engine *e, int64_t now)
     struct ending *x;
 
     for (int place = 0; place < ENDING_ASKED && e->store_up; place++)
-        while ((x = e->endings[place]) != NULL && now >= x->due_ms)
+        while (e->endings_asked < ASKED_MAX && (x = e->endings[place]) != NULL && now >= x->due_ms)
             attempt(e, x, now);
 }
 
@@ -341,7 +518,7 @@ int64_t ending_due(const struct engine *e)
 {
     int64_t due = INT64_MAX;
 
-    for (int place = 0; place < ENDING_ASKED && e->store_up; place++)
+    for (int place = 0; place < ENDING_ASKED && e->store_up && e->endings_asked < ASKED_MAX; place++)
         if (e->endings[place] && e->endings[place]->due_ms < due)
             due = e->endings[place]->due_ms;
     return due;

@@ -2,7 +2,6 @@
 
 #include "call.h"
 #include "count.h"
-#include "proof.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,7 +9,9 @@
 #include <stdio.h>
 
 #define JANITOR_MS 1000
-#define SEND_MORE 400     /* bytes of a `send` besides its message */
+#define LINES_MAX 200     /* in a second, of a kind that anybody can cause */
+#define SEND_PART 20000   /* of a message, as base64, that goes into one frame */
+#define SEND_MAX 65000    /* of a message, as base64: Kamailio's transformations have a buffer of 65,536 bytes */
 #define ACK_FRAMES 16     /* of events, and as many strays; the script waits after 32, and 64 */
 #define ACK_MS 1000       /* fewer keep nobody waiting, and an ack costs Kamailio as much as two events */
 #define ACK_STRAY_MS 100  /* the script gives nothing to a kamsyncd that leaves strays unacknowledged for a second */
@@ -29,6 +30,38 @@ void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
     char line[512];
     va_list ap;
 
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    clean(line);
+    e->io.log(e->io.ctx, level, line);
+}
+
+static void say_held(struct engine *e)
+{
+    if (e->gate.held)
+        engine_log(e, LOG_LEVEL_INFO, "%u lines more like the last ones were held back", e->gate.held);
+    e->gate.held = 0;
+}
+
+void engine_log_rest(struct engine *e, int64_t now)
+{
+    if (now - e->gate.since_ms < 1000)
+        return;
+    say_held(e);
+    e->gate = (struct gate){.since_ms = now};
+}
+
+void engine_log_some(struct engine *e, enum log_level level, const char *fmt, ...)
+{
+    char line[512];
+    va_list ap;
+
+    engine_log_rest(e, e->turn_ms);
+    if (level < LOG_LEVEL_DEBUG && e->gate.said++ >= LINES_MAX) {
+        e->gate.held++;
+        return;
+    }
     va_start(ap, fmt);
     vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
@@ -80,16 +113,25 @@ char *engine_handover(struct engine *e, struct handover h, struct span msg)
 
 void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now)
 {
-    int64_t n = link_next_n(&e->link);
+    size_t left = text ? strlen(text) : 0;
     char own[sizeof(e->self.sip) + 4];
+    int parts = 0;
+    int64_t n;
 
     snprintf(own, sizeof(own), "udp:%s", e->self.sip);
-    engine_push(e, n, text ? msg_send(n, to, sock ? sock : own, text) : NULL, now);
+    if (!engine_fits(text ? text : ""))
+        text = NULL;
+    for (; text && left > SEND_PART; left -= SEND_PART, text += SEND_PART) {
+        n = link_next_n(&e->link);
+        engine_push(e, n, msg_part(n, parts++, (struct span){text, SEND_PART}), now);
+    }
+    n = link_next_n(&e->link);
+    engine_push(e, n, text ? msg_send(n, to, sock ? sock : own, text, parts) : NULL, now);
 }
 
 bool engine_fits(const char *text)
 {
-    return strlen(text) + SEND_MORE < FRAME_MAX_OUT;
+    return strlen(text) <= SEND_MAX;
 }
 
 /* ---- life ---- */
@@ -141,13 +183,17 @@ void engine_free(struct engine *e)
         return;
     strays_clear(e);
     takeover_clear(e);
+    second_clear(e);
     inherit_clear(e);
     lapse_clear(e);
     ending_clear(e);
     dialog_clear(e);
     admin_clear(e);
     losses_clear(e);
-    owner_learnt(e, 0);
+    early_clear(e);
+    roll_clear(e);
+    acted_clear(e);
+    left_clear(e);
     calls_clear(e);
     trace_clear(&e->trace);
     txns_clear(&e->txns);
@@ -159,18 +205,6 @@ void engine_free(struct engine *e)
 
 /* ---- the link to Kamailio ---- */
 
-static void say_hello(struct engine *e, int64_t now)
-{
-    int64_t n = link_next_n(&e->link);
-    char *key = proof_key(e->conf.secret), *old_key = proof_key(e->conf.old_secret);
-
-    e->greeting = true;
-    if (!key || !old_key || !link_push_first(&e->link, n, msg_hello(n, e->tag, key, old_key), now))
-        e->count.frames_shed++;
-    free(key);
-    free(old_key);
-}
-
 void engine_link_up(struct engine *e, const char *tag, int64_t now)
 {
     snprintf(e->tag, sizeof(e->tag), "%s", tag);
@@ -178,19 +212,22 @@ void engine_link_up(struct engine *e, const char *tag, int64_t now)
     e->ack_n = 0;
     e->ack_due = false;
     e->ack_late_ms = 0;
+    e->pings = 0;
     e->down_ms = 0;
     frame_reset(&e->reader);
     e->count.frames_shed += link_close(&e->link, now); /* the absence was long: what waits may be too old by now */
-    link_open(&e->link);
-    say_hello(e, now);
+    greeting_begin(e, now);
 }
 
 int engine_configure(struct engine *e, const struct engine_conf *conf, int64_t now)
 {
     int rc = take_conf(e, conf);
+    int64_t n;
 
-    if (rc == 0 && e->hello)
-        say_hello(e, now);
+    if (rc == 0 && e->hello) {
+        n = link_next_n(&e->link);
+        engine_push(e, n, msg_keys(n), now);
+    }
     return rc;
 }
 
@@ -200,6 +237,7 @@ static void node_down(struct engine *e, const char *why, int64_t now)
         return;
     owner_flush(e, now); /* what was learnt last is what a survivor will need */
     e->self.up = false;
+    e->left.dead_ms = now;
     engine_log(e, LOG_LEVEL_WARN, "%s: telling all nodes", why);
     peers_beat(e, true);
 }
@@ -208,19 +246,9 @@ void engine_link_down(struct engine *e, int64_t now)
 {
     e->count.frames_shed += link_close(&e->link, now);
     e->hello = false;
+    e->greet_ms = 0;
     if (!e->down_ms)
         node_down(e, "Kamailio is away", now);
-}
-
-/* A script that answers nothing any more is as good as dead, though its connection stands. */
-static void probe_kamailio(struct engine *e, int64_t now)
-{
-    int64_t n;
-
-    if (!e->hello || link_oldest(&e->link) >= 0)
-        return;
-    n = link_next_n(&e->link);
-    engine_push(e, n, msg_ping(n), now);
 }
 
 /* When a silence of Kamailio's has lasted too long. */
@@ -237,8 +265,10 @@ static void node_up(struct engine *e, bool same_incarnation)
     bool was_down = !e->self.up;
 
     e->self.up = true;
-    if (was_down && same_incarnation)
+    if (was_down && same_incarnation) {
+        left_alive(e);
         owner_recheck(e, true);
+    }
     if (was_down)
         peers_beat(e, true);
 }
@@ -249,15 +279,16 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
 
     e->count.link_ups++;
     e->hello = true;
-    e->hello_ms = now;
     e->events_read = e->events_acked = e->strays_read = e->strays_acked = 0;
     e->ack_late_ms = 0;
+    if (restarted)
+        left_restarted(e);
     e->self.id = (int)m->node;
     snprintf(e->self.sip, sizeof(e->self.sip), "%s", m->sip);
     snprintf(e->self.inc, sizeof(e->self.inc), "%s", m->inc);
     engine_log(e, LOG_LEVEL_INFO, "Kamailio is node %d at %s, incarnation %s%s", e->self.id, e->self.sip, e->self.inc,
                restarted ? ": restarted" : "");
-    e->greeting = false;
+    roll_reset(e);
     nodes_forget(&e->nodes, e->self.id); /* read before it was known who we are */
     if (restarted) {                     /* what it had are orphans now; their records stay in the store */
         bool calls = e->search.calls || e->search.learn; /* that search goes on: it finds this node's own, too */
@@ -273,41 +304,10 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
         e->learning = true;
     }
     losses_again(e, now);
+    advice_address(e, now);
     node_up(e, known && !restarted);
     for (size_t i = 0; i < e->nodes.count; i++)
         peers_tell(e, &e->nodes.list[i], now);
-}
-
-static void on_event(struct engine *e, const struct event *ev, int64_t now)
-{
-    switch (ev->type) {
-    case EVENT_BRANCH:
-        owner_branch(e, ev, now);
-        break;
-    case EVENT_REPLY:
-        owner_reply(e, ev, now);
-        break;
-    case EVENT_TAKEN:
-        takeover_taken(e, ev, now);
-        break;
-    case EVENT_ALIVE:
-        peers_alive(e, (int)ev->id, now);
-        break;
-    case EVENT_CANCEL:
-        if (!owner_cancel(e, ev))
-            owner_keep(e, ev);
-        break;
-    case EVENT_BYE:
-        ending_bye(e, ev, now);
-        break;
-    case EVENT_SET:
-        if (calls_find(e, ev->call_id) || !owner_keep(e, ev))
-            calls_set(e, ev, now);
-        break;
-    case EVENT_STRAY:
-        strays_take(e, &(struct arrived){ev->msg, ev->src, ev->dst, ev->all}, now);
-        break;
-    }
 }
 
 /* An ack is due: at once for many unacknowledged ones, in a moment for a few. A stray's would only stand in the way of
@@ -333,11 +333,10 @@ static void on_events(struct engine *e, struct msg *m, int64_t now)
     for (int i = 1; (rc = msg_event(&ev, m, why, sizeof(why))) != 0; i++) {
         if (rc < 0) {
             e->count.frames_bad++;
-            engine_log(e, LOG_LEVEL_WARN, "event %d of frame %" PRId64 " not understood: %s", i, m->n, why);
+            engine_log_some(e, LOG_LEVEL_WARN, "event %d of frame %" PRId64 " not understood: %s", i, m->n, why);
             continue;
         }
-        roll_event(e, &ev, now);
-        on_event(e, &ev, now);
+        event_take(e, &ev, now);
         event_clear(&ev);
     }
 }
@@ -346,16 +345,12 @@ static void on_msg(struct engine *e, struct msg *m, int64_t now)
 {
     switch (m->type) {
     case MSG_HELLO:
-        on_hello(e, m, now);
+        if (!e->hello && greeting_answered(e, m, now))
+            on_hello(e, m, now);
         break;
     case MSG_ACK:
-        link_acked(&e->link, m->n);
-        losses_acked(e, m->n);
-        e->progress_ms = now;
-        if (e->hello)
-            node_up(e, true);
-        if (m->n == e->ack_n)
-            e->ack_n = 0;
+        contact_acked(e, m->n, now);
+        node_up(e, true);
         break;
     case MSG_EVENTS:
         on_events(e, m, now);
@@ -365,7 +360,7 @@ static void on_msg(struct engine *e, struct msg *m, int64_t now)
         owe_ack(e, e->strays_read - e->strays_acked, now + ACK_STRAY_MS);
         if (m->ask)
             dialog_ask(e, m, now);
-        else
+        else if (!second_stray(e, &(struct arrived){m->msg, m->src, m->dst, NULL}, now))
             strays_take(e, &(struct arrived){m->msg, m->src, m->dst, NULL}, now);
         break;
     }
@@ -386,10 +381,10 @@ static void on_frame(void *arg, struct span payload)
     e->count.frames_in++;
     if (msg_read(&m, payload, why, sizeof(why)) < 0) {
         e->count.frames_bad++;
-        engine_log(e, LOG_LEVEL_WARN, "message from Kamailio not understood: %s", why);
+        advice_frame(e, why, a->now);
         return;
     }
-    if (e->hello || m.type == MSG_HELLO || m.type == MSG_ACK)
+    if ((e->hello || m.type == MSG_HELLO) && !e->refused)
         on_msg(e, &m, a->now);
     msg_clear(&m);
 }
@@ -407,7 +402,7 @@ int engine_link_data(struct engine *e, const char *p, size_t n, int64_t now)
                    strerror(-rc));
         e->down_ms = now + RECONNECT_MS;
     }
-    return rc;
+    return rc < 0 ? rc : e->refused ? -EPERM : 0;
 }
 
 /* ---- the store ---- */
@@ -428,6 +423,7 @@ void engine_store_up(struct engine *e, int64_t now)
     owner_recheck(e, now - (e->nodes_read_ms < e->store_lost_ms ? e->nodes_read_ms : e->store_lost_ms) >=
                          e->conf.node_ttl_ms / 2);
     calls_mark_all(e);
+    left_gather(e, e->store_lost_ms);
     if (!e->store_lost_ms)
         return; /* the first time */
     rewrite_back(e, now);
@@ -459,7 +455,7 @@ void engine_store_down(struct engine *e, int64_t now)
 /* At most one ack is under way, so that acks cannot crowd the window. */
 static bool may_ack(const struct engine *e)
 {
-    return !e->ack_n && e->hello && !e->greeting;
+    return !e->ack_n && e->hello;
 }
 
 static void send_ack(struct engine *e, int64_t now)
@@ -505,9 +501,10 @@ void engine_flush(struct engine *e, int64_t now)
     takeover_run(e, now);
     if (e->store_up)
         inherit_run(e);
-    ending_tick(e, now);
     owner_flush(e, now);
+    left_run(e, now);
     calls_flush(e);
+    ending_tick(e, now); /* behind what else is to be written of those calls */
     roll_run(e, now);
     send_ack(e, now);
     if (link_oldest(&e->link) < 0)
@@ -529,11 +526,16 @@ void engine_tick(struct engine *e, int64_t now)
         node_down(e, "Kamailio does not answer", now);
     }
     if (now >= e->next_beat_ms)
-        probe_kamailio(e, now);
+        contact_probe(e, now);
+    contact_tick(e, now);
     peers_tick(e, now);
     rewrite_tick(e, now);
+    second_tick(e, now);
+    greeting_tick(e, now);
     if (now >= e->next_janitor_ms) {
         e->next_janitor_ms = now + JANITOR_MS;
+        engine_log_rest(e, now);
+        early_janitor(e, now);
         owner_janitor(e, now);
         calls_janitor(e, now);
     }
@@ -541,9 +543,9 @@ void engine_tick(struct engine *e, int64_t now)
 
 int64_t engine_wait(const struct engine *e, int64_t now)
 {
-    const int64_t dues[] = {strays_due(e), takeover_due(e), hang_due(e),       peers_due(e),
-                            dialog_due(e), ending_due(e),   admin_due(e),      ack_due(e),
-                            roll_due(e),   rewrite_due(e),  e->next_janitor_ms};
+    const int64_t dues[] = {strays_due(e),  takeover_due(e), hang_due(e),    peers_due(e),    dialog_due(e),
+                            ending_due(e),  admin_due(e),    ack_due(e),     roll_due(e),     left_due(e),
+                            rewrite_due(e), second_due(e),   contact_due(e), greeting_due(e), e->next_janitor_ms};
     int64_t due = INT64_MAX;
 
     for (size_t i = 0; i < COUNT(dues); i++)
@@ -562,7 +564,7 @@ void engine_status(const struct engine *e, struct engine_status *status)
         .txns = e->txns.count,
         .calls = e->calls.count,
         .dirty = e->txns.dirty_count + e->calls.at[CALL_DIRTY],
-        .puts = e->puts_under_way + e->calls.at[CALL_WRITING],
+        .puts = e->puts_under_way + e->txns.asked_count + e->calls.at[CALL_WRITING],
         .takeovers = e->takeover_count,
         .strays = e->stray_count,
         .queued = e->link.waiting_count,

@@ -5,8 +5,8 @@
  *     store answers ──▶ strays, nodes ──▶ link: node table
  *
  * It knows no clock: each call brings `now`, in ms of any clock that only goes forward. It draws no random number, and
- * it does not block. Actions are carried out during the call; a store may answer at once, that is, from within the
- * call. */
+ * it does not block. Actions are carried out during the call; but no store answers before the call that asked has
+ * returned. */
 #ifndef KAMSYNC_ENGINE_H
 #define KAMSYNC_ENGINE_H
 
@@ -23,7 +23,13 @@ struct pair {
     struct span name, value;
 };
 
-/* What a call_write() does, all of it in one atomic step. Nothing is written to a call that has ended. */
+/* What a call_write() does, all of it in one atomic step.
+ *
+ * Nothing is written to a call that has ended. A record lives by one INVITE transaction ("tx"); another one with the
+ * same name is a leg of that call. A leg makes the record its own, and what the other one had come to ("ringing",
+ * "code") goes, if that was not answered, and is this node's or nobody's, or if the leg itself was answered. After the
+ * end of a call it begins a new one, if it came after that end ("trying"), or was answered and the one that ended was
+ * not. Else it is CALL_FOREIGN, or CALL_OTHER, and a leg ends no other's. */
 enum call_mode {
     CALL_ADD,          /* adds to the record, or begins it */
     CALL_BEGIN,        /* begins it, or adds to it when its "node" is `node` or -1 (nobody), or it is not answered and
@@ -35,21 +41,29 @@ enum call_mode {
 
 struct call_write {
     const char *key;
+    const char *other; /* NULL, or (CALL_ADD) another key, if the call's record stands there and not at this one; where
+                        * it stands at none of them nothing is written: CALL_ABSENT */
     enum call_mode mode;
     int node; /* who writes; the record's own field "node" is one of the pairs */
     const struct pair *pairs;
     size_t count;
     int64_t ttl_ms;
     size_t weak; /* the last so many pairs are written only where the record has none of that name */
+    bool first;  /* (CALL_BEGIN) that it lives by the same transaction is no reason: another node may have that */
+    struct span dialog; /* (the two that end) only that with this tag of the callee's has ended: the call ends with its
+                         * last one, with the latest time. Empty: all have */
 };
 
 enum call_result {
     CALL_WRITTEN,
-    CALL_OTHER,  /* the record's "node" is another one; with CALL_BEGIN nothing was written, else it was */
-    CALL_OVER,   /* it has ended: nothing was written */
-    CALL_ABSENT, /* only of the two that end a call: there is no record of it */
-    CALL_EARLY,  /* only of CALL_END_ANSWERED: it was not answered */
-    CALL_FAILED, /* the store did not say */
+    CALL_OTHER, /* the record's "node" is another one; with CALL_BEGIN and CALL_TAKE nothing was written, else it was */
+    CALL_OVER,  /* it has ended: nothing was written */
+    CALL_ABSENT,  /* of the two that end a call, and with `other`: there is no record of it */
+    CALL_EARLY,   /* only of CALL_END_ANSWERED: it was not answered */
+    CALL_FOREIGN, /* with `dialog`: the call has none with that tag, nothing was written; or it is a leg (see above); */
+    CALL_GOES_ON, /* it has, but another one goes on: noted */
+    CALL_FAILED,  /* the store did not say, or takes no writes */
+    CALL_REFUSED  /* it does not take this record, whatever it does with others */
 };
 
 /* What the engine asks of the world. All pointers that are passed are valid during the call only. */
@@ -57,8 +71,10 @@ struct engine_io {
     void *ctx;
     /* Sends one whole netstring in one write. */
     void (*link_write)(void *ctx, struct span bytes);
-    /* Writes a record that lives ttl_ms; answered by engine_put_done(). */
-    void (*put)(void *ctx, const char *key, const char *value, int64_t ttl_ms);
+    /* Ends the connection to Kamailio, and connects anew. engine_link_down() follows later. */
+    void (*link_close)(void *ctx);
+    /* Writes a record that lives ttl_ms; answered by engine_put_done(), or engine_put_refused() with the token. */
+    void (*put)(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
     /* Reads a record; answered by engine_got() with the token. */
     void (*get)(void *ctx, const char *key, uint64_t token);
     /* Writes a value unless there is one; answered by engine_claimed() with the token. */
@@ -72,8 +88,12 @@ struct engine_io {
     void (*read_nodes)(void *ctx);
     /* Writes fields of a call's record; answered by engine_call_written() with the token. */
     void (*call_write)(void *ctx, const struct call_write *w, uint64_t token);
-    /* Reads a call's record; answered by engine_call_got() with the token. */
-    void (*call_get)(void *ctx, const char *key, uint64_t token);
+    /* Reads a call's record, or (not NULL) that at the other key, if there is none at this one; answered by
+     * engine_call_got() with the token. */
+    void (*call_get)(void *ctx, const char *key, const char *other, uint64_t token);
+    /* Looks through the names of all calls with that Call-ID, a part at a time, from cursor 0 on; answered by
+     * engine_call_key() for each, then engine_call_keys(), with the token. */
+    void (*call_keys)(void *ctx, struct span call_id, uint64_t cursor, uint64_t token);
     /* Reads the archive of ended calls: the newest `count` ones, or with `after` (an id) the first `count` behind it;
      * answered by engine_archived() with the token for each, oldest first, then once more with id NULL. */
     void (*archive)(void *ctx, const char *after, int count, uint64_t token);
@@ -108,26 +128,35 @@ struct engine_conf {
 };
 
 enum get_status { GET_FOUND, GET_ABSENT, GET_FAILED };
-enum claim_status { CLAIM_WON, CLAIM_LOST, CLAIM_FAILED };
+enum claim_status {
+    CLAIM_WON,
+    CLAIM_LOST,
+    CLAIM_FAILED,
+    CLAIM_REFUSED /* what stands there is no text, or the like */
+};
 
 struct engine;
 
 /* NULL when memory is short. The table is copied. */
 struct engine *engine_new(const struct engine_conf *conf, const struct engine_io *io, int64_t now);
 void engine_free(struct engine *e);
-/* Takes other settings over and tells Kamailio the secrets again; 0 or -ENOMEM, then the old ones stay. */
+/* Takes other settings over, and has Kamailio read the file of keys again; 0 or -ENOMEM, then the old ones stay. */
 int engine_configure(struct engine *e, const struct engine_conf *conf, int64_t now);
 
-/* The link to Kamailio. The tag names the connection; no two may share one. */
+/* The link to Kamailio. The tag names the connection; no two may share one, and nobody may foresee it. */
 void engine_link_up(struct engine *e, const char *tag, int64_t now);
 void engine_link_down(struct engine *e, int64_t now);
-/* Bytes from Kamailio. 0, or negative when the framing is lost: the caller closes the link. */
+/* Bytes from Kamailio. 0, or negative when the framing is lost, or it is not our Kamailio: the caller closes the link.
+ */
 int engine_link_data(struct engine *e, const char *p, size_t n, int64_t now);
 
 /* The store. While it is down nothing is asked of it. */
 void engine_store_up(struct engine *e, int64_t now);
 void engine_store_down(struct engine *e, int64_t now);
+/* ok: false when the store takes no writes, or did not say. */
 void engine_put_done(struct engine *e, bool ok, int64_t now);
+/* The store does not take this record, whatever it does with others. */
+void engine_put_refused(struct engine *e, uint64_t token, int64_t now);
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now);
 /* holder is the value that stands there already when the claim is lost. */
 void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now);
@@ -141,6 +170,9 @@ void engine_nodes_read(struct engine *e, bool ok, int64_t now);
 void engine_call_written(struct engine *e, uint64_t token, enum call_result result, int64_t now);
 void engine_call_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
                      int64_t now);
+void engine_call_key(struct engine *e, uint64_t token, const char *key);
+/* next: as in engine_scanned(). */
+void engine_call_keys(struct engine *e, uint64_t token, bool ok, uint64_t next, int64_t now);
 void engine_archived(struct engine *e, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok,
                      int64_t now);
 void engine_told(struct engine *e, struct span text, int64_t now);

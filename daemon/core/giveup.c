@@ -84,7 +84,7 @@ void giveup_blind(struct engine *e, struct takeover *t, enum claim_status status
     if (status == CLAIM_FAILED || (mine && holder_same_name(h, &t->from)))
         t->due_ms = now + RECHECK_MS;
     else if (status == CLAIM_WON || mine)
-        giveup_leave(e, t, now); /* may be answered, and so end it, before it returns */
+        giveup_leave(e, t, now);
     else
         takeover_end(e, t);
 }

@@ -51,13 +51,15 @@ static bool is_gone(const struct engine *e, int node)
 static void consider(struct engine *e, const struct heir *h, const struct pair *pairs, size_t count, int64_t now)
 {
     int node = (int)pairs_number(pairs, count, "node");
-    struct span call_id = pairs_text(pairs, count, "call_id");
+    struct span call_id = pairs_text(pairs, count, "call_id"), name;
     bool gone = h->share && node > 0 && is_gone(e, node);
 
     if (pairs_number(pairs, count, "ended") || !call_id.n || (node != e->self.id && !gone))
         return;
-    if (calls_read(e, call_id, pairs, count, gone, now) && gone)
+    name = call_name(call_id, pairs_text(pairs, count, "from_tag"));
+    if (name.p && calls_read(e, name, pairs, count, gone, now) && gone)
         e->count.calls_inherited++;
+    free((char *)name.p);
 }
 
 bool inherit_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
@@ -95,7 +97,7 @@ void inherit_run(struct engine *e)
         DL_PREPEND(e->heirs, h);
         h->token = ++e->last_token;
         e->heirs_reading++;
-        e->io.call_get(e->io.ctx, h->key, h->token); /* may answer, and so end it, before it returns */
+        e->io.call_get(e->io.ctx, h->key, NULL, h->token);
     }
 }
 

@@ -1,8 +1,18 @@
 #include "key.h"
 
+#include <ctype.h>
+#include <stdarg.h>
 #include <stdio.h>
 
-#define CLAIM_PREFIX "kamsync:claim:"
+#include "decimal.h"
+
+#define TX "tx:"
+#define CALL "call:"
+#define CLAIM "claim:"
+
+/* A process is one node of one cluster, so this is no more state than a constant. */
+static char cluster[KEY_CLUSTER_MAX + 2] = KEY_CLUSTER ":";
+static size_t cluster_len = sizeof(KEY_CLUSTER ":") - 1;
 
 /* Letters, digits and what Call-IDs commonly hold stand as they are; the rest, above all braces, colons, percent
  * signs, quotes and blanks, is encoded. */
@@ -29,41 +39,115 @@ static char *encode(char *out, struct span in)
     return out;
 }
 
-char *key_tx(struct span call_id, uint32_t cseq, struct span branch)
+static char *encode_sent_by(char *out, struct span sent_by)
 {
-    char *key = malloc(sizeof(KEY_TX_PREFIX) + 3 * (call_id.n + branch.n) + 20), *end = key;
+    unsigned port;
+    struct span host = sip_sent_by(sent_by, &port);
+    char *start = out;
+
+    out = encode(out, host);
+    for (char *c = start; c < out; c++)
+        *c = (char)tolower(*c);
+    *out++ = ':';
+    out += decimal(out, port);
+    *out = '\0';
+    return out;
+}
+
+bool key_is_cluster(const char *name)
+{
+    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
+
+    return !name[n] && n > 0 && n <= KEY_CLUSTER_MAX;
+}
+
+void key_cluster(const char *name)
+{
+    cluster_len = (size_t)sprintf(cluster, "%.*s:", KEY_CLUSTER_MAX, name);
+}
+
+const char *key_short(char out[KEY_SHORT_MAX], const char *format, ...)
+{
+    va_list ap;
+
+    memcpy(out, cluster, cluster_len);
+    va_start(ap, format);
+    vsnprintf(out + cluster_len, KEY_SHORT_MAX - cluster_len, format, ap);
+    va_end(ap);
+    return out;
+}
+
+/* Room for n bytes behind "<cluster>:<kind>:", which is written; *end is behind that. NULL when memory is short. */
+static char *begin(const char *kind, size_t n, char **end)
+{
+    size_t kind_len = strlen(kind);
+    char *key = malloc(cluster_len + kind_len + n);
 
     if (!key)
         return NULL;
-    end += sprintf(end, KEY_TX_PREFIX "{");
-    end = encode(end, call_id);
-    end += sprintf(end, "}:%u:", cseq);
-    end = encode(end, branch);
-    *end = '\0';
+    memcpy(key, cluster, cluster_len);
+    memcpy(key + cluster_len, kind, kind_len);
+    *end = key + cluster_len + kind_len;
     return key;
 }
 
-char *key_call(struct span call_id)
+/* What is behind "<cluster>:<kind>:"; NULL when it is no such name. */
+static const char *behind(const char *key, const char *kind)
 {
-    char *key = malloc(sizeof(KEY_CALL_PREFIX "{}") + 3 * call_id.n), *end = key;
+    size_t n = strlen(kind);
+
+    if (strncmp(key, cluster, cluster_len) != 0 || strncmp(key + cluster_len, kind, n) != 0)
+        return NULL;
+    return key + cluster_len + n;
+}
+
+char *key_tx(struct span call_id, uint32_t cseq, struct span branch, struct span sent_by)
+{
+    char *end, *key = begin(TX, 3 * (call_id.n + branch.n + sent_by.n) + 32, &end);
 
     if (!key)
         return NULL;
-    end += sprintf(end, KEY_CALL_PREFIX "{");
+    *end++ = '{';
     end = encode(end, call_id);
-    memcpy(end, "}", 2);
+    end = (char *)memcpy(end, "}:", 2) + 2;
+    end += decimal(end, cseq);
+    *end++ = ':';
+    end = encode(end, branch);
+    *end++ = ':';
+    encode_sent_by(end, sent_by);
+    return key;
+}
+
+char *key_call(struct span call_id, struct span from_tag)
+{
+    char *end, *key = begin(CALL, 3 * (call_id.n + from_tag.n) + sizeof("{}:"), &end);
+
+    if (!key)
+        return NULL;
+    *end++ = '{';
+    end = encode(end, call_id);
+    end = (char *)memcpy(end, "}:", 2) + 2;
+    end = encode(end, from_tag);
+    *end = '\0';
     return key;
 }
 
 char *key_claim(const char *tx_key, const char *inc)
 {
-    size_t prefix = strlen(KEY_TX_PREFIX);
-    char *key;
+    const char *name = behind(tx_key, TX);
+    char *end, *key = name ? begin(CLAIM, strlen(name) + strlen(inc) + 2, &end) : NULL;
 
-    if (strncmp(tx_key, KEY_TX_PREFIX, prefix) != 0)
-        return NULL;
-    key = malloc(sizeof(CLAIM_PREFIX) + strlen(tx_key) + strlen(inc) + 1);
     if (key)
-        sprintf(key, CLAIM_PREFIX "%s:%s", tx_key + prefix, inc);
+        sprintf(end, "%s:%s", name, inc);
     return key;
+}
+
+bool key_is_tx(const char *key)
+{
+    return behind(key, TX) != NULL;
+}
+
+bool key_is_call(const char *key)
+{
+    return behind(key, CALL) != NULL;
 }

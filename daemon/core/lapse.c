@@ -15,7 +15,7 @@
 
 struct lapse {
     struct lapse *prev, *next;
-    char *call_id; /* owned */
+    struct span name; /* owned */
     uint64_t token;
 };
 
@@ -23,7 +23,7 @@ static void finish(struct engine *e, struct lapse *l)
 {
     DL_DELETE(e->lapses, l);
     e->lapse_count--;
-    free(l->call_id);
+    free((char *)l->name.p);
     free(l);
 }
 
@@ -42,12 +42,12 @@ void lapse_look(struct engine *e, const struct call *c, int64_t now)
     if (!is_adrift(e, c) || now - c->begun_ms <= e->conf.tx_ttl_ms || !e->store_up || e->unheard || now < e->doubt_ms ||
         e->lapse_count >= LAPSES_MAX || (l = calloc(1, sizeof(*l))) == NULL)
         return;
-    l->call_id = span_dup(span_of(c->call_id));
+    l->name = (struct span){span_dup(c->name), c->name.n};
     l->token = ++e->last_token;
     DL_APPEND(e->lapses, l);
     e->lapse_count++;
-    if (l->call_id)
-        e->io.get(e->io.ctx, c->tx, l->token); /* may be answered, and so end it, before it returns */
+    if (l->name.p)
+        e->io.get(e->io.ctx, c->tx, l->token);
     else
         finish(e, l);
 }
@@ -60,9 +60,9 @@ void lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t
     DL_SEARCH_SCALAR(e->lapses, l, token, token);
     if (!l)
         return;
-    c = calls_find(e, span_of(l->call_id));
+    c = calls_find(e, l->name);
     if (c && is_adrift(e, c) && status != GET_FAILED && now >= e->doubt_ms)
-        calls_looked(e, span_of(l->call_id), status == GET_FOUND);
+        calls_looked(e, l->name, status == GET_FOUND);
     finish(e, l);
 }
 

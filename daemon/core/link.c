@@ -9,7 +9,8 @@ struct link_frame {
     int64_t n, pushed_ms;
     char *payload;
     size_t len;
-    bool once; /* of use to this connection only */
+    bool once;  /* of use to this connection only */
+    bool again; /* it got lost before */
 };
 
 static void frame_free(struct link_frame *f)
@@ -83,12 +84,19 @@ bool link_push_first(struct link *l, int64_t n, char *payload, int64_t now)
     return f != NULL;
 }
 
+static bool has_room(const struct link *l, const struct link_frame *f)
+{
+    size_t room = f->once && f->len <= LINK_SMALL ? LINK_WINDOW : LINK_WINDOW - LINK_RESERVED;
+
+    return !l->under_way || l->under_way_bytes + f->len <= room;
+}
+
 char *link_take(struct link *l, size_t *len)
 {
     struct link_frame *f = l->open ? l->waiting : NULL;
     char *bytes;
 
-    if (!f || (l->under_way && l->under_way_bytes + f->len > LINK_WINDOW))
+    if (!f || !has_room(l, f))
         return NULL;
     bytes = frame_make((struct span){f->payload, f->len}, len);
     if (!bytes)
@@ -100,16 +108,43 @@ char *link_take(struct link *l, size_t *len)
     return bytes;
 }
 
-void link_acked(struct link *l, int64_t n)
+static struct link_frame *land(struct link *l, struct link_frame *f)
+{
+    DL_DELETE(l->under_way, f);
+    l->under_way_bytes -= f->len;
+    return f;
+}
+
+/* Those before f, from the last to the first, so that they keep their order. */
+static size_t send_again(struct link *l, const struct link_frame *f)
+{
+    size_t lost = 0;
+
+    for (; l->under_way != f; lost++) {
+        struct link_frame *before = land(l, f->prev); /* NOLINT(clang-analyzer-*): utlist */
+
+        if (before->once || before->again) {
+            frame_free(before);
+            continue;
+        }
+        before->again = true;
+        DL_PREPEND(l->waiting, before);
+        l->waiting_count++;
+    }
+    return lost;
+}
+
+size_t link_acked(struct link *l, int64_t n)
 {
     struct link_frame *f;
+    size_t lost;
 
     DL_SEARCH_SCALAR(l->under_way, f, n, n);
-    if (f) {
-        DL_DELETE(l->under_way, f);
-        l->under_way_bytes -= f->len;
-        frame_free(f);
-    }
+    if (!f)
+        return 0;
+    lost = send_again(l, f);
+    frame_free(land(l, f));
+    return lost;
 }
 
 /* Frames that were under way go back in front of those that wait. */

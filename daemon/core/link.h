@@ -1,12 +1,13 @@
 /* What goes to Kamailio: frames that wait, and frames that are under way and not yet acknowledged.
  *
  *     link_push ▶ waiting ▶ under way ▶ acknowledged: freed
- *                    ▲__________│ the connection broke
+ *                    ▲__________│ the connection broke, or a later frame was acknowledged before: it got lost
  *
  * evapi's reader loses bytes without a word when a read of it ends at the wrong place (evapi_recv_client() in
  * evapi_dispatch.c), which cannot happen while all that it has not yet read fits its buffer. So at most LINK_WINDOW
- * bytes are under way, or one frame; the script acknowledges each. The queue is bounded: when it is full the oldest
- * frame goes. */
+ * bytes are under way, or one frame; the script acknowledges each, in their order. The last of that room is kept for
+ * small frames that serve the connection itself: they go also when all that is under way got lost. The queue is
+ * bounded: when it is full the oldest frame goes. */
 #ifndef KAMSYNC_LINK_H
 #define KAMSYNC_LINK_H
 
@@ -15,6 +16,8 @@
 #include "span.h"
 
 #define LINK_WINDOW 16384   /* bytes */
+#define LINK_RESERVED 1024  /* of them, for pings and acks */
+#define LINK_SMALL 128      /* bytes that such a frame has at most */
 #define LINK_QUEUE_MAX 4096 /* frames */
 #define LINK_KEEP_MS 2000   /* a frame older than this is of no use to a new connection */
 
@@ -38,15 +41,16 @@ bool link_push(struct link *l, int64_t n, char *payload, int64_t now);
 /* The same for a frame that is of use to this connection only, and that is not given up while it lasts. */
 bool link_push_once(struct link *l, int64_t n, char *payload, int64_t now);
 
-/* The same for the frame that opens a connection: it goes before all others. */
+/* The same for a frame that goes before all others. */
 bool link_push_first(struct link *l, int64_t n, char *payload, int64_t now);
 
 /* The next frame to send now, as a netstring that the caller frees; NULL when there is none, the window is full or the
  * connection is away. */
 char *link_take(struct link *l, size_t *len);
 
-/* The script has carried out frame n. */
-void link_acked(struct link *l, int64_t n);
+/* The script has carried out frame n. Those that were sent before it, and not acknowledged, got lost: they go once
+ * more, but for what is of use only once. Returns how many got lost. */
+size_t link_acked(struct link *l, int64_t n);
 
 /* The connection broke: what was under way waits again, without what is too old. Returns the number of frames given up.
  */

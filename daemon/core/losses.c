@@ -1,54 +1,70 @@
 /* Transactions that other nodes have claimed while this one was thought dead: its Kamailio is told to leave them alone,
  * and told again on each new connection until it has acknowledged that, since a frame may get lost with the old one. */
-#include <inttypes.h>
+#include "engine_impl.h"
+
+#include <stdio.h>
 #include <utlist.h>
 
 #include "base64.h"
-#include "engine_impl.h"
+#include "count.h"
 
 struct loss {
     struct loss *prev, *next;
-    char *key, *call_id; /* owned */
+    char *key; /* owned; the other texts stand behind it in the same block */
+    const char *call_id, *branch, *sent_by;
     uint32_t cseq;
     int64_t n; /* number of the frame that tells it */
 };
 
-static void loss_free(struct loss *l)
-{
-    free(l->key);
-    free(l->call_id);
-    free(l);
-}
-
 static void loss_end(struct engine *e, struct loss *l)
 {
     DL_DELETE(e->losses, l);
-    loss_free(l);
+    free(l->key);
+    free(l);
 }
 
-static int64_t tell(struct engine *e, const char *call_id, uint32_t cseq, int64_t now)
+/* The script knows it with its port, which the caller may have left out. */
+static char *with_port(const char *sent_by)
+{
+    unsigned port;
+    struct span host = sip_sent_by(span_of(sent_by), &port);
+    char *text = NULL, *base64;
+
+    if (asprintf(&text, "%.*s:%u", (int)host.n, host.p, port) < 0)
+        return NULL;
+    base64 = base64_text(span_of(text));
+    free(text);
+    return base64;
+}
+
+static int64_t tell(struct engine *e, const char *call_id, uint32_t cseq, const char *branch, const char *sent_by,
+                    int64_t now)
 {
     int64_t n = link_next_n(&e->link);
-    char *text = base64_text(span_of(call_id));
+    char *a = base64_text(span_of(call_id)), *b = base64_text(span_of(branch)), *c = with_port(sent_by);
 
-    engine_push(e, n, text ? msg_lost(n, text, cseq) : NULL, now);
-    free(text);
+    engine_push(e, n, a && b && c ? msg_lost(n, a, cseq, b, c) : NULL, now);
+    free(a);
+    free(b);
+    free(c);
     return n;
 }
 
 void losses_add(struct engine *e, const struct txn *t, int64_t now)
 {
+    struct span texts[] = {span_of(t->key), span_of(t->call_id), span_of(t->branch), span_of(t->sent_by)};
     struct loss *l = calloc(1, sizeof(*l));
-    int64_t n = tell(e, t->call_id, t->cseq, now);
+    int64_t n = tell(e, t->call_id, t->cseq, t->branch, t->sent_by, now);
+    char *key = l ? span_dup_all(texts, COUNT(texts)) : NULL;
 
-    if (!l)
+    if (!key) {
+        free(l);
         return;
-    *l = (struct loss){.key = span_dup(span_of(t->key)), .call_id = span_dup(span_of(t->call_id)), .cseq = t->cseq};
+    }
+    *l = (struct loss){.key = key, .call_id = texts[1].p, .branch = texts[2].p, .sent_by = texts[3].p};
+    l->cseq = t->cseq;
     l->n = n;
-    if (l->key && l->call_id)
-        DL_APPEND(e->losses, l);
-    else
-        loss_free(l);
+    DL_APPEND(e->losses, l);
 }
 
 void losses_acked(struct engine *e, int64_t n)
@@ -69,7 +85,7 @@ void losses_again(struct engine *e, int64_t now)
         if (txns_by_key(&e->txns, l->key))
             loss_end(e, l); /* taken over again meanwhile */
         else
-            l->n = tell(e, l->call_id, l->cseq, now);
+            l->n = tell(e, l->call_id, l->cseq, l->branch, l->sent_by, now);
     }
 }
 

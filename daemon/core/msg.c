@@ -12,7 +12,17 @@
 /* Longest text that is not base64: addresses, incarnations. */
 #define TEXT_MAX 80
 
-enum kind { KIND_INT, KIND_TIME, KIND_TEXT, KIND_ADDRESS, KIND_SIP_ADDRESS, KIND_BASE64, KIND_BYTES, KIND_SIP };
+enum kind {
+    KIND_INT,
+    KIND_TIME,
+    KIND_TEXT,
+    KIND_ADDRESS,
+    KIND_SOURCE,
+    KIND_SIP_ADDRESS,
+    KIND_BASE64,
+    KIND_BYTES,
+    KIND_SIP
+};
 
 struct field {
     struct span name;
@@ -24,7 +34,7 @@ struct field {
 
 struct shape {
     const char *name;
-    struct field fields[9];
+    struct field fields[11];
 };
 
 /* What is being read: an object, and what follows it. */
@@ -43,6 +53,10 @@ struct input {
     {                                                                                                                  \
         NAME(name), KIND_INT, offsetof(type, name), min, max, false                                                    \
     }
+#define MAYBE(type, name, min, max)                                                                                    \
+    {                                                                                                                  \
+        NAME(name), KIND_INT, offsetof(type, name), min, max, true                                                     \
+    }
 #define FIELD(type, name, kind)                                                                                        \
     {                                                                                                                  \
         NAME(name), kind, offsetof(type, name), 0, 0, false                                                            \
@@ -55,7 +69,8 @@ struct input {
 static const struct shape messages[] = {
     [MSG_HELLO] = {"hello",
                    {NUMBER(struct msg, node, 1, INT32_MAX), FIELD(struct msg, inc, KIND_TEXT),
-                    FIELD(struct msg, sip, KIND_SIP_ADDRESS)}},
+                    FIELD(struct msg, sip, KIND_SIP_ADDRESS), FIELD(struct msg, nonce, KIND_TEXT),
+                    FIELD(struct msg, proof, KIND_TEXT)}},
     [MSG_ACK] = {"ack", {NUMBER(struct msg, n, 1, INT64_MAX)}},
     [MSG_EVENTS] = {"events", {NUMBER(struct msg, n, 1, INT64_MAX)}},
     [MSG_STRAY] = {"stray",
@@ -70,23 +85,44 @@ static const struct shape events[] = {
                       {FIELD(struct event, sent, KIND_SIP), OPTIONAL(struct event, req, KIND_SIP),
                        FIELD(struct event, src, KIND_ADDRESS), FIELD(struct event, dst, KIND_ADDRESS),
                        FIELD(struct event, to, KIND_ADDRESS), FIELD(struct event, sock, KIND_ADDRESS),
-                       OPTIONAL(struct event, at, KIND_TIME)}},
+                       OPTIONAL(struct event, at, KIND_TIME), MAYBE(struct event, stateless, 0, 1),
+                       MAYBE(struct event, consumed, 1, 2), MAYBE(struct event, step, 1, 1)}},
     [EVENT_REPLY] = {"reply",
                      {FIELD(struct event, via, KIND_BASE64), NUMBER(struct event, code, 101, 699),
-                      OPTIONAL(struct event, to_tag, KIND_BYTES), OPTIONAL(struct event, at, KIND_TIME)}},
+                      OPTIONAL(struct event, to_tag, KIND_BYTES), OPTIONAL(struct event, at, KIND_TIME),
+                      OPTIONAL(struct event, msg, KIND_SIP)}},
+    [EVENT_GAVE_UP] = {"gave_up",
+                       {FIELD(struct event, call_id, KIND_BASE64), NUMBER(struct event, cseq, 0, UINT32_MAX),
+                        FIELD(struct event, branch, KIND_BYTES), FIELD(struct event, sent_by, KIND_BYTES),
+                        NUMBER(struct event, i, 0, 30), NUMBER(struct event, code, 300, 699),
+                        OPTIONAL(struct event, at, KIND_TIME)}},
     [EVENT_TAKEN] = {"taken", {NUMBER(struct event, token, 1, INT64_MAX), NUMBER(struct event, ok, 0, 1)}},
     [EVENT_ALIVE] = {"alive", {NUMBER(struct event, id, 1, INT32_MAX)}},
-    [EVENT_CANCEL] = {"cancel", {FIELD(struct event, call_id, KIND_BASE64), OPTIONAL(struct event, at, KIND_TIME)}},
+    [EVENT_CANCEL] = {"cancel",
+                      {FIELD(struct event, call_id, KIND_BASE64), NUMBER(struct event, cseq, 0, UINT32_MAX),
+                       FIELD(struct event, branch, KIND_BYTES), FIELD(struct event, sent_by, KIND_BYTES),
+                       OPTIONAL(struct event, at, KIND_TIME), OPTIONAL(struct event, all, KIND_TEXT)}},
     [EVENT_BYE] = {"bye",
-                   {FIELD(struct event, call_id, KIND_BASE64), OPTIONAL(struct event, from_tag, KIND_BYTES),
-                    OPTIONAL(struct event, to_tag, KIND_BYTES), NUMBER(struct event, code, 0, 699),
-                    OPTIONAL(struct event, by, KIND_TEXT), OPTIONAL(struct event, at, KIND_TIME)}},
+                   {FIELD(struct event, call_id, KIND_BASE64),
+                    OPTIONAL(struct event, from_tag, KIND_BYTES),
+                    OPTIONAL(struct event, to_tag, KIND_BYTES),
+                    NUMBER(struct event, code, 0, 699),
+                    OPTIONAL(struct event, by, KIND_TEXT),
+                    OPTIONAL(struct event, at, KIND_TIME),
+                    {NAME(id), KIND_INT, offsetof(struct event, id), 1, INT32_MAX, true}}},
     [EVENT_SET] = {"set",
-                   {FIELD(struct event, call_id, KIND_BASE64), FIELD(struct event, name, KIND_TEXT),
+                   {FIELD(struct event, call_id, KIND_BASE64), OPTIONAL(struct event, from_tag, KIND_BYTES),
+                    OPTIONAL(struct event, to_tag, KIND_BYTES), FIELD(struct event, name, KIND_TEXT),
                     OPTIONAL(struct event, value, KIND_BYTES), OPTIONAL(struct event, at, KIND_TIME)}},
     [EVENT_STRAY] = {"stray",
                      {FIELD(struct event, msg, KIND_SIP), FIELD(struct event, src, KIND_ADDRESS),
                       FIELD(struct event, dst, KIND_ADDRESS), FIELD(struct event, all, KIND_TEXT)}},
+    [EVENT_MARK] = {"mark", {NUMBER(struct event, id, 1, INT64_MAX)}},
+    [EVENT_STATE] = {"state", {FIELD(struct event, via, KIND_BASE64), NUMBER(struct event, code, 0, 699)}},
+    [EVENT_UNTRACKED] = {"untracked",
+                         {FIELD(struct event, msg, KIND_SIP), FIELD(struct event, why, KIND_TEXT),
+                          FIELD(struct event, src, KIND_SOURCE), OPTIONAL(struct event, at, KIND_TIME)}},
+    [EVENT_SHED] = {"shed", {NUMBER(struct event, count, 1, INT32_MAX)}},
 };
 
 /* Addresses go into the X-Kamsync header as they are, so nothing but what an address can hold is let in. */
@@ -102,6 +138,17 @@ bool msg_is_address(const char *s)
     return (strncmp(s, "udp:", 4) == 0 || strncmp(s, "tcp:", 4) == 0) && msg_is_sip_address(s + 4);
 }
 
+/* Over any transport: nothing is ever sent there. */
+static bool is_source(const char *s)
+{
+    static const char *const others[] = {"tls:", "ws:", "wss:", "sctp:"};
+
+    for (size_t i = 0; i < COUNT(others); i++)
+        if (strncmp(s, others[i], strlen(others[i])) == 0)
+            return msg_is_sip_address(s + strlen(others[i]));
+    return msg_is_address(s);
+}
+
 /* Incarnations likewise. */
 bool msg_is_word(const char *s)
 {
@@ -115,7 +162,7 @@ static bool take_text(const struct field *f, const struct flat_field *value, voi
     const char *s = value->text.p;
 
     if (!s || (f->kind == KIND_TEXT && !msg_is_word(s)) || (f->kind == KIND_ADDRESS && !msg_is_address(s)) ||
-        (f->kind == KIND_SIP_ADDRESS && !msg_is_sip_address(s)))
+        (f->kind == KIND_SOURCE && !is_source(s)) || (f->kind == KIND_SIP_ADDRESS && !msg_is_sip_address(s)))
         return false;
     *(const char **)at = s;
     return true;
@@ -146,6 +193,19 @@ static bool take_int(const struct field *f, const struct flat_field *value, int6
     return value->kind == FLAT_INT && *at >= f->min && *at <= f->max;
 }
 
+/* Kamailio reads over empty lines before the first one (RFC 3261 7.5), whoever reads it here does not. */
+static void skip_empty_lines(struct span *msg)
+{
+    size_t n = 0;
+
+    while (n < msg->n && (msg->p[n] == '\r' || msg->p[n] == '\n'))
+        n++;
+    if (n > 0 && n < msg->n) {
+        memmove((char *)msg->p, msg->p + n, msg->n - n + 1); /* with the NUL behind it */
+        msg->n -= n;
+    }
+}
+
 /* The value is the length of its base64: so many bytes of what follows. */
 static bool take_sip(struct input *in, const struct flat_field *value, struct span *at)
 {
@@ -156,7 +216,10 @@ static bool take_sip(struct input *in, const struct flat_field *value, struct sp
         return false;
     text.n = (size_t)n;
     in->rest = (struct span){text.p + n, in->rest.n - text.n};
-    return take_base64(text, at);
+    if (!take_base64(text, at))
+        return false;
+    skip_empty_lines(at);
+    return true;
 }
 
 static bool take_field(struct input *in, const struct field *f, void *out)
@@ -267,6 +330,7 @@ int msg_event(struct event *ev, struct msg *m, char *why, size_t why_size)
     in.why_size = why_size;
     type = read_object(&in, events, COUNT(events), ev);
     ev->bytes = in.object.bytes;
+    ev->size = m->rest.n - in.rest.n;
     m->rest = in.rest;
     if (type < 0) {
         m->rest = next_object(in.object.bytes ? in.rest : (struct span){in.rest.p + 1, in.rest.n - 1});
@@ -288,6 +352,8 @@ void event_clear(struct event *ev)
     free((char *)ev->from_tag.p);
     free((char *)ev->to_tag.p);
     free((char *)ev->value.p);
+    free((char *)ev->branch.p);
+    free((char *)ev->sent_by.p);
     *ev = (struct event){0};
 }
 
@@ -300,10 +366,19 @@ static char *text_of(json_t *object)
     return text;
 }
 
-char *msg_hello(int64_t n, const char *tag, const char *key, const char *old_key)
+char *msg_hello(const char *tag)
 {
-    return text_of(json_pack("{s:s,s:I,s:s,s:s,s:s}", "t", "hello", "n", (json_int_t)n, "tag", tag, "key", key,
-                             "old_key", old_key));
+    return text_of(json_pack("{s:s,s:s}", "t", "hello", "tag", tag));
+}
+
+char *msg_proof(const char *proof)
+{
+    return text_of(json_pack("{s:s,s:s}", "t", "proof", "proof", proof));
+}
+
+char *msg_keys(int64_t n)
+{
+    return text_of(json_pack("{s:s,s:I}", "t", "keys", "n", (json_int_t)n));
 }
 
 char *msg_ack(int64_t n, int64_t events_read, int64_t strays)
@@ -323,14 +398,35 @@ char *msg_ping(int64_t n)
     return text_of(json_pack("{s:s,s:I}", "t", "ping", "n", (json_int_t)n));
 }
 
-char *msg_lost(int64_t n, const char *call_id_base64, uint32_t cseq)
+char *msg_mark(int64_t n, int64_t mark)
 {
-    return text_of(json_pack("{s:s,s:I,s:s,s:I}", "t", "lost", "n", (json_int_t)n, "call_id", call_id_base64, "cseq",
-                             (json_int_t)cseq));
+    return text_of(json_pack("{s:s,s:I,s:I}", "t", "mark", "n", (json_int_t)n, "id", (json_int_t)mark));
 }
 
-char *msg_send(int64_t n, const char *to, const char *sock, const char *base64)
+char *msg_lost(int64_t n, const char *call_id, uint32_t cseq, const char *branch, const char *sent_by)
 {
-    return text_of(
-        json_pack("{s:s,s:I,s:s,s:s,s:s}", "t", "send", "n", (json_int_t)n, "to", to, "sock", sock, "msg", base64));
+    return text_of(json_pack("{s:s,s:I,s:s,s:I,s:s,s:s}", "t", "lost", "n", (json_int_t)n, "call_id", call_id, "cseq",
+                             (json_int_t)cseq, "branch", branch, "sent_by", sent_by));
+}
+
+char *msg_second(int64_t n, const char *via_base64, int node)
+{
+    return text_of(json_pack("{s:s,s:I,s:s,s:i}", "t", "second", "n", (json_int_t)n, "via", via_base64, "node", node));
+}
+
+char *msg_part(int64_t n, int k, struct span base64)
+{
+    return text_of(json_pack("{s:s,s:I,s:i,s:s%}", "t", "part", "n", (json_int_t)n, "k", k, "msg", base64.p, base64.n));
+}
+
+char *msg_send(int64_t n, const char *to, const char *sock, const char *base64, int parts)
+{
+    json_t *frame =
+        json_pack("{s:s,s:I,s:s,s:s,s:s}", "t", "send", "n", (json_int_t)n, "to", to, "sock", sock, "msg", base64);
+
+    if (frame && parts && json_object_set_new(frame, "parts", json_integer(parts)) < 0) {
+        json_decref(frame);
+        frame = NULL;
+    }
+    return text_of(frame);
 }

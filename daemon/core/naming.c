@@ -6,7 +6,6 @@
 
 #define NAMES_MAX 8 /* of this node's own */
 
-/* May be answered, and so end it, before it returns. */
 void naming_begin(struct engine *e, struct takeover *t)
 {
     struct holder name = holder_of(e->self.id, e->self.inc);

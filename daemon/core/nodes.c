@@ -2,19 +2,38 @@
 
 #include <errno.h>
 #include <ctype.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 
 #include "msg.h"
 
-char *node_record(const struct node *n)
-{
-    json_t *json = json_pack("{s:i,s:s,s:s,s:s,s:I,s:b}", "id", n->id, "name", n->name, "sip", n->sip, "inc", n->inc,
-                             "beat", (json_int_t)n->beat, "up", (int)n->up);
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+#define SAID_MAX (sizeof(struct node) + 64)
 
+/* What is proven of a record. The name stands last, since it may hold anything. */
+static const char *said(char *out, size_t size, const struct node *n)
+{
+    snprintf(out, size, "%d %s %s %" PRId64 " %d %s", n->id, n->sip, n->inc, n->beat, n->up, n->name);
+    return out;
+}
+
+char *node_record(const struct node *n, const char *secret)
+{
+    char text[SAID_MAX], *record, *proof = proof_make(span_of("node"), span_of(said(text, sizeof(text), n)), secret);
+    json_t *json = json_pack("{s:i,s:s,s:s,s:s,s:I,s:b,s:s*}", "id", n->id, "name", n->name, "sip", n->sip, "inc",
+                             n->inc, "beat", (json_int_t)n->beat, "up", (int)n->up, "proof", proof);
+
+    record = json ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
-    return text;
+    free(proof);
+    return record;
+}
+
+bool node_is_proven(const struct node *n, const char *secret)
+{
+    char text[SAID_MAX];
+
+    return proof_is(n->proof, span_of("node"), span_of(said(text, sizeof(text), n)), secret);
 }
 
 static bool copy(char *out, size_t size, const char *in)
@@ -34,15 +53,15 @@ static bool is_sound(const struct node *n)
 int node_read(struct node *n, struct span record)
 {
     json_t *json = json_loadb(record.p, record.n, 0, NULL);
-    const char *name, *sip, *inc;
+    const char *name, *sip, *inc, *proof = "";
     json_int_t beat = 0;
     int up = 0, rc = -EBADMSG;
 
     *n = (struct node){0};
-    if (json_unpack(json, "{s:i,s:s,s:s,s:s,s:I,s:b}", "id", &n->id, "name", &name, "sip", &sip, "inc", &inc, "beat",
-                    &beat, "up", &up) == 0 &&
+    if (json_unpack(json, "{s:i,s:s,s:s,s:s,s:I,s:b,s?s}", "id", &n->id, "name", &name, "sip", &sip, "inc", &inc,
+                    "beat", &beat, "up", &up, "proof", &proof) == 0 &&
         copy(n->name, sizeof(n->name), name) && copy(n->sip, sizeof(n->sip), sip) &&
-        copy(n->inc, sizeof(n->inc), inc) && is_sound(n))
+        copy(n->inc, sizeof(n->inc), inc) && copy(n->proof, sizeof(n->proof), proof) && is_sound(n))
         rc = 0;
     n->beat = beat;
     n->up = up;
@@ -80,8 +99,12 @@ const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_
     struct node fresh_probe = {.reached = true, .heard_ms = now};
     bool changed;
 
-    if (!n && all->count == NODES_MAX)
+    if (!n && all->count == NODES_MAX) {
+        all->full_ms = now;
         return NULL;
+    }
+    if (n)
+        n->read_ms = now;
     if (n && (n->lost ? fresh->beat == n->beat : fresh->beat <= n->beat))
         return NULL;
     changed = !n || n->lost || n->unseen || !same(n, fresh);
@@ -93,7 +116,7 @@ const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_
     n->reached = fresh_probe.reached;
     n->heard_ms = fresh_probe.heard_ms;
     n->here = fresh_probe.here;
-    n->seen_ms = now;
+    n->seen_ms = n->read_ms = now;
     return changed ? n : NULL;
 }
 
@@ -135,6 +158,24 @@ const struct node *nodes_lose(struct nodes *all, int64_t now, int64_t ttl_ms)
     return NULL;
 }
 
+int nodes_leave(struct nodes *all, int64_t now, int64_t limit_ms)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        int id = all->list[i].id;
+
+        if (all->list[i].lost && now - all->list[i].read_ms > limit_ms) {
+            nodes_forget(all, id);
+            return id;
+        }
+    }
+    return 0;
+}
+
+bool nodes_overflow(const struct nodes *all, int64_t now, int64_t limit_ms)
+{
+    return all->full_ms && now - all->full_ms <= limit_ms;
+}
+
 void nodes_forget(struct nodes *all, int id)
 {
     struct node *n = find(all, id);
@@ -146,7 +187,7 @@ void nodes_forget(struct nodes *all, int id)
 void nodes_grace(struct nodes *all, int64_t now)
 {
     for (size_t i = 0; i < all->count; i++)
-        all->list[i].seen_ms = now;
+        all->list[i].seen_ms = all->list[i].read_ms = now;
 }
 
 void nodes_grace_probes(struct nodes *all, int64_t now)

@@ -8,9 +8,9 @@
 
 #include <stdint.h>
 
-#include "span.h"
+#include "proof.h"
 
-#define NODES_MAX 256
+#define NODES_MAX 1024
 
 struct node {
     int id; /* Kamailio's server_id */
@@ -19,23 +19,28 @@ struct node {
     char inc[80];              /* incarnation of its Kamailio */
     int64_t beat;              /* counts up while its kamsyncd lives */
     bool up;                   /* its kamsyncd says that Kamailio is up */
+    char proof[PROOF_LEN + 1]; /* of all above; "": none */
     bool lost;                 /* its beats ended, and it does not answer */
     bool reached;              /* its Kamailio answers our probes */
     bool unseen;               /* its beats ended, but it answers */
     int64_t seen_ms, heard_ms; /* last beat, last answer */
+    int64_t read_ms;           /* when its record was last read, with a new beat or not */
     int64_t here;              /* the last roll-call that its kamsyncd answered */
 };
 
 struct nodes {
     struct node list[NODES_MAX];
     size_t count;
+    int64_t full_ms; /* when there was last no room for one; 0: never */
 };
 
-/* A node's record as JSON text, which the caller frees; NULL when memory is short. */
-char *node_record(const struct node *n);
+/* A node's record as JSON text, proven with the secret, which the caller frees; NULL when memory is short. */
+char *node_record(const struct node *n, const char *secret);
 
-/* Reads a record. 0 or -EBADMSG. */
+/* Reads a record. 0 or -EBADMSG. Whether it is proven is not asked. */
 int node_read(struct node *n, struct span record);
+/* Whether the record that was read so was made with that secret; false also when memory is short. */
+bool node_is_proven(const struct node *n, const char *secret);
 
 /* Takes what a record said at time now. The node of the table when that changes who it is or whether it can be used
  * (address, incarnation, up), else NULL. An older record than the one known changes nothing, unless the node was lost:
@@ -49,6 +54,13 @@ const struct node *nodes_miss(struct nodes *all, int64_t now, int64_t limit_ms);
 
 /* The next node that is lost now, marked so; NULL when there is none (more). */
 const struct node *nodes_lose(struct nodes *all, int64_t now, int64_t ttl_ms);
+
+/* The next node that is lost and whose record has not been read for limit_ms, so that it has ended: it leaves the
+ * table. Its id; 0 when there is none (more). */
+int nodes_leave(struct nodes *all, int64_t now, int64_t limit_ms);
+
+/* Whether there may be a node that is not in the table, since it was full that short a time ago. */
+bool nodes_overflow(const struct nodes *all, int64_t now, int64_t limit_ms);
 
 /* Takes that node out of the table, if it is there. */
 void nodes_forget(struct nodes *all, int id);

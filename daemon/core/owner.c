@@ -2,10 +2,9 @@
  *
  *     branch, reply ▶ txn changes ▶ marked dirty ▶ (once per loop turn) record ▶ put
  *
- * Kamailio does not tell when it ends a transaction itself, so that is concluded: a 2xx ends it; a negative reply on
- * every branch ends it once FAILED_GRACE_MS have passed without a new branch (failure_route runs at once, and its
- * branch is reported within a few ms); a branch without any reply has ended when tm's fr_timer has (RFC 3261 timer B,
- * 64*T1). */
+ * Kamailio does not tell when it ends a transaction itself: a 2xx ends it; after a negative reply on every branch
+ * Kamailio is asked (state.c), since failure_route may take its time; a branch without any reply has ended when tm's
+ * fr_timer has (RFC 3261 timer B, 64*T1). */
 #include "engine_impl.h"
 
 #include <errno.h>
@@ -14,25 +13,19 @@
 
 #include "base64.h"
 #include "call.h"
+#include "count.h"
+#include "key.h"
 #include "record.h"
 
-#define PUTS_MAX 2048        /* records that may be under way to the store */
-#define FAILED_GRACE_MS 1000 /* a new branch after the last negative reply comes well within this */
-#define TIMER_C_MS 200000    /* RFC 3261 16.6: over three minutes; tm's fr_inv_timer is shorter */
-#define LINGER_MS 5000       /* tm keeps a finished transaction that long (wt_timer) */
-#define TAKEN_MS 2000        /* after a takeover all far ends answer the same INVITE in one moment */
-#define SILENT_MS 2000       /* tm has repeated the INVITE of a takeover twice by then; its fr_timer is longer */
-#define WAITING_MAX 1024     /* frames to Kamailio; beyond that a 100 waits for the next pass */
-#define LATE_MAX 8192        /* events that wait while own transactions and calls are being learnt back */
-#define QUIET_MS 10000       /* what rings is looked at so often, at the least */
-#define QUIET_PART 30        /* and so often within its time to live */
-
-struct late_event {
-    enum event_type type;
-    char *via, *to_tag, *call_id, *name, *value; /* as that type has them */
-    int code;
-    int64_t at;
-};
+#define PUTS_MAX 2048     /* records that may be under way to the store */
+#define TIMER_C_MS 200000 /* RFC 3261 16.6: over three minutes; tm's fr_inv_timer is shorter */
+#define LINGER_MS 5000    /* what comes late of a finished one still finds it */
+#define TAKEN_MS 2000     /* after a takeover all far ends answer the same INVITE in one moment */
+#define SILENT_MS 100     /* far ends that say nothing of the INVITE of a takeover: as long as takeovers wait for it */
+#define WAITING_MAX 1024  /* frames to Kamailio; beyond that a 100 waits for the next pass */
+#define PROMISE_MS 500    /* as a caller repeats his CANCEL (T1) */
+#define QUIET_MS 10000    /* what rings is looked at so often, at the least */
+#define QUIET_PART 30     /* and so often within its time to live */
 
 /* Another transaction of that key can only be an older one: the caller used its branch again. */
 static int add(struct engine *e, struct txn *t)
@@ -44,52 +37,95 @@ static int add(struct engine *e, struct txn *t)
     return txns_add(&e->txns, t);
 }
 
-static struct txn *find(struct engine *e, struct span branch, int *index)
+bool owner_adopt(struct engine *e, struct txn *t)
 {
-    struct span id;
-
-    return txn_split_branch(branch, &id, index) == 0 ? txns_by_id(&e->txns, id) : NULL;
-}
-
-void owner_adopt(struct engine *e, struct txn *t)
-{
-    if (add(e, t) < 0)
+    if (add(e, t) < 0) {
         txn_free(t);
-    else if (t->unsure)
+        return false;
+    }
+    if (t->unsure)
         takeover_recheck(e, t);
     else
         txns_mark(&e->txns, t);
+    return true;
+}
+
+/* The node that died had accepted the caller's CANCEL, so he sends it no more. Kamailio gets it as if it came now: tm
+ * cancels each branch as soon as that may be. Again, until it has told of it: it may be in the midst of the takeover.
+ */
+static void keep_promise(struct engine *e, struct txn *t, int64_t now)
+{
+    struct handover h = {.to = e->self.id, .inc = e->self.inc, .why = "owner", .src = t->src, .dst = t->dst};
+    size_t len = 0;
+    char *msg = e->link.waiting_count > WAITING_MAX ? NULL : sip_cancel_of_caller(t->req, &len), *text;
+
+    t->cancel_ms = now + PROMISE_MS;
+    if (!msg)
+        return;
+    text = engine_handover(e, h, (struct span){msg, len});
+    engine_trace(e, span_of(t->call_id), "its CANCEL was accepted before it was taken over: given to tm");
+    engine_send(e, e->self.sip, NULL, text, now);
+    free(text);
+    free(msg);
 }
 
 void owner_take(struct engine *e, struct txn *t, int64_t now)
 {
     t->taken_ms = now;
-    if (!t->unsure) /* else when that is known */
+    if (!t->unsure && !t->done) /* else when that is known, or its call has ended */
         calls_take(e, t, now);
     strays_wake(e, t->key, now);
-    owner_adopt(e, t);
+    if (!owner_adopt(e, t))
+        return;
+    early_take(e, span_of(t->id), now);
+    if (t->final)
+        finish_failed(e, t, now);
+    else if (t->cancelled)
+        keep_promise(e, t, now);
+    early_take(e, span_of(t->key), now); /* a CANCEL */
 }
 
-/* Gives the INVITE back to Kamailio, so that tm forgets the transaction: its timers would end, one day, a call that is
- * another node's by now. */
+char *owner_head(struct engine *e, const struct txn *t, const char *why)
+{
+    struct handover h = {.to = e->self.id, .inc = e->self.inc, .why = why, .src = t->src, .dst = t->dst};
+    size_t len = 0;
+    char *msg = t->req.n ? sip_question(t->req, t->id, &len) : NULL;
+    char *text = msg ? engine_handover(e, h, (struct span){msg, len}) : NULL;
+
+    free(msg);
+    return text;
+}
+
+/* Gives the INVITE's head back to Kamailio, so that tm forgets the transaction: its timers would end, one day, a call
+ * that is another node's by now. */
 static void release(struct engine *e, const struct txn *t, int64_t now)
 {
-    struct handover h = {.to = e->self.id, .inc = e->self.inc, .why = "lost", .src = t->src, .dst = t->dst};
-    char *text = engine_handover(e, h, t->req);
+    char *text = owner_head(e, t, "lost");
 
-    engine_send(e, e->self.sip, NULL, text, now);
+    if (t->req.n)
+        engine_send(e, e->self.sip, NULL, text, now);
     free(text);
 }
 
-void owner_lose(struct engine *e, struct txn *t, int64_t now)
+void owner_release(struct engine *e, const struct txn *t, int64_t now)
+{
+    losses_add(e, t, now);
+    release(e, t, now);
+}
+
+void owner_lost(struct engine *e, const struct txn *t, int64_t now)
 {
     char call_id[128];
 
     e->count.txns_lost++;
     engine_log(e, LOG_LEVEL_WARN, "another node has taken over call-id=%s",
                printable(call_id, sizeof(call_id), span_of(t->call_id)));
-    losses_add(e, t, now);
-    release(e, t, now);
+    owner_release(e, t, now);
+}
+
+void owner_lose(struct engine *e, struct txn *t, int64_t now)
+{
+    owner_lost(e, t, now);
     calls_lose(e, t);
     txns_remove(&e->txns, t);
 }
@@ -119,31 +155,36 @@ static struct txn *taken_over(struct engine *e, struct span branch, int *index, 
     if (!t)
         return NULL;
     owner_take(e, t, now);
-    return find(e, branch, index);
+    return txns_by_branch(&e->txns, branch, index);
 }
 
 /* Adds the branch, or renews one that was taken over: it rings, as far as is known, but tm does not know that. */
 static int take_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int index, int64_t now)
 {
-    int code = txn_branch_code(t, index);
-    int rc = txn_add_branch(t, ev, sent, now);
+    int code = txn_branch_code(t, index), rc;
+
+    if (t->stateless && txn_has_branch(t, index))
+        return 0; /* the caller's retransmission, which goes on like the first */
+    rc = txn_add_branch(t, ev, sent, now);
 
     if (rc == 0 && t->taken_ms && code > 100 && code < 200)
         txn_rang(t, index, code);
     return rc;
 }
 
-/* Said once, until there is room for some more again. */
+/* Said once, until there is room for some more again. Callers choose how long theirs are. */
 static bool is_full(struct engine *e)
 {
-    size_t max = (size_t)e->conf.txns_max;
+    size_t max = (size_t)e->conf.txns_max, bytes = max * TXNS_BYTES;
 
-    if (e->txns.count < max) {
-        e->txns_full = e->txns_full && e->txns.count > max / 10 * 9;
+    if (e->txns.count < max && e->txns.bytes < bytes) {
+        e->txns_full = e->txns_full && (e->txns.count > max / 10 * 9 || e->txns.bytes > bytes / 10 * 9);
         return false;
     }
     if (!e->txns_full)
-        engine_log(e, LOG_LEVEL_ERROR, "%zu transactions (txns_max): further calls go on without kamsync", max);
+        engine_log(e, LOG_LEVEL_ERROR,
+                   "%zu transactions, %zu MB (txns_max, and %d kB for each): further calls go on without kamsync",
+                   e->txns.count, e->txns.bytes >> 20, TXNS_BYTES >> 10);
     e->txns_full = true;
     return true;
 }
@@ -159,150 +200,180 @@ static struct txn *begin(struct engine *e, const struct event *ev, const struct 
         *rc = txn_begin(&t, ev, &id, sent, now);
     if (!t)
         return NULL;
+    t->record = RECORD_NONE;
     *rc = add(e, t);
     if (*rc < 0) {
         txn_free(t);
         return NULL;
     }
     t->at = calls_time(e, ev);
-    calls_begin(e, t, &id, t->at, now);
+    if (id.from_tag.n && memchr(id.from_tag.p, 0, id.from_tag.n)) /* no name of a call */
+        untracked_begin(e, ev, ev->req, "unreadable", now);
+    else
+        calls_begin(e, t, &id, t->at, now);
+    early_take(e, span_of(t->key), now); /* a CANCEL */
     return t;
 }
 
-void owner_branch(struct engine *e, const struct event *ev, int64_t now)
+/* A further branch of a transaction that is not known (yet). */
+static void keep_branch(struct engine *e, struct event *ev, struct span branch, int64_t now)
+{
+    struct span id;
+    int index;
+
+    if (txn_split_branch(branch, &id, &index) == 0)
+        early_keep(e, ev, id, now);
+    else
+        e->count.events_foreign++;
+}
+
+/* The transaction has that branch now: what came before that is taken. */
+static void branched(struct engine *e, struct txn *t, int64_t now)
+{
+    t->done = txn_state(t) == TXN_ANSWERED;
+    txns_count(&e->txns, t);
+    txns_mark(&e->txns, t);
+    early_take(e, span_of(t->id), now);
+}
+
+void owner_branch(struct engine *e, struct event *ev, int64_t now)
 {
     struct sip_sent sent;
     struct txn *t;
     int index = 0, rc = sip_read_sent(&sent, ev->sent);
 
-    e->count.events_branch++;
-    t = rc == 0 ? find(e, sent.branch, &index) : NULL;
+    e->count.events_branch += !ev->early_ms;
+    t = rc == 0 ? txns_by_branch(&e->txns, sent.branch, &index) : NULL;
     if (rc == 0 && !t)
         t = taken_over(e, sent.branch, &index, now);
     if (t)
         rc = take_branch(t, ev, &sent, index, now);
+    else if (rc == 0 && second_branch(e, ev, &sent, now))
+        return;
     else if (rc == 0 && ev->req.n && is_full(e)) {
         e->count.txns_shed++;
+        untracked_begin(e, ev, ev->req, "full", now);
         return;
     } else if (rc == 0 && ev->req.n)
         t = begin(e, ev, &sent, now, &rc);
     if (rc < 0) {
         e->count.frames_bad++;
-        engine_log(e, LOG_LEVEL_WARN, "branch event not understood: %s", strerror(-rc));
-    } else if (!t) {
-        e->count.events_foreign++;
+        engine_log_some(e, LOG_LEVEL_WARN, "branch event not understood: %s", strerror(-rc));
+        if (!t && ev->req.n)
+            untracked_begin(e, ev, ev->req, rc == -ENOMEM ? "full" : "unreadable", now);
+    } else if (t) {
+        branched(e, t, now);
     } else {
-        t->done = txn_state(t) == TXN_ANSWERED;
-        txns_mark(&e->txns, t);
+        keep_branch(e, ev, sent.branch, now);
     }
 }
 
-/* False when no transaction has that branch. */
-static bool take_reply(struct engine *e, struct span via, int code, struct span to_tag, int64_t at, int64_t now)
+void owner_replied(struct engine *e, struct txn *t, int index, int code, struct span to_tag, int64_t at, int64_t now)
+{
+    bool news = txn_reply(t, index, code, now);
+
+    if (news)
+        t->last = at;
+    if (news || code / 100 == 2) /* behind one branch two phones may have answered */
+        calls_reply(e, t, code, to_tag, at);
+    if (!news)
+        return;
+    t->done = t->final || txn_state(t) == TXN_ANSWERED;
+    /* tm cancels no branch whose provisional reply it is reading while it reads the 2xx of another one
+     * (cancel_branch() looks at last_received before reply_received() sets it), and it hears of that branch no
+     * more. A second CANCEL does no harm. */
+    if (t->done && t->taken_ms && now - t->taken_ms < TAKEN_MS)
+        adopt_cancel(e, t, now);
+    txns_mark(&e->txns, t);
+}
+
+/* False when no transaction has that branch (yet). */
+static bool take_reply(struct engine *e, const struct event *ev, int64_t now)
 {
     int index = 0;
-    struct txn *t = find(e, via, &index);
+    struct txn *t = txns_by_branch(&e->txns, ev->via, &index);
 
-    if (t && t->taken_ms)
-        takeover_answered(e, t->key);
-    if (t && txn_reply(t, index, code, now)) {
-        t->last = at;
-        calls_reply(e, t, code, to_tag, at);
-        t->done = txn_state(t) == TXN_ANSWERED;
-        /* tm cancels no branch whose provisional reply it is reading while it reads the 2xx of another one
-         * (cancel_branch() looks at last_received before reply_received() sets it), and it hears of that branch no
-         * more. A second CANCEL does no harm. */
-        if (t->done && t->taken_ms && now - t->taken_ms < TAKEN_MS)
-            adopt_cancel(e, t, now);
-        txns_mark(&e->txns, t);
-    }
-    return t != NULL;
-}
-
-bool owner_keep(struct engine *e, const struct event *ev)
-{
-    struct late_event *more = NULL;
-
-    if (e->learning && e->late_count < LATE_MAX)
-        more = realloc(e->late, (e->late_count + 1) * sizeof(*more));
-    if (!more)
+    if (!t || !txn_has_branch(t, index))
         return false;
-    e->late = more;
-    more[e->late_count++] = (struct late_event){.type = ev->type,
-                                                .via = span_dup(ev->via),
-                                                .to_tag = span_dup(ev->to_tag),
-                                                .call_id = span_dup(ev->call_id),
-                                                .name = span_dup(span_of(ev->name)),
-                                                .value = span_dup(ev->value),
-                                                .code = (int)ev->code,
-                                                .at = calls_time(e, ev)};
+    owner_replied(e, t, index, (int)ev->code, ev->to_tag, calls_time(e, ev), now);
+    if (t->taken_ms && !txn_is_silent(t))
+        takeover_answered(e, t->key);
+    if (ev->msg.n) {
+        txn_reply_head(t, index, ev->msg);
+        txns_count(&e->txns, t);
+    }
     return true;
 }
 
-void owner_reply(struct engine *e, const struct event *ev, int64_t now)
+void owner_reply(struct engine *e, struct event *ev, int64_t now)
 {
-    e->count.events_reply++;
-    if (!take_reply(e, ev->via, (int)ev->code, ev->to_tag, calls_time(e, ev), now) && !owner_keep(e, ev))
+    struct span id;
+    int index;
+
+    e->count.events_reply += !ev->early_ms;
+    if (txn_split_branch(ev->via, &id, &index) < 0)
         e->count.events_foreign++;
+    else if (!take_reply(e, ev, now) && !second_replied(e, ev, now))
+        early_keep(e, ev, id, now);
+}
+
+void owner_gave_up(struct engine *e, struct event *ev, int64_t now)
+{
+    char *key = key_tx(ev->call_id, (uint32_t)ev->cseq, ev->branch, ev->sent_by);
+    struct txn *t = key ? txns_by_key(&e->txns, key) : NULL;
+
+    e->count.events_reply += !ev->early_ms;
+    if (t && txn_has_branch(t, (int)ev->i))
+        owner_replied(e, t, (int)ev->i, (int)ev->code, (struct span){0}, calls_time(e, ev), now);
+    else if (key)
+        early_keep(e, ev, span_of(t ? t->id : key), now);
+    free(key);
 }
 
 /* It stands in the record, too: whoever has to say how the call ended may not have seen the CANCEL. */
-bool owner_cancel(struct engine *e, const struct event *ev)
+void owner_cancel(struct engine *e, struct event *ev, int64_t now)
 {
-    const struct call *c = calls_find(e, ev->call_id);
-    struct txn *t = c && c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
+    char *key = key_tx(ev->call_id, (uint32_t)ev->cseq, ev->branch, ev->sent_by);
+    struct txn *t = key ? txns_by_key(&e->txns, key) : NULL;
 
-    if (t && !t->cancelled) {
+    if (!t) {
+        if (key && !second_cancelled(e, key, now))
+            early_keep(e, ev, span_of(key), now);
+    } else {
+        t->cancel_ms = 0;
+        if (!t->cancelled)
+            txns_mark(&e->txns, t);
         t->cancelled = true;
-        txns_mark(&e->txns, t);
     }
-    return t != NULL;
+    free(key);
 }
 
-/* And frees it. */
-static void take_late(struct engine *e, struct late_event *l, int64_t now)
-{
-    struct event ev = {.type = l->type, .call_id = span_of(l->call_id), .value = span_of(l->value), .at = l->at};
-
-    ev.name = l->name;
-    if (l->type == EVENT_CANCEL)
-        owner_cancel(e, &ev);
-    else if (l->type == EVENT_SET && l->name)
-        calls_set(e, &ev, now);
-    else if (!l->via || !take_reply(e, span_of(l->via), l->code, span_of(l->to_tag), l->at, now))
-        e->count.events_foreign++;
-    free(l->via);
-    free(l->to_tag);
-    free(l->call_id);
-    free(l->name);
-    free(l->value);
-}
-
-void owner_learnt(struct engine *e, int64_t now)
-{
-    e->learning = false;
-    for (size_t i = 0; i < e->late_count; i++)
-        take_late(e, &e->late[i], now);
-    free(e->late);
-    e->late = NULL;
-    e->late_count = 0;
-}
-
+/* The first time only where no record is (second.c): of two nodes that route one INVITE one learns of the other so, at
+ * the cost of nothing. */
 static void put(struct engine *e, struct txn *t, int64_t now)
 {
+    int64_t ttl_ms;
     char *record;
 
     if (t->unsure)
         return; /* marked again when it is known to be ours */
-    record = record_write(t, e->self.id, e->self.inc, calls_vars(e, t->call_id), e->conf.takeover);
+    record = record_write(t, e->self.id, e->self.inc, calls_vars(e, t), e->conf.takeover);
     if (!record) {
         txns_mark(&e->txns, t); /* memory is short: later */
         return;
     }
     t->put_ms = now;
-    e->puts_under_way++;
+    t->retry_ms = 0;
     e->count.puts++;
-    e->io.put(e->io.ctx, t->key, record, t->done ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms);
+    ttl_ms = t->done ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms;
+    if (t->record == RECORD_NONE) {
+        txns_ask(&e->txns, t, ++e->last_token);
+        e->io.claim(e->io.ctx, t->key, record, ttl_ms, t->token);
+    } else {
+        t->token = ++e->last_token;
+        e->puts_under_way++;
+        e->io.put(e->io.ctx, t->key, record, ttl_ms, t->token);
+    }
     free(record);
 }
 
@@ -314,7 +385,7 @@ void owner_flush(struct engine *e, int64_t now)
     n = e->txns.dirty_count;
     if (!e->store_up || !e->self.up || e->unheard)
         return; /* whoever writes must have been seen alive: else what was just written is taken over */
-    while (n-- > 0 && e->puts_under_way < PUTS_MAX)
+    while (n-- > 0 && e->puts_under_way + e->txns.asked_count < PUTS_MAX)
         put(e, txns_take_dirty(&e->txns), now);
 }
 
@@ -326,6 +397,51 @@ void engine_put_done(struct engine *e, bool ok, int64_t now)
         rewrite_taken(e, now);
     else
         rewrite_refused(e, now);
+}
+
+/* Something else stands where the record goes, or the like. That says nothing of the store: nobody else is told, and
+ * nothing else is written again. */
+static void back_off(struct engine *e, struct txn *t, int64_t now)
+{
+    e->count.puts_failed++;
+    t->retry_ms = now + rewrite_pause(&t->refusals);
+    if (t->quiet)
+        txns_quiet(&e->txns, t, false);
+}
+
+void engine_put_refused(struct engine *e, uint64_t token, int64_t now)
+{
+    struct txn *t, *next;
+
+    e->puts_under_way--;
+    HASH_ITER(hh, e->txns.by_id, t, next) /* seldom, so no list is kept for it */
+    {
+        if (t->token == token)
+            back_off(e, t, now);
+    }
+}
+
+bool owner_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span record, int64_t now)
+{
+    struct txn *t = txns_answered(&e->txns, token);
+
+    if (!t)
+        return false;
+    if (status == CLAIM_FAILED) {
+        e->count.puts_failed++;
+        rewrite_refused(e, now);
+        return true;
+    }
+    if (status == CLAIM_REFUSED) {
+        back_off(e, t, now);
+        return true;
+    }
+    t->record = RECORD_WRITTEN;
+    if (status == CLAIM_WON)
+        rewrite_taken(e, now);
+    if (status == CLAIM_WON ? t->again : !second_found(e, t, record, now))
+        txns_mark(&e->txns, t);
+    return true;
 }
 
 /* A branch that nobody answered has ended in Kamailio. */
@@ -341,25 +457,46 @@ static bool time_out_branches(struct txn *t, int64_t now)
     return changed;
 }
 
+static bool send_trying(struct engine *e, const struct txn *t, const struct txn_branch *b, int64_t now)
+{
+    size_t len = 0;
+    char *msg = sip_trying(t->req, b->via, &len);
+    char *text = msg ? base64_text((struct span){msg, len}) : NULL;
+    bool sent = text != NULL;
+
+    engine_send(e, e->self.sip, NULL, text, now);
+    free(msg);
+    free(text);
+    return sent;
+}
+
 /* A branch that rang when it was taken over, and whose far end says nothing of the INVITE that was sent again, or what
- * the script drops. tm is told what is known: with a 100 it waits as long as for any that rings, and can cancel it. Not
- * before the INVITE was repeated: most far ends answer that with what may have been lost. */
+ * the script drops. tm is told what is known, before its fr_timer ends the branch: with a 100 it waits as long as for
+ * any that rings, and can cancel it. But it sends the INVITE no more then, so that is done here: most far ends answer
+ * it with what may have been lost. */
 static void tell_ringing(struct engine *e, struct txn *t, int64_t now)
 {
+    static const int64_t after_ms[] = {SILENT_MS, 1000, 2000};
+
     for (size_t i = 0; i < t->branch_count; i++) {
         struct txn_branch *b = &t->branches[i];
-        size_t len = 0;
-        char *msg, *text;
 
-        if (!b->silent || now - b->sent_ms < SILENT_MS || e->link.waiting_count > WAITING_MAX)
+        if (!b->silent || now - b->sent_ms < after_ms[b->told] || e->link.waiting_count > WAITING_MAX)
             continue;
-        msg = sip_trying(t->req, b->via, &len);
-        text = msg ? base64_text((struct span){msg, len}) : NULL;
-        b->silent = text == NULL;
-        engine_send(e, e->self.sip, NULL, text, now);
-        free(msg);
-        free(text);
+        if (b->told > 0)
+            adopt_invite(e, t, b, now);
+        if (b->told > 0 || send_trying(e, t, b, now))
+            b->told++;
+        b->silent = b->told < COUNT(after_ms);
     }
+}
+
+void owner_unanswered(struct engine *e, const char *key, int64_t now)
+{
+    struct txn *t = txns_by_key(&e->txns, key);
+
+    if (t && t->taken_ms && !t->done)
+        tell_ringing(e, t, now);
 }
 
 static void look_after(struct engine *e, struct txn *t, int64_t now)
@@ -369,25 +506,29 @@ static void look_after(struct engine *e, struct txn *t, int64_t now)
     e->count.txns_expired += expired;
     if (expired)
         calls_failed(e, t, now);
-    if (expired || (t->done && !t->dirty && !t->unsure && now - t->changed_ms > LINGER_MS)) {
+    if (expired ||
+        (t->done && !t->dirty && t->record != RECORD_ASKED && !t->unsure && now - t->changed_ms > LINGER_MS)) {
         txns_remove(&e->txns, t);
         return;
     }
-    if (!t->done && !t->unsure && txn_state(t) == TXN_FAILED && now - t->changed_ms > FAILED_GRACE_MS) {
-        t->done = true;
-        txns_mark(&e->txns, t);
-        calls_failed(e, t, now);
-    }
+    if (!t->done && !t->unsure && (t->missed || txn_state(t) == TXN_FAILED))
+        state_look(e, t, now);
     if (t->taken_ms && !t->done)
         tell_ringing(e, t, now);
-    if (time_out_branches(t, now) || (!t->done && now - t->put_ms > e->conf.tx_ttl_ms / 2))
+    if (t->taken_ms || t->settled)
+        finish_look(e, t, now);
+    if (t->cancel_ms && !t->done && now >= t->cancel_ms && txn_state(t) != TXN_FAILED)
+        keep_promise(e, t, now);
+    if (time_out_branches(t, now) || (!t->done && now - t->put_ms > e->conf.tx_ttl_ms / 2) ||
+        (t->retry_ms && now >= t->retry_ms))
         txns_mark(&e->txns, t);
 }
 
 /* Only an event, or much time, will change it: most transactions ring. */
 static bool is_quiet(const struct txn *t)
 {
-    return !t->dirty && !t->done && !t->taken_ms && txn_state(t) != TXN_FAILED;
+    return !t->dirty && t->record != RECORD_ASKED && !t->done && !t->taken_ms && !t->retry_ms && !t->missed &&
+           txn_state(t) != TXN_FAILED;
 }
 
 /* How often those are looked at, since there may be very many. */

@@ -20,7 +20,7 @@ void peers_beat(struct engine *e, bool announce)
     if (!e->self.id || !e->store_up)
         return;
     e->self.beat++;
-    record = node_record(&e->self);
+    record = node_record(&e->self, e->conf.secret);
     if (record)
         e->io.beat(e->io.ctx, e->self.id, record, RECORD_MS, announce);
     free(record);
@@ -99,6 +99,7 @@ static void probe_nodes(struct engine *e, int64_t now)
 static void lose_nodes(struct engine *e, int64_t now)
 {
     const struct node *lost;
+    int id;
 
     if (!e->store_up || now - e->nodes_read_ms > 2 * e->conf.heartbeat_ms)
         return;
@@ -113,6 +114,8 @@ static void lose_nodes(struct engine *e, int64_t now)
     }
     while ((lost = nodes_hide(&e->nodes, now, e->conf.node_ttl_ms)) != NULL)
         node_changed(e, lost, now);
+    while ((id = nodes_leave(&e->nodes, now, e->conf.node_ttl_ms)) != 0)
+        engine_log(e, LOG_LEVEL_INFO, "node %d is forgotten: it was lost, and its record has ended", id);
 }
 
 /* A replica that was behind is the store now: others may have seen there what this node was, and not what it is. */
@@ -164,25 +167,41 @@ void engine_node(struct engine *e, struct span record, int64_t now)
     }
     if (fresh.id == e->self.id) {
         see_own(e, &fresh, now);
-        if (strcmp(fresh.sip, e->self.sip) != 0)
-            engine_log(e, LOG_LEVEL_ERROR,
-                       "node id %d is used twice: here and at %s (%s): set server_id in kamailio.cfg", fresh.id,
-                       fresh.sip, fresh.name);
+        advice_twice(e, &fresh, now);
         return;
     }
+    if (e->nodes.count == NODES_MAX && !nodes_find(&e->nodes, fresh.id) &&
+        !nodes_overflow(&e->nodes, now, 2 * e->conf.node_ttl_ms))
+        engine_log(e, LOG_LEVEL_ERROR,
+                   "%d nodes are known: node %d and further ones are not, and nothing is handed "
+                   "over to them",
+                   NODES_MAX, fresh.id);
     changed = nodes_see(&e->nodes, &fresh, now);
     if (changed) {
         node_changed(e, changed, now);
+        advice_address(e, now);
         search_begin(e, false); /* it died, or this is a new incarnation and the old one did */
     }
 }
 
+static bool is_proven(const struct engine *e, const struct node *n)
+{
+    return node_is_proven(n, e->conf.secret) || (*e->conf.old_secret && node_is_proven(n, e->conf.old_secret));
+}
+
+/* What is heard is believed only of a node of this cluster; of others the channel may be as well. What stands among
+ * this cluster's own records is read with the next beat in any case. */
 void engine_announced(struct engine *e, struct span record, int64_t now)
 {
     struct node fresh;
+    bool read = node_read(&fresh, record) == 0;
 
-    if (!e->self.id || node_read(&fresh, record) < 0 || fresh.id != e->self.id || strcmp(fresh.sip, e->self.sip) != 0)
+    if (read && !is_proven(e, &fresh)) {
+        e->count.nodes_foreign++;
+        advice_foreign(e, &fresh, now);
+    } else if (!e->self.id || !read || fresh.id != e->self.id || strcmp(fresh.sip, e->self.sip) != 0) {
         engine_node(e, record, now);
+    }
 }
 
 void engine_nodes_read(struct engine *e, bool ok, int64_t now)
@@ -205,7 +224,8 @@ bool peers_dead(const struct engine *e, int id, const char *inc, int64_t now)
     if (id == e->self.id)
         return strcmp(inc, e->self.inc) != 0;
     if (!n)
-        return e->nodes_since_ms && now - e->nodes_since_ms >= e->conf.node_ttl_ms;
+        return e->nodes_since_ms && now - e->nodes_since_ms >= e->conf.node_ttl_ms &&
+               !nodes_overflow(&e->nodes, now, 2 * e->conf.node_ttl_ms);
     return !node_is_alive(n, inc);
 }
 

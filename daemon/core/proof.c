@@ -1,5 +1,6 @@
 #include "proof.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
@@ -39,6 +40,15 @@ char *proof_make(struct span head, struct span text, const char *secret)
         proof = hex_of(digest, len);
     free(all);
     return proof;
+}
+
+bool proof_is(const char *proof, struct span head, struct span text, const char *secret)
+{
+    char *want = proof_make(head, text, secret);
+    bool same = want && strlen(proof) == PROOF_LEN && CRYPTO_memcmp(want, proof, PROOF_LEN) == 0;
+
+    free(want);
+    return same;
 }
 
 char *proof_key(const char *secret)

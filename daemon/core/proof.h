@@ -11,6 +11,9 @@
 /* The proof of both texts with a blank between them; the caller frees it. NULL when memory is short. */
 char *proof_make(struct span head, struct span text, const char *secret);
 
+/* Whether that is the proof of both texts; false also when memory is short. */
+bool proof_is(const char *proof, struct span head, struct span text, const char *secret);
+
 /* The secret as the script needs it, since it cannot reckon with bits: hexadecimal digits of the key xor ipad and of
  * the key xor opad, 128 each (RFC 2104 section 2). Of the empty secret the empty text: it proves nothing. The caller
  * frees it; NULL when memory is short. */

@@ -18,10 +18,10 @@
 /* It is this node's, for sure. */
 static void keep(struct engine *e, struct txn *own, int64_t now)
 {
-    own->unsure = false;
+    own->unsure = own->elsewhere = own->second = false;
     txns_mark(&e->txns, own);
     calls_keep(e, own);
-    if (own->taken_ms)
+    if (own->taken_ms && !(own->done && txn_state(own) == TXN_FAILED)) /* else its call has ended */
         calls_take(e, own, now);
 }
 
@@ -58,12 +58,32 @@ static void lose(struct engine *e, struct takeover *t, struct txn *own, int64_t 
     takeover_end(e, t);
 }
 
+/* The same, and that node has it, or is about to: it hears what was done here meanwhile. */
+static void lose_to_node(struct engine *e, struct takeover *t, struct txn *own, int node, struct span record,
+                         int64_t now)
+{
+    if (own && own->unsure)
+        second_heir(e, own, node, record, now);
+    takeover_end(e, t);
+}
+
+/* The same, and the record says whose it is. */
+static void lose_by_record(struct engine *e, struct takeover *t, struct txn *own, struct span record, int64_t now)
+{
+    struct record r;
+
+    if (record.n && record_read(&r, record) == 0 && r.owner != e->self.id)
+        lose_to_node(e, t, own, r.owner, record, now);
+    else
+        lose(e, t, own, now);
+}
+
 /* By the name that everybody comes to who looks for this node: all its others are found from there. */
 static void claim_from_other(struct engine *e, struct takeover *t, struct holder from)
 {
     t->again = true;
     t->names = 0;
-    takeover_claim_from(e, t, from); /* may be answered, and so end it, before it returns */
+    takeover_claim_from(e, t, from);
 }
 
 /* The record is still as it was when it was taken. */
@@ -76,31 +96,33 @@ static bool is_taken_of(const struct txn *own, const struct holder *owner)
 }
 
 /* It is that living node's. If it was taken from it, it may only wait until this node's claim is let go. */
-static void lose_to(struct engine *e, struct takeover *t, struct txn *own, const struct holder *owner, int64_t now)
+static void lose_to(struct engine *e, struct takeover *t, struct txn *own, const struct holder *owner,
+                    struct span record, int64_t now)
 {
     if (!own || !own->unsure || !is_taken_of(own, owner)) {
-        lose(e, t, own, now);
+        lose_to_node(e, t, own, owner->id, record, now);
         return;
     }
-    owner_lose(e, own, now);
+    second_heir(e, own, owner->id, record, now);
     t->own = false;
-    giveup_leave(e, t, now); /* may be answered, and so end it, before it returns */
+    giveup_leave(e, t, now);
 }
 
 /* One of this node's own that it has taken over, in a store that may not remember that: a replica that was behind, and
  * another node may have taken it over there. So it is claimed again, from whom the record names, as by anybody else. */
-static void claim_again(struct engine *e, struct takeover *t, struct txn *own, const struct record *r, int64_t now)
+static void claim_again(struct engine *e, struct takeover *t, struct txn *own, struct span text, int64_t now)
 {
-    struct holder owner = holder_of(r->owner, r->inc);
+    struct record r;
+    struct holder owner = record_read(&r, text) == 0 ? holder_of(r.owner, r.inc) : (struct holder){0};
 
     if (holder_is_self(e, &owner)) {
         settle(e, t, own, now);
-    } else if (engine_judge(e, r, now) == VERDICT_UNAVAILABLE) {
+    } else if (engine_judge(e, &r, now) == VERDICT_UNAVAILABLE) {
         t->due_ms = now + RECHECK_MS;
-    } else if (peers_dead(e, r->owner, r->inc, now)) {
+    } else if (peers_dead(e, r.owner, r.inc, now)) {
         claim_from_other(e, t, owner);
     } else {
-        lose_to(e, t, own, &owner, now);
+        lose_to(e, t, own, &owner, text, now);
     }
 }
 
@@ -113,10 +135,12 @@ static void on_own_asked(struct engine *e, struct takeover *t, enum get_status s
         engine_node(e, record, now);
     if (status == GET_FAILED || (!t->again && !peers_dead(e, t->from.id, t->from.inc, now))) {
         from_the_beginning(e, t, now + RECHECK_MS);
-    } else if (peers_dead(e, t->from.id, t->from.inc, now)) {
-        takeover_claim(e, t);
+    } else if (!peers_dead(e, t->from.id, t->from.inc, now)) {
+        lose_to(e, t, own, &t->from, (struct span){0}, now);
+    } else if (t->late) {
+        settle(e, t, own, now);
     } else {
-        lose_to(e, t, own, &t->from, now);
+        takeover_claim(e, t);
     }
 }
 
@@ -131,14 +155,16 @@ static void on_claim_again(struct engine *e, struct takeover *t, enum claim_stat
         t->due_ms = now + RECHECK_MS;
         return;
     }
-    if (status == CLAIM_WON || mine)
+    if (status == CLAIM_WON && takeover_doubts_claim(e, t, now))
+        return;
+    if (status == CLAIM_WON || status == CLAIM_REFUSED || mine)
         settle(e, t, own, now);
     else if (!*h->inc || ++t->chain >= CHAIN_MAX)
         lose(e, t, own, now);
     else if (!h->id || peers_dead(e, h->id, h->inc, now))
-        takeover_claim_from(e, t, *h); /* may be answered, and so end it, before it returns: */
+        takeover_claim_from(e, t, *h);
     else
-        takeover_look(e, t, *h); /* as may this: it may have let it go, and this node have claimed it then */
+        takeover_look(e, t, *h); /* it may have let it go, and this node have claimed it then */
 }
 
 /* A claim on this node stands there, or on who claimed it. Whoever it was may have let it go, and this one have claimed
@@ -148,9 +174,9 @@ static void follow(struct engine *e, struct takeover *t, struct holder h, int64_
     if (++t->chain >= 2 * CHAIN_MAX)
         lose(e, t, txns_by_key(&e->txns, t->key), now);
     else if (!h.id || holder_is_self(e, &h))
-        takeover_claim_from(e, t, h); /* may be answered, and so end it, before it returns: */
+        takeover_claim_from(e, t, h);
     else
-        takeover_look(e, t, h); /* as may this */
+        takeover_look(e, t, h);
 }
 
 /* It has not let it go: has it taken it over? */
@@ -163,11 +189,12 @@ static void on_looked(struct engine *e, struct takeover *t, enum get_status stat
     } else if (status == GET_FOUND && holder_read(&h, text) && !holder_same_name(&h, &t->from)) {
         follow(e, t, h, now);
     } else if (t->again) {
-        lose(e, t, txns_by_key(&e->txns, t->key), now); /* the record is not this node's */
+        /* the record is not this node's */
+        lose_to_node(e, t, txns_by_key(&e->txns, t->key), t->from.id, (struct span){0}, now);
     } else {
         t->state = WATCHING;
         t->watch_ms = t->watch_ms ? t->watch_ms : now + WATCH_MS;
-        e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
+        e->io.get(e->io.ctx, t->key, t->token);
     }
 }
 
@@ -183,9 +210,9 @@ static void on_watched(struct engine *e, struct takeover *t, enum get_status sta
     if (status == GET_FOUND && record_read(&r, text) == 0)
         owner = holder_of(r.owner, r.inc);
     if (status != GET_FAILED && (!holder_is_self(e, &owner) || !own || !own->unsure))
-        lose(e, t, own, now);
+        lose_by_record(e, t, own, status == GET_FOUND ? text : (struct span){0}, now);
     else if (status != GET_FAILED && peers_dead(e, t->from.id, t->from.inc, now))
-        takeover_claim_from(e, t, t->from); /* may be answered, and so end it, before it returns */
+        takeover_claim_from(e, t, t->from);
     else if (status != GET_FAILED && now >= t->watch_ms)
         settle(e, t, own, now);
     else
@@ -208,9 +235,9 @@ static void on_own_claim(struct engine *e, struct takeover *t, enum claim_status
         return;
     }
     /* What was found behind another node's claim stands behind all that the store has not forgotten. */
-    if (own && own->unsure && status == CLAIM_WON && e->store_back_ms && !t->chain) {
+    if (own && own->unsure && status == CLAIM_WON && !t->chain) {
         t->due_ms = 0;
-        e->io.get(e->io.ctx, t->key, t->token); /* may answer, and so end it, before it returns */
+        e->io.get(e->io.ctx, t->key, t->token);
         return;
     }
     if (status != CLAIM_LOST) {
@@ -226,7 +253,7 @@ static void take_again(struct engine *e, struct takeover *t, const struct txn *o
     holder_read(&t->from, span_of(own->taken_from));
     t->again = true;
     t->names = 0;
-    takeover_claim(e, t); /* may be answered, and so end it, before it returns */
+    takeover_claim(e, t);
 }
 
 /* Nobody has claimed it from this node, as far as the store remembers. Should it have been away and have forgotten a
@@ -241,15 +268,21 @@ static void on_own_record(struct engine *e, struct takeover *t, enum get_status 
         t->due_ms = now + RECHECK_MS;
         return;
     }
+    if (unsure && own->second && status == GET_FOUND && second_lost(e, own, text, now)) {
+        takeover_end(e, t);
+        return;
+    }
     read = unsure && status == GET_FOUND && record_read(&r, text) == 0;
-    if (read && own->taken_ms) {
-        claim_again(e, t, own, &r, now);
+    if (read && (own->taken_ms || own->second)) {
+        claim_again(e, t, own, text, now);
     } else if (unsure && own->taken_from && status == GET_ABSENT) {
         /* It has forgotten that claim, and whoever was claimed from claims the same key when it is back. */
         take_again(e, t, own);
     } else if (read && r.owner != e->self.id) {
-        lose(e, t, own, now);
+        lose_by_record(e, t, own, text, now);
     } else {
+        if (status == GET_ABSENT)
+            txns_forgotten(own);
         settle(e, t, own, now);
     }
 }
@@ -275,9 +308,20 @@ void recheck_got(struct engine *e, struct takeover *t, enum get_status status, s
         on_own_record(e, t, status, text, now);
 }
 
+/* This node was about to take over what its Kamailio has begun itself by now: that is claimed as an own one instead. */
+static struct takeover *find_own(struct engine *e, const char *key)
+{
+    struct takeover *t = takeover_find(e, key);
+
+    if (!t || t->own || t->state >= INJECTED)
+        return t;
+    takeover_end(e, t);
+    return NULL;
+}
+
 void takeover_recheck(struct engine *e, struct txn *own)
 {
-    struct takeover *t = takeover_find(e, own->key);
+    struct takeover *t = find_own(e, own->key);
 
     if (t && t->own)
         t->doubt = t->state != WAITING;

@@ -115,6 +115,12 @@ static void put_branch(struct buffer *t, const struct txn_branch *b)
     field(t, KEY("ruri"), b->ruri);
     if (b->route)
         field(t, KEY("route"), b->route);
+    if (b->over)
+        buffer_text(t, KEY("over") "true");
+    if (b->rang && b->code == 408)
+        buffer_text(t, KEY("rang") "true");
+    if (b->head)
+        field(t, KEY("head"), b->head);
     buffer_text(t, "}");
 }
 
@@ -126,9 +132,12 @@ static void put_state(struct buffer *t, const struct txn *txn)
     number(t, KEY("at"), txn->at);
     if (txn->cancelled)
         buffer_text(t, KEY("cancelled") "true");
+    if (txn->stateless)
+        buffer_text(t, KEY("stateless") "true");
     if (txn_state(txn) == TXN_FAILED && txn->last) /* a call's end, should another node have to say it */
         number(t, KEY("last"), txn->last);
     field(t, KEY("call_id"), txn->call_id);
+    field(t, KEY("from_tag"), txn->call_id + strlen(txn->call_id) + 1);
     number(t, KEY("cseq"), txn->cseq);
     field(t, KEY("branch"), txn->branch);
     field(t, KEY("sent_by"), txn->sent_by);
@@ -149,14 +158,14 @@ static void put_branches(struct buffer *t, const struct txn *txn)
 
 char *record_write(const struct txn *txn, int owner, const char *inc, json_t *vars, bool whole)
 {
-    bool req = !txn->done && whole && txn->req.n;
+    bool pending = !txn->done && (whole || txn->cancelled), req = txn->req.n && (pending || txn_unfinished(txn));
     struct buffer t = {0};
 
     number(&t, FIRST("owner"), owner);
     field(&t, KEY("inc"), inc);
     put_state(&t, txn);
     put_branches(&t, txn);
-    if (req && vars) {
+    if (req && pending && vars) {
         buffer_text(&t, KEY("vars"));
         put_json(&t, json_incref(vars));
     }
@@ -182,14 +191,12 @@ static bool copy_text(char *out, size_t size, const char *in)
 int record_read(struct record *r, struct span text)
 {
     json_t *json = json_loadb(text.p, text.n, 0, NULL);
-    const char *inc = NULL, *sent_by = NULL;
+    const char *inc = NULL;
     int done = 0, rc = -EBADMSG;
 
     *r = (struct record){0};
-    if (json_unpack(json, "{s:i,s:s,s:b,s:s}", "owner", &r->owner, "inc", &inc, "done", &done, "sent_by", &sent_by) ==
-            0 &&
-        r->owner > 0 && msg_is_word(inc) && copy_text(r->inc, sizeof(r->inc), inc) &&
-        copy_text(r->sent_by, sizeof(r->sent_by), sent_by))
+    if (json_unpack(json, "{s:i,s:s,s:b}", "owner", &r->owner, "inc", &inc, "done", &done) == 0 && r->owner > 0 &&
+        msg_is_word(inc) && copy_text(r->inc, sizeof(r->inc), inc))
         rc = 0;
     r->done = done;
     r->cancelled = json_is_true(json_object_get(json, "cancelled"));
@@ -218,6 +225,29 @@ static void free_texts(char **texts, size_t count)
         free(texts[i]);
 }
 
+/* These go into messages and lines as they are. A folded header becomes one line; any other line end, or control
+ * character, is none of Kamailio's. */
+static bool one_line(char *s)
+{
+    for (; s && *s; s++) {
+        bool fold = *s == '\n' && (s[1] == ' ' || s[1] == '\t');
+
+        if (fold || (*s == '\r' && s[1] == '\n' && (s[2] == ' ' || s[2] == '\t')))
+            *s = ' ';
+        else if (((unsigned char)*s < ' ' && *s != '\t') || *s == 127)
+            return false;
+    }
+    return true;
+}
+
+static bool one_line_each(char **texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!one_line(texts[i]))
+            return false;
+    return true;
+}
+
 static int take_branch_texts(struct txn_branch *b, const json_t *json)
 {
     static const char *const names[] = {"via", "to", "sock", "ruri", "route"};
@@ -225,10 +255,22 @@ static int take_branch_texts(struct txn_branch *b, const json_t *json)
     int rc = -EBADMSG;
 
     take_texts(t, json, names, COUNT(names));
-    if (t[0] && t[1] && t[2] && t[3] && msg_is_address(t[1]) && msg_is_address(t[2]))
+    if (t[0] && t[1] && t[2] && t[3] && msg_is_address(t[1]) && msg_is_address(t[2]) && one_line_each(t, COUNT(t)))
         rc = txn_branch_texts(b, span_of(t[0]), span_of(t[1]), span_of(t[2]), span_of(t[3]), span_of(t[4]));
     free_texts(t, COUNT(names));
     return rc;
+}
+
+/* Of its last reply; what is no such text is none. */
+static char *take_head(const json_t *json)
+{
+    char *head = json_object_get(json, "head") ? take_text(json, "head") : NULL;
+
+    if (head && !sip_is_head(head)) {
+        free(head);
+        head = NULL;
+    }
+    return head;
 }
 
 static int take_branch(struct txn *t, const json_t *json, int64_t now)
@@ -241,6 +283,9 @@ static int take_branch(struct txn *t, const json_t *json, int64_t now)
         return rc;
     b.index = (int)json_integer_value(json_object_get(json, "i"));
     b.code = (short)code;
+    b.rang = (code > 100 && code < 200) || json_is_true(json_object_get(json, "rang"));
+    b.over = code >= 300 && json_is_true(json_object_get(json, "over"));
+    b.head = code >= 300 ? take_head(json) : NULL;
     return txn_give_branch(t, &b);
 }
 
@@ -255,16 +300,25 @@ static int take_branches(struct txn *t, const json_t *list, int64_t now)
 
 static int take_own_texts(struct txn *t, const json_t *json)
 {
-    static const char *const names[] = {"call_id", "branch", "sent_by", "src", "dst"};
+    static const char *const names[] = {"call_id", "branch", "sent_by", "src", "dst", "from_tag"};
     char *own[COUNT(names)];
     int rc = -EBADMSG;
 
     take_texts(own, json, names, COUNT(names));
-    if (own[0] && own[1] && own[2] && own[3] && own[4] && msg_is_address(own[3]) && msg_is_address(own[4]) &&
-        strlen(own[2]) < sizeof(((struct record *)NULL)->sent_by))
-        rc = txn_texts(t, span_of(own[0]), span_of(own[1]), span_of(own[2]), span_of(own[3]), span_of(own[4]));
+    if (own[0] && own[1] && own[2] && own[3] && own[4] && msg_is_address(own[3]) && msg_is_address(own[4]))
+        rc = txn_texts(t, span_of(own[0]), span_of(own[5]), span_of(own[1]), span_of(own[2]), span_of(own[3]),
+                       span_of(own[4]));
     free_texts(own, COUNT(names));
     return rc;
+}
+
+/* Its call has ended, or is answered, and needs nobody; whatever stands in the record. */
+static void take_final(struct txn *t, const json_t *json)
+{
+    json_int_t code = json_integer_value(json_object_get(json, "code"));
+
+    t->done = json_is_true(json_object_get(json, "done"));
+    t->final = (short)(t->done && code >= 200 && code <= 699 ? code : 0);
 }
 
 static int take_all(struct txn *t, const json_t *json, int64_t now)
@@ -281,11 +335,16 @@ static int take_all(struct txn *t, const json_t *json, int64_t now)
     t->at = json_integer_value(json_object_get(json, "at"));
     t->last = json_integer_value(json_object_get(json, "last"));
     t->cancelled = json_is_true(json_object_get(json, "cancelled"));
+    t->stateless = json_is_true(json_object_get(json, "stateless"));
     t->begun_ms = t->changed_ms = now;
     if (json_is_object(json_object_get(json, "vars")))
         t->vars = json_incref(json_object_get(json, "vars"));
-    t->key = key_tx(span_of(t->call_id), t->cseq, span_of(t->branch));
-    return t->key ? take_branches(t, json_object_get(json, "branches"), now) : -ENOMEM;
+    t->key = key_tx(span_of(t->call_id), t->cseq, span_of(t->branch), span_of(t->sent_by));
+    if (!t->key)
+        return -ENOMEM;
+    rc = take_branches(t, json_object_get(json, "branches"), now);
+    take_final(t, json);
+    return rc;
 }
 
 int record_txn(struct txn **out, struct span text, int64_t now)

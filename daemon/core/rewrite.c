@@ -1,4 +1,5 @@
-/* Writing all again: since the store refused something, or has come back.
+/* Writing all again: since the store takes no writes (what it refuses of one record alone is none of that), or has come
+ * back.
  *
  *     refused ▶ one record is tried every TRY_MS, all nodes are told to doubt ▶ taken ▶ all are written
  *
@@ -13,6 +14,8 @@
 #define DOUBT_MS 3000     /* and believed so long: all are connected again by then, and have written what they have */
 #define ALL_AFTER_MS 1000 /* all is not written again sooner, nor faster than this, should some of it be refused: */
 #define ALL_PER_MS 20
+#define PAUSE_MS 1000  /* a single record that is not taken is tried again, each time after twice as long, */
+#define PAUSE_SHIFT 5  /* at most so often */
 #define SETTLE_MS 4000 /* what an earlier connection still held has reached the store by then */
 
 void engine_doubt(struct engine *e, int64_t now)
@@ -44,6 +47,14 @@ static int64_t soonest(const struct engine *e, int64_t now)
     return e->rewrite.last_ms && at > now ? at : now + 1;
 }
 
+int64_t rewrite_pause(unsigned *refusals)
+{
+    int64_t ms = PAUSE_MS << (*refusals < PAUSE_SHIFT ? *refusals : PAUSE_SHIFT);
+
+    (*refusals)++;
+    return ms;
+}
+
 void rewrite_taken(struct engine *e, int64_t now)
 {
     if (!e->rewrite.refused)
@@ -62,7 +73,9 @@ void engine_store_forgot(struct engine *e, int64_t now)
 {
     e->store_back_ms = now; /* it is as good as another one: claims are gone, too */
     peers_own_lost(e);
+    txns_forget_all(&e->txns);
     rewrite_doubt(e, now);
+    left_gather(e, now);
 }
 
 void rewrite_doubt(struct engine *e, int64_t now)
@@ -83,9 +96,12 @@ static void try_one(struct engine *e)
 {
     struct txn *t = e->txns.by_id;
 
-    if (e->txns.dirty_count || e->puts_under_way || e->calls.at[CALL_DIRTY] || e->calls.at[CALL_WRITING])
+    while (t && (t->unsure || t->retry_ms))
+        t = t->hh.next;
+    if (e->txns.dirty_count || e->puts_under_way || e->txns.asked_count || e->calls.at[CALL_DIRTY] ||
+        e->calls.at[CALL_WRITING])
         return;
-    if (t && !t->unsure)
+    if (t)
         txns_mark(&e->txns, t);
     else
         calls_mark_one(e);

@@ -35,18 +35,13 @@ static bool is_mine(const struct engine *e, const char *key)
     return (hash ^ hash >> 16) % alive == rank;
 }
 
-static bool starts_with(const char *key, const char *prefix)
-{
-    return strncmp(key, prefix, strlen(prefix)) == 0;
-}
-
 void engine_scan_key(struct engine *e, const char *key)
 {
     bool share = e->search.all || is_mine(e, key);
 
-    if (starts_with(key, KEY_CALL_PREFIX) && (e->search.learn || (share && e->search.calls)))
+    if (key_is_call(key) && (e->search.learn || (share && e->search.calls)))
         inherit_wait(e, key, share);
-    if (!starts_with(key, KEY_TX_PREFIX))
+    if (!key_is_tx(key))
         return;
     if ((share || e->search.learn) && !txns_by_key(&e->txns, key))
         takeover_wait(e, key, !share);
@@ -70,9 +65,8 @@ void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now)
 
 static bool may_run(const struct engine *e)
 {
-    return e->self.up && e->hello && e->store_up && (e->conf.takeover || e->search.calls || e->search.learn) &&
-           !e->search.running && e->takeover_count - e->takeovers_active < WAITING_LOW &&
-           e->heir_count - e->heirs_reading < WAITING_LOW;
+    return e->self.up && e->hello && e->store_up && !e->search.running &&
+           e->takeover_count - e->takeovers_active < WAITING_LOW && e->heir_count - e->heirs_reading < WAITING_LOW;
 }
 
 void search_run(struct engine *e, int64_t now)

@@ -47,7 +47,7 @@ static int read_id(struct sip_id *id, const struct sip_head *h)
     struct sip_via top, via;
     struct sip_cseq cseq;
 
-    *id = (struct sip_id){.code = h->code, .call_id = h->call_id};
+    *id = (struct sip_id){.code = h->code, .ruri = h->ruri, .call_id = h->call_id};
     if (!read_via(&top, h->via) || !read_cseq(&cseq, h->cseq) || !read_address(&id->from_uri, &id->from_tag, h->from) ||
         !read_address(&id->to_uri, &id->to_tag, h->to))
         return -EBADMSG;
@@ -70,6 +70,22 @@ int sip_read_id(struct sip_id *id, struct span msg)
     int rc = sip_head_read(&h, msg);
 
     return rc == 0 ? read_id(id, &h) : rc;
+}
+
+struct span sip_sent_by(struct span sent_by, unsigned *port)
+{
+    size_t n = sent_by.n;
+    unsigned value = 0, digit = 1;
+
+    while (n > 0 && sent_by.p[n - 1] >= '0' && sent_by.p[n - 1] <= '9' && sent_by.n - n < 9) {
+        value += (unsigned)(sent_by.p[--n] - '0') * digit;
+        digit *= 10;
+    }
+    *port = 5060;
+    if (n < 2 || n == sent_by.n || sent_by.p[n - 1] != ':')
+        return sent_by;
+    *port = value;
+    return (struct span){sent_by.p, n - 1};
 }
 
 static bool take_route(const struct sip_hdr *hdr, const struct sip_msg *msg, void *arg)
@@ -170,9 +186,9 @@ static char *add_line(char *to, const char *name, struct span value)
     return (char *)memcpy(to, "\r\n", 2) + 2;
 }
 
-/* A message with the identity of the model: From, To, Call-ID and CSeq number. `start` is all that stands above them.
- */
-static char *made_of(const char *start, const char *method, struct span model, size_t *len)
+/* A message with the identity of the model: From, To (and to_more behind it), Call-ID and CSeq number. `start` is all
+ * that stands above them. */
+static char *made_of(const char *start, const char *method, struct span model, const char *to_more, size_t *len)
 {
     struct sip_head h;
     struct sip_cseq cseq;
@@ -180,12 +196,14 @@ static char *made_of(const char *start, const char *method, struct span model, s
 
     if (sip_head_read(&h, model) < 0 || !h.from.n || !h.to.n || !h.call_id.n || !read_cseq(&cseq, h.cseq))
         return NULL;
-    out = to = malloc(h.from.n + h.to.n + h.call_id.n + strlen(start) + 160);
+    out = to = malloc(h.from.n + h.to.n + h.call_id.n + strlen(start) + strlen(to_more) + 160);
     if (!out)
         return NULL;
     to += sprintf(to, "%s", start);
     to = add_line(to, "From", h.from);
     to = add_line(to, "To", h.to);
+    if (*to_more)
+        to += sprintf(to - 2, "%s\r\n", to_more) - 2;
     to = add_line(to, "Call-ID", h.call_id);
     to += sprintf(to, "CSeq: %u %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n", cseq.num, method);
     *len = (size_t)(to - out);
@@ -194,12 +212,37 @@ static char *made_of(const char *start, const char *method, struct span model, s
 
 char *sip_cancel(struct span invite, size_t *len)
 {
-    return made_of("CANCEL sip:x SIP/2.0\r\n", "CANCEL", invite, len);
+    return made_of("CANCEL sip:x SIP/2.0\r\n", "CANCEL", invite, "", len);
+}
+
+char *sip_cancel_of_caller(struct span invite, size_t *len)
+{
+    struct span line, ruri, rest = invite;
+    struct sip_head h;
+    char *start = NULL, *out = NULL;
+
+    if (sip_cut_line(&line, &rest) && sip_read_request_line(&ruri, line) && sip_head_read(&h, invite) == 0 &&
+        asprintf(&start, "CANCEL %.*s SIP/2.0\r\nVia: %.*s\r\n", (int)ruri.n, ruri.p, (int)h.via.n, h.via.p) > 0)
+        out = made_of(start, "CANCEL", invite, "", len);
+    free(start);
+    return out;
+}
+
+char *sip_question(struct span invite, const char *tm_id, size_t *len)
+{
+    struct sip_head h;
+    char *start = NULL, *out = NULL;
+
+    if (sip_head_read(&h, invite) == 0 &&
+        asprintf(&start, "INVITE sip:%s@kamsync SIP/2.0\r\nVia: %.*s\r\n", tm_id, (int)h.via.n, h.via.p) > 0)
+        out = made_of(start, "INVITE", invite, "", len);
+    free(start);
+    return out;
 }
 
 char *sip_ack(struct span reply, size_t *len)
 {
-    return made_of("ACK sip:x SIP/2.0\r\n", "ACK", reply, len);
+    return made_of("ACK sip:x SIP/2.0\r\n", "ACK", reply, "", len);
 }
 
 char *sip_trying(struct span invite, const char *via, size_t *len)
@@ -210,8 +253,22 @@ char *sip_trying(struct span invite, const char *via, size_t *len)
 
     if (start) {
         snprintf(start, size, "%s%s\r\n", status, via);
-        out = made_of(start, "INVITE", invite, len);
+        out = made_of(start, "INVITE", invite, "", len);
     }
     free(start);
+    return out;
+}
+
+char *sip_refusal(struct span invite, const char *via, int code, size_t *len)
+{
+    size_t n = 0;
+    char *vias = sip_vias(invite, &n), *start = NULL, *out = NULL;
+    struct sip_id id;
+
+    if (vias && sip_read_id(&id, invite) == 0 &&
+        asprintf(&start, "SIP/2.0 %d Already Said\r\nVia: %s\r\n%.*s", code, via, (int)n, vias) > 0)
+        out = made_of(start, "INVITE", invite, id.to_tag.n ? "" : ";tag=kamsync", len);
+    free(start);
+    free(vias);
     return out;
 }

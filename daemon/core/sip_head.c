@@ -88,6 +88,7 @@ static int read_by_libre(struct sip_head *h, struct span raw)
         return rc;
     msg = p.msg;
     *h = (struct sip_head){.code = msg->req ? 0 : msg->scode,
+                           .ruri = msg->req ? sip_span(&msg->ruri) : (struct span){0},
                            .via = value_of(sip_msg_hdr(msg, SIP_HDR_VIA)),
                            .from = sip_span(&msg->from.val),
                            .to = sip_span(&msg->to.val),
@@ -143,8 +144,7 @@ bool sip_read_request_line(struct span *ruri, struct span line)
     return !memchr(ruri->p, ' ', ruri->n);
 }
 
-/* Where the value of a header of that name goes; NULL: nobody asks for it. */
-static struct span *wanted(struct sip_head *h, struct span name)
+struct span *sip_head_value(struct sip_head *h, struct span name)
 {
     const struct {
         const char *name, *compact;
@@ -170,7 +170,7 @@ static bool take_line(struct sip_head *h, struct span line)
     if (!colon || colon == line.p || is_blank(*line.p) || is_blank(colon[-1]))
         return false;
     name = (struct span){line.p, (size_t)(colon - line.p)};
-    to = wanted(h, name);
+    to = sip_head_value(h, name);
     if (!to || (to == &h->via && to->n))
         return true; /* of the Vias the top one counts */
     value = trimmed((struct span){colon + 1, line.n - name.n - 1});
@@ -182,10 +182,10 @@ static bool take_line(struct sip_head *h, struct span line)
 
 static bool read_lines(struct sip_head *h, struct span msg)
 {
-    struct span line, ruri;
+    struct span line;
 
     *h = (struct sip_head){0};
-    if (!sip_cut_line(&line, &msg) || !sip_read_request_line(&ruri, line))
+    if (!sip_cut_line(&line, &msg) || !sip_read_request_line(&h->ruri, line))
         return false;
     while (sip_cut_line(&line, &msg)) {
         if (!line.n)

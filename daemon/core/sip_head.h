@@ -9,6 +9,7 @@
 /* Values of headers, without the blanks around them; empty: there is none. Spans point into the message. */
 struct sip_head {
     int code;               /* of a reply, 0: it is a request */
+    struct span ruri;       /* of a request */
     struct span via;        /* the top one */
     struct span second_via; /* of a reply: the one below Kamailio's own */
     struct span from, to, call_id, cseq;
@@ -27,6 +28,9 @@ void sip_parsed_free(struct sip_parsed *p);
 
 /* Cuts a line off, which ends in CR LF; false when none does, or a CR, LF or NUL stands in it. */
 bool sip_cut_line(struct span *line, struct span *rest);
+
+/* Where the value of a header of that name, or of its compact form, goes; NULL: nobody asks for it. */
+struct span *sip_head_value(struct sip_head *h, struct span name);
 
 /* The R-URI in "<method> <R-URI> SIP/2.0"; false when the line is of another form. */
 bool sip_read_request_line(struct span *ruri, struct span line);

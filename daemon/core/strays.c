@@ -3,15 +3,16 @@
  *     stray ▶ own index ▶ store ──found──▶ verdict ▶ handover to the owner, or back to this Kamailio with the verdict
  *                          │  ▲
  *                          │  └ absent or failed: asked again in a moment, since the record may be on its way
- *                          └ time is up: unknown (the store said "absent", after all nodes had answered a roll-call),
- *                            unavailable (it said nothing, or they did not)
+ *                          └ time is up: unknown (the store said "absent", after all nodes had answered a roll-call,
+ * and no Kamailio has acted, though all have the message), unavailable (it said nothing, or they did not)
  *
  * An ACK may be one for a 2xx, which any node can route and which must not wait. So the script routes every stray ACK
  * on at once, as it would without kamsync, and kamsyncd only sees to it that the owner gets a copy; all nodes do when
  * the store says nothing. An ACK that arrives twice does no harm (proto/messages.md).
  *
  * A CANCEL that the script has sent to all nodes already is looked up a moment later: then its owner, if it lives, has
- * acted, its record says so, and nothing is left to do.
+ * acted, its kamsyncd or its record says so, and nothing is left to do. In a larger cluster all get what has no record
+ * after some looks: there may be a transaction all the same (perhaps.c). An ACK without record goes to all at once.
  *
  * An INVITE is a stray where the script asks about each (KAMSYNC_CLAIM); a reply, when the node in its Via is gone. */
 #include "engine_impl.h"
@@ -24,14 +25,16 @@
 #include "key.h"
 #include "record.h"
 
-#define STRAYS_MAX 2048  /* lookups under way */
-#define FIRST_RETRY_MS 5 /* doubled each time, */
-#define LAST_RETRY_MS 20 /* up to this */
-#define ACT_MS 20        /* the owner's Kamailio reports a CANCEL within 13 ms, and its record is written at once */
-#define INVITE_MS 50     /* an ordinary call waits no longer for the store */
-#define REPLY_MS 30      /* the record of a transaction is older than the reply to it */
-#define FINAL_MS 1000    /* a final reply comes again, and what is passed on without its owner leaves branches behind */
-#define ORPHAN_MS 3000   /* how long a stray waits for the takeover of its transaction */
+#define STRAYS_MAX 2048         /* lookups under way, */
+#define STRAYS_BYTES (32 << 20) /* and of their messages and names */
+#define FIRST_RETRY_MS 5        /* doubled each time, up to: */
+#define LAST_RETRY_MS 20
+#define ROLL_RETRY_MS 100 /* who has it will say so; asked again in case that gets lost */
+#define ACT_MS 20         /* the owner's Kamailio reports a CANCEL within 13 ms, and its record is written at once */
+#define INVITE_MS 50      /* an ordinary call waits no longer for the store */
+#define REPLY_MS 30       /* the record of a transaction is older than the reply to it */
+#define FINAL_MS 1000  /* a final reply comes again, and what is passed on without its owner leaves branches behind */
+#define ORPHAN_MS 3000 /* how long a stray waits for the takeover of its transaction */
 
 static const char *const verdict_names[] = {"mine", "owner", "acted", "orphan", "done", "unknown", "unavailable"};
 
@@ -50,9 +53,11 @@ struct stray {
     bool hopeless; /* that failed */
     bool rival;    /* an INVITE that a node has claimed which looks dead: it may be back, and its record on its way */
     struct absence absent;
+    size_t bytes;
     struct span msg; /* owned, as are the texts */
-    char *src, *dst, *key, *sent_by, *call_id, *via;
-    char *all; /* NULL unless all nodes have had it: the owner knows by this that it has acted already */
+    char *src, *dst, *key, *call_id, *via;
+    char *all;      /* NULL unless all nodes have had it: the owner knows by this that it has acted already */
+    int64_t all_ms; /* since when they have */
     int64_t begun_ms, again_ms, retry_ms;
     int64_t asked_ms; /* when the store was last asked */
 };
@@ -63,7 +68,6 @@ static void stray_free(struct stray *s)
     free(s->src);
     free(s->dst);
     free(s->key);
-    free(s->sent_by);
     free(s->call_id);
     free(s->via);
     free(s->all);
@@ -75,6 +79,7 @@ static void stray_end(struct engine *e, struct stray *s)
     DL_DELETE(e->strays, s);
     HASH_DELETE(hh, e->strays_by_token, s); /* NOLINT(clang-analyzer-*): uthash */
     e->stray_count--;
+    e->stray_bytes -= s->bytes;
     stray_free(s);
 }
 
@@ -124,10 +129,12 @@ static void conclude(struct engine *e, struct stray *s, enum verdict v, int owne
     count_verdict(&e->count, v);
     if (s->kind != STRAY_INVITE || v != VERDICT_UNKNOWN)
         note(e, s, verdict_names[v], owner);
-    engine_log(e, s->kind == STRAY_INVITE && v == VERDICT_UNKNOWN ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
-               "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s", kind_names[s->kind],
-               verdict_names[v], owner, s->src, now - s->begun_ms,
-               printable(call_id, sizeof(call_id), span_of(s->call_id)));
+    engine_log_some(e, s->kind == STRAY_INVITE && v == VERDICT_UNKNOWN ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+                    "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s", kind_names[s->kind],
+                    verdict_names[v], owner, s->src, now - s->begun_ms,
+                    printable(call_id, sizeof(call_id), span_of(s->call_id)));
+    if (s->code / 100 == 2 && (v == VERDICT_MINE || v == VERDICT_DONE || v == VERDICT_ORPHAN))
+        calls_passed(e, s->key, s->msg);
     if (v == VERDICT_OWNER)
         send_on(e, s, v, nodes_find(&e->nodes, owner), now);
     else if (v != VERDICT_ACTED && (s->kind != STRAY_ACK || v == VERDICT_UNAVAILABLE || v == VERDICT_MINE))
@@ -141,11 +148,10 @@ static void ask(struct engine *e, struct stray *s, int64_t now)
     s->asked_ms = now;
     roll_before(e, &s->absent);
     e->count.lookups++;
-    e->io.get(e->io.ctx, s->key, s->token); /* may answer, and so end the stray, before it returns */
+    e->io.get(e->io.ctx, s->key, s->token);
 }
 
-/* The answer waited while the host stood still: the call may have begun elsewhere long ago, even with the claim lost.
- */
+/* The answer waited while the host stood still: the call may long have begun elsewhere, even with the claim lost. */
 static bool is_stale(const struct stray *s, int64_t now)
 {
     return now - s->asked_ms > INVITE_MS;
@@ -163,17 +169,8 @@ static void claim_invite(struct engine *e, struct stray *s, int64_t now)
 {
     const struct holder nobody = holder_of(0, "new"), self = holder_of(e->self.id, e->self.inc);
 
-    s->asked = true;
     s->asked_ms = now;
-    /* if it can be made, the answer may have ended the stray */
-    if (!claim_write(e, s->key, &nobody, &self, e->conf.tx_ttl_ms, s->token))
-        s->asked = false;
-}
-
-/* An INVITE must not wait, and a reply names its node: what is not there is nobody's. */
-static bool needs_roll(const struct stray *s)
-{
-    return s->kind == STRAY_CANCEL || s->kind == STRAY_ACK;
+    s->asked = claim_write(e, s->key, &nobody, &self, e->conf.tx_ttl_ms, s->token);
 }
 
 /* Plans the next lookup. */
@@ -190,14 +187,13 @@ static int fill(struct stray *s, const struct arrived *a, const struct sip_id *i
     s->msg = (struct span){copy, a->msg.n};
     s->src = span_dup(span_of(a->src));
     s->dst = span_dup(span_of(a->dst));
-    s->key = key_tx(id->call_id, id->cseq, id->branch);
-    s->sent_by = span_dup(id->sent_by);
+    s->key = key_tx(id->call_id, id->cseq, id->branch, id->sent_by);
     s->call_id = span_dup(id->call_id);
     s->via = span_dup(id->via);
     s->all = a->all ? span_dup(span_of(a->all)) : NULL;
     if (a->all && !s->all)
         return -ENOMEM;
-    return copy && s->src && s->dst && s->key && s->sent_by && s->call_id && s->via ? 0 : -ENOMEM;
+    return copy && s->src && s->dst && s->key && s->call_id && s->via ? 0 : -ENOMEM;
 }
 
 static enum stray_kind kind_of(const struct sip_id *id)
@@ -224,7 +220,7 @@ static int stray_new(struct stray **out, const struct arrived *a, uint64_t token
     s->token = token;
     s->code = id.code;
     s->kind = kind_of(&id);
-    s->begun_ms = s->again_ms = now;
+    s->begun_ms = s->again_ms = s->all_ms = now;
     s->retry_ms = FIRST_RETRY_MS;
     rc = fill(s, a, &id);
     if (rc < 0)
@@ -241,38 +237,42 @@ static int stray_add(struct engine *e, struct stray *s)
         return -ENOMEM;
     DL_APPEND(e->strays, s);
     e->stray_count++;
+    s->bytes = s->msg.n + strlen(s->key) + strlen(s->call_id) + strlen(s->via);
+    e->stray_bytes += s->bytes;
     return 0;
 }
 
-/* A negative reply behind a 2xx, of a transaction that no Kamailio has: the caller must not see it. */
-static bool acknowledge(struct engine *e, struct stray *s, const struct txn *own, int64_t now)
+/* A negative reply behind a 2xx, of a transaction that no Kamailio has: the caller must not see it. Or one of a branch
+ * that had ended before a takeover: the dead node's ACK was lost. */
+static bool acknowledge(struct engine *e, struct stray *s, struct txn *own, int64_t now)
 {
     struct span id;
     int index;
 
-    if (!own || !own->settled || s->kind != STRAY_REPLY || s->code < 300 ||
-        txn_split_branch(span_of(s->via), &id, &index) < 0)
+    if (!own || s->kind != STRAY_REPLY || s->code < 300 || txn_split_branch(span_of(s->via), &id, &index) < 0 ||
+        (!own->settled && !(own->taken_ms && txn_branch_code(own, index) >= 300)))
         return false;
-    adopt_ack(e, own, index, s->msg, now);
+    finish_replied(e, own, index, s->code, s->msg, now);
     stray_end(e, s);
     return true;
 }
 
 static void begin(struct engine *e, struct stray *s, int64_t now)
 {
-    const struct txn *own = txns_by_key(&e->txns, s->key);
+    struct txn *own = txns_by_key(&e->txns, s->key);
+    bool full = e->stray_count > STRAYS_MAX || e->stray_bytes > STRAYS_BYTES;
 
     if (acknowledge(e, s, own, now))
         return;
-    if (own && strcasecmp(own->sent_by, s->sent_by) == 0)
+    e->count.strays_shed += full && !own;
+    if (own)
         conclude(e, s, VERDICT_MINE, e->self.id, now);
-    else if (e->stray_count > STRAYS_MAX) {
-        e->count.strays_shed++;
-        conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
-    } else if (!e->store_up)
+    else if (full || !e->store_up)
         conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
     else if (s->kind == STRAY_INVITE && e->conf.claim_strict)
         claim_invite(e, s, now);
+    else if (s->all && acted_by(e, s->all))
+        conclude(e, s, VERDICT_ACTED, acted_by(e, s->all), now);
     else if (s->all)
         s->again_ms = now + ACT_MS;
     else
@@ -292,7 +292,7 @@ void strays_take(struct engine *e, const struct arrived *a, int64_t now)
         return;
     }
     e->count.frames_bad++;
-    engine_log(e, LOG_LEVEL_WARN, "stray from %s cannot be looked up: %s", a->src, strerror(-rc));
+    engine_log_some(e, LOG_LEVEL_WARN, "stray from %s cannot be looked up: %s", a->src, strerror(-rc));
 }
 
 /* The caller's request to the far end, as a stateless proxy would. False when there is nobody to send it to. */
@@ -308,8 +308,7 @@ static bool adopt_stray(struct engine *e, const struct stray *s, struct span tex
 }
 
 /* Whether the transaction is to live on, and the stray with it. A 2xx needs nobody: it goes on to the caller as it is.
- * An ACK acknowledged a reply of the dead owner, who cannot miss it. A reply comes again: the INVITE that is sent again
- * for the takeover makes the far end repeat it. */
+ * An ACK acknowledged a reply of the dead owner, who cannot miss it. A reply comes again, since the INVITE does. */
 static bool wants_takeover(const struct engine *e, const struct stray *s, const struct record *r)
 {
     return e->conf.takeover && r->whole && !s->hopeless && s->kind != STRAY_ACK && s->code / 100 != 2;
@@ -332,8 +331,7 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
         return;
     }
     if (s->kind == STRAY_REPLY && s->code / 100 == 2 && r->whole) {
-        /* It goes on when that is done, or, should another node take the call over, to that one, whose tm has branches
-         * to cancel. */
+        /* It goes on when that is done, or to the node that takes the call over, whose tm has branches to cancel. */
         s->orphan = true;
         later(s, now);
         settle(e, s, text, now);
@@ -385,13 +383,85 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
     }
 }
 
-/* Its owner may be a node whose kamsyncd cannot say so: only when that is ruled out, nobody has it. */
-static void on_absent(struct engine *e, struct stray *s)
+static int64_t give_up(const struct engine *e, const struct stray *s)
 {
-    if (needs_roll(s))
-        roll_absent(e, &s->absent);
-    else
-        s->absent.said = true;
+    if (s->kind == STRAY_REPLY && s->code >= 200 && !s->absent.said && !s->orphan && e->store_up)
+        return s->begun_ms + FINAL_MS;
+    if (s->kind == STRAY_INVITE && !s->orphan)
+        return s->begun_ms + INVITE_MS;
+    if (s->kind == STRAY_REPLY && s->absent.said && !s->orphan)
+        return s->begun_ms + REPLY_MS;
+    if (s->orphan)
+        return s->begun_ms + ORPHAN_MS;
+    if (s->absent.sure)
+        return s->all_ms + e->conf.lookup_ms;
+    if (s->absent.said && e->conf.lookup_ms > e->conf.store_wait_ms)
+        return s->begun_ms + e->conf.lookup_ms;
+    return s->begun_ms + e->conf.store_wait_ms;
+}
+
+static enum verdict last_word(const struct engine *e, const struct stray *s, int64_t now)
+{
+    if (s->orphan)
+        return VERDICT_ORPHAN;
+    return !s->rival && (s->kind == STRAY_CANCEL ? s->absent.sure : s->absent.said) && now >= e->doubt_ms
+               ? VERDICT_UNKNOWN
+               : VERDICT_UNAVAILABLE;
+}
+
+/* To all Kamailios. Beyond so many such ones it is dropped, which is no answer: it comes again. */
+static bool give_to_all(struct engine *e, struct stray *s, int64_t now)
+{
+    if (!perhaps_nodes(e))
+        return true;
+    if (!perhaps_may(e, now)) {
+        e->count.strays_dropped++;
+        note(e, s, "dropped: too many that nobody knows", 0);
+        stray_end(e, s);
+        return false;
+    }
+    e->count.verdict_perhaps++;
+    note(e, s, "no record: given to all Kamailios", 0);
+    send_on(e, s, VERDICT_UNAVAILABLE, &e->self, now);
+    return true;
+}
+
+/* A CANCEL whose record is not there, and not on its way. Its owner may be a node whose kamsyncd cannot say so, or
+ * knows nothing of it: only when that is ruled out, nobody has it. */
+static void on_no_record(struct engine *e, struct stray *s, int64_t now)
+{
+    if (!s->all) {
+        s->all = perhaps_at(e);
+        s->all_ms = now;
+        if (!s->all || !give_to_all(e, s, now))
+            return;
+    }
+    if (!s->absent.roll)
+        perhaps_relay(e, (struct handover){.src = s->src, .dst = s->dst, .at = s->all}, s->msg);
+    roll_absent(e, &s->absent, s->key);
+    s->again_ms = s->absent.sure ? INT64_MAX : now + ROLL_RETRY_MS;
+    if (now >= give_up(e, s))
+        conclude(e, s, last_word(e, s, now), 0, now);
+}
+
+/* An INVITE must not wait, and a reply names its node. */
+static void on_absent(struct engine *e, struct stray *s, int64_t now)
+{
+    s->absent.said = true;
+    if (s->kind == STRAY_ACK) {
+        if (!give_to_all(e, s, now))
+            return;
+        perhaps_relay(e, (struct handover){.src = s->src, .dst = s->dst}, s->msg);
+        stray_end(e, s);
+    } else if (s->kind == STRAY_CANCEL && (s->all || s->retry_ms >= LAST_RETRY_MS)) {
+        on_no_record(e, s, now);
+    } else if (s->kind == STRAY_INVITE && is_stale(s, now)) {
+        ask_anew(e, s, now);
+    } else if (s->kind == STRAY_INVITE && !s->rival) {
+        conclude(e, s, VERDICT_UNKNOWN, 0, now); /* an ordinary call */
+    } else {
+        later(s, now);
+    }
 }
 
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
@@ -407,16 +477,12 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
         return;
     }
     s->asked = false;
-    if (status == GET_FOUND && record_read(&r, text) == 0 && strcasecmp(r.sent_by, s->sent_by) == 0) {
+    if (status == GET_FOUND && record_read(&r, text) == 0) {
         on_record(e, s, &r, text, now);
         return;
     }
     if (status != GET_FAILED)
-        on_absent(e, s);
-    if (s->absent.said && s->kind == STRAY_INVITE && is_stale(s, now))
-        ask_anew(e, s, now);
-    else if (s->absent.said && s->kind == STRAY_INVITE && !s->rival)
-        conclude(e, s, VERDICT_UNKNOWN, 0, now); /* an ordinary call: it must not wait */
+        on_absent(e, s, now);
     else
         later(s, now);
 }
@@ -466,32 +532,27 @@ void strays_despair(struct engine *e, const char *key)
     }
 }
 
-static int64_t later_of(int64_t a, int64_t b)
+void strays_look(struct engine *e, const char *key, int64_t now)
 {
-    return a > b ? a : b;
+    struct stray *s;
+
+    DL_FOREACH(e->strays, s)
+    {
+        if (key ? strcmp(s->key, key) == 0 : s->absent.roll && s->absent.roll <= e->roll.n && !s->absent.sure)
+            s->again_ms = now;
+    }
 }
 
-static int64_t give_up(const struct engine *e, const struct stray *s)
+void strays_acted(struct engine *e, const char *at, int node, int64_t now)
 {
-    if (s->kind == STRAY_REPLY && s->code >= 200 && !s->absent.said && !s->orphan && e->store_up)
-        return s->begun_ms + FINAL_MS;
-    if (s->kind == STRAY_INVITE && !s->orphan)
-        return s->begun_ms + INVITE_MS;
-    if (s->kind == STRAY_REPLY && s->absent.said && !s->orphan)
-        return s->begun_ms + REPLY_MS;
-    if (s->orphan)
-        return s->begun_ms + ORPHAN_MS;
-    if (s->absent.sure)
-        return s->begun_ms + e->conf.lookup_ms;
-    return s->begun_ms + later_of(s->absent.said ? e->conf.lookup_ms : 0, e->conf.store_wait_ms);
-}
+    struct stray *s, *next;
 
-static enum verdict last_word(const struct engine *e, const struct stray *s, int64_t now)
-{
-    if (s->orphan)
-        return VERDICT_ORPHAN;
-    return !s->rival && (needs_roll(s) ? s->absent.sure : s->absent.said) && now >= e->doubt_ms ? VERDICT_UNKNOWN
-                                                                                                : VERDICT_UNAVAILABLE;
+    DL_FOREACH_SAFE(e->strays, s, next)
+    {
+        /* one that is taken over has a new owner, who has heard of no CANCEL */
+        if (s->all && !s->orphan && strcmp(s->all, at) == 0)
+            conclude(e, s, VERDICT_ACTED, node, now);
+    }
 }
 
 static void look_after(struct engine *e, struct stray *s, int64_t now)

@@ -35,7 +35,6 @@
 #define SLOW_MS 30      /* to confirm one; a quarter of that is the script's timer */
 #define ANSWER_MS 100   /* far ends that say nothing hold nobody up for long */
 #define LOSSES_MAX 1024 /* frames that wait for Kamailio; beyond that it is not told of more losses */
-#define CONFIRM_MS 500  /* Kamailio answers within a few ms, or the message was lost */
 #define TRIES_MAX 3
 static struct takeover *find_token(const struct engine *e, uint64_t token)
 {
@@ -99,8 +98,7 @@ void takeover_wait(struct engine *e, const char *key, bool foreign)
         t->foreign = foreign;
 }
 
-/* Those under way stand in front, so that answers find them at once. */
-static void activate(struct engine *e, struct takeover *t, enum takeover_state state)
+void takeover_activate(struct engine *e, struct takeover *t, enum takeover_state state)
 {
     if (t->state == WAITING) {
         e->takeovers_active++;
@@ -108,47 +106,6 @@ static void activate(struct engine *e, struct takeover *t, enum takeover_state s
         DL_PREPEND(e->takeovers, t);
     }
     t->state = state;
-}
-
-/* ---- back into Kamailio ---- */
-
-static char *injection(struct engine *e, const struct takeover *t, json_t *vars)
-{
-    struct handover h = {
-        .to = e->self.id, .inc = e->self.inc, .why = "takeover", .src = t->txn->src, .dst = t->txn->dst};
-    char *header = txn_branches(t->txn, t->token), *msg = NULL, *text = NULL, *both = NULL;
-    /* also without variables: the INVITE may have brought such a header from the network */
-    char *call = call_header(json_pack("{s:s}", "state", txn_state_name(txn_state(t->txn))),
-                             vars ? json_incref(vars) : json_object());
-    size_t len = 0;
-
-    if (header && call && asprintf(&both, "%s\r\n%s", header, call) > 0)
-        msg = sip_with_header(t->txn->req, both, &len);
-    if (msg)
-        text = engine_handover(e, h, (struct span){msg, len});
-    free(header);
-    free(call);
-    free(both);
-    free(msg);
-    return text;
-}
-
-static void inject(struct engine *e, struct takeover *t, int64_t now)
-{
-    char *text = injection(e, t, t->txn->vars);
-
-    if (text && t->txn->vars && !engine_fits(text)) { /* rather without its variables than not at all */
-        free(text);
-        text = injection(e, t, NULL);
-    }
-    e->count.takeovers += t->tries == 0;
-    engine_trace(e, span_of(t->txn->call_id), "its node is gone: the INVITE goes back into this node's Kamailio");
-    t->tries++;
-    activate(e, t, INJECTED);
-    t->sent_ms = now;
-    t->due_ms = now + CONFIRM_MS;
-    engine_send(e, e->self.sip, NULL, text, now);
-    free(text);
 }
 
 /* ---- claim ---- */
@@ -162,10 +119,9 @@ static struct holder name_for(const struct engine *e, const struct takeover *t)
     return h;
 }
 
-/* May be answered, and so end it, before it returns. */
 void takeover_claim(struct engine *e, struct takeover *t)
 {
-    activate(e, t, CLAIMING);
+    takeover_activate(e, t, CLAIMING);
     t->due_ms = 0;
     t->as = name_for(e, t);
     if (t->own && !t->again && !t->chain && !t->from.n)
@@ -175,21 +131,37 @@ void takeover_claim(struct engine *e, struct takeover *t)
         takeover_end(e, t);
 }
 
+static void ask_for_node(struct engine *e, struct takeover *t)
+{
+    char key[KEY_SHORT_MAX];
+
+    takeover_activate(e, t, ASKING);
+    t->due_ms = 0;
+    t->asked_ms = e->turn_ms;
+    e->io.get(e->io.ctx, key_short(key, KEY_NODE, t->from.id), t->token);
+}
+
 /* That holder has the transaction, or has claimed it, and looks dead, or has let it go: claims it from there. */
 void takeover_claim_from(struct engine *e, struct takeover *t, struct holder from)
 {
-    char key[64];
-
     t->from = from;
+    t->late = false;
     if (strcmp(from.inc, e->self.inc) == 0 && from.n >= t->names)
         t->names = from.n + 1;
     if (!from.id || from.id == e->self.id) {
         takeover_claim(e, t); /* of itself a node is certain */
         return;
     }
-    activate(e, t, ASKING);
-    snprintf(key, sizeof(key), KEY_NODE_PREFIX "%d", from.id);
-    e->io.get(e->io.ctx, key, t->token);
+    ask_for_node(e, t);
+}
+
+bool takeover_doubts_claim(struct engine *e, struct takeover *t, int64_t now)
+{
+    if (!t->from.id || t->from.id == e->self.id || t->late || now - t->asked_ms < OWN_CLAIM_MS)
+        return false;
+    t->late = true;
+    ask_for_node(e, t);
+    return true;
 }
 
 void takeover_look(struct engine *e, struct takeover *t, struct holder h)
@@ -197,22 +169,12 @@ void takeover_look(struct engine *e, struct takeover *t, struct holder h)
     char *key = claim_key(t->key, &h);
 
     t->from = h;
-    activate(e, t, LOOKING);
+    takeover_activate(e, t, LOOKING);
     if (key)
         e->io.get(e->io.ctx, key, t->token);
     else
         takeover_end(e, t);
     free(key);
-}
-
-static void on_asked(struct engine *e, struct takeover *t, enum get_status status, struct span record, int64_t now)
-{
-    if (status == GET_FOUND)
-        engine_node(e, record, now);
-    if (status != GET_FAILED && peers_dead(e, t->from.id, t->from.inc, now))
-        takeover_claim(e, t);
-    else
-        takeover_end(e, t); /* alive; or unknown: the second search comes by */
 }
 
 /* The far end said 2xx, and the caller has it: the transaction is over, but for the branches that still ring. */
@@ -222,13 +184,39 @@ static void settle(struct engine *e, struct takeover *t, int64_t now)
 
     t->txn = NULL;
     txn_reply(txn, t->answered, t->answer, now);
-    adopt_cancel(e, txn, now);
     txn->done = txn->settled = true;
+    finish_look(e, txn, now);
     calls_take(e, txn, now);
     calls_reply(e, txn, t->answer, span_of(t->to_tag), calls_time(e, NULL));
     takeover_end(e, t);
     strays_wake(e, txn->key, now);
     owner_adopt(e, txn);
+}
+
+static void won(struct engine *e, struct takeover *t, int64_t now)
+{
+    if (t->txn->done && t->txn->final < 300)
+        finish_answered(e, t, now);
+    else if (t->answer)
+        settle(e, t, now);
+    else
+        takeover_inject(e, t, now);
+}
+
+static void on_asked(struct engine *e, struct takeover *t, enum get_status status, struct span record, int64_t now)
+{
+    if (status == GET_FOUND)
+        engine_node(e, record, now);
+    if (status == GET_FAILED || !peers_dead(e, t->from.id, t->from.inc, now)) {
+        if (t->late)
+            giveup_leave(e, t, now);
+        else
+            takeover_end(e, t); /* alive; or unknown: the second search comes by */
+    } else if (t->late) {
+        won(e, t, now);
+    } else {
+        takeover_claim(e, t);
+    }
 }
 
 /* Another claim stands there: has anybody followed it? Also when it is this node's own, of before. */
@@ -251,10 +239,9 @@ static void on_claim(struct engine *e, struct takeover *t, enum claim_status sta
 {
     if (t->blind || status == CLAIM_FAILED) {
         giveup_blind(e, t, status, h, now);
-    } else if (status == CLAIM_WON && t->answer) {
-        settle(e, t, now);
     } else if (status == CLAIM_WON) {
-        inject(e, t, now);
+        if (!takeover_doubts_claim(e, t, now))
+            won(e, t, now);
     } else if (status == CLAIM_LOST && *h->inc) {
         on_lost(e, t, *h, now);
     } else {
@@ -282,7 +269,7 @@ static void on_looked(struct engine *e, struct takeover *t, enum get_status stat
 static void learn(struct engine *e, struct takeover *t, struct span text, int64_t now)
 {
     struct txn *txn = NULL;
-    bool good = e->learning && !txns_by_key(&e->txns, t->key) && record_txn(&txn, text, now) == 0 &&
+    bool good = e->learning && !txns_by_key(&e->txns, t->key) && record_txn(&txn, text, now) == 0 && !txn->done &&
                 strcmp(txn->key, t->key) == 0;
 
     takeover_end(e, t);
@@ -298,15 +285,17 @@ static void learn(struct engine *e, struct takeover *t, struct span text, int64_
 static void consider(struct engine *e, struct takeover *t, struct span text, int64_t now)
 {
     struct record r;
-    bool pending = record_read(&r, text) == 0 && !r.done;
-    enum verdict v = pending ? engine_judge(e, &r, now) : VERDICT_UNKNOWN;
+    bool wanted = record_read(&r, text) == 0 && (!r.done || r.whole);
+    enum verdict v = wanted ? engine_judge(e, &r, now) : VERDICT_UNKNOWN;
 
     if (v == VERDICT_MINE) {
         learn(e, t, text, now);
         return;
     }
-    if (v != VERDICT_ORPHAN || e->unheard || !r.whole || t->foreign || (!e->conf.takeover && !t->answer) ||
-        record_txn(&t->txn, text, now) < 0 || strcmp(t->txn->key, t->key) != 0) {
+    wanted = (v == VERDICT_ORPHAN || v == VERDICT_DONE) && r.whole && !e->unheard && !t->foreign &&
+             (e->conf.takeover || t->answer || r.cancelled || r.done);
+    if (!wanted || record_txn(&t->txn, text, now) < 0 || strcmp(t->txn->key, t->key) != 0 ||
+        !finish_wanted(e, t->txn)) {
         takeover_end(e, t);
         return;
     }
@@ -316,9 +305,12 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
 
 void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
 {
-    struct takeover *t = find_token(e, token);
+    struct takeover *t;
     struct holder h;
 
+    if (owner_claimed(e, token, status, holder, now))
+        return;
+    t = find_token(e, token);
     if (!holder_read(&h, holder))
         h = (struct holder){0};
     if (t && t->own)
@@ -327,7 +319,7 @@ void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, 
         on_claim(e, t, status, &h, now);
     else if (t && t->state == LEAVING)
         giveup_left(e, t, status, &h, now);
-    else if (!t)
+    else if (!t && !left_claimed(e, token, status, now))
         strays_claimed(e, token, status, &h, now);
 }
 
@@ -456,7 +448,7 @@ struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now)
     holder_write(from, &t->owner);
     txn->taken_of = span_dup(span_of(from));
     t->txn = NULL;
-    e->count.takeovers_done++;
+    e->count.takeovers_done += !txn->final;
     engine_trace(e, span_of(txn->call_id), "taken over: this node has the transaction now");
     confirmed(e, t, now);
     return txn;
@@ -480,10 +472,9 @@ void takeover_taken(struct engine *e, const struct event *ev, int64_t now)
 
 /* ---- time ---- */
 
-/* May be answered, and so end it, before it returns. */
 static void read_record(struct engine *e, struct takeover *t)
 {
-    activate(e, t, READING);
+    takeover_activate(e, t, READING);
     e->io.get(e->io.ctx, t->key, t->token);
 }
 
@@ -515,6 +506,12 @@ static bool is_silent(const struct engine *e, struct takeover *t, int64_t now)
     return was || t->silent;
 }
 
+static void unanswered(struct engine *e, struct takeover *t, int64_t now)
+{
+    owner_unanswered(e, t->key, now);
+    takeover_end(e, t);
+}
+
 static void run_late(struct engine *e, int64_t now)
 {
     struct takeover *t, *next;
@@ -528,13 +525,13 @@ static void run_late(struct engine *e, int64_t now)
         if (t->state == CLAIMING)
             takeover_claim(e, t);
         else if (t->state == TAKEN)
-            takeover_end(e, t);
+            unanswered(e, t, now);
         else if (t->state != LEAVING && is_silent(e, t, now))
             t->due_ms = now + CONFIRM_MS;
         else if (t->state > TAKEN)
             giveup_leave(e, t, now);
         else if (t->tries < TRIES_MAX)
-            inject(e, t, now);
+            takeover_inject(e, t, now);
         else
             giveup(e, t, now);
     }
@@ -548,7 +545,7 @@ void takeover_run(struct engine *e, int64_t now)
     run_late(e, now);
     run_waiting(e);
     if (e->learning && !e->search.learn && !e->takeover_count && !e->heir_count)
-        owner_learnt(e, now);
+        early_learnt(e, now);
 }
 
 int64_t takeover_due(const struct engine *e)

@@ -4,8 +4,8 @@
 
 struct trace_line {
     struct trace_line *prev, *next;
-    int64_t at; /* ms since 1970 */
-    size_t n;
+    int64_t at;     /* ms since 1970 */
+    size_t n, size; /* size: of the whole block */
     char *text;     /* behind the Call-ID, in the same block */
     char call_id[]; /* of n bytes */
 };
@@ -16,24 +16,27 @@ static void drop_oldest(struct trace *t)
 
     DL_DELETE(t->lines, line);
     t->count--;
+    t->bytes -= line->size;
     free(line);
 }
 
 void trace_add(struct trace *t, struct span call_id, int64_t at, const char *text)
 {
-    size_t size = strlen(text) + 1;
-    struct trace_line *line = malloc(sizeof(*line) + call_id.n + size);
+    size_t length = strlen(text) + 1, size = sizeof(struct trace_line) + call_id.n + length;
+    struct trace_line *line = malloc(size);
 
     if (!line)
         return;
+    line->size = size;
     line->at = at;
     line->n = call_id.n;
     line->text = line->call_id + call_id.n;
     if (call_id.n)
         memcpy(line->call_id, call_id.p, call_id.n);
-    memcpy(line->text, text, size);
+    memcpy(line->text, text, length);
     DL_APPEND(t->lines, line);
-    if (++t->count > TRACE_MAX)
+    t->bytes += size;
+    for (t->count++; t->count > TRACE_MAX || t->bytes > TRACE_BYTES;)
         drop_oldest(t);
 }
 

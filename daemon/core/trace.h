@@ -1,4 +1,5 @@
-/* What was decided about the strays of each call, and why: the last TRACE_MAX decisions, for kamsyncctl trace. */
+/* What was decided about the strays of each call, and why: the last TRACE_MAX decisions, or fewer if their Call-IDs are
+ * long, for kamsyncctl trace. */
 #ifndef KAMSYNC_TRACE_H
 #define KAMSYNC_TRACE_H
 
@@ -8,12 +9,13 @@
 #include "span.h"
 
 #define TRACE_MAX 4096
+#define TRACE_BYTES 2097152
 
 struct trace_line;
 
 struct trace {
     struct trace_line *lines; /* oldest first */
-    size_t count;
+    size_t count, bytes;
 };
 
 /* Keeps a line; the oldest one goes. Without memory nothing is kept. */

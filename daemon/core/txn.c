@@ -1,6 +1,7 @@
 #include "txn.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 
 #include "count.h"
@@ -31,6 +32,7 @@ int txn_split_branch(struct span branch, struct span *id, int *index)
 static void branch_clear(struct txn_branch *b)
 {
     free(b->via);
+    free(b->head);
     *b = (struct txn_branch){0};
 }
 
@@ -68,18 +70,19 @@ int txn_branch_texts(struct txn_branch *b, struct span via, struct span to, stru
     return 0;
 }
 
-int txn_texts(struct txn *t, struct span call_id, struct span branch, struct span sent_by, struct span src,
-              struct span dst)
+int txn_texts(struct txn *t, struct span call_id, struct span from_tag, struct span branch, struct span sent_by,
+              struct span src, struct span dst)
 {
-    struct span texts[] = {call_id, branch, sent_by, src, dst};
+    struct span texts[] = {call_id, {from_tag.p ? from_tag.p : "", from_tag.n}, branch, sent_by, src, dst};
 
     t->call_id = span_dup_all(texts, COUNT(texts));
     if (!t->call_id)
         return -ENOMEM;
-    t->branch = texts[1].p;
-    t->sent_by = texts[2].p;
-    t->src = texts[3].p;
-    t->dst = texts[4].p;
+    t->call = (struct span){t->call_id, call_id.n + 1 + from_tag.n};
+    t->branch = texts[2].p;
+    t->sent_by = texts[3].p;
+    t->src = texts[4].p;
+    t->dst = texts[5].p;
     return 0;
 }
 
@@ -126,7 +129,28 @@ static int keep_branch(struct txn *t, const struct txn_branch *fresh)
         return -ENOMEM;
     *place = *fresh;
     t->changed_ms = fresh->sent_ms;
+    t->ask_ms = t->asked = t->final = 0;
+    t->waited = false;
     return 0;
+}
+
+/* The far end's final reply to the INVITE of a takeover may be told of before the INVITE is. */
+static void keep_final(const struct txn *t, struct txn_branch *fresh)
+{
+    const struct txn_branch *old = find_branch(t, fresh->index);
+
+    if (old && old->code >= 200 && !old->concluded)
+        fresh->code = old->code;
+}
+
+/* failure_route sends the call on when all branches have ended, and tm drops their replies. */
+static void begin_step(struct txn *t)
+{
+    for (size_t i = 0; i < t->branch_count; i++)
+        if (t->branches[i].code < 300)
+            return;
+    for (size_t i = 0; i < t->branch_count; i++)
+        t->branches[i].over = true;
 }
 
 int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int64_t now)
@@ -137,6 +161,10 @@ int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent 
 
     if (rc == 0)
         rc = branch_fill(&fresh, sent, ev);
+    if (rc == 0 && !ev->req.n) /* with it tm begins anew */
+        keep_final(t, &fresh);
+    if (rc == 0 && ev->step && !txn_has_branch(t, fresh.index))
+        begin_step(t);
     if (rc == 0)
         rc = keep_branch(t, &fresh);
     if (rc < 0)
@@ -178,17 +206,45 @@ int txn_give_branch(struct txn *t, struct txn_branch *b)
     return rc;
 }
 
+/* What is kept of the INVITE for a takeover: the credentials that no far end was to see go no further. */
+static bool keep_request(struct txn *t, const struct event *ev)
+{
+    size_t n = ev->req.n;
+    char *req = ev->consumed ? sip_without(ev->req, (enum sip_credentials)ev->consumed, &n) : span_dup(ev->req);
+
+    t->req = (struct span){req, req ? n : 0};
+    return req;
+}
+
 static int fill(struct txn *t, const struct event *ev, const struct sip_id *id, struct span tm_id)
 {
-    char *req = span_dup(ev->req);
+    bool kept = ev->stateless || keep_request(t, ev);
 
-    t->req = (struct span){req, ev->req.n};
+    t->stateless = ev->stateless;
     t->id = span_dup(tm_id);
-    t->key = key_tx(id->call_id, id->cseq, id->branch);
+    t->key = key_tx(id->call_id, id->cseq, id->branch, id->sent_by);
     t->cseq = id->cseq;
-    if (!req || !t->id || !t->key)
+    if (!kept || !t->id || !t->key)
         return -ENOMEM;
-    return txn_texts(t, id->call_id, id->branch, id->sent_by, span_of(ev->src), span_of(ev->dst));
+    return txn_texts(t, id->call_id, id->from_tag, id->branch, id->sent_by, span_of(ev->src), span_of(ev->dst));
+}
+
+static size_t text_size(const char *text)
+{
+    return text ? strlen(text) + 1 : 0;
+}
+
+/* Addresses are short. */
+size_t txn_size(const struct txn *t)
+{
+    size_t n = sizeof(*t) + t->req.n + text_size(t->id) + text_size(t->key) + t->call.n + text_size(t->branch);
+
+    for (size_t i = 0; i < t->branch_count; i++) {
+        const struct txn_branch *b = &t->branches[i];
+
+        n += sizeof(*b) + text_size(b->via) + text_size(b->ruri) + text_size(b->route) + text_size(b->head);
+    }
+    return n;
 }
 
 int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id, const struct sip_sent *sent,
@@ -231,6 +287,11 @@ void txn_free(struct txn *t)
     free(t);
 }
 
+bool txn_has_branch(const struct txn *t, int index)
+{
+    return find_branch(t, index) != NULL;
+}
+
 int txn_branch_code(const struct txn *t, int index)
 {
     const struct txn_branch *b = find_branch(t, index);
@@ -244,28 +305,52 @@ void txn_rang(struct txn *t, int index, int code)
 
     if (b) {
         b->code = (short)code;
-        b->silent = true;
+        b->silent = b->rang = true;
     }
+}
+
+bool txn_is_silent(const struct txn *t)
+{
+    for (size_t i = 0; i < t->branch_count; i++)
+        if (t->branches[i].silent)
+            return true;
+    return false;
 }
 
 bool txn_reply(struct txn *t, int index, int code, int64_t now)
 {
     struct txn_branch *b = find_branch(t, index);
 
-    if (b)
+    if (b) {
         b->silent = false;
+        b->rang = b->rang || (code > 100 && code < 200);
+        b->ended = b->ended || (b->code == 408 && code >= 300 && code != b->code); /* tm had given it up */
+    }
     if (!b || b->code == code || (b->code >= 200 && !b->concluded))
         return false;
     b->code = (short)code;
     b->concluded = false;
+    if (code >= 200 && code < 300)
+        t->final = 0; /* it goes to the caller, whatever he was told before */
     t->changed_ms = now;
     return true;
+}
+
+void txn_reply_head(struct txn *t, int index, struct span reply)
+{
+    struct txn_branch *b = find_branch(t, index);
+
+    if (!b || b->code < 300 || b->head)
+        return;
+    b->head = sip_reply_head(reply);
 }
 
 enum txn_state txn_state(const struct txn *t)
 {
     bool pending = false, ringing = false;
 
+    if (t->final)
+        return t->final < 300 ? TXN_ANSWERED : TXN_FAILED;
     for (size_t i = 0; i < t->branch_count; i++) {
         int code = t->branches[i].code;
 
@@ -279,26 +364,52 @@ enum txn_state txn_state(const struct txn *t)
     return ringing ? TXN_RINGING : TXN_TRYING;
 }
 
-/* How much a final reply is worth when one must be chosen: RFC 3261 16.7 step 6, a 6xx first, then the lowest class. */
-static int rank(int code)
+bool txn_rings_on(const struct txn *t, const struct txn_branch *b)
 {
-    return code >= 600 ? 0 : code / 100;
+    return !b->ended && ((b->code == 408 && b->rang) || (t->done && b->code < 200));
+}
+
+bool txn_unfinished(const struct txn *t)
+{
+    bool unfinished = t->done && txn_state(t) == TXN_FAILED;
+
+    for (size_t i = 0; t->done && i < t->branch_count; i++)
+        unfinished = unfinished || txn_rings_on(t, &t->branches[i]);
+    return unfinished;
+}
+
+/* How much a final reply is worth to tm when it picks one, the lowest first (get_prio() in its t_reply.c): a 6xx, then
+ * the lowest class, in it first what says how to go on. */
+static int rank(const struct txn_branch *b)
+{
+    static const short first[] = {401, 407, 415, 420, 484};
+    int class = b->code / 100, rest = b->code % 100;
+
+    if (b->over)
+        return INT_MAX;
+    for (size_t i = 0; class == 4 && i < COUNT(first); i++)
+        if (b->code == first[i])
+            return 4000 + rest;
+    return (class == 6 ? 1000 : 1000 * class) + (class == 4 ? 100 : 0) + rest;
 }
 
 int txn_code(const struct txn *t)
 {
     enum txn_state state = txn_state(t);
-    int best = 0;
+    const struct txn_branch *picked = NULL;
+    int best = t->final;
 
-    for (size_t i = 0; i < t->branch_count; i++) {
-        int code = t->branches[i].code;
+    for (size_t i = 0; i < t->branch_count && !t->final; i++) {
+        const struct txn_branch *b = &t->branches[i];
 
-        if (state == TXN_ANSWERED && code >= 200 && code < 300)
-            return code;
-        if (state == TXN_FAILED ? !best || rank(code) < rank(best) : code < 200 && code > best)
-            best = code;
+        if (state == TXN_ANSWERED && b->code >= 200 && b->code < 300)
+            return b->code;
+        if (state == TXN_FAILED && (!picked || rank(b) < rank(picked)))
+            picked = b;
+        else if (b->code < 200 && b->code > best)
+            best = b->code;
     }
-    return best;
+    return picked ? picked->code : best;
 }
 
 const char *txn_state_name(enum txn_state state)

@@ -6,13 +6,23 @@
 #include "frame.h"
 #include "txn.h"
 
-/* "|<suffix> <code> <to> <sock> <R-URI> <Route set>", the last two base64; code below 200: send it, else answer it so.
- * The suffix is tm's: the index in hexadecimal, lowest digit first. */
-static int branch_line(char *out, size_t size, int index, const struct txn_branch *b)
+/* As the script reads it: below 200 the branch is to be sent, from 300 on it is answered so, below 0 as well, but tm
+ * shall not pick that. */
+static int code_of(const struct txn_branch *b)
 {
-    static const struct txn_branch gap = {.code = 408, .to = "udp:127.0.0.1:9", .sock = "-", .ruri = "sip:gap"};
+    if (b->over)
+        return -b->code;
+    return b->code / 100 == 2 ? 0 : b->code;
+}
+
+/* "|<suffix> <code> <to> <sock> <R-URI> <Route set> <headers>", the last three base64. The suffix is tm's: the index in
+ * hexadecimal, lowest digit first. Of a gap nothing is known. */
+static int branch_line(char *out, size_t size, int index, const struct txn_branch *b, bool heads)
+{
+    static const struct txn_branch gap = {
+        .code = 599, .over = true, .to = "udp:127.0.0.1:9", .sock = "-", .ruri = "sip:gap"};
     static const char hex[] = "0123456789abcdef";
-    char suffix[3] = "", *ruri, *route;
+    char suffix[3] = "", *ruri, *route, *head;
     int n = -1;
 
     b = b ? b : &gap;
@@ -20,11 +30,13 @@ static int branch_line(char *out, size_t size, int index, const struct txn_branc
     suffix[1] = index > 15 ? hex[index >> 4] : '\0';
     ruri = base64_text(span_of(b->ruri));
     route = base64_text(span_of(b->route ? b->route : ""));
-    if (ruri && route)
-        n = snprintf(out, size, "|%s %d %s %s %s %s", suffix, b->code / 100 == 2 ? 0 : b->code, b->to, b->sock, ruri,
-                     *route ? route : "-");
+    head = base64_text(span_of(heads && b->head ? b->head : ""));
+    if (ruri && route && head)
+        n = snprintf(out, size, "|%s %d %s %s %s %s %s", suffix, code_of(b), b->to, b->sock, ruri, *route ? route : "-",
+                     *head ? head : "-");
     free(ruri);
     free(route);
+    free(head);
     return n;
 }
 
@@ -40,18 +52,32 @@ static const struct txn_branch *branch_at(const struct txn *t, int index, int *l
     return found;
 }
 
-char *txn_branches(const struct txn *t, uint64_t token)
+/* There is nothing to be sent, but the final reply to be said again. */
+static char *final_reply(const struct txn *t, uint64_t token, bool heads)
+{
+    char *head = NULL, *out = NULL;
+
+    for (size_t i = 0; heads && !head && i < t->branch_count; i++)
+        if (t->branches[i].code == t->final && t->branches[i].head)
+            head = base64_text(span_of(t->branches[i].head));
+    if (asprintf(&out, "X-Kamsync-Branches: %" PRIu64 " %d %s", token, t->final, head ? head : "-") < 0)
+        out = NULL;
+    free(head);
+    return out;
+}
+
+char *txn_branches(const struct txn *t, uint64_t token, bool heads)
 {
     size_t size = FRAME_MAX_OUT, used;
-    char *out = malloc(size);
+    char *out = t->final ? NULL : malloc(size);
     int last = 0;
 
     if (!out)
-        return NULL;
+        return t->final ? final_reply(t, token, heads) : NULL;
     used = (size_t)snprintf(out, size, "X-Kamsync-Branches: %" PRIu64, token);
     for (int i = 0; i <= last; i++) {
         const struct txn_branch *b = branch_at(t, i, &last);
-        int n = branch_line(out + used, size - used, i, b);
+        int n = branch_line(out + used, size - used, i, b, heads);
 
         if (n < 0 || (size_t)n >= size - used) {
             free(out);

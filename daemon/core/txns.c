@@ -15,7 +15,17 @@ int txns_add(struct txns *all, struct txn *t)
     }
     DL_APPEND2(all->busy, t, older, newer);
     all->count++;
+    t->bytes = 0;
+    txns_count(all, t);
     return 0;
+}
+
+void txns_count(struct txns *all, struct txn *t)
+{
+    size_t bytes = txn_size(t);
+
+    all->bytes += bytes - t->bytes;
+    t->bytes = bytes;
 }
 
 static struct txn **list_of(struct txns *all, const struct txn *t)
@@ -32,20 +42,31 @@ void txns_quiet(struct txns *all, struct txn *t, bool quiet)
 
 static void unmark(struct txns *all, struct txn *t)
 {
+    if (t->record == RECORD_ASKED) {
+        DL_DELETE(all->asked, t);
+        t->record = RECORD_NONE;
+        all->asked_count--;
+    }
     if (!t->dirty)
         return;
-    DL_DELETE(all->dirty, t);
+    DL_DELETE(all->dirty, t); /* NOLINT(clang-analyzer-*): utlist */
     t->dirty = false;
     all->dirty_count--;
 }
 
-void txns_remove(struct txns *all, struct txn *t)
+void txns_take(struct txns *all, struct txn *t)
 {
     unmark(all, t);
     DL_DELETE2(*list_of(all, t), t, older, newer);
     HASH_DELETE(hh, all->by_id, t);
     HASH_DELETE(hh_key, all->by_key, t); /* NOLINT(clang-analyzer-*): uthash */
     all->count--;
+    all->bytes -= t->bytes;
+}
+
+void txns_remove(struct txns *all, struct txn *t)
+{
+    txns_take(all, t);
     txn_free(t);
 }
 
@@ -67,6 +88,13 @@ struct txn *txns_by_id(const struct txns *all, struct span id)
     return t;
 }
 
+struct txn *txns_by_branch(const struct txns *all, struct span branch, int *index)
+{
+    struct span id;
+
+    return txn_split_branch(branch, &id, index) == 0 ? txns_by_id(all, id) : NULL;
+}
+
 struct txn *txns_by_key(const struct txns *all, const char *key)
 {
     struct txn *t;
@@ -79,7 +107,8 @@ void txns_mark(struct txns *all, struct txn *t)
 {
     if (t->quiet)
         txns_quiet(all, t, false);
-    if (t->dirty)
+    t->again = true;
+    if (t->dirty || t->record == RECORD_ASKED)
         return;
     DL_APPEND(all->dirty, t);
     t->dirty = true;
@@ -96,11 +125,49 @@ void txns_mark_all(struct txns *all)
     }
 }
 
+void txns_forgotten(struct txn *t)
+{
+    if (t && t->record == RECORD_WRITTEN)
+        t->record = RECORD_NONE;
+}
+
+void txns_forget_all(struct txns *all)
+{
+    struct txn *t, *next;
+
+    HASH_ITER(hh, all->by_id, t, next)
+    {
+        txns_forgotten(t);
+    }
+}
+
 struct txn *txns_take_dirty(struct txns *all)
 {
     struct txn *t = all->dirty;
 
     if (t)
         unmark(all, t);
+    return t;
+}
+
+void txns_ask(struct txns *all, struct txn *t, uint64_t token)
+{
+    t->record = RECORD_ASKED;
+    t->token = token;
+    t->again = false;
+    DL_APPEND(all->asked, t);
+    all->asked_count++;
+}
+
+/* The answers come in the order of the tokens: it is the first, or it is none of these. */
+struct txn *txns_answered(struct txns *all, uint64_t token)
+{
+    struct txn *t = all->asked;
+
+    while (t && t->token < token)
+        t = t->next;
+    if (!t || t->token != token)
+        return NULL;
+    unmark(all, t);
     return t;
 }

@@ -168,33 +168,37 @@ int command_reload(const struct options *o)
     return order(o, "settings read again");
 }
 
-/* The call was found, so a trace that does not come is only worth a complaint, which ask() makes. */
-static void show_with_trace(const struct options *o, const json_t *call)
+/* The calls were found, so a trace that does not come is only worth a complaint, which ask() makes. */
+static void show_with_trace(const struct options *o, const json_t *calls)
 {
     json_t *request = request_of("trace"), *trace;
 
     set_text(request, "call_id", o->call_id);
     ask(o, request, &trace);
-    show_call(call, trace, stdout);
+    for (size_t i = 0; i < json_array_size(calls); i++) {
+        if (i > 0)
+            putchar('\n');
+        show_call(json_array_get(calls, i), trace, stdout);
+    }
     json_decref(trace);
 }
 
 int command_call(const struct options *o)
 {
-    json_t *request = request_of("call"), *answer, *call;
+    json_t *request = request_of("call"), *answer, *calls;
     int status;
 
     set_text(request, "call_id", o->call_id);
     status = ask(o, request, &answer);
     if (status != STATUS_FINE)
         return status;
-    call = json_object_get(answer, "call");
+    calls = json_object_get(answer, "calls");
     if (o->json)
         show_json(answer, false, stdout);
-    else if (json_object_size(call))
-        show_with_trace(o, call);
+    else if (json_array_size(calls))
+        show_with_trace(o, calls);
     warn_silent(answer);
-    if (!json_object_size(call)) {
+    if (!json_array_size(calls)) {
         complain("no call with the Call-ID '", o->call_id, "' is known: 'kamsyncctl cdr' has those that ended");
         status = STATUS_NO;
     }

@@ -147,6 +147,10 @@ static void add_ending(struct buf *b, const json_t *call)
         buf_printf(b, ", by ");
         value_field(b, call, "by");
     }
+    if (json_object_get(call, "untracked")) {
+        buf_printf(b, ", not tracked: ");
+        value_field(b, call, "untracked");
+    }
 }
 
 static void add_what(struct buf *b, const struct moment *m)
@@ -255,6 +259,8 @@ static void put_facts(const json_t *call, const json_t *nodes, FILE *out)
     table_begin(&t, fact_columns, COUNT(fact_columns));
     party(&t, call, "caller", "from_tag");
     party(&t, call, "callee", "to_tag");
+    value_field(fact(&t, "R-URI"), call, "ruri");
+    value_field(fact(&t, "source"), call, "source");
     value_duration(fact(&t, "PDD"), value_ms(call, "pdd_ms"));
     value_duration(fact(&t, "duration"), value_ms(call, "duration_ms"));
     value_field(fact(&t, "ended by"), call, "by");

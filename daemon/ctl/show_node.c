@@ -38,7 +38,7 @@ static void put_head(const json_t *answer, FILE *out)
 
 static void put_states(const json_t *answer, FILE *out)
 {
-    static const char *const fields[] = {"kamailio", "store", "drained"};
+    static const char *const fields[] = {"cluster", "kamailio", "store", "drained"};
     struct buf b = {0};
 
     for (size_t i = 0; i < COUNT(fields); i++) {

@@ -2,9 +2,11 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 
 #define BACKOFF_FIRST_MS 20
 #define BACKOFF_MAX_MS 500
+#define CONNECT_MS 1000 /* a Kamailio that hangs takes only so many connections, and then none for long */
 
 /* One attempt to connect and what comes of it; it outlives its evapi until its handle has closed. */
 struct conn {
@@ -30,10 +32,17 @@ struct write {
 };
 
 static void attempt(struct evapi *ev);
+static void gone(struct evapi *ev, const char *why);
 
+/* Also when an attempt has taken too long, or the connection is to be given up. */
 static void on_retry(uv_timer_t *timer)
 {
-    attempt(timer->data);
+    struct evapi *ev = timer->data;
+
+    if (ev->conn)
+        gone(ev, ev->up ? "given up" : "no answer to connect");
+    else
+        attempt(ev);
 }
 
 static void retry_later(struct evapi *ev)
@@ -105,7 +114,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     if (n < 0)
         gone(c->ev, uv_strerror((int)n));
     else if (c->ev->on.data(c->ev->on.ctx, buf->base, (size_t)n) < 0)
-        gone(c->ev, "framing lost");
+        gone(c->ev, "not understood, or not believed");
     else
         c->ev->attempt = 0; /* it speaks: no earlier, or one that only accepts would be asked without pause */
 }
@@ -123,6 +132,7 @@ static void on_connect(uv_connect_t *req, int status)
         gone(ev, uv_strerror(status));
         return;
     }
+    uv_timer_stop(&ev->retry);
     uv_tcp_nodelay(&c->tcp, 1); /* evapi wants whole frames */
     ev->up = true;
     ev->on.up(ev->on.ctx);
@@ -141,6 +151,7 @@ static void attempt(struct evapi *ev)
     c->req.data = c->tcp.data = c;
     uv_tcp_init(ev->loop, &c->tcp);
     ev->conn = c;
+    uv_timer_start(&ev->retry, on_retry, CONNECT_MS, 0);
     rc = uv_tcp_connect(&c->req, &c->tcp, (const struct sockaddr *)&ev->addr, on_connect);
     if (rc < 0)
         gone(ev, uv_strerror(rc));
@@ -190,6 +201,45 @@ void evapi_write(struct evapi *ev, struct span bytes)
 
     if (ev->up && done < bytes.n)
         write_later(ev, (struct span){bytes.p + done, bytes.n - done});
+}
+
+/* What Kamailio has not read by now is not to be carried out: it is sent again, or is too old. */
+void evapi_reopen(struct evapi *ev)
+{
+    const struct linger forget = {.l_onoff = 1};
+    uv_os_fd_t fd;
+
+    if (!ev->up)
+        return;
+    if (uv_fileno((uv_handle_t *)&ev->conn->tcp, &fd) == 0)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &forget, sizeof(forget));
+    uv_timer_start(&ev->retry, on_retry, 0, 0);
+}
+
+static void write_local(const struct evapi *ev, char *out, size_t size)
+{
+    struct sockaddr_storage addr = {0};
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&addr;
+    char ip[INET_ADDRSTRLEN] = "";
+    int len = sizeof(addr);
+
+    if (!ev->conn || uv_tcp_getsockname(&ev->conn->tcp, (struct sockaddr *)&addr, &len) < 0)
+        return;
+    if (addr.ss_family != AF_INET)
+        snprintf(out, size, "%d", ntohs(((const struct sockaddr_in6 *)&addr)->sin6_port));
+    else if (uv_ip4_name(v4, ip, sizeof(ip)) == 0)
+        snprintf(out, size, "%s-%d", ip, ntohs(v4->sin_port));
+}
+
+void evapi_tag(const struct evapi *ev, char out[EVAPI_TAG_MAX])
+{
+    unsigned char r[8] = {0};
+    char local[32] = "";
+
+    uv_random(NULL, NULL, r, sizeof(r), 0, NULL);
+    write_local(ev, local, sizeof(local));
+    snprintf(out, EVAPI_TAG_MAX, "kamsync-%02x%02x%02x%02x%02x%02x%02x%02x-%s", r[0], r[1], r[2], r[3], r[4], r[5],
+             r[6], r[7], local);
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -82,9 +82,12 @@ static bool set_and_save(struct memory *m, const char *key, const char *value, i
     return done;
 }
 
-static void memory_put(struct store *s, const char *key, const char *value, int64_t ttl_ms)
+static void memory_put(struct store *s, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
-    s->on.put_done(s->on.ctx, set_and_save((struct memory *)s, key, value, ttl_ms));
+    struct memory *m = (struct memory *)s;
+
+    (void)token;
+    answers_put_done(&m->answers, set_and_save(m, key, value, ttl_ms));
 }
 
 static void memory_get(struct store *s, const char *key, uint64_t token)
@@ -93,7 +96,7 @@ static void memory_get(struct store *s, const char *key, uint64_t token)
     struct entry *x = find(m, key);
     bool found = x && x->ends_ms > uv_now(m->loop);
 
-    s->on.got(s->on.ctx, token, found ? GET_FOUND : GET_ABSENT, span_of(found ? x->value : NULL));
+    answers_got(&m->answers, token, found ? GET_FOUND : GET_ABSENT, span_of(found ? x->value : NULL));
 }
 
 static void memory_claim(struct store *s, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
@@ -102,18 +105,18 @@ static void memory_claim(struct store *s, const char *key, const char *value, in
     struct entry *x = find(m, key);
 
     if (x && x->ends_ms > uv_now(m->loop))
-        s->on.claimed(s->on.ctx, token, CLAIM_LOST, span_of(x->value));
+        answers_claimed(&m->answers, token, CLAIM_LOST, span_of(x->value));
     else
-        s->on.claimed(s->on.ctx, token, set_and_save(m, key, value, ttl_ms) ? CLAIM_WON : CLAIM_FAILED,
-                      (struct span){0});
+        answers_claimed(&m->answers, token, set_and_save(m, key, value, ttl_ms) ? CLAIM_WON : CLAIM_FAILED,
+                        (struct span){0});
 }
 
-static void memory_scan(struct store *s, uint64_t cursor)
+static void give_names(struct store *s, const struct answer *a)
 {
     struct memory *m = (struct memory *)s;
     struct entry *x, *next;
 
-    (void)cursor; /* all in one part */
+    (void)a;
     HASH_ITER(hh, m->entries, x, next)
     {
         s->on.scan_key(s->on.ctx, x->key);
@@ -122,21 +125,35 @@ static void memory_scan(struct store *s, uint64_t cursor)
     s->on.scanned(s->on.ctx, true, 0);
 }
 
+static void memory_scan(struct store *s, uint64_t cursor)
+{
+    (void)cursor; /* all in one part */
+    answers_add(&((struct memory *)s)->answers, (struct answer){.give = give_names});
+}
+
 static void memory_beat(struct store *s, int id, const char *record, int64_t ttl_ms, bool announce)
 {
     (void)s, (void)id, (void)record, (void)ttl_ms, (void)announce; /* nobody else could read it */
 }
 
-static void memory_read_nodes(struct store *s)
+static void give_nodes(struct store *s, const struct answer *a)
 {
+    (void)a;
     s->on.nodes_read(s->on.ctx, true);
 }
 
-static void on_closed(uv_handle_t *handle)
+static void memory_read_nodes(struct store *s)
 {
-    struct memory *m = handle->data;
+    answers_add(&((struct memory *)s)->answers, (struct answer){.give = give_nodes});
+}
+
+static void one_closed(struct store *s)
+{
+    struct memory *m = (struct memory *)s;
     struct entry *x, *next;
 
+    if (++m->closed < 2)
+        return;
     HASH_ITER(hh, m->entries, x, next)
     {
         drop(m, x);
@@ -146,9 +163,17 @@ static void on_closed(uv_handle_t *handle)
     free(m);
 }
 
+static void on_sweep_closed(uv_handle_t *handle)
+{
+    one_closed(handle->data);
+}
+
 static void memory_close(struct store *s)
 {
-    uv_close((uv_handle_t *)&((struct memory *)s)->sweep, on_closed);
+    struct memory *m = (struct memory *)s;
+
+    uv_close((uv_handle_t *)&m->sweep, on_sweep_closed);
+    answers_close(&m->answers, one_closed);
 }
 
 /* ---- the file ---- */
@@ -208,9 +233,10 @@ static void memory_flush(struct store *store)
 
 struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const char *state_file, const struct store_events *on)
 {
-    static const struct store_ops ops = {memory_put,     memory_get,        memory_claim,      memory_scan,
-                                         memory_beat,    memory_read_nodes, memory_call_write, memory_call_get,
-                                         memory_archive, memory_tell,       memory_flush,      memory_close};
+    static const struct store_ops ops = {memory_put,       memory_get,        memory_claim,      memory_scan,
+                                         memory_beat,      memory_read_nodes, memory_call_write, memory_call_get,
+                                         memory_call_keys, memory_archive,    memory_tell,       memory_flush,
+                                         memory_close};
     struct memory *m = calloc(1, sizeof(*m));
 
     if (!m)
@@ -220,7 +246,8 @@ struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const char *state_f
     m->cdr_max = cdr_max;
     if (*state_file)
         m->file = memory_file_new(state_file, on);
-    if (*state_file && !m->file) {
+    if ((*state_file && !m->file) || answers_init(&m->answers, loop, &m->store) < 0) {
+        memory_file_free(m->file);
         free(m);
         return NULL;
     }

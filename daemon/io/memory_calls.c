@@ -3,14 +3,9 @@
 #include <stdio.h>
 #include <utlist.h>
 
+#include "key.h"
+#include "memory_fields.h"
 #include "memory_impl.h"
-
-/* The pairs of a record. Names and values stand behind the list in the same block, so a change makes a new one: all of
- * it is written or nothing. */
-struct fields {
-    size_t count;
-    struct pair list[];
-};
 
 struct call {
     UT_hash_handle hh;
@@ -24,120 +19,6 @@ struct cdr {
     uint64_t id[2];
     struct fields *fields;
 };
-
-/* ---- fields ---- */
-
-static struct pair *field(const struct fields *f, struct span name)
-{
-    for (size_t i = 0; f && i < f->count; i++)
-        if (span_eq(f->list[i].name, name))
-            return (struct pair *)&f->list[i];
-    return NULL;
-}
-
-static size_t size_of(const struct pair *pairs, size_t count)
-{
-    size_t n = count * sizeof(*pairs);
-
-    for (size_t i = 0; i < count; i++)
-        n += pairs[i].name.n + pairs[i].value.n;
-    return n;
-}
-
-static struct span keep(char **end, struct span s)
-{
-    struct span copy = {*end, s.n};
-
-    if (s.n)
-        memcpy(*end, s.p, s.n);
-    *end += s.n;
-    return copy;
-}
-
-static void set(struct fields *f, char **end, const struct pair *pairs, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct pair *p = field(f, pairs[i].name);
-
-        if (!p) {
-            p = &f->list[f->count++];
-            p->name = keep(end, pairs[i].name);
-        }
-        p->value = keep(end, pairs[i].value);
-    }
-}
-
-/* A copy of old (or nothing) with these as well; NULL when memory is short. */
-static struct fields *fields_with(const struct fields *old, const struct pair *pairs, size_t count)
-{
-    size_t was = old ? old->count : 0;
-    struct fields *f = malloc(sizeof(*f) + size_of(old ? old->list : NULL, was) + size_of(pairs, count));
-    char *end;
-
-    if (!f)
-        return NULL;
-    f->count = 0;
-    end = (char *)&f->list[was + count];
-    set(f, &end, old ? old->list : NULL, was);
-    set(f, &end, pairs, count);
-    return f;
-}
-
-/* The same, without the weak ones that are there already. */
-static struct fields *fields_written(const struct fields *old, const struct call_write *w)
-{
-    struct pair *list = calloc(w->count + 1, sizeof(*list));
-    struct fields *f = NULL;
-    size_t n = 0;
-
-    for (size_t i = 0; list && i < w->count; i++)
-        if (i + w->weak < w->count || !field(old, w->pairs[i].name))
-            list[n++] = w->pairs[i];
-    if (list)
-        f = fields_with(old, list, n);
-    free(list);
-    return f;
-}
-
-/* ms out of a field; -1 when it is not there, or holds something else. */
-static int64_t ms_of(const struct fields *f, const char *name)
-{
-    const struct pair *p = field(f, span_of(name));
-    int64_t ms = 0;
-
-    if (!p || p->value.n == 0 || p->value.n > 15)
-        return -1;
-    for (size_t i = 0; i < p->value.n; i++) {
-        if (p->value.p[i] < '0' || p->value.p[i] > '9')
-            return -1;
-        ms = ms * 10 + (p->value.p[i] - '0');
-    }
-    return ms;
-}
-
-static size_t took(struct pair *out, char text[24], const char *name, int64_t from, int64_t to)
-{
-    if (from < 0 || to < 0)
-        return 0;
-    snprintf(text, 24, "%" PRId64, to > from ? to - from : 0);
-    *out = (struct pair){span_of(name), span_of(text)};
-    return 1;
-}
-
-/* The same fields, and how long it all took. Frees f. */
-static struct fields *with_durations(struct fields *f)
-{
-    char text[2][24];
-    struct pair more[2];
-    int64_t answered = ms_of(f, "answered"), rings = field(f, span_of("ringing")) ? ms_of(f, "ringing") : answered;
-    size_t n = took(more, text[0], "duration_ms", answered, ms_of(f, "ended"));
-    struct fields *all;
-
-    n += took(more + n, text[1], "pdd_ms", ms_of(f, "trying"), rings);
-    all = fields_with(f, more, n);
-    free(f);
-    return all;
-}
 
 /* ---- calls ---- */
 
@@ -182,7 +63,7 @@ static struct call *add(struct memory *m, const char *key)
 /* -1: the call is nobody's. */
 static bool is_other(const struct fields *f, int node)
 {
-    const struct pair *p = field(f, span_of("node"));
+    const struct pair *p = fields_find(f, span_of("node"));
     char text[16];
 
     snprintf(text, sizeof(text), "%d", node);
@@ -197,23 +78,123 @@ static bool ends(const struct call_write *w)
 /* It lives by the same transaction, and is not answered: whoever has that has the call. */
 static bool is_same(const struct fields *f, const struct call_write *w)
 {
-    const struct pair *tx = field(f, span_of("tx"));
+    const struct pair *tx = fields_find(f, span_of("tx"));
 
-    for (size_t i = 0; tx && !field(f, span_of("answered")) && i < w->count; i++)
+    for (size_t i = 0; tx && !w->first && !fields_find(f, span_of("answered")) && i < w->count; i++)
         if (span_eq(w->pairs[i].name, span_of("tx")) && span_eq(w->pairs[i].value, tx->value))
             return true;
     return false;
 }
 
+/* Of the two the one where the call has begun; `other` may be NULL. */
+static struct call *find_either(struct memory *m, const char *key, const char *other)
+{
+    struct call *x = find(m, key), *y = other ? find(m, other) : NULL;
+
+    return y && fields_find(y->fields, span_of("tx")) && !(x && fields_find(x->fields, span_of("tx"))) ? y : x;
+}
+
+/* Whether that dialog is there, or is over. */
+static bool has(const struct fields *f, const char *what, struct span tag)
+{
+    for (size_t i = 0; f && i < f->count; i++) {
+        struct span name = f->list[i].name;
+        size_t n = strlen(what);
+
+        if (name_starts(name, what) && span_eq((struct span){name.p + n, name.n - n}, tag))
+            return true;
+    }
+    return false;
+}
+
+/* Whether another dialog than that one goes on. */
+static bool goes_on(const struct fields *f, struct span tag)
+{
+    struct span first = fields_find(f, span_of("to_tag"))->value;
+
+    if (!span_eq(first, tag) && !has(f, "over.", first))
+        return true;
+    for (size_t i = 0; i < f->count; i++) {
+        struct span name = f->list[i].name, other = {name.p + 7, name.n - 7};
+
+        if (name_starts(name, "dialog.") && !span_eq(other, tag) && !has(f, "over.", other))
+            return true;
+    }
+    return false;
+}
+
+/* What the end of one dialog is to the call. */
+static enum call_result of_dialog(const struct fields *f, struct span tag)
+{
+    const struct pair *first = fields_find(f, span_of("to_tag"));
+
+    if (!tag.n || !first)
+        return CALL_WRITTEN;
+    if (!span_eq(first->value, tag) && !has(f, "dialog.", tag))
+        return CALL_FOREIGN;
+    return goes_on(f, tag) ? CALL_GOES_ON : CALL_WRITTEN;
+}
+
+static const struct pair *given(const struct call_write *w, const char *name)
+{
+    for (size_t i = 0; i < w->count; i++)
+        if (span_eq(w->pairs[i].name, span_of(name)))
+            return &w->pairs[i];
+    return NULL;
+}
+
+static bool begins(const struct call_write *w)
+{
+    return w->mode == CALL_BEGIN || w->mode == CALL_TAKE;
+}
+
+/* It is written for another INVITE than the one that the record lives by. */
+static bool is_leg(const struct fields *f, const struct call_write *w)
+{
+    const struct pair *tx = given(w, "tx"), *was = fields_find(f, span_of("tx"));
+
+    return tx && was && w->mode != CALL_ADD && !span_eq(tx->value, was->value);
+}
+
+/* It came after the end of that call; or was answered, when that one had not been. */
+static bool begins_anew(const struct fields *f, const struct call_write *w)
+{
+    const struct pair *trying = given(w, "trying");
+    int64_t ended = fields_ms(f, "ended");
+
+    return (given(w, "answered") && !fields_find(f, span_of("answered"))) ||
+           (trying && ended >= 0 && fields_time(trying->value) >= ended);
+}
+
+static enum call_result of_ended(const struct fields *f, const struct call_write *w)
+{
+    if (!begins(w) || !is_leg(f, w))
+        return CALL_OVER;
+    return begins_anew(f, w) ? CALL_WRITTEN : CALL_FOREIGN;
+}
+
+static enum call_result of_leg(const struct fields *f, const struct call_write *w)
+{
+    bool other = is_other(f, w->node);
+
+    if (fields_find(f, span_of("answered")) || (ends(w) && other))
+        return CALL_FOREIGN;
+    return other && !given(w, "answered") ? CALL_OTHER : CALL_WRITTEN;
+}
+
 /* Why nothing is written, or CALL_WRITTEN. */
 static enum call_result refusal(const struct fields *f, const struct call_write *w)
 {
-    if (field(f, span_of("ended")))
-        return CALL_OVER;
-    if (ends(w) && (!f || f->count == 0))
+    if (fields_find(f, span_of("ended")))
+        return of_ended(f, w);
+    if (is_leg(f, w))
+        return of_leg(f, w);
+    if ((ends(w) && (!f || f->count == 0)) || (w->other && !fields_find(f, span_of("tx"))))
         return CALL_ABSENT;
-    if (w->mode == CALL_END_ANSWERED && !field(f, span_of("answered")))
+    if (w->mode == CALL_END_ANSWERED && !fields_find(f, span_of("answered")))
         return CALL_EARLY;
+    if (ends(w))
+        return of_dialog(f, w->dialog);
     return w->mode == CALL_BEGIN && is_other(f, w->node) && !is_same(f, w) ? CALL_OTHER : CALL_WRITTEN;
 }
 
@@ -280,11 +261,14 @@ static struct cdr *file_away(struct memory *m, const struct fields *f)
 /* The archive comes last of what can fail, so that a call that ends has one entry, and one whose end fails has none. */
 static enum call_result apply(struct memory *m, const struct call_write *w, struct call *x)
 {
-    struct fields *f = fields_written(x ? x->fields : NULL, w);
+    bool anew = x && fields_find(x->fields, span_of("ended"));
+    struct fields *f = fields_written(x && !anew ? x->fields : NULL, w, x && begins(w) && is_leg(x->fields, w));
     struct cdr *cdr = NULL;
 
     if (f && ends(w))
-        f = with_durations(f);
+        f = fields_with_latest(f);
+    if (f && ends(w))
+        f = fields_with_durations(f);
     if (f && !x)
         x = add(m, w->key);
     if (!f || !x || (ends(w) && !(cdr = file_away(m, f)))) {
@@ -298,28 +282,89 @@ static enum call_result apply(struct memory *m, const struct call_write *w, stru
     return is_other(f, w->node) ? CALL_OTHER : CALL_WRITTEN;
 }
 
+/* "over.<tag>"; the caller frees it. */
+static struct span over_name(struct span tag)
+{
+    char *p = malloc(strlen("over.") + tag.n);
+
+    if (!p)
+        return (struct span){0};
+    memcpy(p, "over.", strlen("over."));
+    memcpy(p + strlen("over."), tag.p, tag.n);
+    return (struct span){p, strlen("over.") + tag.n};
+}
+
+/* One of the call's dialogs has ended. */
+static bool note_over(struct memory *m, const struct call_write *w, struct call *x)
+{
+    struct span name = over_name(w->dialog);
+    const struct pair *ended = given(w, "ended");
+    struct pair over = {name, ended ? ended->value : (struct span){0}};
+    struct fields *f = NULL;
+
+    if (name.p && !fields_find(x->fields, name))
+        f = fields_with(x->fields, &over, 1);
+    free((char *)name.p);
+    if (!f)
+        return name.p && has(x->fields, "over.", w->dialog);
+    free(x->fields);
+    x->fields = f;
+    save_call(m, x, NULL);
+    return true;
+}
+
 void memory_call_write(struct store *s, const struct call_write *w, uint64_t token)
 {
     struct memory *m = (struct memory *)s;
-    struct call *x = find(m, w->key);
+    struct call *x = find_either(m, w->key, w->other);
     enum call_result result = refusal(x ? x->fields : NULL, w);
 
     if (result == CALL_WRITTEN)
         result = apply(m, w, x);
-    s->on.call_written(s->on.ctx, token, result);
+    else if (result == CALL_GOES_ON && !note_over(m, w, x))
+        result = CALL_FAILED;
+    answers_call_written(&m->answers, token, result);
 }
 
-/* Who gets the fields may write to the call meanwhile, so they get a copy. */
-void memory_call_get(struct store *s, const char *key, uint64_t token)
+static void give_call(struct store *s, const struct answer *a)
 {
-    struct call *x = find((struct memory *)s, key);
-    struct fields *f = x && x->fields->count ? fields_with(x->fields, NULL, 0) : NULL;
+    const struct fields *f = a->data;
 
-    if (f)
-        s->on.call_got(s->on.ctx, token, GET_FOUND, f->list, f->count);
-    else
-        s->on.call_got(s->on.ctx, token, x && x->fields->count ? GET_FAILED : GET_ABSENT, NULL, 0);
-    free(f);
+    s->on.call_got(s->on.ctx, a->token, (enum get_status)a->status, f ? f->list : NULL, f ? f->count : 0);
+}
+
+void memory_call_get(struct store *s, const char *key, const char *other, uint64_t token)
+{
+    struct memory *m = (struct memory *)s;
+    struct call *x = find_either(m, key, other);
+    struct answer a = {.give = give_call, .token = token, .status = GET_ABSENT};
+
+    if (x && x->fields->count) {
+        a.data = fields_with(x->fields, NULL, 0);
+        a.status = a.data ? GET_FOUND : GET_FAILED;
+    }
+    answers_add(&m->answers, a);
+}
+
+static void give_keys(struct store *s, const struct answer *a)
+{
+    struct call *x, *next;
+
+    HASH_ITER(hh, ((struct memory *)s)->calls, x, next)
+    {
+        if (a->data && strncmp(x->key, a->data, a->n) == 0)
+            s->on.call_key(s->on.ctx, a->token, x->key);
+    }
+    s->on.call_keys(s->on.ctx, a->token, a->data != NULL, 0);
+}
+
+void memory_call_keys(struct store *s, struct span call_id, uint64_t cursor, uint64_t token)
+{
+    char *start = key_call(call_id, (struct span){0});
+
+    (void)cursor; /* all in one part */
+    answers_add(&((struct memory *)s)->answers,
+                (struct answer){.give = give_keys, .token = token, .data = start, .n = span_of(start).n});
 }
 
 /* ---- the archive ---- */
@@ -344,21 +389,34 @@ static struct cdr *first_of(const struct memory *m, const uint64_t *after, int c
     return x;
 }
 
-/* Who hears an entry must not end a call from within that: the entry could be the one that makes room. */
-void memory_archive(struct store *s, const char *after, int count, uint64_t token)
+/* What of it is wanted: `status` entries, those behind the id that is the data, or the newest ones. */
+static void give_archive(struct store *s, const struct answer *a)
 {
-    struct memory *m = (struct memory *)s;
-    uint64_t id[2];
-    bool ok = count > 0 && (!after || store_cdr_id(after, id) == 0);
-    struct cdr *x = ok ? first_of(m, after ? id : NULL, count) : NULL;
+    struct cdr *x = first_of((struct memory *)s, a->data, a->status);
 
-    for (; x && count > 0; x = x->next, count--) {
+    for (int left = a->status; x && left > 0; x = x->next, left--) {
         char text[48];
 
         snprintf(text, sizeof(text), "%" PRIu64 "-%" PRIu64, x->id[0], x->id[1]);
-        s->on.archived(s->on.ctx, token, text, x->fields->list, x->fields->count, true);
+        s->on.archived(s->on.ctx, a->token, text, x->fields->list, x->fields->count, true);
     }
-    s->on.archived(s->on.ctx, token, NULL, NULL, 0, ok);
+    s->on.archived(s->on.ctx, a->token, NULL, NULL, 0, true);
+}
+
+void memory_archive(struct store *s, const char *after, int count, uint64_t token)
+{
+    struct memory *m = (struct memory *)s;
+    uint64_t id[2], *copy = NULL;
+    bool ok = count > 0 && (!after || store_cdr_id(after, id) == 0);
+
+    if (ok && after)
+        copy = malloc(sizeof(id));
+    if (copy)
+        memcpy(copy, id, sizeof(id));
+    if (ok && (copy || !after))
+        answers_add(&m->answers, (struct answer){give_archive, token, count, copy, sizeof(id)});
+    else
+        answers_not_archived(&m->answers, token);
 }
 
 void memory_tell(struct store *s, int node, const char *text)

@@ -2,6 +2,7 @@
 #ifndef KAMSYNC_MEMORY_IMPL_H
 #define KAMSYNC_MEMORY_IMPL_H
 
+#include "answers.h"
 #include "hash.h"
 #include "memory_file.h"
 #include "store.h"
@@ -10,6 +11,8 @@ struct memory {
     struct store store;
     uv_loop_t *loop;
     uv_timer_t sweep;
+    struct answers answers;
+    int closed; /* of these two */
     struct entry *entries;
     bool up;
     struct memory_file *file; /* NULL: none */
@@ -21,7 +24,8 @@ struct memory {
 };
 
 void memory_call_write(struct store *s, const struct call_write *w, uint64_t token);
-void memory_call_get(struct store *s, const char *key, uint64_t token);
+void memory_call_get(struct store *s, const char *key, const char *other, uint64_t token);
+void memory_call_keys(struct store *s, struct span call_id, uint64_t cursor, uint64_t token);
 void memory_archive(struct store *s, const char *after, int count, uint64_t token);
 void memory_tell(struct store *s, int node, const char *text);
 

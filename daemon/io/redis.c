@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "count.h"
 #include "redis_command.h"
 #include "redis_impl.h"
 
-#define SCAN_COUNT 500    /* names that Redis looks at in one go: well under a ms */
-#define MEMBERS_MAX 1024  /* node ids that are looked at; more than any node keeps */
+#define MEMBERS_MAX 8192  /* node ids that are looked at; more than any node keeps */
 #define COMPLAIN_MS 60000 /* the same refusal is said so often */
 #define NODES_TTL_S 86400 /* the set of node ids; each beat renews it */
 
@@ -32,19 +32,37 @@ void redis_complain(struct redis *s, const redisReply *r)
     s->store.on.log(s->store.on.ctx, LOG_LEVEL_ERROR, line);
 }
 
+/* Errors that speak of the whole store: it takes no writes, or does not answer at all, and that ends for all records at
+ * once. Any other speaks of one record: WRONGTYPE, since something else stands there; ERR; TRYAGAIN, MOVED and ASK, of
+ * one slot; NOPERM as well, since rights are given for commands and keys, so some writes may be taken while others are
+ * not, for ever. UNKILLABLE is said only to who kills a script. */
+bool redis_is_own(const redisReply *r)
+{
+    static const char *const all[] = {"READONLY", "OOM",        "LOADING",    "NOAUTH",     "MISCONF",
+                                      "BUSY",     "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN"};
+    size_t n = r && r->type == REDIS_REPLY_ERROR ? strcspn(r->str, " ") : 0;
+
+    for (size_t i = 0; i < COUNT(all); i++)
+        if (strlen(all[i]) == n && strncmp(r->str, all[i], n) == 0)
+            return false;
+    return n > 0;
+}
+
 /* ---- records ---- */
 
 static void on_put(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis *s = redis_of(ac);
 
-    (void)data;
     redis_conn_answered(&s->commands);
     redis_complain(s, reply);
-    s->store.on.put_done(s->store.on.ctx, !redis_is_error(reply));
+    if (redis_is_own(reply))
+        s->store.on.put_refused(s->store.on.ctx, (uintptr_t)data);
+    else
+        s->store.on.put_done(s->store.on.ctx, !redis_is_error(reply));
 }
 
-static bool send_put(struct redis *s, const char *key, const char *value, int64_t ttl_ms)
+static bool send_put(struct redis *s, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
     struct buffer command = {0};
 
@@ -56,17 +74,23 @@ static bool send_put(struct redis *s, const char *key, const char *value, int64_
     command_word(&command, span_of(value));
     command_word(&command, span_of("PX"));
     command_number(&command, ttl_ms);
-    return command_send(&command, s->commands.ac, on_put, NULL);
+    return command_send(&command, s->commands.ac, on_put, (void *)(uintptr_t)token);
 }
 
-static void redis_put(struct store *store, const char *key, const char *value, int64_t ttl_ms)
+static void redis_put(struct store *store, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
 
-    if (send_put(s, key, value, ttl_ms))
+    if (send_put(s, key, value, ttl_ms, token))
         redis_conn_sent(&s->commands);
     else
-        store->on.put_done(store->on.ctx, false);
+        answers_put_done(&s->answers, false);
+}
+
+bool redis_is_none(const redisReply *r)
+{
+    return r &&
+           (r->type == REDIS_REPLY_NIL || (r->type == REDIS_REPLY_ERROR && strncmp(r->str, "WRONGTYPE ", 10) == 0));
 }
 
 static void on_get(redisAsyncContext *ac, void *reply, void *data)
@@ -78,7 +102,7 @@ static void on_get(redisAsyncContext *ac, void *reply, void *data)
 
     redis_conn_answered(&s->commands);
     redis_complain(s, r);
-    if (r && r->type == REDIS_REPLY_NIL)
+    if (redis_is_none(r))
         status = GET_ABSENT;
     if (r && r->type == REDIS_REPLY_STRING) {
         status = GET_FOUND;
@@ -93,7 +117,7 @@ static void redis_get(struct store *store, const char *key, uint64_t token)
     void *data = (void *)(uintptr_t)token; /* a count of strays: 32 bits would do */
 
     if (!s->commands.is_ready || redisAsyncCommand(s->commands.ac, on_get, data, "GET %s", key) != REDIS_OK)
-        store->on.got(store->on.ctx, token, GET_FAILED, (struct span){0});
+        answers_got(&s->answers, token, GET_FAILED, (struct span){0});
     else
         redis_conn_sent(&s->commands);
 }
@@ -105,7 +129,7 @@ static void on_claim(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis *s = redis_of(ac);
     redisReply *r = reply;
-    enum claim_status status = CLAIM_FAILED;
+    enum claim_status status = redis_is_own(r) ? CLAIM_REFUSED : CLAIM_FAILED;
     struct span holder = {0};
 
     redis_conn_answered(&s->commands);
@@ -119,46 +143,70 @@ static void on_claim(redisAsyncContext *ac, void *reply, void *data)
     s->store.on.claimed(s->store.on.ctx, (uintptr_t)data, status, holder);
 }
 
+static bool send_claim(struct redis *s, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    struct buffer command = {0};
+
+    if (!s->commands.is_ready)
+        return false;
+    command_begin(&command, 7);
+    command_word(&command, span_of("SET"));
+    command_word(&command, span_of(key));
+    command_word(&command, span_of(value));
+    command_word(&command, span_of("NX"));
+    command_word(&command, span_of("GET"));
+    command_word(&command, span_of("PX"));
+    command_number(&command, ttl_ms);
+    return command_send(&command, s->commands.ac, on_claim, (void *)(uintptr_t)token);
+}
+
 static void redis_claim(struct store *store, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
 
-    if (!s->commands.is_ready ||
-        redisAsyncCommand(s->commands.ac, on_claim, (void *)(uintptr_t)token, "SET %s %s NX GET PX %lld", key, value,
-                          (long long)ttl_ms) != REDIS_OK)
-        store->on.claimed(store->on.ctx, token, CLAIM_FAILED, (struct span){0});
-    else
+    if (send_claim(s, key, value, ttl_ms, token))
         redis_conn_sent(&s->commands);
+    else
+        answers_claimed(&s->answers, token, CLAIM_FAILED, (struct span){0});
 }
 
-static bool is_scan_reply(const redisReply *r)
+bool redis_is_scan(const redisReply *r)
 {
     return r && r->type == REDIS_REPLY_ARRAY && r->elements == 2 && r->element[0]->type == REDIS_REPLY_STRING &&
            r->element[1]->type == REDIS_REPLY_ARRAY;
+}
+
+const char *redis_scanned_key(const redisReply *r, size_t i)
+{
+    const redisReply *keys = r->element[1];
+
+    return i < keys->elements && keys->element[i]->type == REDIS_REPLY_STRING ? keys->element[i]->str : NULL;
 }
 
 static void on_scan(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis *s = redis_of(ac);
     redisReply *r = reply;
-    bool ok = is_scan_reply(r);
+    bool ok = redis_is_scan(r);
 
     (void)data;
     redis_conn_answered(&s->commands);
     redis_complain(s, r);
     for (size_t i = 0; ok && i < r->element[1]->elements; i++)
-        if (r->element[1]->element[i]->type == REDIS_REPLY_STRING)
-            s->store.on.scan_key(s->store.on.ctx, r->element[1]->element[i]->str);
+        if (redis_scanned_key(r, i))
+            s->store.on.scan_key(s->store.on.ctx, redis_scanned_key(r, i));
     s->store.on.scanned(s->store.on.ctx, ok, ok ? strtoull(r->element[0]->str, NULL, 10) : 0);
 }
 
 static void redis_scan(struct store *store, uint64_t cursor)
 {
     struct redis *s = (struct redis *)store;
+    char all[KEY_SHORT_MAX];
 
-    if (!s->commands.is_ready || redisAsyncCommand(s->commands.ac, on_scan, NULL, "SCAN %llu MATCH kamsync:* COUNT %d",
-                                                   (unsigned long long)cursor, SCAN_COUNT) != REDIS_OK)
-        store->on.scanned(store->on.ctx, false, 0);
+    if (!s->commands.is_ready ||
+        redisAsyncCommand(s->commands.ac, on_scan, NULL, "SCAN %llu MATCH %s COUNT %d", (unsigned long long)cursor,
+                          key_short(all, KEY_ALL), SCAN_COUNT) != REDIS_OK)
+        answers_not_scanned(&s->answers);
     else
         redis_conn_sent(&s->commands);
 }
@@ -200,17 +248,19 @@ static void on_own(redisAsyncContext *ac, void *reply, void *data)
 static void redis_beat(struct store *store, int id, const char *record, int64_t ttl_ms, bool announce)
 {
     struct redis *s = (struct redis *)store;
+    char key[KEY_SHORT_MAX];
 
+    key_short(key, KEY_NODE, id);
     redis_hear(s, id);
     if (!s->commands.is_ready)
         return;
-    if (redisAsyncCommand(s->commands.ac, on_own, NULL, "GET " KEY_NODE_PREFIX "%d", id) == REDIS_OK)
+    if (redisAsyncCommand(s->commands.ac, on_own, NULL, "GET %s", key) == REDIS_OK)
         redis_conn_sent(&s->commands);
-    SEND(s, "SET " KEY_NODE_PREFIX "%d %s PX %lld", id, record, (long long)ttl_ms);
-    SEND(s, "SADD " KEY_NODES " %d", id);
-    SEND(s, "EXPIRE " KEY_NODES " %d", NODES_TTL_S);
+    SEND(s, "SET %s %s PX %lld", key, record, (long long)ttl_ms);
+    SEND(s, "SADD %s %d", s->nodes, id);
+    SEND(s, "EXPIRE %s %d", s->nodes, NODES_TTL_S);
     if (announce)
-        SEND(s, "PUBLISH " KEY_NODES " %s", record);
+        SEND(s, "PUBLISH %s %s", s->nodes_channel, record);
 }
 
 static void end_reading(struct redis *s)
@@ -223,16 +273,31 @@ static void on_node(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis *s = redis_of(ac);
     redisReply *r = reply;
+    long id = (long)(intptr_t)data;
 
-    (void)data;
     redis_conn_answered(&s->commands);
     redis_complain(s, r);
     if (redis_is_error(r))
         s->nodes_ok = false;
+    else if (r->type == REDIS_REPLY_NIL)
+        SEND(s, "SREM %s %ld", s->nodes, id); /* gone for a day; should it live after all, each beat adds it */
     else if (r->type == REDIS_REPLY_STRING)
         s->store.on.node(s->store.on.ctx, (struct span){r->str, (size_t)r->len});
     if (--s->nodes_left == 0)
         end_reading(s);
+}
+
+/* Ids are numbers; whatever else somebody has put among them is no node's. */
+static void read_node(struct redis *s, const redisReply *member)
+{
+    int id = member->type == REDIS_REPLY_STRING ? atoi(member->str) : 0;
+    char key[KEY_SHORT_MAX];
+
+    if (id <= 0 || redisAsyncCommand(s->commands.ac, on_node, (void *)(intptr_t)id, "GET %s",
+                                     key_short(key, KEY_NODE, id)) != REDIS_OK)
+        return;
+    redis_conn_sent(&s->commands);
+    s->nodes_left++;
 }
 
 static void on_members(redisAsyncContext *ac, void *reply, void *data)
@@ -243,16 +308,9 @@ static void on_members(redisAsyncContext *ac, void *reply, void *data)
     (void)data;
     redis_conn_answered(&s->commands);
     redis_complain(s, r);
-    s->nodes_ok = !redis_is_error(r) && r->type == REDIS_REPLY_ARRAY;
-    for (size_t i = 0; s->nodes_ok && i < r->elements && i < MEMBERS_MAX; i++) {
-        if (r->element[i]->type != REDIS_REPLY_STRING)
-            continue;
-        if (redisAsyncCommand(ac, on_node, NULL, "GET " KEY_NODE_PREFIX "%b", r->element[i]->str,
-                              (size_t)r->element[i]->len) != REDIS_OK)
-            continue;
-        redis_conn_sent(&s->commands);
-        s->nodes_left++;
-    }
+    s->nodes_ok = !redis_is_error(r) && r->type == REDIS_REPLY_ARRAY && r->elements <= MEMBERS_MAX;
+    for (size_t i = 0; s->nodes_ok && i < r->elements; i++)
+        read_node(s, r->element[i]);
     if (s->nodes_left == 0)
         end_reading(s);
 }
@@ -263,7 +321,7 @@ static void redis_read_nodes(struct store *store)
 
     if (!s->commands.is_ready || s->reading_nodes)
         return;
-    if (redisAsyncCommand(s->commands.ac, on_members, NULL, "SMEMBERS " KEY_NODES) == REDIS_OK) {
+    if (redisAsyncCommand(s->commands.ac, on_members, NULL, "SMEMBERS %s", s->nodes) == REDIS_OK) {
         redis_conn_sent(&s->commands);
         s->reading_nodes = true;
     }
@@ -279,6 +337,15 @@ static void on_announced(redisAsyncContext *ac, void *reply, void *data)
         s->store.on.announced(s->store.on.ctx, (struct span){r->element[2]->str, (size_t)r->element[2]->len});
 }
 
+const char *redis_channel(const struct redis *s, char out[CHANNEL_MAX], const char *name)
+{
+    int n = snprintf(out, CHANNEL_MAX, "%s", name);
+
+    if (s->conf.db)
+        snprintf(out + n, CHANNEL_MAX - (size_t)n, "/%d", s->conf.db);
+    return out;
+}
+
 /* ---- connections ---- */
 
 static void commands_ready(struct redis_conn *c)
@@ -289,6 +356,7 @@ static void commands_ready(struct redis_conn *c)
     *s->complained = '\0';
     s->nodes_left = 0;
     redis_load_script(s);
+    redis_look_at_policy(s);
     s->store.on.up(s->store.on.ctx);
 }
 
@@ -304,8 +372,10 @@ static void commands_lost(struct redis_conn *c)
 
 static void listener_ready(struct redis_conn *c)
 {
-    redisAsyncCommand(c->ac, on_announced, NULL, "SUBSCRIBE " KEY_NODES);
-    redis_listen(c->data);
+    struct redis *s = c->data;
+
+    redisAsyncCommand(c->ac, on_announced, NULL, "SUBSCRIBE %s", s->nodes_channel);
+    redis_listen(s);
 }
 
 static void listener_lost(struct redis_conn *c)
@@ -320,12 +390,17 @@ static void redis_free(struct redis *s)
     free(s);
 }
 
+static void one_closed(struct store *store)
+{
+    struct redis *s = (struct redis *)store;
+
+    if (++s->closed == 3)
+        redis_free(s);
+}
+
 static void conn_closed(struct redis_conn *c)
 {
-    struct redis *s = c->data;
-
-    if (++s->closed == 2)
-        redis_free(s);
+    one_closed(&((struct redis *)c->data)->store);
 }
 
 static void redis_flush(struct store *store)
@@ -342,6 +417,7 @@ static void redis_close(struct store *store)
 
     redis_conn_close(&s->commands);
     redis_conn_close(&s->listener);
+    answers_close(&s->answers, one_closed);
 }
 
 /* A number behind that mark, if it is there; false when it is more than most. */
@@ -389,18 +465,20 @@ static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const
 
 struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const struct store_events *on)
 {
-    static const struct store_ops ops = {redis_put,     redis_get,        redis_claim,      redis_scan,
-                                         redis_beat,    redis_read_nodes, redis_call_write, redis_call_get,
-                                         redis_archive, redis_tell,       redis_flush,      redis_close};
+    static const struct store_ops ops = {
+        redis_put,      redis_get,       redis_claim,   redis_scan, redis_beat,  redis_read_nodes, redis_call_write,
+        redis_call_get, redis_call_keys, redis_archive, redis_tell, redis_flush, redis_close};
     struct redis *s = calloc(1, sizeof(*s));
 
     if (!s)
         return NULL;
     s->store = (struct store){&ops, *on};
     s->conf = *conf;
+    redis_channel(s, s->nodes_channel, key_short(s->nodes, KEY_NODES));
+    key_short(s->cdr, KEY_CDR);
     s->conf.user = span_dup(span_of(conf->user));
     s->conf.password = span_dup(span_of(conf->password));
-    if (!s->conf.user || !s->conf.password) {
+    if (!s->conf.user || !s->conf.password || answers_init(&s->answers, loop, &s->store) < 0) {
         redis_free(s);
         return NULL;
     }

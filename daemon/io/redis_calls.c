@@ -12,59 +12,112 @@
 
 /* ---- writing ---- */
 
-/* KEYS: the call, the archive. ARGV: what to do, the writing node, life of the record in ms, how many entries the
- * archive keeps (0: all), how many of the last pairs go over nothing that is there, then names and values. Only an end
- * reads the whole record. The archive comes first: should it be refused, nothing is written. */
-static const char script[] = "local key, mode, node, ttl, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]\n"
-                             "local ends = mode == 'end' or mode == 'end-answered'\n"
-                             "local was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered')\n"
-                             "local ended, owner, tx, answered = was[1], was[2], was[3], was[4]\n"
-                             "local weak, given = #ARGV - 2 * ARGV[5], {}\n"
-                             "for i = 6, #ARGV - 1, 2 do given[ARGV[i]] = ARGV[i + 1] end\n"
-                             "local function is_other(id)\n"
-                             "  return id and id ~= '-1' and id ~= node\n"
-                             "end\n"
-                             "local all = ends and redis.call('HGETALL', key)\n"
-                             "if ended then return 'over' end\n"
-                             "if ends and #all == 0 then return 'absent' end\n"
-                             "if mode == 'end-answered' and not answered then return 'early' end\n"
-                             "local same = given.tx and tx == given.tx and not answered\n"
-                             "if mode == 'begin' and is_other(owner) and not same then return 'other' end\n"
-                             "if ends then\n"
-                             "  local is, names, entry, more = {}, {}, {}, {}\n"
-                             "  local function add(name, value)\n"
-                             "    if is[name] == nil then names[#names + 1] = name end\n"
-                             "    is[name] = value\n"
-                             "  end\n"
-                             "  local function ms(text)\n"
-                             "    return text and #text < 16 and text:match('^%d+$') and tonumber(text)\n"
-                             "  end\n"
-                             "  local function took(name, from, to)\n"
-                             "    if from and to then\n"
-                             "      add(name, string.format('%.0f', math.max(0, to - from)))\n"
-                             "      more[#more + 1] = name\n"
-                             "      more[#more + 1] = is[name]\n"
-                             "    end\n"
-                             "  end\n"
-                             "  for i = 1, #all, 2 do add(all[i], all[i + 1]) end\n"
-                             "  for i = 6, #ARGV - 1, 2 do\n"
-                             "    if i < weak or is[ARGV[i]] == nil then add(ARGV[i], ARGV[i + 1]) end\n"
-                             "  end\n"
-                             "  took('duration_ms', ms(is.answered), ms(is.ended))\n"
-                             "  took('pdd_ms', ms(is.trying), ms(is.ringing or is.answered))\n"
-                             "  for _, name in ipairs(names) do\n"
-                             "    entry[#entry + 1] = name\n"
-                             "    entry[#entry + 1] = is[name]\n"
-                             "  end\n"
-                             "  if keep == '0' then redis.call('XADD', KEYS[2], '*', unpack(entry))\n"
-                             "  else redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', unpack(entry)) end\n"
-                             "  if #more > 0 then redis.call('HSET', key, unpack(more)) end\n"
-                             "end\n"
-                             "if weak > 6 then redis.call('HSET', key, unpack(ARGV, 6, weak)) end\n"
-                             "for i = weak + 1, #ARGV - 1, 2 do redis.call('HSETNX', key, ARGV[i], ARGV[i + 1]) end\n"
-                             "redis.call('PEXPIRE', key, ttl)\n"
-                             "if is_other(given.node or owner) then return 'other' end\n"
-                             "return 'written'\n";
+/* KEYS: the call, the archive, and maybe another place of the call (see engine.h). ARGV: what to do, the writing node,
+ * life of the record in ms, how many entries the archive keeps (0: all), how many of the last pairs go over nothing
+ * that is there, (to end it) the dialog's tag, then names and values. A leg is another INVITE with the same name; what
+ * the one before it had come to goes. Only an end and a leg read the whole record. The archive comes first: should it
+ * be refused, nothing is written. */
+static const char script[] =
+    "local key, mode, node, ttl, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]\n"
+    "if KEYS[3] and not redis.call('HMGET', key, 'tx')[1] then\n"
+    "  local there = redis.call('HMGET', KEYS[3], 'tx')[1]\n"
+    "  if there then key = KEYS[3] elseif mode ~= 'get' then return 'absent' end\n"
+    "end\n"
+    "if mode == 'get' then return redis.call('HGETALL', key) end\n"
+    "local ends = mode == 'end' or mode == 'end-answered'\n"
+    "local was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered')\n"
+    "local ended, owner, tx, answered = was[1], was[2], was[3], was[4]\n"
+    "local weak, given, first = #ARGV - 2 * ARGV[5], {}, ends and 7 or 6\n"
+    "for i = first, #ARGV - 1, 2 do given[ARGV[i]] = ARGV[i + 1] end\n"
+    "local function is_other(id)\n"
+    "  return id and id ~= '-1' and id ~= node\n"
+    "end\n"
+    "local all = ends and redis.call('HGETALL', key)\n"
+    "local begins = mode == 'begin' or mode == 'first' or mode == 'take'\n"
+    "local leg = given.tx and tx and given.tx ~= tx\n"
+    "local function number(text)\n"
+    "  return text and #text < 16 and text:match('^%d+$') and tonumber(text)\n"
+    "end\n"
+    "if ended then\n"
+    "  local from, to = number(given.trying), number(ended)\n"
+    "  local anew = given.answered and not answered or from and to and from >= to\n"
+    "  if not (begins and leg) then return 'over' end\n"
+    "  if not anew then return 'foreign' end\n"
+    "  redis.call('PEXPIRE', key, 0)\n"
+    "  owner, tx, answered, leg = nil, nil, nil, false\n"
+    "end\n"
+    "if leg and mode ~= 'add' then\n"
+    "  if answered or ends and is_other(owner) then return 'foreign' end\n"
+    "  if is_other(owner) and not given.answered then return 'other' end\n"
+    "end\n"
+    "if ends and #all == 0 then return 'absent' end\n"
+    "if mode == 'end-answered' and not answered then return 'early' end\n"
+    "local had = {}\n"
+    "for i = 1, ends and #all or 0, 2 do had[all[i]] = all[i + 1] end\n"
+    "if ends and ARGV[6] ~= '' and had.to_tag then\n"
+    "  local tag, goes_on = ARGV[6], false\n"
+    "  local function open(t) return t ~= tag and not had['over.' .. t] end\n"
+    "  if had.to_tag ~= tag and not had['dialog.' .. tag] then return 'foreign' end\n"
+    "  for name in pairs(had) do\n"
+    "    if name:sub(1, 7) == 'dialog.' and open(name:sub(8)) then goes_on = true end\n"
+    "  end\n"
+    "  if goes_on or open(had.to_tag) then\n"
+    "    redis.call('HSETNX', key, 'over.' .. tag, given.ended)\n"
+    "    return 'goes-on'\n"
+    "  end\n"
+    "end\n"
+    "local function later(a, b)\n"
+    "  return #a > #b or (#a == #b and a > b)\n"
+    "end\n"
+    "for name, at in pairs(had) do\n"
+    "  if name:sub(1, 5) == 'over.' and later(at, given.ended or '') then given.ended = at end\n"
+    "end\n"
+    "for i = first, #ARGV - 1, 2 do\n"
+    "  if ends and ARGV[i] == 'ended' then ARGV[i + 1] = given.ended end\n"
+    "end\n"
+    "local same = mode ~= 'first' and given.tx and tx == given.tx and not answered\n"
+    "if begins and mode ~= 'take' and is_other(owner) and not same and not leg then return 'other' end\n"
+    "if ends then\n"
+    "  local is, names, entry, more = {}, {}, {}, {}\n"
+    "  local function add(name, value)\n"
+    "    if is[name] == nil then names[#names + 1] = name end\n"
+    "    is[name] = value\n"
+    "  end\n"
+    "  local function took(name, from, to)\n"
+    "    if from and to then\n"
+    "      add(name, string.format('%.0f', math.max(0, to - from)))\n"
+    "      more[#more + 1] = name\n"
+    "      more[#more + 1] = is[name]\n"
+    "    end\n"
+    "  end\n"
+    "  for i = 1, #all, 2 do add(all[i], all[i + 1]) end\n"
+    "  for i = first, #ARGV - 1, 2 do\n"
+    "    if i < weak or is[ARGV[i]] == nil then add(ARGV[i], ARGV[i + 1]) end\n"
+    "  end\n"
+    "  took('duration_ms', number(is.answered), number(is.ended))\n"
+    "  took('pdd_ms', number(is.trying), number(is.ringing or is.answered))\n"
+    "  for _, name in ipairs(names) do\n"
+    "    entry[#entry + 1] = name\n"
+    "    entry[#entry + 1] = is[name]\n"
+    "  end\n"
+    "  if keep == '0' then redis.call('XADD', KEYS[2], '*', unpack(entry))\n"
+    "  else redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', unpack(entry)) end\n"
+    "  if #more > 0 then redis.call('HSET', key, unpack(more)) end\n"
+    "end\n"
+    "if leg and begins then\n"
+    "  local fields, kept = redis.call('HGETALL', key), {}\n"
+    "  for i = 1, #fields do\n"
+    "    local name = fields[i - (i + 1) % 2]\n"
+    "    if name ~= 'ringing' and name ~= 'code' then kept[#kept + 1] = fields[i] end\n"
+    "  end\n"
+    "  redis.call('PEXPIRE', key, 0)\n"
+    "  redis.call('HSET', key, unpack(kept))\n"
+    "end\n"
+    "if weak > first then redis.call('HSET', key, unpack(ARGV, first, weak)) end\n"
+    "for i = weak + 1, #ARGV - 1, 2 do redis.call('HSETNX', key, ARGV[i], ARGV[i + 1]) end\n"
+    "redis.call('PEXPIRE', key, ttl)\n"
+    "if is_other(given.node or owner) then return 'other' end\n"
+    "return 'written'\n";
 
 static const char *const modes[] = {[CALL_ADD] = "add",
                                     [CALL_BEGIN] = "begin",
@@ -72,15 +125,14 @@ static const char *const modes[] = {[CALL_ADD] = "add",
                                     [CALL_END] = "end",
                                     [CALL_END_ANSWERED] = "end-answered"};
 
-static const char *const results[] = {[CALL_WRITTEN] = "written",
-                                      [CALL_OTHER] = "other",
-                                      [CALL_OVER] = "over",
-                                      [CALL_ABSENT] = "absent",
-                                      [CALL_EARLY] = "early"};
+static const char *const results[] = {
+    [CALL_WRITTEN] = "written", [CALL_OTHER] = "other",     [CALL_OVER] = "over",      [CALL_ABSENT] = "absent",
+    [CALL_EARLY] = "early",     [CALL_FOREIGN] = "foreign", [CALL_GOES_ON] = "goes-on"};
 
-/* A write that waits for its answer, with all that is needed to ask again: the words behind the script. */
+/* What waits for the script's answer, with all that is needed to ask again: the words behind the script. */
 struct job {
     uint64_t token;
+    bool reads; /* the record is asked for */
     bool whole; /* sent with the whole script, not with its name */
     size_t count;
     struct buffer words;
@@ -93,22 +145,32 @@ static void job_free(struct job *j)
     free(j);
 }
 
+static void put_keys(struct buffer *words, const struct redis *s, const char *key, const char *other)
+{
+    command_word(words, span_of(other ? "3" : "2"));
+    command_word(words, span_of(key));
+    command_word(words, span_of(s->cdr));
+    if (other)
+        command_word(words, span_of(other));
+}
+
 static struct job *job_new(const struct redis *s, const struct call_write *w, uint64_t token)
 {
     const int64_t numbers[] = {w->node, w->ttl_ms, s->conf.cdr_max, (int64_t)w->weak};
+    const bool ends = w->mode == CALL_END || w->mode == CALL_END_ANSWERED;
     struct job *j = calloc(1, sizeof(*j));
 
     if (!j)
         return NULL;
     j->token = token;
     j->whole = !*s->script;
-    j->count = 4 + COUNT(numbers) + 2 * w->count;
-    command_word(&j->words, span_of("2"));
-    command_word(&j->words, span_of(w->key));
-    command_word(&j->words, span_of(KEY_CDR));
-    command_word(&j->words, span_of(modes[w->mode]));
+    j->count = 4 + ends + (w->other != NULL) + COUNT(numbers) + 2 * w->count;
+    put_keys(&j->words, s, w->key, w->other);
+    command_word(&j->words, span_of(w->mode == CALL_BEGIN && w->first ? "first" : modes[w->mode]));
     for (size_t i = 0; i < COUNT(numbers); i++)
         command_number(&j->words, numbers[i]);
+    if (ends)
+        command_word(&j->words, w->dialog);
     for (size_t i = 0; i < w->count; i++) {
         command_word(&j->words, w->pairs[i].name);
         command_word(&j->words, w->pairs[i].value);
@@ -139,7 +201,39 @@ static enum call_result result_of(const redisReply *r)
     for (size_t i = 0; r && r->type == REDIS_REPLY_STRING && i < COUNT(results); i++)
         if (strcmp(r->str, results[i]) == 0)
             return (enum call_result)i;
-    return CALL_FAILED;
+    return redis_is_own(r) ? CALL_REFUSED : CALL_FAILED;
+}
+
+/* What a reply of name, value, name, value… holds; false when it is none, or memory is short. The caller frees it. */
+static bool read_pairs(const redisReply *r, struct pair **pairs, size_t *count)
+{
+    *pairs = NULL;
+    if (!r || r->type != REDIS_REPLY_ARRAY || r->elements % 2)
+        return false;
+    for (size_t i = 0; i < r->elements; i++)
+        if (r->element[i]->type != REDIS_REPLY_STRING)
+            return false;
+    *count = r->elements / 2;
+    *pairs = calloc(*count ? *count : 1, sizeof(**pairs));
+    for (size_t i = 0; *pairs && i < *count; i++) {
+        const redisReply *name = r->element[2 * i], *value = r->element[2 * i + 1];
+
+        (*pairs)[i] = (struct pair){{name->str, (size_t)name->len}, {value->str, (size_t)value->len}};
+    }
+    return *pairs;
+}
+
+/* The record, of which there may be none. */
+static void got(struct redis *s, uint64_t token, const redisReply *r)
+{
+    struct pair *pairs;
+    size_t count = 0;
+    enum get_status status = redis_is_none(r) ? GET_ABSENT : GET_FAILED;
+
+    if (read_pairs(r, &pairs, &count))
+        status = count ? GET_FOUND : GET_ABSENT;
+    s->store.on.call_got(s->store.on.ctx, token, status, pairs, count);
+    free(pairs);
 }
 
 /* NOSCRIPT: somebody flushed the scripts. EVAL brings it back for all that come later. */
@@ -149,6 +243,7 @@ static void on_written(redisAsyncContext *ac, void *reply, void *data)
     redisReply *r = reply;
     struct job *j = data;
     uint64_t token = j->token;
+    bool reads = j->reads;
 
     redis_conn_answered(&s->commands);
     if (r && r->type == REDIS_REPLY_ERROR && !j->whole && strncmp(r->str, "NOSCRIPT", 8) == 0) {
@@ -158,7 +253,10 @@ static void on_written(redisAsyncContext *ac, void *reply, void *data)
     }
     redis_complain(s, r);
     job_free(j);
-    s->store.on.call_written(s->store.on.ctx, token, result_of(r));
+    if (reads)
+        got(s, token, r);
+    else
+        s->store.on.call_written(s->store.on.ctx, token, result_of(r));
 }
 
 void redis_call_write(struct store *store, const struct call_write *w, uint64_t token)
@@ -169,7 +267,7 @@ void redis_call_write(struct store *store, const struct call_write *w, uint64_t 
     if (j && send_job(s, j))
         return;
     job_free(j);
-    store->on.call_written(store->on.ctx, token, CALL_FAILED);
+    answers_call_written(&s->answers, token, CALL_FAILED);
 }
 
 /* A Redis that does not name it, for want of a right, gets the whole script each time. */
@@ -192,49 +290,90 @@ void redis_load_script(struct redis *s)
 
 /* ---- reading ---- */
 
-/* What a reply of name, value, name, value… holds; false when it is none, or memory is short. The caller frees it. */
-static bool read_pairs(const redisReply *r, struct pair **pairs, size_t *count)
-{
-    *pairs = NULL;
-    if (!r || r->type != REDIS_REPLY_ARRAY || r->elements % 2)
-        return false;
-    for (size_t i = 0; i < r->elements; i++)
-        if (r->element[i]->type != REDIS_REPLY_STRING)
-            return false;
-    *count = r->elements / 2;
-    *pairs = calloc(*count ? *count : 1, sizeof(**pairs));
-    for (size_t i = 0; *pairs && i < *count; i++) {
-        const redisReply *name = r->element[2 * i], *value = r->element[2 * i + 1];
-
-        (*pairs)[i] = (struct pair){{name->str, (size_t)name->len}, {value->str, (size_t)value->len}};
-    }
-    return *pairs;
-}
-
 static void on_call(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis *s = redis_of(ac);
-    struct pair *pairs;
-    size_t count = 0;
-    enum get_status status = GET_FAILED;
 
     redis_conn_answered(&s->commands);
     redis_complain(s, reply);
-    if (read_pairs(reply, &pairs, &count))
-        status = count ? GET_FOUND : GET_ABSENT;
-    s->store.on.call_got(s->store.on.ctx, (uintptr_t)data, status, pairs, count);
-    free(pairs);
+    got(s, (uintptr_t)data, reply);
 }
 
-void redis_call_get(struct store *store, const char *key, uint64_t token)
+static bool get_one(struct redis *s, const char *key, uint64_t token)
+{
+    if (redisAsyncCommand(s->commands.ac, on_call, (void *)(uintptr_t)token, "HGETALL %s", key) != REDIS_OK)
+        return false;
+    redis_conn_sent(&s->commands);
+    return true;
+}
+
+/* The script chooses. */
+static bool get_either(struct redis *s, const char *key, const char *other, uint64_t token)
+{
+    struct job *j = calloc(1, sizeof(*j));
+
+    if (!j)
+        return false;
+    *j = (struct job){.token = token, .reads = true, .whole = !*s->script, .count = 5};
+    put_keys(&j->words, s, key, other);
+    command_word(&j->words, span_of("get"));
+    if (send_job(s, j))
+        return true;
+    job_free(j);
+    return false;
+}
+
+void redis_call_get(struct store *store, const char *key, const char *other, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
 
-    if (!s->commands.is_ready ||
-        redisAsyncCommand(s->commands.ac, on_call, (void *)(uintptr_t)token, "HGETALL %s", key) != REDIS_OK)
-        store->on.call_got(store->on.ctx, token, GET_FAILED, NULL, 0);
-    else
+    if (!s->commands.is_ready || !(other ? get_either(s, key, other, token) : get_one(s, key, token)))
+        answers_call_not_got(&s->answers, token);
+}
+
+static void on_keys(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = redis_of(ac);
+    redisReply *r = reply;
+    uint64_t token = (uintptr_t)data;
+    bool ok = redis_is_scan(r);
+
+    redis_conn_answered(&s->commands);
+    redis_complain(s, r);
+    for (size_t i = 0; ok && i < r->element[1]->elements; i++)
+        if (redis_scanned_key(r, i))
+            s->store.on.call_key(s->store.on.ctx, token, redis_scanned_key(r, i));
+    s->store.on.call_keys(s->store.on.ctx, token, ok, ok ? strtoull(r->element[0]->str, NULL, 10) : 0);
+}
+
+/* What their names have in common, with a backslash before each asterisk. The caller frees it. */
+static char *pattern_of(struct span call_id)
+{
+    char *key = key_call(call_id, (struct span){0});
+    char *pattern = key ? malloc(2 * strlen(key) + 2) : NULL, *end = pattern;
+
+    for (const char *p = key; pattern && *p; p++) {
+        if (*p == '*')
+            *end++ = '\\';
+        *end++ = *p;
+    }
+    if (pattern)
+        memcpy(end, "*", 2);
+    free(key);
+    return pattern;
+}
+
+void redis_call_keys(struct store *store, struct span call_id, uint64_t cursor, uint64_t token)
+{
+    struct redis *s = (struct redis *)store;
+    char *pattern = s->commands.is_ready ? pattern_of(call_id) : NULL;
+
+    if (pattern && redisAsyncCommand(s->commands.ac, on_keys, (void *)(uintptr_t)token, "SCAN %llu MATCH %s COUNT %d",
+                                     (unsigned long long)cursor, pattern, SCAN_COUNT) == REDIS_OK)
         redis_conn_sent(&s->commands);
+    else
+        answers_no_call_keys(&s->answers, token);
+    free(pattern);
 }
 
 /* ---- the archive ---- */
@@ -282,9 +421,9 @@ static bool ask_archive(struct redis *s, const char *after, int count, uint64_t 
     if (!s->commands.is_ready || count < 1 || (after && store_cdr_id(after, id) < 0))
         return false;
     if (after)
-        return redisAsyncCommand(s->commands.ac, on_following, data, "XRANGE " KEY_CDR " (%s + COUNT %d", after,
+        return redisAsyncCommand(s->commands.ac, on_following, data, "XRANGE %s (%s + COUNT %d", s->cdr, after,
                                  count) == REDIS_OK;
-    return redisAsyncCommand(s->commands.ac, on_newest, data, "XREVRANGE " KEY_CDR " + - COUNT %d", count) == REDIS_OK;
+    return redisAsyncCommand(s->commands.ac, on_newest, data, "XREVRANGE %s + - COUNT %d", s->cdr, count) == REDIS_OK;
 }
 
 void redis_archive(struct store *store, const char *after, int count, uint64_t token)
@@ -294,31 +433,36 @@ void redis_archive(struct store *store, const char *after, int count, uint64_t t
     if (ask_archive(s, after, count, token))
         redis_conn_sent(&s->commands);
     else
-        store->on.archived(store->on.ctx, token, NULL, NULL, 0, false);
+        answers_not_archived(&s->answers, token);
 }
 
 /* ---- what nodes tell each other ---- */
 
+/* That of a node, or of all (0). */
+static const char *told_channel(const struct redis *s, char out[CHANNEL_MAX], int node)
+{
+    char name[KEY_SHORT_MAX];
+
+    return redis_channel(s, out, node ? key_short(name, KEY_TO, node) : key_short(name, KEY_TO_ALL));
+}
+
 void redis_tell(struct store *store, int node, const char *text)
 {
     struct redis *s = (struct redis *)store;
-    char channel[40] = KEY_TO_PREFIX "all";
+    char channel[CHANNEL_MAX];
 
-    if (node)
-        snprintf(channel, sizeof(channel), KEY_TO_PREFIX "%d", node);
-    if (s->commands.is_ready &&
-        redisAsyncCommand(s->commands.ac, redis_on_done, NULL, "PUBLISH %s %s", channel, text) == REDIS_OK)
+    if (s->commands.is_ready && redisAsyncCommand(s->commands.ac, redis_on_done, NULL, "PUBLISH %s %s",
+                                                  told_channel(s, channel, node), text) == REDIS_OK)
         redis_conn_sent(&s->commands);
 }
 
 /* A node whose id has changed stays subscribed to the channel of the old one until the next connection. */
 static bool is_for_us(const struct redis *s, const redisReply *channel)
 {
-    char own[40];
+    char all[CHANNEL_MAX], own[CHANNEL_MAX];
 
-    snprintf(own, sizeof(own), KEY_TO_PREFIX "%d", s->id);
-    return channel->type == REDIS_REPLY_STRING &&
-           (strcmp(channel->str, KEY_TO_PREFIX "all") == 0 || strcmp(channel->str, own) == 0);
+    return channel->type == REDIS_REPLY_STRING && (strcmp(channel->str, told_channel(s, all, 0)) == 0 ||
+                                                   strcmp(channel->str, told_channel(s, own, s->id)) == 0);
 }
 
 static void on_told(redisAsyncContext *ac, void *reply, void *data)
@@ -334,13 +478,17 @@ static void on_told(redisAsyncContext *ac, void *reply, void *data)
 
 static void subscribe_own(struct redis *s)
 {
+    char channel[CHANNEL_MAX];
+
     if (s->id && s->listener.is_ready)
-        redisAsyncCommand(s->listener.ac, on_told, NULL, "SUBSCRIBE " KEY_TO_PREFIX "%d", s->id);
+        redisAsyncCommand(s->listener.ac, on_told, NULL, "SUBSCRIBE %s", told_channel(s, channel, s->id));
 }
 
 void redis_listen(struct redis *s)
 {
-    redisAsyncCommand(s->listener.ac, on_told, NULL, "SUBSCRIBE " KEY_TO_PREFIX "all");
+    char channel[CHANNEL_MAX];
+
+    redisAsyncCommand(s->listener.ac, on_told, NULL, "SUBSCRIBE %s", told_channel(s, channel, 0));
     subscribe_own(s);
 }
 

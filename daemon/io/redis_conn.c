@@ -12,6 +12,7 @@
 #define STEADY_MS 1000 /* a connection that lasted so long was a good one */
 
 static void look_up(struct redis_conn *c);
+static void connect_next(struct redis_conn *c);
 
 void redis_clean(char *line)
 {
@@ -22,10 +23,11 @@ void redis_clean(char *line)
 
 static void say(struct redis_conn *c, enum log_level level, const char *what, const char *detail)
 {
-    char line[400];
+    char line[500];
+    bool named = *c->ip && strcmp(c->ip, c->conf->host) != 0;
 
-    snprintf(line, sizeof(line), "redis %s:%d (%s): %s%s%s", c->conf->host, c->conf->port, c->role, what,
-             detail && *detail ? ": " : "", detail ? detail : "");
+    snprintf(line, sizeof(line), "redis %s%s%s%s:%d (%s): %s%s%s", c->conf->host, named ? " (" : "", named ? c->ip : "",
+             named ? ")" : "", c->conf->port, c->role, what, detail && *detail ? ": " : "", detail ? detail : "");
     redis_clean(line);
     c->on->log(c->on->ctx, level, line);
 }
@@ -47,6 +49,19 @@ static void retry_later(struct redis_conn *c)
     uv_timer_start(&c->timer, on_backoff, wait < BACKOFF_MAX_MS ? wait : BACKOFF_MAX_MS, 0);
 }
 
+static void forget_addresses(struct redis_conn *c)
+{
+    uv_freeaddrinfo(c->addresses);
+    c->addresses = NULL;
+    c->next_address = NULL;
+}
+
+/* A name may have several addresses, and Redis listen on one of them. */
+static void on_next(uv_timer_t *timer)
+{
+    connect_next(timer->data);
+}
+
 /* Every end of a connection comes here once. hiredis frees the context itself. */
 static void gone(struct redis_conn *c, const char *why)
 {
@@ -61,9 +76,13 @@ static void gone(struct redis_conn *c, const char *why)
         c->attempt = 0; /* else each return, at which all is written again, would follow the last one at once */
     if (was_ready || c->attempt == 0)
         say(c, LOG_LEVEL_WARN, was_ready ? "connection lost" : "cannot connect, trying again for ever", why);
+    *c->ip = '\0';
     if (was_ready)
         c->lost(c);
-    retry_later(c);
+    if (!was_ready && c->next_address && !c->closing)
+        uv_timer_start(&c->timer, on_next, 0, 0); /* the caller is still at work with this one */
+    else
+        retry_later(c);
 }
 
 static void on_disconnect(const redisAsyncContext *ac, int status)
@@ -167,6 +186,7 @@ static void connect_to(struct redis_conn *c, const char *ip)
 {
     redisAsyncContext *ac = redisAsyncConnect(ip, c->conf->port);
 
+    snprintf(c->ip, sizeof(c->ip), "%s", ip);
     if (!ac || ac->err || redis_loop_attach(ac, c->loop) < 0) {
         gone(c, ac ? ac->errstr : "memory is short");
         if (ac)
@@ -188,21 +208,39 @@ static void finish_close(struct redis_conn *c)
         c->closed(c);
 }
 
+static void connect_next(struct redis_conn *c)
+{
+    const struct addrinfo *a = c->next_address;
+    char ip[sizeof(c->ip)] = "";
+
+    if (a) {
+        c->next_address = a->ai_next;
+        getnameinfo(a->ai_addr, a->ai_addrlen, ip, sizeof(ip), NULL, 0, NI_NUMERICHOST);
+    }
+    if (*ip)
+        connect_to(c, ip);
+    else
+        gone(c, "no address");
+}
+
 static void on_looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
 {
     struct redis_conn *c = req->data;
-    char ip[INET6_ADDRSTRLEN] = "";
 
     c->looking_up = false;
-    if (status == 0)
-        getnameinfo(res->ai_addr, res->ai_addrlen, ip, sizeof(ip), NULL, 0, NI_NUMERICHOST);
-    uv_freeaddrinfo(res);
-    if (c->closing)
+    forget_addresses(c);
+    if (c->closing) {
+        uv_freeaddrinfo(res);
         finish_close(c);
-    else if (*ip)
-        connect_to(c, ip);
-    else
-        gone(c, status < 0 ? uv_strerror(status) : "no address");
+        return;
+    }
+    if (status < 0) {
+        gone(c, uv_strerror(status));
+        return;
+    }
+    c->addresses = res;
+    c->next_address = res;
+    connect_next(c);
 }
 
 /* uv_getaddrinfo() runs in libuv's own pool, so a slow name server blocks nobody. A numeric address needs no lookup. */
@@ -259,6 +297,7 @@ void redis_conn_close(struct redis_conn *c)
     if (c->ac)
         redisAsyncFree(c->ac);
     c->ac = NULL;
+    forget_addresses(c);
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
 }
 

@@ -2,7 +2,8 @@
  * again.
  *
  *     start ▶ resolving ▶ connecting ▶ greeting ▶ READY
- *               ▲                                   │ error, or no answer for timeout_ms
+ *               ▲              └ failed: the next address of the name, if there is one
+ *               │                                   │ error, or no answer for timeout_ms
  *               └───────── waiting (backoff) ◀──────┘ */
 #ifndef KAMSYNC_REDIS_CONN_H
 #define KAMSYNC_REDIS_CONN_H
@@ -24,7 +25,10 @@ struct redis_conn {
 
     redisAsyncContext *ac; /* NULL unless connecting or connected */
     uv_getaddrinfo_t lookup;
-    uv_timer_t timer; /* backoff, then the watchdog */
+    struct addrinfo *addresses;          /* owned: of the name; */
+    const struct addrinfo *next_address; /* that is tried when this one fails, NULL: it was the last */
+    char ip[64];                         /* that is tried, or connected to; "" for none */
+    uv_timer_t timer;                    /* backoff, then the watchdog */
     bool looking_up, is_ready, closing;
     bool odd;     /* what came was refused (redis_guard.c) */
     bool refused; /* that was said; until it is ready again */

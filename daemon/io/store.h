@@ -12,6 +12,7 @@ struct store_events {
     void (*up)(void *ctx);
     void (*down)(void *ctx);
     void (*put_done)(void *ctx, bool ok);
+    void (*put_refused)(void *ctx, uint64_t token);
     void (*got)(void *ctx, uint64_t token, enum get_status status, struct span record);
     void (*claimed)(void *ctx, uint64_t token, enum claim_status status, struct span holder);
     void (*scan_key)(void *ctx, const char *key);
@@ -21,6 +22,8 @@ struct store_events {
     void (*nodes_read)(void *ctx, bool ok);
     void (*call_written)(void *ctx, uint64_t token, enum call_result result);
     void (*call_got)(void *ctx, uint64_t token, enum get_status status, const struct pair *pairs, size_t count);
+    void (*call_key)(void *ctx, uint64_t token, const char *key);
+    void (*call_keys)(void *ctx, uint64_t token, bool ok, uint64_t next);
     void (*archived)(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok);
     void (*told)(void *ctx, struct span text);
     void (*forgot)(void *ctx); /* what this node had written is gone, without any connection's end */
@@ -31,14 +34,15 @@ struct store;
 
 /* The same verbs as in struct engine_io. */
 struct store_ops {
-    void (*put)(struct store *s, const char *key, const char *value, int64_t ttl_ms);
+    void (*put)(struct store *s, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
     void (*get)(struct store *s, const char *key, uint64_t token);
     void (*claim)(struct store *s, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
     void (*scan)(struct store *s, uint64_t cursor);
     void (*beat)(struct store *s, int id, const char *record, int64_t ttl_ms, bool announce);
     void (*read_nodes)(struct store *s);
     void (*call_write)(struct store *s, const struct call_write *w, uint64_t token);
-    void (*call_get)(struct store *s, const char *key, uint64_t token);
+    void (*call_get)(struct store *s, const char *key, const char *other, uint64_t token);
+    void (*call_keys)(struct store *s, struct span call_id, uint64_t cursor, uint64_t token);
     void (*archive)(struct store *s, const char *after, int count, uint64_t token);
     void (*tell)(struct store *s, int node, const char *text);
     /* Sends what was asked for; to be called before the loop waits. */

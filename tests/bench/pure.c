@@ -13,6 +13,7 @@
 #include "conf.h"
 #include "engine.h"
 #include "frame.h"
+#include "hello.h"
 #include "key.h"
 #include "msg.h"
 #include "record.h"
@@ -124,28 +125,60 @@ static void say(const char *text)
     free(bytes);
 }
 
+/* ---- an engine whose store and Kamailio answer as soon as they may: when the call that asked has returned ---- */
+
+static struct answer {
+    void (*give)(const struct answer *a);
+    uint64_t token;
+    bool found;
+} answers[100];
+static size_t answer_count;
+
+static void answer_later(struct answer a)
+{
+    must(answer_count < sizeof(answers) / sizeof(*answers) ? 0 : -1);
+    answers[answer_count++] = a;
+}
+
+static void settle(void)
+{
+    for (size_t i = 0; i < answer_count; i++)
+        answers[i].give(&answers[i]);
+    answer_count = 0;
+}
+
+static void turn(void)
+{
+    do {
+        settle();
+        engine_flush(e, now);
+    } while (answer_count > 0);
+}
+
 static void say_event(const char *event)
 {
     char text[TEXT + 100];
 
     snprintf(text, sizeof(text), "{\"t\":\"events\",\"n\":%lld}%s", (long long)++frame_n, event);
     say(text);
-    engine_flush(e, now);
+    turn();
 }
 
-/* ---- an engine whose store answers at once ---- */
+static void give_ack(const struct answer *a)
+{
+    char text[60];
+
+    snprintf(text, sizeof(text), "{\"t\":\"ack\",\"n\":%ld}", (long)a->token);
+    say(text);
+}
 
 static void on_payload(void *arg, struct span payload)
 {
-    struct msg *m = arg;
     const char *n = strstr(payload.p, "\"n\":");
-    char text[60];
 
-    (void)m;
-    if (!n)
-        return;
-    snprintf(text, sizeof(text), "{\"t\":\"ack\",\"n\":%ld}", strtol(n + 4, NULL, 10));
-    say(text);
+    (void)arg;
+    if (n)
+        answer_later((struct answer){give_ack, strtoul(n + 4, NULL, 10), true});
 }
 
 static void io_write(void *ctx, struct span bytes)
@@ -156,27 +189,55 @@ static void io_write(void *ctx, struct span bytes)
     frame_reset(&reader);
 }
 
-static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms)
+static void io_close(void *ctx)
 {
-    (void)ctx, (void)key, (void)value, (void)ttl_ms;
+    (void)ctx;
+}
+
+static void give_put(const struct answer *a)
+{
+    (void)a;
     engine_put_done(e, true, now);
+}
+
+static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    (void)ctx, (void)key, (void)value, (void)ttl_ms, (void)token;
+    answer_later((struct answer){give_put, 0, true});
+}
+
+static void give_got(const struct answer *a)
+{
+    engine_got(e, a->token, GET_ABSENT, (struct span){0}, now);
 }
 
 static void io_get(void *ctx, const char *key, uint64_t token)
 {
     (void)ctx, (void)key;
-    engine_got(e, token, GET_ABSENT, (struct span){0}, now);
+    answer_later((struct answer){give_got, token, false});
+}
+
+static void give_claimed(const struct answer *a)
+{
+    engine_claimed(e, a->token, CLAIM_WON, (struct span){0}, now);
 }
 
 static void io_claim(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
     (void)ctx, (void)key, (void)value, (void)ttl_ms;
-    engine_claimed(e, token, CLAIM_WON, (struct span){0}, now);
+    answer_later((struct answer){give_claimed, token, true});
+}
+
+static void give_scanned(const struct answer *a)
+{
+    (void)a;
+    engine_scanned(e, true, 0, now);
 }
 
 static void io_scan(void *ctx, uint64_t cursor)
 {
-    (void)ctx, (void)cursor; /* a test would answer; here nothing is to be found, ever */
+    (void)ctx, (void)cursor;
+    answer_later((struct answer){give_scanned, 0, true});
 }
 
 static void io_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce)
@@ -184,10 +245,16 @@ static void io_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool 
     (void)ctx, (void)id, (void)record, (void)ttl_ms, (void)announce;
 }
 
+static void give_nodes(const struct answer *a)
+{
+    (void)a;
+    engine_nodes_read(e, true, now);
+}
+
 static void io_read_nodes(void *ctx)
 {
     (void)ctx;
-    engine_nodes_read(e, true, now);
+    answer_later((struct answer){give_nodes, 0, true});
 }
 
 /* The record of the call that was written last, and how many were ended. */
@@ -211,6 +278,11 @@ static void store_pair(const struct pair *p)
     stored.count += i == stored.count;
 }
 
+static void give_written(const struct answer *a)
+{
+    engine_call_written(e, a->token, CALL_WRITTEN, now);
+}
+
 static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
 {
     (void)ctx;
@@ -220,21 +292,29 @@ static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
     for (size_t i = 0; i < w->count; i++)
         store_pair(&w->pairs[i]);
     stored.ended += w->mode == CALL_END || w->mode == CALL_END_ANSWERED;
-    engine_call_written(e, token, CALL_WRITTEN, now);
+    answer_later((struct answer){give_written, token, true});
 }
 
-static void io_call_get(void *ctx, const char *key, uint64_t token)
+static void give_call(const struct answer *a)
 {
-    bool found = strcmp(stored.key, key) == 0;
+    engine_call_got(e, a->token, a->found ? GET_FOUND : GET_ABSENT, stored.pairs, a->found ? stored.count : 0, now);
+}
 
-    (void)ctx;
-    engine_call_got(e, token, found ? GET_FOUND : GET_ABSENT, stored.pairs, found ? stored.count : 0, now);
+static void io_call_get(void *ctx, const char *key, const char *other, uint64_t token)
+{
+    (void)ctx, (void)other;
+    answer_later((struct answer){give_call, token, strcmp(stored.key, key) == 0});
+}
+
+static void give_archive(const struct answer *a)
+{
+    engine_archived(e, a->token, NULL, NULL, 0, true, now);
 }
 
 static void io_archive(void *ctx, const char *after, int count, uint64_t token)
 {
     (void)ctx, (void)after, (void)count;
-    engine_archived(e, token, NULL, NULL, 0, true, now);
+    answer_later((struct answer){give_archive, token, true});
 }
 
 static void io_tell(void *ctx, int node, const char *text)
@@ -262,6 +342,7 @@ static void io_log(void *ctx, enum log_level level, const char *line)
 static void start_engine(void)
 {
     const struct engine_io io = {.link_write = io_write,
+                                 .link_close = io_close,
                                  .put = io_put,
                                  .get = io_get,
                                  .claim = io_claim,
@@ -276,6 +357,7 @@ static void start_engine(void)
                                  .answer = io_answer,
                                  .log = io_log};
     struct engine_conf conf = conf_default();
+    char hello[HELLO_MAX];
 
     conf.hang_ms = 3600000; /* nobody answers probes here */
     conf.beat_base = 5000;
@@ -283,9 +365,10 @@ static void start_engine(void)
     must(e ? 0 : -1);
     engine_store_up(e, now);
     engine_link_up(e, "tag", now);
-    engine_flush(e, now);
-    say("{\"t\":\"hello\",\"node\":1,\"inc\":\"100.1\",\"sip\":\"192.0.2.1:5060\"}");
-    engine_flush(e, now);
+    turn();
+    hello_write(hello, conf.secret, "tag", 1, "100.1", "192.0.2.1:5060");
+    say(hello);
+    turn();
 }
 
 /* ---- the parts ---- */
@@ -353,7 +436,7 @@ static void do_lookup(unsigned times)
     invite(text, 1);
     for (unsigned i = 0; i < times; i++) {
         must(sip_read_id(&id, (struct span){text, strlen(text)}));
-        free(key_tx(id.call_id, id.cseq, id.branch));
+        free(key_tx(id.call_id, id.cseq, id.branch, id.sent_by));
     }
 }
 
@@ -376,6 +459,7 @@ static void do_call(unsigned times)
         }
         now += 10;
         engine_tick(e, now);
+        settle();
     }
     must(stored.ended == times ? 0 : -1);
     engine_free(e);

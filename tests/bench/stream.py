@@ -11,8 +11,8 @@ import threading
 import time
 
 import measure
-from fake_kamailio import events_frame, netstring, text_of
-from harness import Daemon, free_port, wait_until
+from fake_kamailio import events_frame, netstring, prove, text_of
+from harness import Daemon, free_port, keys_files, wait_until
 
 CREDIT = 32            # unacknowledged frames, as the script keeps it
 FRAME = 24000
@@ -138,14 +138,18 @@ class Stream:
 
     def _take(self, frame):
         if frame['t'] == 'hello':
-            self._say({'t': 'hello', 'node': self.node, 'inc': f'17.{self.port}', 'sip': f'192.0.2.{self.node}:5060'})
+            inc, sip = f'17.{self.port}', f'192.0.2.{self.node}:5060'
+            with open(keys_files[self.port]) as file:
+                proof = prove(file.readline().strip(), f'hello kamailio {frame["tag"]} 1 {self.node} {inc} {sip}')
+            self._say({'t': 'hello', 'node': self.node, 'inc': inc, 'sip': sip, 'nonce': '1', 'proof': proof})
         elif frame['t'] == 'send':
             self._sent(base64.b64decode(frame['msg']))
         elif frame['t'] == 'ack':
             with self.moved:
                 self.acked = frame['events']
                 self.moved.notify()
-        self._say({'t': 'ack', 'n': frame['n']})
+        if 'n' in frame:
+            self._say({'t': 'ack', 'n': frame['n']})
 
     def _sent(self, msg):
         """Answers a probe for the node that it is meant for."""

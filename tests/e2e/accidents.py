@@ -52,9 +52,9 @@ def restart_kamsyncd(cluster):
 
 
 def wait_records(cluster, calls, timeout=5):
-    """Until Redis has a pending record of each call."""
+    """Until Redis has a record of each call."""
     def all_there():
-        there = ' '.join(cluster.records())
+        there = ' '.join(cluster.keys())
         return all(call_id in there for call_id in calls.call_ids)
     wait_until(all_there, timeout, 'a record of each call', every=0.05)
 

@@ -72,8 +72,7 @@ def place(caller, count):
 
 def cost(lab, cluster, count):
     """Whole calls, INVITE to BYE, through node a: {what: figure}."""
-    for side in ('caller', 'gateway'):
-        lab.route(side, 'a')
+    lab.route_all('a')
     with Callees(lab, on_invite=Leg.answer) as callees, Caller(lab) as caller:
         before = cpu_ms(cluster['a'])
         calls = place(caller, count)
@@ -108,8 +107,23 @@ def wait_for_time(moment):
         pass
 
 
-def window(lab, gaps_ms, trials, name='window'):
-    """{gap: how many of the trials rang at two gateways}"""
+def rang_ms(callees, call_id):
+    """How long the phone rang that was one too many; None: it rings on. Of two INVITEs at once either may be the second."""
+    ended = [leg for leg in callees.legs(call_id) if leg.code == 487]
+    return 1000 * (ended[0].changed - ended[0].invite.time) if len(ended) == 1 else None
+
+
+def _rang(callees, call_ids):
+    """The same for each of those calls."""
+    try:
+        wait_until(lambda: all(rang_ms(callees, call_id) is not None for call_id in call_ids), LATE_S, 'no second phone rings')
+    except LabError:
+        pass   # so it is: one rings on
+    return [rang_ms(callees, call_id) for call_id in call_ids]
+
+
+def window(lab, gaps_ms, trials, name='window', durations=None):
+    """{gap: how many of the trials rang at two gateways}; to durations, a list, is added how long each second phone rang."""
     lab.steer(first_to_a)
     calls = {(gap, n): Request(f'{name}-{gap}-{n}@lab', branch=f'z9hG4bK{name}{gap}x{n}', dial='one')
              for n in range(trials) for gap in gaps_ms}
@@ -123,6 +137,8 @@ def window(lab, gaps_ms, trials, name='window'):
             wait_until(lambda: all(rings(key) > 1 for key in calls), LATE_S, 'second calls')
         except LabError:
             pass   # that is what claims are for
+        if durations is not None:
+            durations += _rang(callees, [calls[key].call_id for key in calls if rings(key) > 1])
         callees.check()
         return {gap: sum(rings((gap, n)) > 1 for n in range(trials)) for gap in gaps_ms}
 
@@ -145,8 +161,8 @@ def _send_all(peer, calls):
 def one_run(mode, calls, trials):
     with Lab() as lab:
         cluster = start(lab, mode)
-        figures = cost(lab, cluster, calls)
-        return figures, window(lab, GAPS_MS, trials)
+        figures, durations = cost(lab, cluster, calls), []
+        return figures, window(lab, GAPS_MS, trials, durations=durations), durations
 
 
 def cost_table(figures):
@@ -168,22 +184,37 @@ def window_table(counts, trials):
     return '\n'.join(lines)
 
 
+def duration_table(durations):
+    """durations: {mode: [ms, or None for a phone that rang on]}"""
+    lines = ['| the second phone | ' + ' | '.join(durations) + ' |', '|---' * (len(durations) + 1) + '|']
+    rang = {mode: sorted(ms for ms in all_ms if ms is not None) for mode, all_ms in durations.items()}
+
+    def row(what, value):
+        lines.append(f'| {what} | ' + ' | '.join(str(value(mode)) for mode in durations) + ' |')
+    row('rang', lambda mode: len(durations[mode]))
+    row('rang on', lambda mode: len(durations[mode]) - len(rang[mode]))
+    row('rang for, median, ms', lambda mode: f'{statistics.median(rang[mode]):.0f}' if rang[mode] else '-')
+    row('rang for, at most, ms', lambda mode: f'{rang[mode][-1]:.0f}' if rang[mode] else '-')
+    return '\n'.join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--calls', type=int, default=500)
     parser.add_argument('--runs', type=int, default=5)
     parser.add_argument('--trials', type=int, default=20)
     options = parser.parse_args()
-    figures, counts = {mode: [] for mode in MODES}, {mode: [] for mode in MODES}
+    figures, counts, durations = ({mode: [] for mode in MODES} for _ in range(3))
     for _ in range(options.runs):
         for mode in MODES:
-            cost_of, window_of = one_run(mode, options.calls, options.trials)
+            cost_of, window_of, durations_of = one_run(mode, options.calls, options.trials)
+            durations[mode] += durations_of
             figures[mode].append(cost_of)
             counts[mode].append(window_of)
     print(f'{options.calls} calls at {RATE}/s through one node, median of {options.runs} runs, {os.cpu_count()} cores '
           f'({platform.machine()}), all nodes and Redis on one machine:\n\n{cost_table(figures)}\n')
     print(f'Two phones ring for one INVITE, {options.trials} trials in each of {options.runs} runs:\n\n'
-          f'{window_table(counts, options.trials)}')
+          f'{window_table(counts, options.trials)}\n\n{duration_table(durations)}')
 
 
 if __name__ == '__main__':

@@ -15,7 +15,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CONFIG = os.path.join(HERE, '../../kamailio-cfg/node.cfg')
 ROUTING = os.path.join(HERE, 'routing.cfg')
 KAMSYNCD = os.environ.get('KAMSYNCD', os.path.join(HERE, '../../build/daemon/kamsyncd'))
+KEYS_AT_ONCE = 500
 SECRET = 'the-secret-of-the-lab-cluster-6\\6'
+
+
+def keys_file(lab, node):
+    """Where a node's Kamailio finds what its kamsyncd and it share."""
+    return os.path.join(lab.directory, f'{node}.keys')
 
 
 class Node:
@@ -25,6 +31,7 @@ class Node:
         self.cluster, self.lab, self.name, self.id = cluster, cluster.lab, name, number
         self.ip, self.ip6 = self.lab.address(name), self.lab.address(name, 6)
         self.directory = self.lab.new_directory(f'{name}-kamsync')
+        self.keys = keys_file(self.lab, name)
         self.kamailio = self.kamsyncd = None
         self.log_start = 0  # where this start of kamsyncd begins in the log
 
@@ -37,6 +44,8 @@ class Node:
         defines = {'NODE_ID': self.id, 'NODE_IP': f'"{self.ip}"', 'ANYCAST_IP': f'"{ANYCAST}"',
                    'NODE_IP6': f'"[{self.ip6}]"', 'ANYCAST_IP6': f'"[{ANYCAST6}]"', 'CHILDREN': 2,
                    'LAB_GATEWAY': f'"{self.lab.address("gateway")}"',
+                   'KAMSYNC_LOG_MAX': 100000,  # tests count lines
+                   'KAMSYNC_KEYS_FILE': f'"{self.keys}"',
                    'LAB_GATEWAY6': f'"[{self.lab.address("gateway", 6)}]"', 'LOGLEVEL': self.cluster.log_level}
         if not self.cluster.kamsync:
             defines['WITHOUT_KAMSYNC'] = None
@@ -50,9 +59,11 @@ class Node:
     def configure(self, **settings):
         """Write kamsyncd's configuration file."""
         defaults = {'name': self.name, 'store': f'redis://{self.lab.address("store")}:6379',
-                    'secret_file': f'{self.directory}/secret', 'control': f'{self.directory}/control.sock'}
+                    'secret_file': f'{self.directory}/secret', 'keys_file': self.keys,
+                    'control': f'{self.directory}/control.sock'}
         with open(f'{self.directory}/secret', 'w') as file:
             file.write(self.cluster.secret + '\n')
+        os.chmod(f'{self.directory}/secret', 0o400)
         with open(f'{self.directory}/kamsyncd.conf', 'w') as file:
             for option, value in {**defaults, **self.cluster.settings, **settings}.items():
                 file.write(f'{option} = {value}\n')
@@ -134,10 +145,17 @@ class Cluster:
                        and 'Kamailio is node' in node.log() for node in self.node.values())
         wait_until(all_know_all, timeout, 'all nodes know each other')
 
-    def records(self, pattern='kamsync:tx:*'):
-        """{key: record} as Redis holds them."""
-        keys = self.lab.redis_cli('--scan', '--pattern', pattern).split('\n')
-        found = {key: self.lab.redis_cli('get', key) for key in keys if key}
+    def keys(self, pattern=None):
+        """By default those of all transactions."""
+        pattern = pattern or f'{self.settings.get("cluster", "kamsync")}:tx:*'
+        return [key for key in self.lab.redis_cli('--scan', '--pattern', pattern).split('\n') if key]
+
+    def records(self, pattern=None):
+        """{key: record} as Redis holds them. Many are read at once: to start a redis-cli for each took minutes on a busy machine."""
+        keys, found = self.keys(pattern), {}
+        for first in range(0, len(keys), KEYS_AT_ONCE):
+            part = keys[first:first + KEYS_AT_ONCE]
+            found.update(zip(part, json.loads(self.lab.redis_cli('--json', 'mget', *part))))
         return {key: json.loads(value) for key, value in found.items() if value}
 
     def stop(self):

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from lab import Lab
+from phone import Callees, Caller
 from plain import plain_cluster
 
 NEEDED = ('ip', 'kamailio', 'redis-server', 'sipp')
@@ -40,6 +41,18 @@ def lab(request):
 def plain(lab):
     """Plain Kamailio on all three nodes."""
     return plain_cluster(lab)
+
+
+@pytest.fixture
+def callees(lab):
+    with Callees(lab) as the_callees:
+        yield the_callees
+
+
+@pytest.fixture
+def caller(lab):
+    with Caller(lab) as the_caller:
+        yield the_caller
 
 
 def _show(lab):

@@ -1,29 +1,37 @@
 """A Python program in kamsyncd's place, for what kamsyncd itself never does.
 
-    client = EvapiClient(lab, 'a')       # connected, has said hello
+    client = EvapiClient(lab, 'a')       # connected, has said hello, and proven that it is kamsyncd
     n = client.next_n()
     client.write(harmless(n))
     client.wait_acked(n)
 """
+import hashlib
+import hmac
 import json
+import os
+import secrets
 import select
 import socket
 import time
 
 import netns
+from cluster import SECRET, keys_file
 from proc import wait_until
 
 PORT = 8448
 
 
 class EvapiClient:
-    def __init__(self, lab, node):
+    def __init__(self, lab, node, greets=True):
         self.namespace = lab.namespace(node)
+        if not os.path.exists(keys_file(lab, node)):
+            write_keys(keys_file(lab, node))
         # evapi listens a moment after the SIP port is open
         self.sock = wait_until(lambda: netns.inside(self.namespace, self._connect), 5, 'evapi listens')
         self._rest, self._last_n = b'', 0
         self.acked, self.others = set(), []
-        assert self.wait_acked(self.hello()), 'Kamailio did not answer hello'
+        if greets:
+            self.greet()
 
     @staticmethod
     def _connect():
@@ -34,10 +42,32 @@ class EvapiClient:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
-    def hello(self):
-        n = self.next_n()
-        self.write(frame({'t': 'hello', 'n': n, 'tag': 'python', 'key': '73' * 128, 'old_key': ''}))
-        return n
+    def hello(self, tag=None):
+        """Kamailio's hello; None when it does not answer."""
+        address, port = self.sock.getsockname()[:2]
+        self.tag = tag or f'kamsync-{secrets.token_hex(8)}-{address}-{port}'
+        self.write(frame({'t': 'hello', 'tag': self.tag}))
+        deadline = time.monotonic() + 2
+        while not self.others and (left := deadline - time.monotonic()) > 0:
+            self.read(left)
+        return self.others.pop() if self.others else None
+
+    def prove(self, hello, secret=SECRET):
+        self.write(frame({'t': 'proof', 'proof': proof(secret, f'hello kamsyncd {self.tag} {hello["nonce"]}')}))
+
+    def greet(self):
+        hello = self.hello()
+        assert hello, 'Kamailio did not answer hello'
+        said = ' '.join(str(hello[name]) for name in ('nonce', 'node', 'inc', 'sip'))
+        assert hello['proof'] == proof(SECRET, f'hello kamailio {self.tag} {said}')
+        self.prove(hello)
+        self.wait_until_taken()
+
+    def wait_until_taken(self):
+        """Until Kamailio takes us for kamsyncd: before, it acknowledges nothing."""
+        self.write(harmless(0))
+        assert self.wait_acked(0), 'Kamailio does not take us for kamsyncd'
+        self.acked.discard(0)
 
     def next_n(self):
         self._last_n += 1
@@ -93,6 +123,17 @@ class EvapiClient:
 
     def close(self):
         self.sock.close()
+
+
+def proof(secret, text):
+    return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def write_keys(path, secret=SECRET):
+    """As kamsyncd writes them (RFC 2104)."""
+    block = secret.encode().ljust(64, b'\0')
+    with open(path, 'w') as file:
+        file.write(bytes(byte ^ pad for pad in (0x36, 0x5c) for byte in block).hex() + '\n\n')
 
 
 def frame(message):

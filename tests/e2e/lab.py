@@ -168,6 +168,11 @@ class Lab:
            f'route replace {ANYCAST6}/128 via {self.address(node, 6)}',
            netns=self.namespace(side))
 
+    def route_all(self, node):
+        """The same for both sides."""
+        for side in SIDES:
+            self.route(side, node)
+
     def steer(self, policy, sides=SIDES):
         """From now on ask the policy, for each packet anew."""
         for side in sides:

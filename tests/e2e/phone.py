@@ -27,7 +27,7 @@ PORTS = (5060, 5062, 5064, 5066)
 SO_RCVBUFFORCE = 33
 TICK = 0.01       # how late a timer may be that another thread has set
 BATCH = 200       # messages that are read before the timers have their turn
-_HEADERS = re.compile(r'^(Via|Record-Route|From|To|Call-ID|CSeq|Contact|X-[A-Za-z-]+)[ \t]*:[ \t]*([^\r\n]*)', re.M | re.I)
+_HEADERS = re.compile(r'^(Via|Record-Route|From|To|Call-ID|CSeq|Contact|(?:WWW|Proxy)-Authenticate|X-[A-Za-z-]+)[ \t]*:[ \t]*([^\r\n]*)', re.M | re.I)
 _BRANCH = re.compile(r';branch=([^;,\s]+)')
 _TAG = re.compile(r';tag=([^;,\s>]+)')
 _SENT_BY = re.compile(r'SIP/2.0/UDP +[^:;, ]+(?::(\d+))?')
@@ -76,15 +76,15 @@ def request(method, uri, headers):
     return '\r\n'.join(lines) + '\r\n\r\n'
 
 
-def response(msg, code, tag='', contact=''):
-    """The answer to a request, with what has to be copied from it."""
+def response(msg, code, tag='', contact='', headers=()):
+    """The answer to a request, with what has to be copied from it, and more headers."""
     lines = [f'SIP/2.0 {code} Code {code}', *(f'Via: {via}' for via in msg.headers['via'])]
     if 100 < code < 300 and msg.method == 'INVITE':
         lines += [f'Record-Route: {route}' for route in msg.headers.get('record-route', ())]
         lines.append(f'Contact: <{contact}>')
     to = msg['to'] + (f';tag={tag}' if tag and code > 100 and not msg.to_tag else '')
     lines += [f'From: {msg["from"]}', f'To: {to}', f'Call-ID: {msg.call_id}', f'CSeq: {msg["cseq"]}',
-              'Content-Length: 0']
+              *(f'{name}: {value}' for name, value in headers), 'Content-Length: 0']
     return '\r\n'.join(lines) + '\r\n\r\n'
 
 
@@ -213,6 +213,7 @@ class Leg:
         self.again = []              # when the INVITE came again
         self.others = []             # other requests within the call, retransmissions too
         self.manner = owner.manner   # on_invite may give it another one
+        self.headers = ()            # more of them, of what it says
         self.to = (msg.source[0], int(_first(_SENT_BY, msg['via']) or SIP_PORT))
 
     def say(self, code):
@@ -239,7 +240,7 @@ class Leg:
 
     def repeat(self):
         if self.code:
-            self.owner.send(self.port, response(self.invite, self.code, self.tag, self.contact), self.to)
+            self.owner.send(self.port, response(self.invite, self.code, self.tag, self.contact, self.headers), self.to)
 
     def _again(self, pause, until):
         if not self.acked and time.monotonic() < until:
@@ -277,12 +278,12 @@ class Callees(Endpoint):
 
     on_invite(leg)   what a new INVITE does; None: it rings
     manner           what a retransmitted INVITE gets: 'repeat' (as it should), 'silence', or a code such as 482
-    challenges       how many BYEs get a 407 first
+    challenges       how many BYEs get a 407 first, or what refuses says
     """
 
     def __init__(self, lab, ports=PORTS, on_invite=None, manner='repeat'):
         self.on_invite, self.manner = on_invite or Leg.ring, manner
-        self._calls, self._by_branch, self.unknown, self.challenges = {}, {}, [], 0
+        self._calls, self._by_branch, self.unknown, self.challenges, self.refuses = {}, {}, [], 0, 407
         self._again = {}            # re-INVITEs
         self.last_again = 0.0       # when an INVITE last came again
         super().__init__(lab, 'gateway', ports)
@@ -345,7 +346,7 @@ class Callees(Endpoint):
         leg = self._note(port, msg)
         challenged = leg and self.challenges > 0
         self.challenges -= challenged
-        self._reply(port, msg, 407 if challenged else 200 if leg else 481)
+        self._reply(port, msg, self.refuses if challenged else 200 if leg else 481)
         if leg and not challenged:
             leg.ended = True
 
@@ -435,14 +436,14 @@ class Call:
 
     def within(self, method, **options):
         """Send a request within the call; returns the Asking. A re-INVITE's ACK is sent by itself.
-        headers: more of them; to: another To."""
+        headers: more of them; to: another To; hops: Max-Forwards."""
         with self.owner.lock:
             answer = self.final or self.replies[-1]      # a call that rings has only provisional ones
             self.cseq += 1
             branch = f'z9hG4bK{method}{self.cseq}{self.tag}'
-            text = request(method, _first(_URI, answer['contact']),
-                           [*self._headers(method, branch, options.get('to', answer['to']), answer.routes()[::-1],
-                                           self.cseq), *options.get('headers', ())])
+            headers = [(name, options.get('hops', value)) if name == 'Max-Forwards' else (name, value) for name, value
+                       in self._headers(method, branch, options.get('to', answer['to']), answer.routes()[::-1], self.cseq)]
+            text = request(method, _first(_URI, answer['contact']), [*headers, *options.get('headers', ())])
             asking = self.owner.ask(self.owner.port, method, branch, text)
             if method == 'INVITE':
                 self.reinvite = branch, asking

@@ -85,6 +85,9 @@ class Request:
     def cancel(self, peer, headers=''):
         return self._text(peer, 'CANCEL', headers=headers)
 
+    def bye(self, peer):
+        return self._text(peer, 'BYE', to_tag=';tag=callee')
+
     def ack(self, peer, final, headers=''):
         """The ACK to a negative final reply, whose To tag it takes."""
         to = next(line for line in final.split('\r\n') if line.lower().startswith(('to:', 't:')))

@@ -246,6 +246,7 @@ class Bed:
         path = f'{lab.new_directory("password")}/password'
         with open(path, 'w') as file:
             file.write(PASSWORD + '\n')
+        os.chmod(path, 0o400)
         port = PROXY_PORT if proxied else REDIS_PORT
         self.cluster = Cluster(lab, redis=False, log_level=0, store=f'redis://{lab.address("store")}:{port}',
                                redis_password_file=path)
@@ -291,7 +292,7 @@ class Bed:
         """Those whose record is not as their owner knows them; all of them while Redis cannot be read."""
         def right(call):
             want = 'ringing' if call.kind == 'cancel' else 'answered'
-            key = f'kamsync:call:{{{call.call_id}}}'
+            key = f'kamsync:call:{{{call.call_id}}}:{call.tag}'
             if self.redis.do('HGET', key, 'state') != want:
                 return False
             tx = self.redis.do('HGET', key, 'tx')

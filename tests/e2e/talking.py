@@ -1,4 +1,5 @@
 """Answered calls on a cluster, and what becomes of requests within them."""
+import contextlib
 
 from cluster import HERE, Cluster
 from lab import Lab
@@ -8,6 +9,18 @@ from proc import wait_until
 
 CALLS = f'{HERE}/calls.cfg'
 ASK = (('X-Ask', 'yes'),)
+
+
+@contextlib.contextmanager
+def all_at_a(lab, **options):
+    """A cluster that gets all at node a, and phones that do what they are told."""
+    cluster = Cluster(lab, **options)
+    lab.steer(to('a'))
+    with Callees(lab) as callees, Caller(lab) as caller:
+        yield cluster, callees, caller
+        callees.check()
+        caller.check()
+    cluster.stop()
 
 
 class Talk:
@@ -79,7 +92,7 @@ class Talk:
 
     def record(self, call, node='c'):
         answer = self.cluster[node].ask('call', call_id=call.call_id)
-        return answer['call'] if answer['ok'] else {'state': answer['error'], 'vars': {}}
+        return answer['calls'][-1] if answer['ok'] else {'state': answer['error'], 'vars': {}}
 
     def wait_ended(self, call, node='c'):
         wait_until(lambda: self.record(call, node).get('state') == 'ended', 6, f'the end of {call.call_id}')

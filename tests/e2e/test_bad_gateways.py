@@ -85,14 +85,12 @@ def end_all(cases):
 
 def play(lab, caller, callees):
     cluster = Cluster(lab, nodes='ab', routing=ROUTING)
-    for side in ('caller', 'gateway'):
-        lab.route(side, 'a')
+    lab.route_all('a')
     cases = {(manner, shape, deed): Case(caller, callees, manner, shape, deed)
              for manner in MANNERS for shape in SHAPES for deed in DEEDS}
     wait_until(lambda: all(case.rings() for case in cases.values()), 5, 'all ring')
     cluster['a'].wait_recorded(callees, *(case.call_id for case in cases.values()))
-    for side in ('caller', 'gateway'):
-        lab.route(side, 'b')
+    lab.route_all('b')
     cluster['a'].kamailio.kill()
     wait_until(lambda: all(case.taken_over() for case in cases.values()), 5, 'INVITEs sent again')
     early = [case for case in cases.values() if 'late' not in case.deed]

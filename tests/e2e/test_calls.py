@@ -7,6 +7,7 @@ import time
 import pytest
 
 from accidents import kill_kamsyncd
+from lab import ANYCAST
 from policies import call_number, to
 from proc import wait_until
 from talking import ASK, Talk, known, steer_split
@@ -116,7 +117,7 @@ def test_what_is_known(talk, place):
     said = known(late.answer)
     assert (said['state'], said['how'], said['by'], said['node']) == ('ended', 'completed', 'callee', '1')
     # for a late BYE the record lives on
-    left = int(talk.lab.redis_cli('pttl', f'kamsync:call:{{{call.call_id}}}'))
+    left = int(talk.lab.redis_cli('pttl', f'kamsync:call:{{{call.call_id}}}:{call.tag}'))
     assert 30000 < left <= ENDED_TTL_S * 1000
 
 
@@ -259,6 +260,36 @@ def test_bye_that_was_challenged(talk, place):
         began = time.monotonic()
         assert talk.request(its, 'BYE', 'c') == 200
         ended_once(talk, its, ('caller',), began)
+
+
+def test_bye_that_ends_nothing(talk, place):
+    """What a caller may send so that the archive takes his call for ended: too few hops, a BYE that the callee refuses, a
+    forged answer to one that never was."""
+    calls = [place() for _ in range(4)]
+    assert talk.request(calls[0], 'BYE', 'b', hops='0') == 483 and not talk.seen(calls[0], 'BYE')
+    for call, code in zip(calls[1:], (403, 500)):
+        talk.callees.challenges, talk.callees.refuses = 1, code
+        assert talk.request(call, 'BYE', 'c') == code
+    # just after its node's start it could be one to a BYE that another Kamailio had sent
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 10, 12, 'all nodes to be old')
+    talk.lab.steer(to('b'))
+    for node in (2, 3, 9):
+        talk.caller.send(talk.caller.port, forged_reply(talk, calls[3], node))
+    wait_until(lambda: time.monotonic() - began > 14, 5, 'time for it to end')
+    for call in calls:
+        assert talk.record(call)['state'] == 'answered' and talk.cdrs(call) == 0
+        began = time.monotonic()
+        assert talk.request(call, 'BYE', 'c') == 200
+        ended_once(talk, call, ('caller',), began)
+
+
+def forged_reply(talk, call, node):
+    """A 200 to a BYE of the caller's, as if that node had sent it on."""
+    leg = talk.leg(call)
+    return (f'SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP {ANYCAST};branch=z9hG4bKf.1.0;srvid={node}\r\n'
+            f'Via: SIP/2.0/UDP {call.owner.ip}:{call.owner.port};branch=z9hG4bKforged\r\nFrom: {leg.invite["from"]}\r\n'
+            f'To: {leg.invite["to"]};tag={leg.tag}\r\nCall-ID: {call.call_id}\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n')
 
 
 # ---- what is away

@@ -3,6 +3,7 @@ each call has its one entry in the archive."""
 import contextlib
 import os
 import secrets
+import signal
 
 import pytest
 
@@ -116,11 +117,12 @@ def test_alone_with_a_state_file(lab):
         before, late = place(traffic), place_ringing(traffic)
         end(traffic, before[:1] + before[2:3])
         live(node, 6, 4 + 4)  # tm keeps what is over for a while: 4 ring
+        wait_until(lambda: len(archive(node)) == 2, 5, 'both have ended')
         kill_kamsyncd(cluster, 'a')
         answer(traffic, late[:1])
         restart_kamsyncd(cluster)
         wait_until(lambda: node.ask('calls', limit=1).get('total') == 6, 10, 'all are known again')
-        wait_until(lambda: node.ask('call', call_id=late[0].call_id)['call']['state'] == 'answered', 10,
+        wait_until(lambda: node.ask('call', call_id=late[0].call_id)['calls'][0]['state'] == 'answered', 10,
                    'what happened in the gap')
         node.kamailio.kill()
         node.start_kamailio()
@@ -149,3 +151,26 @@ def test_alone_without_a_file(lab):
         end(traffic, after)
         wait_until(lambda: set(archive(node)) == {call.call_id for call in after}, 5, 'those that it knew from the beginning')
         cluster.stop()
+
+
+def unread(kamsyncd):
+    """Bytes that Kamailio has sent it and that it has not read."""
+    with open(f'/proc/{kamsyncd.pid}/net/tcp') as table:
+        rows = [line.split() for line in table][1:]
+    return sum(int(row[4].split(':')[1], 16) for row in rows if row[2].endswith(':2100'))
+
+
+def test_what_it_had_not_read_is_told_to_the_next_one(lab):
+    """Nobody says a BYE again."""
+    with calls_of(lab, nodes='a') as traffic:
+        node = traffic.cluster['a']
+        lab.route_all('a')
+        calls = place_ringing(traffic)
+        answer(traffic, calls)
+        wait_until(lambda: all(call['state'] == 'answered' for call in node.ask('calls')['calls']), 5, 'they talk')
+        node.kamsyncd.signal(signal.SIGSTOP)
+        end(traffic, calls)
+        wait_until(lambda: unread(node.kamsyncd) > 0, 5, 'the BYEs wait in its socket')
+        kill_kamsyncd(traffic.cluster, 'a')
+        restart_kamsyncd(traffic.cluster)
+        wait_until(lambda: all(len(archive(node).get(call.call_id, ())) == 1 for call in calls), 10, 'their entries')

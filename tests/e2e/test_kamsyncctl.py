@@ -87,6 +87,8 @@ def test_a_call_that_changes_nodes_twice():
         desk.lab.steer(to('c'))
         assert desk.answer(cancelled.cancel()) == 200
         wait_until(lambda: desk.record(call).get('node') in (2, 3), 10, 'another node has it')
+        # while it rings: not also by the node whose Kamailio is dead
+        wait_until(lambda: desk.ctl('c', 'calls').count('moving@lab') == 1, 3, 'it is listed once')
         second, third = 'bc' if desk.record(call)['node'] == 2 else 'cb'
         assert re.search(rf'^  owner +node {"abc".index(second) + 1},', desk.ctl(third, 'tx', call.call_id), re.M)
         desk.lab.steer(to(second))
@@ -110,6 +112,7 @@ def test_a_call_that_changes_nodes_twice():
         for line in (r'state +ended', r'ended by +caller', rf'nodes +{", ".join(ids)}', r'greeting +I remember'):
             assert re.search(f'^{line}$', shown, re.M), shown
         assert re.search(rf'^[\d:.]+ +{ids[1]}  its node is gone', trace, re.M)
+        # by its record, or as node 2 has told that it has acted
         wait_until(lambda: re.search(r'^[\d:.]+ +3  stray CANCEL from=\S+: (owner|acted), owner=2$',
                                      desk.ctl('b', 'trace', 'stray@lab'), re.M), 3, 'what became of the CANCEL')
         assert len(desk.lines('b', 'cdr')) >= 2

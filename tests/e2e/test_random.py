@@ -11,14 +11,14 @@ import pytest
 from random_table import run_both, side_by_side
 from tables import write
 
-CALLS = 2000
+CALLS, RATE = 2000, 100
 
 
 @pytest.fixture(scope='module')
 def tables(pytestconfig):
     seed = os.environ.get('KAMSYNC_SEED') or secrets.token_hex(4)
     print(f'seed {seed}')
-    with_, without = run_both(CALLS, seed=seed)
+    with_, without = run_both(CALLS, RATE, seed)
     text = side_by_side(with_, without)
     capture = pytestconfig.pluginmanager.getplugin('capturemanager')
     with capture.global_and_fixture_disabled():  # people shall see it, whatever comes of the tests
@@ -37,4 +37,5 @@ def test_without_kamsync_many_do_not(tables):
     for row in tables[1].rows:
         assert row.calls == CALLS // 4
     ended_badly = {row.kind.name: len(set(row.not_ended + row.not_cleared)) for row in tables[1].rows}
-    assert ended_badly['cancelled'] > CALLS // 4 // 3 and ended_badly['forked'] > 0, tables[1]
+    # three tries in 2 s, each goes to the right one of three nodes or not: (2/3)^3 of the CANCELs never do
+    assert ended_badly['cancelled'] > CALLS // 4 // 5 and ended_badly['forked'] > 0, tables[1]

@@ -193,6 +193,17 @@ def test_forged_handover_is_a_plain_message(cluster, caller, forgery):
     victim.close()
 
 
+@pytest.mark.parametrize('why', ['owner', 'takeover', 'lost', 'state'])
+def test_an_invite_for_the_kamailio_before_is_no_new_call(cluster, caller, why):
+    """What kamsyncd had to say of a transaction may come when Kamailio has been killed and started again."""
+    node, call_id = cluster['a'], f'before-{why}@lab'
+    message = Request(call_id, branch=f'z9hG4bKbefore{why}').invite(caller)
+    header = handover_header(node, why, f'udp:{caller.ip}:{caller.port}', message, SECRET, '1.2', sender=1)
+    caller.send(with_header(message, header), to=(node.ip, 5060))
+    wait_until(lambda: f'INVITE of call {call_id}' in node.kamailio.log(), 3, 'it has come')
+    caller.expect_nothing('SIP/2.0', 0.3)
+
+
 def test_a_good_handover_is_never_handed_over_again(cluster, caller):
     """Its call is unknown at a. A plain CANCEL would be looked up; this one is answered at once."""
     node = cluster['a']

@@ -95,7 +95,7 @@ class World:
         self.plain = Cluster(lab, nodes='c', kamsync=False, defines={'CHILDREN': 1})
         self.callers = [Peer(lab, 'caller', port) for port in CALLER_PORTS]
         self.gateway = Peer(lab, 'gateway', 5060)
-        self.tests = self.frames_bad = 0
+        self.tests = self.frames_bad = self.strays = 0
 
     def barrier(self, peers):
         """What they got until all that was sent before had been handled."""
@@ -117,6 +117,10 @@ class World:
             wait_until(lambda: self.count('frames_bad') == wanted, 3, lambda: f'{wanted} bad frames; there are {self.count("frames_bad")}')
         finally:
             self.frames_bad = self.count('frames_bad')
+
+    def more_strays(self):
+        before, self.strays = self.strays, self.count('strays')
+        return self.strays - before
 
     def count(self, name):
         return sum(node.counters()[name] for node in self.cluster.node.values())
@@ -193,6 +197,7 @@ def all_is_well(world):
     if world.tests % 10:
         return
     assert cancelled_elsewhere(world, ORDINARY).statuses() == CANCELLED
+    world.more_strays()
 
 
 @pytest.mark.parametrize('name', MESSAGES)
@@ -213,6 +218,7 @@ def test_stray(world, name, method):
     with_it = Call(world, MESSAGES[name]).send('b', method, until=lambda call: call.seen() == wanted)
     assert with_it.seen() == wanted
     world.more_frames_bad(1 if method != 'BYE' and name in NO_BRANCH | UNREADABLE else 0)
+    assert world.more_strays() <= 1, 'it was asked about again'
 
 
 def cancelled_elsewhere(world, data, nodes='ab', as_seen=CANCELLED):

@@ -27,7 +27,7 @@ static void expect_same(const struct call_pairs *a, const struct call_pairs *b)
 /* What a node has read it writes, and another one reads the same. */
 static void check_call(const struct pair *pairs, size_t count, bool end)
 {
-    struct call *c = call_new(span_of("c@x")), *again = call_new(span_of("c@x"));
+    struct call *c = call_new((struct span){"c@x\0a1", 6}), *again = call_new((struct span){"c@x\0a1", 6});
     struct call_pairs written, second;
 
     must(c && again && call_read(c, pairs, count) == 0);

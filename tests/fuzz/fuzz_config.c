@@ -1,5 +1,6 @@
 /* The configuration file, and a secret's file: what is accepted is within its bounds, and is kept by a reload. */
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -15,7 +16,7 @@ static void put_file(int number, const char *p, size_t n)
 {
     int fd = memfd_create("fuzz", 0);
 
-    must(fd >= 0 && dup2(fd, number) == number);
+    must(fd >= 0 && dup2(fd, number) == number && fchmod(fd, 0600) == 0);
     must(write(number, p, n) == (ssize_t)n);
     close(fd);
 }

@@ -40,7 +40,7 @@ static char *key_of(unsigned call)
 
     snprintf(id, sizeof(id), "c%u@x", call);
     snprintf(branch, sizeof(branch), "z9hG4bK-c%u", call);
-    return key_tx(span_of(id), 1, span_of(branch));
+    return key_tx(span_of(id), 1, span_of(branch), span_of("198.51.100.9:5060"));
 }
 
 static void say(struct world *w, char *text)
@@ -115,12 +115,14 @@ static void do_other_event(struct world *w, struct input *in)
     static const char *const texts[] = {
         "{\"t\":\"alive\",\"id\":2}",
         "{\"t\":\"alive\",\"id\":3}",
-        "{\"t\":\"cancel\",\"call_id\":\"YzBAeA==\"}",
+        "{\"t\":\"cancel\",\"call_id\":\"YzBAeA==\",\"cseq\":1,\"branch\":\"ejloRzRiSy1jMA==\",\"sent_by\":"
+        "\"MTk4LjUxLjEwMC45OjUwNjA=\"}",
         "{\"t\":\"bye\",\"call_id\":\"YzBAeA==\",\"from_tag\":\"YTE=\",\"to_tag\":\"YjE=\",\"code\":0}",
         "{\"t\":\"bye\",\"call_id\":\"YzBAeA==\",\"from_tag\":\"YTE=\",\"to_tag\":\"YjE=\",\"code\":200}",
         "{\"t\":\"bye\",\"call_id\":\"YzFAeA==\",\"code\":401,\"by\":\"kamailio\"}",
-        "{\"t\":\"set\",\"call_id\":\"YzBAeA==\",\"name\":\"a\",\"value\":\"djE=\"}",
-        "{\"t\":\"set\",\"call_id\":\"YzBAeA==\",\"name\":\"a\",\"value\":\"\"}",
+        "{\"t\":\"set\",\"call_id\":\"YzBAeA==\",\"from_tag\":\"YTE=\",\"name\":\"a\",\"value\":\"djE=\"}",
+        "{\"t\":\"set\",\"call_id\":\"YzBAeA==\",\"from_tag\":\"YjE=\",\"to_tag\":\"YTE=\",\"name\":\"a\",\"value\":"
+        "\"\"}",
     };
 
     say_event(w, in, text_of("%s", texts[input_byte(in) % COUNT(texts)]));
@@ -166,8 +168,7 @@ static void do_hello(struct world *w, struct input *in)
     if (kind & 1)
         world_link(w, !w->linked);
     else
-        say(w, text_of("{\"t\":\"hello\",\"node\":%u,\"inc\":\"100.%u\",\"sip\":\"192.0.2.1:5060\"}", 1 + (kind >> 6),
-                       kind >> 4 & 1));
+        world_hello(w, 1 + (kind >> 6), kind >> 4 & 1 ? "100.1" : "100.0");
 }
 
 /* ---- the store ---- */
@@ -184,7 +185,8 @@ static char *record(struct world *w, struct input *in)
         return text_of("%s", w->kept[call][1] ? w->kept[call][1] : "");
     req = invite(call);
     text = text_of("{\"owner\":%u,\"inc\":\"%u00.1\",\"done\":%s,\"call_id\":\"c%u@x\",\"cseq\":1,\"branch\":"
-                   "\"z9hG4bK-c%u\",\"sent_by\":\"198.51.100.9:5060\",\"src\":\"udp:198.51.100.9:5060\",\"dst\":"
+                   "\"z9hG4bK-c%u\",\"sent_by\":\"198.51.100.9:5060\",\"from_tag\":\"a1\",\"src\":\"udp:198.51.100.9:"
+                   "5060\",\"dst\":"
                    "\"udp:192.0.2.10:5060\",\"branches\":[{\"i\":0,\"code\":%u,\"via\":\"SIP/2.0/UDP "
                    "192.0.2.3:5060;branch=z9hG4bKt%u.0\",\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:"
                    "5060\",\"ruri\":\"sip:b@x\"}]%s%s%s}",
@@ -316,14 +318,18 @@ static void do_call_got(struct world *w, struct input *in)
     free(x.key);
 }
 
-static void do_archived(struct world *w, struct input *in)
+static void do_listed(struct world *w, struct input *in)
 {
     unsigned kind = input_byte(in);
     struct pair list[20];
     char *id = input_text(in);
     struct wait x;
 
-    if (world_take(&w->archives, kind, &x)) {
+    if (world_take(&w->listings, kind, &x)) {
+        engine_call_key(w->e, x.token, "kamsync:call:{c0@x}:a1");
+        engine_call_keys(w->e, x.token, kind & 64, kind & 1, w->now);
+        free(x.key);
+    } else if (world_take(&w->archives, kind, &x)) {
         size_t count = pairs(in, list, COUNT(list));
 
         if (kind & 128)
@@ -383,9 +389,9 @@ static void do_standstill(struct world *w, struct input *in)
 }
 
 static void (*const steps[])(struct world *w, struct input *in) = {
-    do_branch,   do_reply,    do_stray, do_other_event, do_taken,   do_bytes, do_frame,
-    do_acks,     do_hello,    do_got,   do_claimed,     do_scanned, do_node,  do_done,
-    do_call_got, do_archived, do_store, do_told,        do_ask,     do_time,  do_standstill};
+    do_branch,   do_reply,  do_stray, do_other_event, do_taken,   do_bytes, do_frame,
+    do_acks,     do_hello,  do_got,   do_claimed,     do_scanned, do_node,  do_done,
+    do_call_got, do_listed, do_store, do_told,        do_ask,     do_time,  do_standstill};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

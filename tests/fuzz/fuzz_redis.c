@@ -13,7 +13,7 @@
 
 #define ASKED_MAX 64
 
-enum question { PUT, GET, CLAIM, SCAN, WRITE, READ, ARCHIVE, QUESTIONS };
+enum question { PUT, GET, CLAIM, SCAN, WRITE, READ, ARCHIVE, LIST, QUESTIONS };
 
 struct redis_world {
     struct store *store;
@@ -77,6 +77,12 @@ static void on_put(void *ctx, bool ok)
     answered(ctx, PUT);
 }
 
+static void on_put_refused(void *ctx, uint64_t token)
+{
+    must(token == 7);
+    answered(ctx, PUT);
+}
+
 /* Reads every byte, for the address sanitizer's eyes. */
 static void touch(struct span s)
 {
@@ -124,7 +130,7 @@ static void on_nodes_read(void *ctx, bool ok)
 
 static void on_call_written(void *ctx, uint64_t token, enum call_result result)
 {
-    must(token && result <= CALL_FAILED);
+    must(token && result <= CALL_REFUSED);
     answered(ctx, WRITE);
 }
 
@@ -141,6 +147,18 @@ static void on_call_got(void *ctx, uint64_t token, enum get_status status, const
     must(token && (status == GET_FOUND) == (count > 0));
     touch_pairs(pairs, count);
     answered(ctx, READ);
+}
+
+static void on_call_key(void *ctx, uint64_t token, const char *key)
+{
+    must(token && ((struct redis_world *)ctx)->open[LIST] && key);
+    touch(span_of(key));
+}
+
+static void on_call_keys(void *ctx, uint64_t token, bool ok, uint64_t next)
+{
+    must(token && (ok || !next));
+    answered(ctx, LIST);
 }
 
 static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok)
@@ -170,9 +188,10 @@ static void on_log(void *ctx, enum log_level level, const char *line)
     must(is_printable(line));
 }
 
-static const struct store_events events = {NULL,        on_up,       on_down, on_put,    on_got,        on_claimed,
-                                           on_scan_key, on_scanned,  on_node, on_node,   on_nodes_read, on_call_written,
-                                           on_call_got, on_archived, on_told, on_forgot, on_log};
+static const struct store_events events = {NULL,         on_up,         on_down,         on_put,      on_put_refused,
+                                           on_got,       on_claimed,    on_scan_key,     on_scanned,  on_node,
+                                           on_node,      on_nodes_read, on_call_written, on_call_got, on_call_key,
+                                           on_call_keys, on_archived,   on_told,         on_forgot,   on_log};
 
 /* ---- the socket ---- */
 
@@ -240,7 +259,7 @@ static void reply(struct redis_world *w, size_t end, struct span s)
 static void ask_call(struct redis_world *w, bool write)
 {
     struct pair pairs[] = {{span_of("node"), span_of("1")}, {span_of("state"), span_of("trying")}};
-    struct call_write cw = {.key = "kamsync:call:{c}",
+    struct call_write cw = {.key = "kamsync:call:{c}:a",
                             .mode = CALL_BEGIN,
                             .node = 1,
                             .pairs = pairs,
@@ -250,7 +269,8 @@ static void ask_call(struct redis_world *w, bool write)
     if (write)
         w->store->ops->call_write(w->store, &cw, ++w->token);
     else
-        w->store->ops->call_get(w->store, "kamsync:call:{c}", ++w->token);
+        w->store->ops->call_get(w->store, "kamsync:call:{c}:a", w->open[READ] & 1 ? "kamsync:call:{c}:b" : NULL,
+                                ++w->token);
 }
 
 static void ask_question(struct redis_world *w, enum question q)
@@ -259,7 +279,7 @@ static void ask_question(struct redis_world *w, enum question q)
 
     w->open[q]++;
     if (q == PUT)
-        s->ops->put(s, "kamsync:tx:{c}:1:b", "{}", 1000);
+        s->ops->put(s, "kamsync:tx:{c}:1:b", "{}", 1000, 7);
     else if (q == GET)
         s->ops->get(s, "kamsync:tx:{c}:1:b", ++w->token);
     else if (q == CLAIM)
@@ -268,6 +288,8 @@ static void ask_question(struct redis_world *w, enum question q)
         s->ops->scan(s, 0);
     else if (q == ARCHIVE)
         s->ops->archive(s, w->open[q] & 1 ? "1-1" : NULL, 3, ++w->token);
+    else if (q == LIST)
+        s->ops->call_keys(s, span_of("c"), 0, ++w->token);
     else
         ask_call(w, q == WRITE);
 }

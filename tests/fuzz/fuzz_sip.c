@@ -62,6 +62,22 @@ static void check_sent(struct span msg)
         check_longer(msg, &sent);
 }
 
+/* Of any bytes. */
+static void check_gleaned(struct span msg)
+{
+    struct sip_id id;
+
+    sip_glean(&id, msg);
+    check_inside(id.call_id, msg);
+    check_inside(id.from_uri, msg);
+    check_inside(id.from_tag, msg);
+    check_inside(id.to_uri, msg);
+    check_inside(id.to_tag, msg);
+    check_inside(id.ruri, msg);
+    check_inside(id.branch, msg);
+    check_inside(id.sent_by, msg);
+}
+
 static void check_with_header(struct span msg, const struct sip_id *id)
 {
     struct sip_id again;
@@ -133,6 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sip_id id;
 
     check_sent(msg);
+    check_gleaned(msg);
     if (sip_read_id(&id, msg) == 0) {
         check_id(&id, msg);
         check_with_header(msg, &id);

@@ -146,7 +146,7 @@ ANSWERS = [bytes([k]) + (json.dumps(a) + "\n").encode() for k in (0, 1, 3) for a
     b"\1{\"ok\":true", b"\1", b"\1\xff\xfe\n"]
 
 B64 = base64.b64encode(PLAIN[1].encode()).decode()
-TOLD_TEXTS = ['{"t":"handover","msg":"%s"}' % B64, '{"t":"over","call_id":"c0@x"}', '{"t":"taken","node":2,"call_id":"c0@x"}',
+TOLD_TEXTS = ['{"t":"handover","msg":"%s"}' % B64, '{"t":"over","call_id":"c0@x","from_tag":"a1"}', '{"t":"taken","node":2,"call_id":"c0@x","from_tag":"a1"}',
               '{"t":"ask","from":2,"token":7,"q":{"cmd":"calls"}}', '{"t":"ask","from":2,"q":{"cmd":"tx","call_id":"c"}}',
               '{"t":"answer","node":2,"token":1,"a":{"calls":[{"trying":5},5],"total":9223372036854775807}}',
               '{"t":"answer","node":3,"token":1,"a":{"calls":[{"trying":4}],"total":9}}',

@@ -23,7 +23,7 @@ struct waits {
 struct world {
     struct engine *e;
     int64_t now;
-    struct waits gets, claims, writes, readings, archives;
+    struct waits gets, claims, writes, readings, listings, archives;
     size_t puts;
     bool scanning, linked, stored;
     int64_t unacked[WAITS_MAX]; /* frames that Kamailio has got */
@@ -49,6 +49,8 @@ void world_wait(struct world *w);
 
 /* Kamailio says so: one frame. */
 void world_say(struct world *w, const char *text);
+/* Its hello, which is good. */
+void world_hello(struct world *w, unsigned node, const char *inc);
 /* It acknowledges all frames that it has got, but for that one of them. */
 void world_ack(struct world *w, size_t but);
 void world_node(struct world *w, int id, long beat, const char *inc, bool up);

@@ -19,11 +19,11 @@ FAULTS = [
      "static bool is_stale(const struct stray *s, int64_t now)\n{", "static bool is_stale(const struct stray *s, int64_t now)\n{\n"
      "    return false;", "two nodes have routed"),
     ("who comes to another store does not read there whose its calls are", "recheck.c",
-     "status == CLAIM_WON && e->store_back_ms", "status == CLAIM_WON && false", "two owners|its record says"),
+     "status == CLAIM_WON && !t->chain", "status == CLAIM_WON && false", "two owners|its record says"),
     ("a BYE ends no call", "ending.c",
      "EARLY_MS ? CALL_END_ANSWERED : CALL_END;", "EARLY_MS ? CALL_ADD : CALL_ADD;", "it has no end"),
     ("the other side hung up, it says", "ending.c",
-     'by_caller ? "caller" : "callee"', 'by_caller ? "callee" : "caller"', "completed by"),
+     'x->turned ? "callee" : "caller"', 'x->turned ? "caller" : "callee"', "completed by"),
     ("a CANCEL is handed over twice", "strays.c",
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n    text = handed_to(e, s, to, said);\n"
@@ -53,8 +53,10 @@ FAULTS = [
      "its record says"),
     ("an INVITE is not claimed, but routed at once", "strays.c",
      "        claim_invite(e, s, now);", "        conclude(e, s, VERDICT_UNKNOWN, 0, now);", "two nodes have routed"),
-    ("a re-INVITE that is taken over begins the call anew", "calls.c",
-     "    if (sip_read_id(&id, t->req) < 0 || id.to_tag.n)", "    if (sip_read_id(&id, t->req) < 0)", "rejected by callee"),
+    ("the first write of a record goes over what stands there", "owner.c",
+     "    t->record = RECORD_NONE;\n", "", "two owners|has 2 owners|its record says"),
+    ("a re-INVITE that is taken over begins the call anew", "legs.c",
+     "sip_read_id(id, t->req) == 0 && !id->to_tag.n;", "sip_read_id(id, t->req) == 0;", "2 entries|rejected by callee"),
 ]
 
 

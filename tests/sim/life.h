@@ -48,8 +48,8 @@ bool holds_when_well(struct life *l);
 bool holds_at_the_end(struct life *l);
 bool all_answered(struct life *l);
 
-/* The store has forgotten who has it, or its INVITE came to two nodes that could not know of each other: two may have
- * it from then on. */
+/* Two may have it: the store has forgotten who does, from then on; or another node has routed its INVITE as well, and
+ * there was no time yet to learn of the first. */
 bool is_contested(const struct life *l, int call);
 /* Whether the store says that the call's transaction still goes on: only then can anybody know of it. */
 bool is_alive(struct life *l, int call);

@@ -78,8 +78,8 @@ class Node:
 @pytest.fixture
 def make_node(make_kamailio, make_daemon, redis):
     """Nodes of one cluster, with quick heartbeats."""
-    def make(node, **options):
-        kamailio = make_kamailio(node).start()
+    def make(node, sip=None, **options):
+        kamailio = make_kamailio(node, sip=sip).start()
         options = {'store': redis.url, 'heartbeat_ms': 200, 'node_ttl_ms': 2000, **options}
         daemon = make_daemon(kamailio, **options).start()
         kamailio.wait_hello()

@@ -31,14 +31,14 @@ TXN = {'owner': 1, 'inc': '1795229237.904016', 'state': 'ringing', 'code': 180, 
                      'ruri': 'sip:bob@198.51.100.12:5062'}]}
 ANSWERS = {
     'status': {'version': '0.1.0', 'name': 'a', 'node': 1, 'inc': '1795229237.904016', 'kamailio': 'up', 'store': 'up',
-               'drained': False, 'calls': 12, 'txns': 3, 'strays': 0, 'takeovers': 0, 'queued': 0, 'nodes': 2,
+               'cluster': 'kamsync', 'drained': False, 'calls': 12, 'txns': 3, 'strays': 0, 'takeovers': 0, 'queued': 0, 'nodes': 2,
                'counters': {'events_in': 123456, 'strays': 7}},
     'nodes': {'nodes': [
         {'id': 1, 'name': 'a', 'sip': '192.0.2.11:5060', 'inc': '1795229237.904016', 'state': 'self', 'seen_ms': 0},
         {'id': 12, 'name': 'berlin', 'sip': '192.0.2.12:5060', 'inc': '1795229238.1', 'state': 'out of reach',
          'seen_ms': 3210}]},
     'calls': {'calls': [CALL, {'call_id': 'c2@lab', 'state': 'ringing', 'node': 1}], 'total': 2, 'silent': []},
-    'call': {'call': CALL, 'silent': []},
+    'call': {'calls': [CALL], 'silent': []},
     'tx': {'txns': [TXN]},
     'cdr': {'cdr': [{**CALL, 'id': '1-0'}]},
     'trace': {'trace': TRACE, 'silent': []},

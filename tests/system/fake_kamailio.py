@@ -1,14 +1,16 @@
 """Kamailio as kamsyncd sees it: an evapi server, that is TCP with netstrings of JSON (proto/messages.md)."""
 import base64
+import hashlib
 import itertools
 import json
+import os
 import re
 import select
 import socket
 import threading
 import time
 
-from harness import free_port, wait_until
+from harness import free_port, keys_files, wait_until
 
 SRC, DST = 'udp:198.51.100.7:5062', 'udp:203.0.113.5:5060'  # the caller, and the anycast socket
 EVAPI_BUFFER = 32768  # what Kamailio reads at once
@@ -30,6 +32,12 @@ def events_frame(n, *texts):
     return netstring((text_of({'t': 'events', 'n': n}) + ''.join(texts)).encode())
 
 
+def prove(key, text):
+    """HMAC-SHA256 as the script makes it, of the secret xor ipad and xor opad (RFC 2104)."""
+    pads = bytes.fromhex(key)
+    return hashlib.sha256(pads[64:] + hashlib.sha256(pads[:64] + text.encode()).digest()).hexdigest()
+
+
 class Frame(dict):
     """A frame from kamsyncd, with the moment it arrived and the length of its payload."""
 
@@ -43,6 +51,11 @@ def is_probe(frame):
     return frame['t'] == 'send' and base64.b64decode(frame['msg']).startswith(b'OPTIONS ')
 
 
+def is_question(frame):
+    """kamsyncd asks what tm has answered the caller."""
+    return frame['t'] == 'send' and b';why=state;' in base64.b64decode(frame['msg'])
+
+
 class FakeKamailio:
     """Answers hello and acknowledges by itself, as the script does; a thread reads. Switch off what a test forbids:
 
@@ -53,6 +66,7 @@ class FakeKamailio:
         self.node, self.sip = node, sip or f'192.0.2.{node}:5060'
         self.port = free_port()
         self.answers_hello = self.acks = self.reading = self.accepts = True
+        self.final = 0  # what tm has answered the caller of each transaction, kamsyncd is told; 0: it has none
         self.unreachable = set()  # ids of nodes that answer no probe
         self.frames, self.connects = [], []
         self.torn = 0  # reads that ended inside a frame: there evapi loses data
@@ -142,25 +156,51 @@ class FakeKamailio:
         assert body[size:size + 1] == b',', 'kamsyncd broke the framing'
         self.rest = body[size + 1:]
         frame = Frame(body[:size])
+        if frame['t'] == 'hello' and self.answers_hello:
+            self.say_hello(tag=frame['tag'])  # before a test sees it, and goes on
         if is_probe(frame):
             self._answer_probe(frame)
+        elif is_question(frame):
+            via = re.match(rb'INVITE sip:([^@]+)@', base64.b64decode(frame['msg']))[1]
+            self._tell({'t': 'state', 'via': base64.b64encode(via).decode(), 'code': self.final})
+        elif frame['t'] == 'mark':
+            self._tell({'t': 'mark', 'id': frame['id']})
         else:
             self.frames.append(frame)
-        if frame['t'] == 'hello' and self.answers_hello:
-            self.n = self.k = 0
-            self.say(t='hello', node=self.node, inc=self.inc, sip=self.sip)
-        self.unacked[frame['n']] = frame.size
+        if 'n' in frame:
+            self.unacked[frame['n']] = frame.size
         if len(self.unacked) > 1:
             self.most_unacked = max(self.most_unacked, sum(self.unacked.values()))
         if self.acks:
             self.ack_all()
         return True
 
+    def keys(self):
+        """What its kamsyncd has last written for it: the key of the secret, and of the old one."""
+        # a test in a systemd of its own knows the place only a moment after kamsyncd's start
+        wait_until(lambda: os.path.exists(keys_files[self.port]), 5, 'the file of keys')
+        with open(keys_files[self.port]) as file:
+            return file.read().split('\n')[:2]
+
+    def key(self):
+        return self.keys()[0]
+
+    def say_hello(self, nonce='nonce-1', tag=None, key=None):
+        """With the proof; a tag or key that is not the right one makes it a bad one."""
+        self.n = self.k = 0
+        tag = tag or self.of_type('hello')[-1]['tag']
+        proof = prove(key or self.key(), f'hello kamailio {tag} {nonce} {self.node} {self.inc} {self.sip}')
+        self.say(t='hello', node=self.node, inc=self.inc, sip=self.sip, nonce=nonce, proof=proof)
+
     def _answer_probe(self, frame):
-        """As if the node that it asks for had answered. No test counts these frames, so they take no number of their own."""
+        """As if the node that it asks for had answered. No test counts these frames."""
         node = re.search(rb'branch=z9hG4bK-kamsync\.(\d+)\.', base64.b64decode(frame['msg']))
         if int(node[1]) not in self.unreachable:
-            self.write(events_frame(max(self.n, 1), text_of({'t': 'alive', 'id': int(node[1])})))
+            self._tell({'t': 'alive', 'id': int(node[1])})
+
+    def _tell(self, event):
+        """What it says by itself, in a frame without a number of its own."""
+        self.write(events_frame(max(self.n, 1), text_of(event)))
 
     # ---- writing ----
 

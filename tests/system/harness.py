@@ -21,6 +21,9 @@ SECRET = 'the-secret-of-the-test-cluster'
 # A finding of a sanitizer must end the process, and freed memory must not pile up: one test watches the memory.
 SANITIZERS = {'ASAN_OPTIONS': 'quarantine_size_mb=8', 'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1'}
 
+# Where Kamailio, by its evapi's port, finds what its kamsyncd and it share.
+keys_files = {}
+
 FINDING = re.compile('^==[0-9]+==|runtime error', re.M)  # in a log: of a sanitizer or of valgrind
 
 
@@ -105,7 +108,9 @@ class Daemon(Process):
         super().__init__(name, directory)
         self.conf_path = os.path.join(directory, f'{name}.conf')
         self.secret_path = os.path.join(directory, f'{name}.secret')
-        self.options = {'kamailio': f'127.0.0.1:{kamailio_port}', 'name': name, 'control': '', **options}
+        self.options = {'kamailio': f'127.0.0.1:{kamailio_port}', 'name': name, 'control': '',
+                        'keys_file': os.path.join(directory, f'{name}.keys'), **options}
+        keys_files[kamailio_port] = self.options['keys_file']
         self.control = os.path.join(directory, f'{name}.sock')
         if secret is not None:
             self.write_secret(secret)
@@ -114,6 +119,7 @@ class Daemon(Process):
     def write_secret(self, secret):
         with open(self.secret_path, 'w') as f:
             f.write(secret + '\n')
+        os.chmod(self.secret_path, 0o600)
 
     def write_config(self):
         with open(self.conf_path, 'w', errors='surrogateescape') as f:
@@ -207,11 +213,14 @@ class Redis(Process):
         self.kill()
         self.start()
 
-    def do(self, *words):
+    def do(self, *words, db=0):
         """One command, in the protocol of Redis."""
         with socket.create_connection(('127.0.0.1', self.port), 5) as s, s.makefile('rb') as answers:
             if self.auth:
                 s.sendall(encode_command('AUTH', *self.auth))
+                read_answer(answers)
+            if db:
+                s.sendall(encode_command('SELECT', db))
                 read_answer(answers)
             s.sendall(encode_command(*words))
             return read_answer(answers)

@@ -63,10 +63,15 @@ class Call:
     def reply_event(self, code, index=0):
         return {'t': 'reply', 'via': b64(self.via_branch(index).encode()), 'code': code}
 
+    def cancel_event(self, **more):
+        return {'t': 'cancel', 'call_id': b64(self.call_id), 'cseq': self.cseq,
+                'branch': b64(self.branch), 'sent_by': b64(self.sent_by), **more}
+
     def key(self):
         def encode(b):
             return urllib.parse.quote(b, safe='@.-_~+!*;=')
-        return f'kamsync:tx:{{{encode(self.call_id)}}}:{self.cseq}:{encode(self.branch)}'
+        host, port = self.sent_by.decode().rsplit(':', 1)
+        return f'kamsync:tx:{{{encode(self.call_id)}}}:{self.cseq}:{encode(self.branch)}:{encode(host.encode())}:{port}'
 
 
 def warm_up(kamailio):

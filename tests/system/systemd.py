@@ -5,7 +5,7 @@ import pathlib
 import shutil
 import subprocess
 
-from harness import KAMSYNCD, SANITIZERS, WRAPPER, Daemon, Process, wait_until
+from harness import KAMSYNCD, SANITIZERS, WRAPPER, Daemon, Process, keys_files, wait_until
 
 INIT = '/lib/systemd/systemd'
 NAMESPACES = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--cgroup', '--uts', '--ipc', '--mount-proc']
@@ -66,7 +66,9 @@ class Service(Daemon):
 
     def __init__(self, directory, kamailio_port, **options):
         super().__init__(str(directory), kamailio_port, control=None, secret_file=f'{ROOM}/kamsyncd.secret', **options)
-        self.options['secret_file'] = f'{ROOM}/kamsyncd.secret'
+        self.options |= {'secret_file': f'{ROOM}/kamsyncd.secret', 'keys_file': '/run/kamsync/keys'}
+        self.kamailio_port = kamailio_port
+        shutil.chown(self.secret_path, 'nobody', 'nogroup')
         self.systemd = Process('systemd', str(directory))
         self.cgroup = own_cgroup() / f'kamsync-test-{os.getpid()}'
         for path in (KAMSYNCD, pathlib.Path(KAMSYNCD).with_name('kamsyncd.service')):
@@ -80,6 +82,7 @@ class Service(Daemon):
         self.wait_log(' started: ', 10)
         children = pathlib.Path(f'/proc/{self.systemd.popen.pid}/task/{self.systemd.popen.pid}/children')
         self.root = f'/proc/{children.read_text().strip()}/root'
+        keys_files[self.kamailio_port] = f'{self.root}/run/kamsync/keys'
         self.control = f'{self.root}/run/kamsync/control.sock'
         return self
 

@@ -25,6 +25,7 @@ def check(tmp_path):
 @pytest.fixture
 def secret_line(tmp_path):
     (tmp_path / 'secret').write_text(SECRET + '\n')
+    (tmp_path / 'secret').chmod(0o400)
     return f'secret_file = {tmp_path}/secret\n'
 
 
@@ -126,12 +127,23 @@ def test_redis_needs_a_secret(check):
 def test_bad_secret(check, tmp_path, secret):
     path = tmp_path / 'bad'
     path.write_text(secret + '\n')
+    path.chmod(0o400)
     refused(check(f'secret_file = {path}\n'), 'secret_file', path)
 
 
 def test_longest_secret(check, tmp_path):
     (tmp_path / 'long').write_text('x' * 256 + '\r\n')
+    (tmp_path / 'long').chmod(0o400)
     assert check(f'secret_file = {tmp_path}/long\n').returncode == 0
+
+
+@pytest.mark.parametrize('option', ['secret_file', 'old_secret_file', 'redis_password_file'])
+def test_a_secret_that_all_may_read(check, tmp_path, option):
+    """Neither --check nor the start takes it."""
+    path = tmp_path / 'open'
+    path.write_text(SECRET + '\n')
+    path.chmod(0o644)
+    refused(check(f'{option} = {path}\n'), option, path, 'open to all users')
 
 
 @pytest.mark.parametrize('option', ['secret_file', 'old_secret_file', 'redis_password_file'])

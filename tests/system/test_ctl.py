@@ -19,7 +19,7 @@ EVIL = 'a\x1b]0;owned\x07\x1b[2J\x00\x7f\x9b31m\u202e\u2066\u200b\r\n\tz'
 
 def test_status(ask):
     out = fine(ask('status')[0])
-    assert out.startswith('kamsyncd 0.1.0, node 1 (a), incarnation 1795229237.904016\n\nkamailio    up\n')
+    assert out.startswith('kamsyncd 0.1.0, node 1 (a), incarnation 1795229237.904016\n\ncluster     kamsync\nkamailio    up\n')
     assert 'drained     no\n' in out and 'nodes        2  others alive\n' in out and 'calls       12' in out
     assert re.search(r'^events_in +123456$', out, re.M)
 
@@ -79,7 +79,7 @@ started    2026-11-21 02:47:17 +0000
 
 def test_call_on_one_node_knows_where(ask):
     call = {name: value for name, value in CALL.items() if name != 'at.1'}
-    out = fine(ask('call', 'c1@lab', answers={'call': {'call': call}})[0])
+    out = fine(ask('call', 'c1@lab', answers={'call': {'calls': [call]}})[0])
     assert 'node 2  ringing' in out and 'nodes      2\n' in out
 
 
@@ -89,7 +89,7 @@ def test_call_without_its_trace(ask):
     assert result.stderr == 'kamsyncctl: too old\n'
 
 
-@pytest.mark.parametrize('answer', [{}, {'call': None}, {'call': {}}])
+@pytest.mark.parametrize('answer', [{}, {'calls': None}, {'calls': []}, {'calls': {}}])
 def test_unknown_call(ask, answer):
     result, _ = ask('call', 'no\x1b[1m', answers={'call': answer})
     refused(result, "'no\\x1b[1m'", 'kamsyncctl cdr')
@@ -190,7 +190,7 @@ EVIL_ANSWERS = {
     'status': {**{k: EVIL for k in ANSWERS['status']}, 'counters': {EVIL.replace('\0', ''): EVIL}},
     'nodes': {'nodes': [{k: EVIL for k in ANSWERS['nodes']['nodes'][0]}]},
     'calls': {'calls': [EVIL_CALL], 'total': EVIL},
-    'call': {'call': EVIL_CALL},
+    'call': {'calls': [EVIL_CALL]},
     'tx': {'txns': [{**{k: EVIL for k in TXN}, 'branches': [{k: EVIL for k in ('i', 'to', 'ruri', 'route')}]}]},
     'cdr': {'cdr': [EVIL_CALL]},
     'trace': {'trace': [{'at': T0, 'node': EVIL, 'text': EVIL}], 'silent': [EVIL]},
@@ -215,7 +215,7 @@ def test_error_text_is_filtered(ask):
 
 
 def test_letters_only_for_a_terminal_that_reads_utf8(ask):
-    call = {'call': {'call': {**CALL, 'caller': 'sip:jürgen@日本.example'}}}
+    call = {'call': {'calls': [{**CALL, 'caller': 'sip:jürgen@日本.example'}]}}
     assert 'jürgen@日本' in fine(ask('call', 'x', answers=call)[0])
     assert 'j\\xc3\\xbcrgen@' in fine(ask('call', 'x', answers=call, env={'LC_ALL': 'C'})[0])
 

@@ -1,10 +1,12 @@
 """Start, reconnect, reload, end."""
+import os
 import signal
+import subprocess
 import time
 
 import pytest
 
-from harness import SECRET, SLOWER, wait_until
+from harness import COMMAND, SANITIZERS, SECRET, SLOWER, wait_until
 from sip import Call, key_of
 
 
@@ -14,8 +16,8 @@ def test_kamailio_comes_later(make_kamailio, make_daemon):
     daemon.wait_log('trying again for ever')
     kamailio.start()
     hello = kamailio.wait_hello()
-    assert hello['n'] == 1 and hello['tag'].startswith('kamsync-') and hello['old_key'] == ''
-    assert hello['key'] == key_of(SECRET)
+    assert set(hello) == {'t', 'tag'} and hello['tag'].startswith('kamsync-')
+    assert kamailio.keys() == [key_of(SECRET), '']
     daemon.wait_log(f'Kamailio is node 1 at 192.0.2.1:5060, incarnation {kamailio.inc}')
     daemon.wait_report(kamailio='up', node=1, link_ups=1)
 
@@ -144,10 +146,11 @@ def test_reload_takes_new_values(kamailio, make_daemon, tmp_path):
     daemon = make_daemon(kamailio, log_level='error').start_quietly()
     kamailio.wait_hello()
     (tmp_path / 'old').write_text(SECRET)
+    (tmp_path / 'old').chmod(0o400)
     daemon.write_secret('another-secret-of-the-cluster')
     daemon.reload(old_secret_file=tmp_path / 'old', log_level='info')
-    hello = kamailio.wait_hello(count=2)
-    assert (hello['key'], hello['old_key']) == (key_of('another-secret-of-the-cluster'), key_of(SECRET))
+    kamailio.wait_frame('keys')
+    assert kamailio.keys() == [key_of('another-secret-of-the-cluster'), key_of(SECRET)]
     daemon.wait_log('settings reloaded')
     daemon.wait_report(kamailio='up')
     assert len(kamailio.connects) == 1, 'a reload must not break the connection'
@@ -170,11 +173,12 @@ def test_reload_refuses(kamailio, make_daemon, change, words):
     daemon.wait_log('reload refused, the old settings stay')
     for word in words:
         daemon.wait_log(word)
-    assert len(kamailio.of_type('hello')) == 1, 'nothing of refused settings may be used'
+    assert not kamailio.of_type('keys') and kamailio.key() == key_of(SECRET), 'nothing of refused settings may be used'
     daemon.options = good
     daemon.reload()
     daemon.wait_log('settings reloaded')
-    assert kamailio.wait_hello(count=2)['key'] == key_of('a-secret-that-must-not-be-taken')
+    kamailio.wait_frame('keys')
+    assert kamailio.key() == key_of('a-secret-that-must-not-be-taken')
 
 
 def test_reload_while_kamailio_is_away(make_kamailio, make_daemon):
@@ -184,4 +188,34 @@ def test_reload_while_kamailio_is_away(make_kamailio, make_daemon):
     daemon.reload()
     daemon.wait_log('settings reloaded')
     kamailio.start()
-    assert kamailio.wait_hello()['key'] == key_of('another-secret-of-the-cluster')
+    daemon.wait_report(kamailio='up')
+    assert kamailio.key() == key_of('another-secret-of-the-cluster')
+
+
+def test_nobody_reads_the_log(kamailio, make_daemon):
+    """A pipe that is full must not stop kamsyncd; what did not go into it is counted."""
+    daemon = make_daemon(kamailio, log_level='debug', lookup_ms=0)
+    daemon.write_config()
+    ours, theirs = os.pipe()
+    daemon.popen = subprocess.Popen([*COMMAND, '-c', daemon.conf_path], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+                                    env={**SANITIZERS, **os.environ})
+    os.close(theirs)
+    kamailio.wait_frame('ping')  # it has taken our hello
+    for number in range(3000):
+        kamailio.stray(Call().cancel())
+        if number % 100 == 0:
+            time.sleep(0.12)  # so that there are lines to write each second
+    kamailio.wait_sends(3000, timeout=30)
+    os.set_blocking(ours, False)
+    text, deadline = b'', time.monotonic() + 10
+    while b'lines of the log are lost: nobody read them' not in text:
+        assert time.monotonic() < deadline, text[-1000:]
+        kamailio.stray(Call().cancel())
+        time.sleep(0.05)
+        try:
+            text += os.read(ours, 1 << 20)
+        except BlockingIOError:
+            pass
+    daemon.signal(signal.SIGTERM)
+    assert daemon.popen.wait(20) == 0
+    os.close(ours)

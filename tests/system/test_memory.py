@@ -1,4 +1,7 @@
 """memory://: one node without Redis, and without a secret."""
+import base64
+import re
+
 import pytest
 
 from harness import without_takeover
@@ -14,7 +17,7 @@ def daemon(kamailio, make_daemon):
 
 
 def own_key(kamailio):
-    return kamailio.of_type('hello')[-1]['key']
+    return kamailio.key()
 
 
 def given_back(kamailio, call, *why):
@@ -35,7 +38,7 @@ def test_makes_a_secret_of_its_own(kamailio, daemon):
 def test_reload_keeps_that_secret(kamailio, daemon):
     first = own_key(kamailio)
     daemon.reload(log_level='debug')
-    kamailio.wait_hello(count=2)
+    kamailio.wait_frame('keys')
     assert own_key(kamailio) == first
 
 
@@ -84,3 +87,21 @@ def test_same_key_but_other_sent_by(kamailio, daemon):
     kamailio.stray(call.cancel())
     given_back(kamailio, call, 'unknown')
     assert daemon.report()['verdict_mine'] == 0
+
+
+def test_two_strays_wait_for_a_takeover_that_fails(kamailio, make_daemon):
+    """A 2xx and a CANCEL: what becomes of the first concerns the second. The store must not answer in the midst of that."""
+    daemon = make_daemon(kamailio, secret=None).start()
+    daemon.wait_report(kamailio='up', store='up')
+    warm_up(kamailio)
+    call = Call()
+    kamailio.events(call.branch_event(), call.reply_event(180))
+    kamailio.wait_frame('ack', events=1)
+    kamailio.restart()
+    invite = base64.b64decode(kamailio.wait_sends(1)[0]['msg'])
+    answer = call.request('INVITE', b'Via: SIP/2.0/UDP 203.0.113.5;branch=%s;srvid=1\r\n' % call.via_branch().encode())
+    answer = b'SIP/2.0 200 OK\r\n' + answer.split(b'\r\n', 1)[1].replace(b'To: <sip:bob@example.com>', b'To: <sip:bob@example.com>;tag=t1')
+    kamailio.write(kamailio.stray_frame(answer) + kamailio.stray_frame(call.cancel()))  # they are looked up together
+    daemon.wait_report(strays=2, waiting=2)
+    kamailio.events({'t': 'taken', 'token': int(re.search(rb'X-Kamsync-Branches: (\d+)', invite)[1]), 'ok': 0})
+    daemon.wait_report(waiting=0, takeovers_failed=1)

@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -112,6 +113,27 @@ def test_events_while_redis_is_away(two_nodes, redis):
     assert a.daemon.report()['puts'] == 2, 'nothing is written to a Redis that is away'
 
 
+def test_one_key_is_of_another_type(make_node, redis):
+    """Somebody has put something else where two records go, that of a transaction and that of a call: that costs these, and no
+    other is written again for it."""
+    node = make_node(1)
+    calls = [Call() for _ in range(50)]
+    redis.do('LPUSH', calls[0].key(), 'x')
+    redis.do('SET', f'kamsync:call:{{{calls[1].call_id.decode()}}}', 'x')
+    for call in calls:
+        node.kamailio.events(call.branch_event(), call.reply_event(180))
+    for call in calls[1:]:
+        wait_until(has_record(redis, call), 10, 'the record')
+    node.daemon.wait_log('redis refuses: WRONGTYPE')
+    before = node.daemon.report()
+    time.sleep(4)  # not a guess: so often everything was written again each second
+    after = node.daemon.report()
+    assert 1 <= after['puts_failed'] <= 8
+    assert after['puts'] - before['puts'] <= 4 and after['call_writes'] - before['call_writes'] <= 4
+    redis.do('DEL', calls[0].key())
+    wait_until(has_record(redis, calls[0]), 10, 'the record, when nothing is in its way any more')
+
+
 def test_full_memory(make_node, redis):
     node = make_node(1)
     redis.do('CONFIG', 'SET', 'maxmemory-policy', 'noeviction')
@@ -147,6 +169,7 @@ def credentials(make_kamailio, make_daemon, tmp_path):
     """A node of its own settings for Redis."""
     def make(redis, user='', password=None, db=''):
         (tmp_path / 'password').write_text((password or '') + '\n')
+        (tmp_path / 'password').chmod(0o600)
         kamailio = make_kamailio().start()
         return kamailio, make_daemon(kamailio, store=redis.url + db, redis_user=user, heartbeat_ms=100,
                                      redis_password_file=tmp_path / 'password' if password else None).start()
@@ -185,7 +208,8 @@ def test_password(make_redis, credentials, password):
 
 # What the documentation gives to administrators. Each of them is needed: see the test, and for those that only calls
 # need tests/unit/test_store_redis.c.
-RIGHTS = ['+ping', '+set', '+get', '+sadd', '+smembers', '+expire', '+scan', '+publish', '+subscribe', '+script|load']
+RIGHTS = ['+ping', '+info', '+set', '+get', '+sadd', '+srem', '+smembers', '+expire', '+scan', '+publish', '+subscribe',
+          '+script|load']
 CALL_RIGHTS = ['+evalsha', '+eval', '+hgetall', '+hmget', '+hset', '+hsetnx', '+pexpire', '+xadd', '+xrange', '+xrevrange']
 
 
@@ -195,10 +219,25 @@ def test_rights_are_those_of_the_documentation():
     assert [word for word in line.split() if word[0] == '+'] == RIGHTS + CALL_RIGHTS
 
 
+@pytest.mark.parametrize('policy', ['noeviction', 'allkeys-lru', 'volatile-ttl'])
+def test_policy_that_throws_records_away_is_warned_of(make_node, redis, policy):
+    """Once, on connecting; again only when it is another one."""
+    redis.do('CONFIG', 'SET', 'maxmemory-policy', policy)
+    node, evicts = make_node(1), policy != 'noeviction'
+    for connection in (1, 2):
+        node.daemon.wait_log('(commands): connected', count=connection)
+        read = redis.calls('smembers')
+        wait_until(lambda: redis.calls('smembers') > read + 1, 5, 'it has looked at that, and after it at the nodes')
+        assert node.daemon.log().count('maxmemory-policy') == evicts
+        assert f'set maxmemory-policy noeviction, not {policy}' in node.daemon.log() or not evicts
+        redis.do('CLIENT', 'KILL', 'TYPE', 'normal')
+
+
 @pytest.fixture
 def acl(redis, credentials):
     """A node whose Redis user has these rights, and has done all that a node does."""
     def run(rights, db=''):
+        redis.do('SADD', 'kamsync:nodes', 77)    # it has been gone for long
         redis.do('ACL', 'SETUSER', 'kamsync', 'on', '>its-password', '~kamsync:*', '&kamsync:*', *rights)
         kamailio, daemon = credentials(redis, 'kamsync', 'its-password', db)
         call = Call()
@@ -222,6 +261,8 @@ def test_smallest_acl(redis, acl, db):
     assert open_handover(kamailio.wait_sends(1)[0])[0]['why'] == 'unknown'
     wait_until(lambda: redis.calls('smembers') > 2 and redis.calls('subscribe') and redis.calls('publish'), 5,
                'all that a node does')
+    if not db:
+        wait_until(lambda: b'77' not in redis.do('SMEMBERS', 'kamsync:nodes'), 5, 'node 77 is forgotten')
     assert call.key() and denied(redis) == set()
     assert 'refuses' not in daemon.log()
 

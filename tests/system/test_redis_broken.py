@@ -58,6 +58,7 @@ def test_a_password_that_changed_is_said(make_redis, make_kamailio, make_daemon,
     redis = make_redis(requirepass='right')
     redis.auth = ['right']
     (tmp_path / 'password').write_text('right\n')
+    (tmp_path / 'password').chmod(0o400)
     daemon = make_daemon(make_kamailio().start(), store=redis.url, redis_password_file=tmp_path / 'password').start()
     daemon.wait_report(store='up')
     redis.do('CONFIG', 'SET', 'requirepass', 'another')

@@ -79,7 +79,8 @@ def test_works_without_any_privilege(tmp_path, kamailio, make_daemon, redis):
         pytest.skip('needs root, to give it up')
     place = tmp_path / 'nobody'
     place.mkdir()
-    daemon = make_daemon(kamailio, store=redis.url, control=f'{place}/control.sock', ready_file=f'{place}/ready')
+    daemon = make_daemon(kamailio, store=redis.url, control=f'{place}/control.sock', ready_file=f'{place}/ready',
+                         keys_file=f'{place}/keys')
     daemon.write_config()
     for path in (place, daemon.conf_path, daemon.secret_path):
         os.chown(path, NOBODY, NOBODY)
@@ -96,6 +97,8 @@ def test_works_without_any_privilege(tmp_path, kamailio, make_daemon, redis):
     out = subprocess.run([*CTL, '-s', f'{place}/control.sock', 'status'], capture_output=True, text=True)
     assert out.returncode == 0 and 'kamailio    up' in out.stdout
     assert (place / 'ready').exists()
+    assert (place / 'keys').stat().st_mode & 0o777 == 0o640 and sorted(f.name for f in place.iterdir()) == [
+        'control.sock', 'keys', 'ready']
 
 
 def threads(daemon):
@@ -118,7 +121,7 @@ def test_one_thread(tmp_path, make_kamailio, make_daemon, make_redis):
     daemon.wait_log('settings reloaded')
     redis.restart()
     kamailio.restart()
-    kamailio.wait_hello(count=3)
+    kamailio.wait_hello(count=2)
     daemon.wait_report(kamailio='up', store='up')
     assert threads(daemon) == 1
 

@@ -138,6 +138,23 @@ static void io_write(void *ctx, struct span bytes)
     free(text);
 }
 
+static void io_close(void *ctx)
+{
+    struct site *s = ctx;
+
+    task_add(s, REOPEN, NULL, NULL, NULL)->epoch = s->link_epoch;
+}
+
+static void reopen(struct site *s, const struct task *t)
+{
+    size_t node = (size_t)(s - s->c->site);
+
+    if (!s->linked || t->epoch != s->link_epoch)
+        return;
+    cluster_break(s->c, node);
+    cluster_mend(s->c, node);
+}
+
 static void site_init(struct cluster *c, size_t i)
 {
     struct site *s = &c->site[i];
@@ -148,6 +165,7 @@ static void site_init(struct cluster *c, size_t i)
     s->conf = conf_default();
     s->conf.beat_base = 1000;
     io.link_write = io_write;
+    io.link_close = io_close;
     io.log = io_log;
     s->io = io;
     s->e = engine_new(&s->conf, &io, c->now);
@@ -224,6 +242,8 @@ static void run_tasks(struct cluster *c)
             engine_announced(s->e, span_of(t->value), c->now);
         else if (t->kind == TOLD && s->hears && t->epoch == s->hear_epoch)
             engine_told(s->e, span_of(t->value), c->now);
+        else if (t->kind == REOPEN)
+            reopen(s, t);
         else if (t->kind >= CUT)
             store_accident(s, t);
         else if (t->kind == FRAME || t->kind == PACKET)

@@ -107,8 +107,9 @@ struct cluster {
     bool begun[CALLS_MAX];      /* a Kamailio has routed its INVITE */
     bool loose[CALLS_MAX];      /* one did so without a claim, or the store may have forgotten the claim */
     bool doubled[CALLS_MAX];    /* another one routed it, too, while the first had it still: */
-    bool wrongly[CALLS_MAX];    /* though it had a claim, as had the first */
-    int re_code[CALLS_MAX];     /* what the far end has answered to the last re-INVITE, 0: nothing yet */
+    int64_t doubled_ms[CALLS_MAX]; /* when one last did; INT64_MAX: that is not known any more; */
+    bool wrongly[CALLS_MAX];       /* though it had a claim, as had the first */
+    int re_code[CALLS_MAX];        /* what the far end has answered to the last re-INVITE, 0: nothing yet */
     size_t cancel_count;
     int cancel_call[CANCELS_MAX];
     unsigned delivered[CANCELS_MAX], refused[CANCELS_MAX];

@@ -16,18 +16,60 @@ static bool ends(enum call_mode mode)
     return mode == CALL_END || mode == CALL_END_ANSWERED;
 }
 
-/* Why nothing is written, or CALL_WRITTEN. */
-static enum call_result refusal(json_t *record, enum call_mode mode, int node, json_t *pairs)
+static const char *text_of(json_t *json, const char *name)
 {
+    const char *text = json_string_value(json_object_get(json, name));
+
+    return text ? text : "";
+}
+
+static bool begins(enum call_mode mode)
+{
+    return mode == CALL_BEGIN || mode == CALL_TAKE;
+}
+
+/* It is written for another INVITE than the one that the record lives by. */
+static bool is_leg(json_t *record, enum call_mode mode, json_t *pairs)
+{
+    const char *tx = text_of(pairs, "tx"), *was = text_of(record, "tx");
+
+    return *tx && *was && mode != CALL_ADD && strcmp(tx, was) != 0;
+}
+
+static bool begins_anew(json_t *record, json_t *pairs)
+{
+    return (*text_of(pairs, "answered") && !*text_of(record, "answered")) ||
+           (*text_of(pairs, "trying") && atoll(text_of(pairs, "trying")) >= atoll(text_of(record, "ended")));
+}
+
+static enum call_result of_leg(json_t *record, enum call_mode mode, int node, json_t *pairs)
+{
+    bool other = is_other(record, node);
+
+    if (*text_of(record, "answered") || (ends(mode) && other))
+        return CALL_FOREIGN;
+    return other && !*text_of(pairs, "answered") ? CALL_OTHER : CALL_WRITTEN;
+}
+
+/* Why nothing is written, or CALL_WRITTEN. */
+static enum call_result refusal(json_t *record, enum call_mode mode, int node, json_t *pairs, const char *dialog)
+{
+    const char *to_tag = json_string_value(json_object_get(record, "to_tag"));
     json_t *tx = json_object_get(record, "tx");
     bool same = tx && json_equal(tx, json_object_get(pairs, "tx")) && !json_object_get(record, "answered");
+    bool leg = is_leg(record, mode, pairs);
 
     if (json_object_get(record, "ended"))
-        return CALL_OVER;
+        return !begins(mode) || !leg ? CALL_OVER : begins_anew(record, pairs) ? CALL_WRITTEN : CALL_FOREIGN;
+    if (leg)
+        return of_leg(record, mode, node, pairs);
     if (ends(mode) && json_object_size(record) == 0)
         return CALL_ABSENT;
     if (mode == CALL_END_ANSWERED && !json_object_get(record, "answered"))
         return CALL_EARLY;
+    if (ends(mode) && to_tag && dialog && *dialog && strcmp(to_tag, dialog) != 0 &&
+        !json_object_get(record, scratch("dialog.%s", dialog)))
+        return CALL_FOREIGN;
     return mode == CALL_BEGIN && is_other(record, node) && !same ? CALL_OTHER : CALL_WRITTEN;
 }
 
@@ -46,12 +88,18 @@ static void set_duration(json_t *record, const char *name, const char *from, con
 }
 
 enum call_result model_write(json_t **record, json_t *archive, enum call_mode mode, int node, json_t *pairs,
-                             json_t *weak)
+                             json_t *weak, const char *dialog)
 {
-    enum call_result result = refusal(*record, mode, node, pairs);
+    enum call_result result = refusal(*record, mode, node, pairs, dialog);
 
     if (result != CALL_WRITTEN)
         return result;
+    if (json_object_get(*record, "ended"))
+        json_object_clear(*record);
+    if (begins(mode) && is_leg(*record, mode, pairs)) {
+        json_object_del(*record, "ringing");
+        json_object_del(*record, "code");
+    }
     if (!*record)
         *record = json_object();
     json_object_update(*record, pairs);
@@ -96,6 +144,13 @@ json_t *model_archive(json_t *archive, const char *after, int count)
 
 /* ---- tasks ---- */
 
+/* The first write of a call does not go over another node's record, whatever transaction that lives by. */
+static bool is_foreign(json_t *record, const struct task *t)
+{
+    return t->mode == CALL_BEGIN && t->first && is_other(record, t->node) && !json_object_get(record, "ended") &&
+           !is_leg(record, t->mode, t->json);
+}
+
 static void apply_write(struct cluster *c, struct task *t)
 {
     struct data *d = data_of(c, t);
@@ -108,10 +163,12 @@ static void apply_write(struct cluster *c, struct task *t)
         json_object_del(record, "ended");
     if (c->broken && strcmp(c->broken, "same") == 0)
         json_object_del(t->json, "tx");
-    result = is_refused(c, t) ? CALL_FAILED : model_write(&record, d->archive, t->mode, t->node, t->json, t->weak);
+    result = is_refused(c, t)        ? CALL_FAILED
+             : is_foreign(record, t) ? CALL_OTHER
+                                     : model_write(&record, d->archive, t->mode, t->node, t->json, t->weak, t->value);
     if (json_array_size(d->archive) > json_array_size(d->archived_ms))
         json_array_append_new(d->archived_ms, json_integer(c->now));
-    written = result == CALL_WRITTEN || (result == CALL_OTHER && t->mode != CALL_BEGIN);
+    written = result == CALL_WRITTEN || (result == CALL_OTHER && !begins(t->mode));
 
     cluster_note(&c->site[t->site], "* store: write %s: mode %d, result %d", t->key, (int)t->mode, (int)result);
     if (written)
@@ -119,6 +176,12 @@ static void apply_write(struct cluster *c, struct task *t)
     json_decref(record);
     if (!t->adrift)
         store_answer_to(c, t)->status = result;
+}
+
+/* The second one, if the call has begun there. */
+static struct entry *either(struct entry *x, struct entry *y)
+{
+    return y && json_object_get(y->fields, "tx") ? y : x;
 }
 
 void store_apply_call(struct cluster *c, struct task *t)
@@ -131,6 +194,8 @@ void store_apply_call(struct cluster *c, struct task *t)
     } else if (t->kind == APPLY_TELL) {
         store_publish(c, t, TOLD, t->node);
     } else if (t->kind == APPLY_CALL_GET) {
+        if (t->value && !(x && json_object_get(x->fields, "tx")))
+            x = either(x, entry_find(c, data_of(c, t), t->value));
         a = store_answer_to(c, t);
         a->status = x && x->fields ? GET_FOUND : GET_ABSENT;
         a->json = x ? json_deep_copy(x->fields) : NULL;
@@ -177,19 +242,20 @@ void store_answer_call(struct site *s, enum kind of, const struct task *t, bool 
 
 static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
 {
-    struct task *t = store_ask(ctx, APPLY_CALL, w->key, NULL, w->ttl_ms, token);
+    struct task *t = store_ask(ctx, APPLY_CALL, w->key, w->dialog.p, w->ttl_ms, token);
 
     if (!t)
         return;
     t->mode = w->mode;
     t->node = w->node;
     t->json = json_of_pairs(w->pairs, w->count - w->weak);
+    t->first = w->first;
     t->weak = json_of_pairs(w->pairs + w->count - w->weak, w->weak);
 }
 
-static void io_call_get(void *ctx, const char *key, uint64_t token)
+static void io_call_get(void *ctx, const char *key, const char *other, uint64_t token)
 {
-    store_ask(ctx, APPLY_CALL_GET, key, NULL, 0, token);
+    store_ask(ctx, APPLY_CALL_GET, key, other, 0, token);
 }
 
 static void io_archive(void *ctx, const char *after, int count, uint64_t token)

@@ -25,6 +25,11 @@ bool cancel_is_seen(const struct site *s, const struct handed *h)
     return json_object_get(s->seen, cancel_id(h)) != NULL;
 }
 
+static void mark(struct site *s, const struct handed *h)
+{
+    json_object_set_new(s->seen, cancel_id(h), json_true());
+}
+
 static void answer(struct site *s, const char *msg, int code)
 {
     size_t number = (size_t)cancel_of(msg);
@@ -37,11 +42,12 @@ static void answer(struct site *s, const char *msg, int code)
 }
 
 /* The far end gets its CANCEL, unless it has answered before. Its 487 takes a while, and goes to any node. */
-static void cancel_call(struct site *s, int call)
+static void cancel_call(struct site *s, const struct handed *h, int call)
 {
     struct leg k = call_make((unsigned)call);
+    char *all = strcmp(h->why, "perhaps") == 0 ? scratch(",\"all\":\"%s\"", cancel_id(h)) : "";
 
-    kamailio_event(s, scratch("{\"t\":\"cancel\",\"call_id\":\"%s\",%s}", base64_of(k.call_id), kamailio_now(s)));
+    kamailio_event(s, scratch("%s,%s%s}", cancel_event(&k), kamailio_now(s), all));
     if (!s->holds[call] || s->c->final[call])
         return;
     cluster_note(s, "* Kamailio: call %d is cancelled", call);
@@ -87,8 +93,11 @@ static bool is_young(const struct site *s)
 /* route[KAMSYNC_ASK_ALL]: nobody can say who the owner is. */
 static void ask_all(struct site *s, const struct handed *h, const char *at, const char *msg)
 {
-    if (tell_all(s, h, at, msg) == 0 && !is_young(s))
-        answer(s, msg, 481);
+    if (tell_all(s, h, at, msg) != 0 || is_young(s))
+        return;
+    if (*h->why)
+        mark(s, h);
+    answer(s, msg, 481);
 }
 
 /* The shortest way first, if the owner is one of a few: kamsyncd looks later whether he has acted. */
@@ -102,11 +111,6 @@ static void from_network(struct site *s, const struct handed *h, const char *msg
     } else if (!kamailio_stray(s, msg)) {
         ask_all(s, h, at, msg);
     }
-}
-
-static void mark(struct site *s, const struct handed *h)
-{
-    json_object_set_new(s->seen, cancel_id(h), json_true());
 }
 
 /* A header that is not good leaves a CANCEL from the network, and to all it is one of its own: with a time of its own,
@@ -133,7 +137,7 @@ void cancel_arrives(struct site *s, const struct handed *h, const char *msg)
         if (*h->why)
             mark(s, h);
         answer(s, msg, 200);
-        cancel_call(s, call);
+        cancel_call(s, h, call);
     } else if (!*h->why) {
         from_network(s, h, msg);
     } else if (strcmp(h->why, "unavailable") == 0) {

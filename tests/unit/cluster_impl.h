@@ -30,9 +30,10 @@ enum kind {
     TOLD,
     FRAME,
     PACKET,
-    CUT,      /* the node gives its connection up */
-    JOIN,     /* it has a new one, */
-    SUBSCRIBE /* and one for announcements */
+    CUT,       /* the node gives its connection up */
+    JOIN,      /* it has a new one, */
+    SUBSCRIBE, /* and one for announcements */
+    REOPEN     /* kamsyncd closes its link to Kamailio, and opens it again */
 };
 
 struct task {
@@ -51,7 +52,8 @@ struct task {
     json_t *weak; /* of a call's fields those that go over nothing */
     json_t *json; /* names of a scan, records of nodes, fields of a call, entries of the archive */
     enum call_mode mode;
-    int node; /* who writes to a call; who is told something */
+    bool first; /* the first write of a call */
+    int node;   /* who writes to a call; who is told something */
 };
 
 /* A task of that node, after the cluster's delay, and not before *not_before, which moves on to it. */
@@ -87,7 +89,7 @@ void store_answer(struct site *s, enum kind of, const struct task *t, bool faile
 /* What a write does to a record, all of it: *record is NULL, or an object that it changes or makes; an entry that it
  * makes is appended to the archive, an array of [id, fields]. */
 enum call_result model_write(json_t **record, json_t *archive, enum call_mode mode, int node, json_t *pairs,
-                             json_t *weak);
+                             json_t *weak, const char *dialog);
 /* The entries that a reading of the archive gives, oldest first. */
 json_t *model_archive(json_t *archive, const char *after, int count);
 /* The same for a task, and its answer. cluster_calls.c */

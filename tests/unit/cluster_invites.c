@@ -13,7 +13,8 @@ static bool is_known(const struct site *s, int call)
     struct leg k = call_make((unsigned)call);
     const struct entry *x =
         s->behind ? NULL
-                  : entry_find(s->c, &s->c->store, scratch("kamsync:tx:{%s}:%u:%s", k.call_id, k.cseq, k.branch));
+                  : entry_find(s->c, &s->c->store,
+                               scratch("kamsync:tx:{%s}:%u:%s:%s", k.call_id, k.cseq, k.branch, k.sent_by));
 
     return x && s->c->now - x->since_ms > KNOWN_MS;
 }
@@ -29,6 +30,7 @@ static void note_second(struct site *s, int call, bool asked)
         return;
     cluster_note(s, "* Kamailio: call %d was another node's", call);
     c->doubled[call] = true;
+    c->doubled_ms[call] = c->now;
     c->wrongly[call] =
         c->wrongly[call] || (asked && !c->final[call] && (claimed || (c->invites == ROUTE_ASKED && is_known(s, call))));
 }

@@ -5,6 +5,7 @@
 
 #include "base64.h"
 #include "frame.h"
+#include "hello.h"
 
 #define LINGER_MS 5000 /* tm's wt_timer */
 #define LOSS 12        /* one packet in so many, where they get lost */
@@ -141,11 +142,29 @@ static void finish(struct site *s, int call)
     s->lingers[call] = s->c->now + LINGER_MS;
 }
 
+/* A final reply of the far end's goes on to the caller: a 2xx each time, and what no transaction takes. */
+static void pass_on(struct site *s, int call, int code)
+{
+    kamailio_hear(s, (struct heard){.what = HEARD_FINAL, .call = call, .code = code});
+}
+
+/* It is over, and tm says the final reply again: route[KAMSYNC_FINAL]. */
+static void say_again(struct site *s, int call, long long token, int code)
+{
+    if (kamailio_has(s, call))
+        return; /* a retransmission */
+    cluster_note(s, "* Kamailio: call %d is told its %d again", call, code);
+    s->lingers[call] = s->c->now + LINGER_MS;
+    kamailio_event(s, scratch("{\"t\":\"taken\",\"token\":%lld,\"ok\":1}", token));
+    pass_on(s, call, code);
+}
+
 static void on_takeover(struct site *s, const char *msg)
 {
     int call = call_of(msg);
     struct leg k = call_make((unsigned)call);
-    long long token = strtoll(strstr(msg, "X-Kamsync-Branches: ") + strlen("X-Kamsync-Branches: "), NULL, 10);
+    char *rest;
+    long long token = strtoll(strstr(msg, "X-Kamsync-Branches: ") + strlen("X-Kamsync-Branches: "), &rest, 10);
 
     json_decref(s->c->last_invite);
     s->c->last_invite = json_string(msg);
@@ -157,6 +176,10 @@ static void on_takeover(struct site *s, const char *msg)
     }
     if (re_of(msg)) {
         re_taken_over(s, msg, token);
+        return;
+    }
+    if (*rest == ' ') {
+        say_again(s, call, token, (int)strtol(rest, NULL, 10));
         return;
     }
     if (s->holds[call] || (s->left[call] && !s->c->ended[call]))
@@ -181,12 +204,6 @@ bool kamailio_stray(struct site *s, const char *msg)
         return false;
     say(s, stray_text(++s->strays, msg, ""));
     return true;
-}
-
-/* A final reply of the far end's goes on to the caller: a 2xx each time, and what no transaction takes. */
-static void pass_on(struct site *s, int call, int code)
-{
-    kamailio_hear(s, (struct heard){.what = HEARD_FINAL, .call = call, .code = code});
 }
 
 void kamailio_final(struct site *s, int call, int code)
@@ -234,11 +251,27 @@ static void on_bye(struct site *s, const char *msg)
     kamailio_hear(s, (struct heard){.what = HEARD_BYE, .call = call, .side = side, .code = code});
 }
 
+/* What has tm answered the caller? */
+static void on_question(struct site *s, const char *msg)
+{
+    int call = call_of(msg), re = re_of(msg), final = s->c->final[call] ? s->c->final[call] : 487, code = 0;
+    const char *name = msg + strlen("INVITE sip:");
+
+    if (re)
+        code = s->re[call] == re ? 180 : 0;
+    else if (kamailio_has(s, call))
+        code = s->holds[call] ? 180 : final;
+    kamailio_event(s, scratch("{\"t\":\"state\",\"via\":\"%s\",\"code\":%d}",
+                              base64_of(scratch("%.*s", (int)strcspn(name, "@"), name)), code));
+}
+
 static void on_message(struct site *s, const struct handed *h, const char *msg)
 {
     const char *why = *h->why ? h->why : NULL;
 
-    if (re_of(msg))
+    if (why && strcmp(why, "state") == 0)
+        on_question(s, msg);
+    else if (re_of(msg))
         re_arrives(s, why, msg);
     else if (strncmp(msg, "INVITE ", 7) == 0)
         invite_arrives(s, why, msg);
@@ -285,7 +318,8 @@ static void read_header(struct handed *h, int *to, char inc[32], const char *hea
 }
 
 /* Takes the header off: route[KAMSYNC_VERIFY]. False: the message is dropped. What the header of another incarnation
- * leaves is a message from the network. The proof is not looked at: nobody forges one here. */
+ * leaves is a message from the network, but an INVITE is none: it was about a transaction of that Kamailio. The proof
+ * is not looked at: nobody forges one here. */
 static bool verify(struct site *s, struct handed *h, char *msg)
 {
     char inc[32] = "", *line = strstr(msg, "X-Kamsync: "), *end = line ? strstr(line, "\r\n") + 2 : NULL, *header;
@@ -302,7 +336,7 @@ static bool verify(struct site *s, struct handed *h, char *msg)
     if (to == s->id && strcmp(inc, s->inc) == 0)
         return is_fresh(s, h, header);
     *h->why = '\0';
-    return true;
+    return strncmp(msg, "INVITE ", 7) != 0;
 }
 
 static void on_alive(struct site *s, int id)
@@ -404,20 +438,30 @@ static void on_frame(struct site *s, const char *text)
     struct span t = field(text, "t");
 
     if (span_eq(t, span_of("hello"))) {
+        struct span tag = field(text, "tag");
+        char answer[HELLO_MAX];
+
+        hello_write(answer, "0123456789abcdef", scratch("%.*s", (int)tag.n, tag.p), s->id, s->inc,
+                    scratch("192.0.2.%d:5060", s->id));
+        say(s, answer);
+        return;
+    }
+    if (span_eq(t, span_of("proof"))) {
         s->hello = true;
         s->events = s->strays = 0;
         memset(s->knows, 0, sizeof(s->knows));
-        say(s,
-            scratch("{\"t\":\"hello\",\"node\":%d,\"inc\":\"%s\",\"sip\":\"192.0.2.%d:5060\"}", s->id, s->inc, s->id));
-    } else if (span_eq(t, span_of("send"))) {
+        say_queue(s);
+        return;
+    }
+    if (span_eq(t, span_of("send"))) {
         on_send(s, text);
     } else if (span_eq(t, span_of("node"))) {
         on_node(s, text);
     } else if (span_eq(t, span_of("lost"))) {
         on_lost(s, text);
+    } else if (span_eq(t, span_of("mark"))) {
+        kamailio_event(s, scratch("{\"t\":\"mark\",\"id\":%lld}", strtoll(field(text, "id").p, NULL, 10)));
     }
-    if (span_eq(t, span_of("hello")))
-        say_queue(s);
     say(s, scratch("{\"t\":\"ack\",\"n\":%lld}", strtoll(field(text, "n").p, NULL, 10)));
 }
 

@@ -152,10 +152,13 @@ static bool is_broken(const struct cluster *c, const char *what)
     return c->broken && strcmp(c->broken, what) == 0;
 }
 
-/* Whether the claimant is the incarnation that is claimed from. */
+/* Whether the claimant is the incarnation that is claimed from. The first write of a record is no such claim. */
 static bool is_own_claim(const struct task *t)
 {
-    const char *inc = strchr(t->value, ' ') + 1;
+    const char *inc = strncmp(t->key, "kamsync:claim:", 14) == 0 ? strchr(t->value, ' ') + 1 : NULL;
+
+    if (!inc)
+        return false;
 
     return strcmp(strrchr(t->key, ':') + 1, inc) == 0;
 }
@@ -170,7 +173,7 @@ static void apply_claim(struct cluster *c, struct task *t)
         return;
     }
     a->status = x ? CLAIM_LOST : CLAIM_WON;
-    cluster_note(&c->site[t->site], "* store: claim %s: %s asks, %s", t->key, t->value, x ? x->value : "won");
+    cluster_note(&c->site[t->site], "* store: claim %s: %.60s asks, %.60s", t->key, t->value, x ? x->value : "won");
     if (x)
         a->value = strdup(x->value);
     else if (!is_broken(c, "return") || !is_own_claim(t))
@@ -335,9 +338,9 @@ struct task *store_ask(struct site *s, enum kind kind, const char *key, const ch
     return t;
 }
 
-static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms)
+static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
-    store_ask(ctx, APPLY_PUT, key, value, ttl_ms, 0);
+    store_ask(ctx, APPLY_PUT, key, value, ttl_ms, token);
 }
 
 static void io_get(void *ctx, const char *key, uint64_t token)
@@ -491,12 +494,21 @@ void cluster_join(struct cluster *c, size_t node)
     engine_flush(s->e, c->now);
 }
 
+/* Whether another Kamailio had routed the same INVITE dies with who knew it: nobody tells this one any more. */
+static void forget_doubled(struct site *s)
+{
+    for (int call = 0; call < CALLS_MAX; call++)
+        if (s->c->doubled[call] && s->holds[call])
+            s->c->doubled_ms[call] = INT64_MAX;
+}
+
 void cluster_crash(struct cluster *c, size_t node)
 {
     struct site *s = &c->site[node];
 
     cluster_cut(c, node);
     cluster_note(s, "* kamsyncd dies");
+    forget_doubled(s);
     s->linked = s->hello = false;
     s->link_epoch++;
     s->crashed = true;
@@ -509,8 +521,8 @@ void cluster_crash(struct cluster *c, size_t node)
 
 json_t *cluster_record(const struct cluster *c, int call)
 {
-    struct entry *x =
-        entry_find(c, &c->store, scratch("kamsync:tx:{call-%d@caller.example}:1:z9hG4bK-caller-%d", call, call));
+    struct entry *x = entry_find(
+        c, &c->store, scratch("kamsync:tx:{call-%d@caller.example}:1:z9hG4bK-caller-%d:198.51.100.9:5060", call, call));
 
     return x ? json_loads(x->value, 0, NULL) : NULL;
 }

@@ -17,9 +17,48 @@ static bool is_probe(struct fake *f, json_t *frame)
     const char *probe = msg ? strstr(msg, ";why=probe;") : NULL, *to = probe ? strstr(msg, "X-Kamsync: to=") : NULL;
 
     if (to && !f->unreachable)
-        f->probed |= 1u << atoi(to + strlen("X-Kamsync: to="));
+        f->probed |= 1ull << (atoi(to + strlen("X-Kamsync: to=")) % 64);
     free(msg);
     return probe;
+}
+
+static bool is_mark(struct fake *f, json_t *frame)
+{
+    bool yes = strcmp(fake_text(frame, "t"), "mark") == 0;
+
+    if (yes)
+        f->mark = fake_int(frame, "id");
+    return yes;
+}
+
+static void await_ack(struct fake *f, int64_t n)
+{
+    if (f->unacked_count == f->unacked_size) {
+        f->unacked_size = 2 * f->unacked_size + 16;
+        f->unacked = realloc(f->unacked, f->unacked_size * sizeof(*f->unacked));
+        cr_assert_not_null(f->unacked);
+    }
+    f->unacked[f->unacked_count++] = n;
+}
+
+/* All up to that one, in order. */
+static void ack_to(struct fake *f, int64_t n)
+{
+    size_t i = 0;
+
+    while (i < f->unacked_count && f->unacked[i] != n)
+        i++;
+    for (bool last = i == f->unacked_count; !last;) {
+        int64_t first = f->unacked[0];
+
+        last = first == n;
+        fake_say(f, "{\"t\":\"ack\",\"n\":%lld}", (long long)first);
+    }
+}
+
+static void io_close(void *ctx)
+{
+    ((struct fake *)ctx)->closes++;
 }
 
 static void on_payload(void *arg, struct span payload)
@@ -29,12 +68,17 @@ static void on_payload(void *arg, struct span payload)
 
     cr_assert_not_null(json, "not JSON: %.*s", (int)payload.n, payload.p);
     f->written++;
-    if (!f->deaf && (strcmp(fake_text(json, "t"), "ping") == 0 || is_probe(f, json))) {
+    if (json_object_get(json, "n")) /* the first words have none */
+        await_ack(f, fake_int(json, "n"));
+    if (strcmp(fake_text(json, "t"), "hello") == 0)
+        f->tag = scratch("%s", fake_text(json, "tag"));
+    if (!f->deaf && (strcmp(fake_text(json, "t"), "ping") == 0 || is_mark(f, json) || is_probe(f, json) ||
+                     fake_is_question(f, json))) {
         cr_assert(f->ping_count < COUNT(f->pings));
         f->pings[f->ping_count++] = fake_int(json, "n");
         json_decref(json);
     } else {
-        if (f->polite)
+        if (f->polite && json_object_get(json, "n"))
             f->pings[f->ping_count++] = fake_int(json, "n");
         json_array_append_new(f->frames, json);
     }
@@ -51,26 +95,81 @@ static void io_write(void *ctx, struct span bytes)
     frame_reset(&reader);
 }
 
-static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms)
+void fake_add(struct fake *f, struct fake_later a)
+{
+    if (f->later_count == f->later_size) {
+        f->later_size = 2 * f->later_size + 16;
+        f->later = realloc(f->later, f->later_size * sizeof(*f->later));
+        cr_assert_not_null(f->later);
+    }
+    f->later[f->later_count++] = a;
+}
+
+bool fake_settle(struct fake *f)
+{
+    bool any = f->later_count > 0;
+
+    while (f->later_count > 0) {
+        struct fake_later a = f->later[0];
+
+        memmove(f->later, f->later + 1, --f->later_count * sizeof(a));
+        a.say(f, &a);
+    }
+    return any;
+}
+
+static void say_put(struct fake *f, const struct fake_later *a)
+{
+    engine_put_done(f->e, a->status, f->now);
+}
+
+static void say_got(struct fake *f, const struct fake_later *a)
+{
+    engine_got(f->e, a->token, (enum get_status)a->status, span_of(a->text), f->now);
+}
+
+static void say_claimed(struct fake *f, const struct fake_later *a)
+{
+    engine_claimed(f->e, a->token, (enum claim_status)a->status, span_of(a->text), f->now);
+}
+
+static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
     struct fake *f = ctx;
 
     cr_assert(f->put_count < FAKE_MAX);
     f->puts[f->put_count++] = (struct fake_put){scratch("%s", key), scratch("%s", value), ttl_ms};
     if (f->answer_puts)
-        engine_put_done(f->e, true, f->now);
+        fake_add(f, (struct fake_later){say_put, 0, true, NULL});
+    else
+        f->unanswered[f->unanswered_count++] = 0;
+    if (!f->answer_puts)
+        f->again[f->again_count++] = token;
+}
+
+/* The first time a record is written over nothing. */
+static void put_first(struct fake *f, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    const char *there = f->record ? f->record : "";
+
+    cr_assert(f->put_count < FAKE_MAX);
+    f->puts[f->put_count++] = (struct fake_put){scratch("%s", key), scratch("%s", value), ttl_ms};
+    if (!f->answer_puts)
+        f->unanswered[f->unanswered_count++] = token;
+    else
+        fake_add(f, (struct fake_later){say_claimed, token, *there ? CLAIM_LOST : CLAIM_WON, there});
 }
 
 static void answer(struct fake *f, uint64_t token, const char *record)
 {
-    engine_got(f->e, token, record && *record ? GET_FOUND : GET_ABSENT, span_of(record), f->now);
+    fake_add(f, (struct fake_later){say_got, token, record && *record ? GET_FOUND : GET_ABSENT, record});
 }
 
 static void io_get(void *ctx, const char *key, uint64_t token)
 {
     struct fake *f = ctx;
 
-    if (strncmp(key, KEY_NODE_PREFIX, strlen(KEY_NODE_PREFIX)) == 0) {
+    if (strncmp(key, "kamsync:node:", 13) == 0) {
         f->asked++;
         if (!f->mute_nodes)
             answer(f, token, f->node_record);
@@ -92,10 +191,14 @@ static void io_claim(void *ctx, const char *key, const char *value, int64_t ttl_
 {
     struct fake *f = ctx;
 
+    if (!f->plain && strncmp(key, "kamsync:tx:", 11) == 0 && *value == '{') {
+        put_first(f, key, value, ttl_ms, token);
+        return;
+    }
     cr_assert(f->claim_count < FAKE_MAX);
     f->claims[f->claim_count++] = (struct fake_claim){scratch("%s", key), scratch("%s", value), ttl_ms, token};
     if (f->holder)
-        engine_claimed(f->e, token, *f->holder ? CLAIM_LOST : CLAIM_WON, span_of(f->holder), f->now);
+        fake_add(f, (struct fake_later){say_claimed, token, *f->holder ? CLAIM_LOST : CLAIM_WON, f->holder});
 }
 
 static void io_scan(void *ctx, uint64_t cursor)
@@ -139,6 +242,7 @@ struct fake *fake_new(void)
     struct fake *f = calloc(1, sizeof(*f));
     struct engine_io io = {.ctx = f,
                            .link_write = io_write,
+                           .link_close = io_close,
                            .put = io_put,
                            .get = io_get,
                            .claim = io_claim,
@@ -152,6 +256,7 @@ struct fake *fake_new(void)
     f->now = 1000000;
     f->logs = scratch("%s", "");
     f->frames = json_array();
+    f->questions = json_array();
     f->conf = conf_default();
     f->conf.name = "ams1";
     f->conf.hang_ms = 3600000;
@@ -164,8 +269,11 @@ struct fake *fake_new(void)
 void fake_free(struct fake *f)
 {
     engine_free(f->e);
+    free(f->later);
+    free(f->unacked);
     fake_forget_calls(f);
     json_decref(f->frames);
+    json_decref(f->questions);
     free(f);
 }
 
@@ -224,14 +332,16 @@ static bool answer_more(struct fake *f)
 {
     bool scanned = f->scanning && !f->mute_scans, pinged = f->ping_count > 0, called = answer_roll(f);
 
+    fake_tell_states(f);
     if (scanned) {
         f->scanning = false;
         engine_scanned(f->e, true, 0, f->now);
     }
-    while (f->ping_count > 0)
-        fake_say(f, "{\"t\":\"ack\",\"n\":%lld}", (long long)f->pings[--f->ping_count]);
+    for (size_t i = 0; i < f->ping_count; i++)
+        ack_to(f, f->pings[i]);
+    f->ping_count = 0;
     for (int id = 1; id < 32; id++)
-        if (f->probed & 1u << id)
+        if (f->probed & 1ull << id)
             fake_say(f, "{\"t\":\"events\",\"n\":%lld}{\"t\":\"alive\",\"id\":%d}", f->events ? f->events : 1, id);
     f->probed = 0;
     return scanned || pinged || called;
@@ -240,11 +350,15 @@ static bool answer_more(struct fake *f)
 /* As the daemon does it: the tick when it is due, then the flush. A second tick at once must have nothing to do. */
 void fake_turn(struct fake *f)
 {
-    if (engine_wait(f->e, f->now) <= 0)
-        engine_tick(f->e, f->now);
-    do
+    bool more;
+
+    do {
+        if (engine_wait(f->e, f->now) <= 0)
+            engine_tick(f->e, f->now);
         engine_flush(f->e, f->now);
-    while (answer_more(f));
+        more = fake_settle(f);
+        more = answer_more(f) || more;
+    } while (more);
     cr_assert(engine_wait(f->e, f->now) > 0, "after a tick nothing may be due at once: that would be a busy loop");
 }
 
@@ -263,14 +377,31 @@ void fake_pass(struct fake *f, int64_t ms)
 
 /* ---- Kamailio ---- */
 
+static void forget_acked(struct fake *f, const char *text)
+{
+    long long n;
+    size_t i = 0;
+
+    if (sscanf(text, "{\"t\":\"ack\",\"n\":%lld}", &n) != 1)
+        return;
+    while (i < f->unacked_count && f->unacked[i] != n)
+        i++;
+    if (i < f->unacked_count) {
+        f->unacked_count -= i + 1;
+        memmove(f->unacked, f->unacked + i + 1, f->unacked_count * sizeof(*f->unacked));
+    }
+}
+
 static void say(struct fake *f, const char *text)
 {
     size_t len;
     char *frame = frame_make(span_of(text), &len);
 
     sscanf(text, "{\"t\":\"events\",\"n\":%lld", &f->events);
+    forget_acked(f, text);
     cr_assert(engine_link_data(f->e, frame, len, f->now) == 0);
     free(frame);
+    fake_settle(f);
 }
 
 void fake_say(struct fake *f, const char *fmt, ...)
@@ -284,17 +415,10 @@ void fake_say(struct fake *f, const char *fmt, ...)
     say(f, text);
 }
 
-void fake_hello(struct fake *f, int node, const char *inc)
-{
-    fake_say(f, "{\"t\":\"hello\",\"node\":%d,\"inc\":\"%s\",\"sip\":\"192.0.2.%d:5060\"}", node, inc, node);
-}
-
 void fake_ack_all(struct fake *f)
 {
-    json_t *frame;
-    size_t i;
-
-    json_array_foreach(f->frames, i, frame) fake_say(f, "{\"t\":\"ack\",\"n\":%lld}", (long long)fake_int(frame, "n"));
+    if (f->unacked_count > 0)
+        ack_to(f, f->unacked[f->unacked_count - 1]);
 }
 
 void fake_branch(struct fake *f, int64_t n, const struct leg *c, const char *index, bool with_req)
@@ -326,18 +450,21 @@ void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up)
         f->incs[id] = scratch("%s", inc);
     engine_node(f->e, span_of(record), f->now);
     engine_nodes_read(f->e, true, f->now);
+    fake_settle(f);
 }
 
 void fake_answer(struct fake *f, const char *record)
 {
     cr_assert(f->get_count > 0);
     answer(f, f->gets[f->get_count - 1].token, record);
+    fake_settle(f);
 }
 
 void fake_claimed(struct fake *f, enum claim_status status, const char *holder)
 {
     cr_assert(f->claim_count > 0);
     engine_claimed(f->e, f->claims[f->claim_count - 1].token, status, span_of(holder), f->now);
+    fake_settle(f);
 }
 
 void fake_scanned(struct fake *f, unsigned from, size_t n, bool ok, uint64_t next)
@@ -345,48 +472,47 @@ void fake_scanned(struct fake *f, unsigned from, size_t n, bool ok, uint64_t nex
     cr_assert(f->scanning);
     f->scanning = false;
     for (unsigned i = from; i < from + n; i++)
-        engine_scan_key(f->e, scratch("kamsync:tx:{call-%u@caller.example}:1:z9hG4bK-caller-%u", i, i));
+        engine_scan_key(f->e,
+                        scratch("kamsync:tx:{call-%u@caller.example}:1:z9hG4bK-caller-%u:198.51.100.9:5060", i, i));
     engine_scanned(f->e, ok, next, f->now);
+    fake_settle(f);
+}
+
+/* The token of the first ordinary write that was not answered yet. */
+static uint64_t take_again(struct fake *f)
+{
+    uint64_t token = f->again[0];
+
+    memmove(f->again, f->again + 1, --f->again_count * sizeof(*f->again));
+    return token;
 }
 
 void fake_put_done(struct fake *f, size_t n, bool ok)
 {
-    while (n-- > 0)
-        engine_put_done(f->e, ok, f->now);
+    cr_assert(n <= f->unanswered_count);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t token = f->unanswered[0];
+
+        memmove(f->unanswered, f->unanswered + 1, --f->unanswered_count * sizeof(*f->unanswered));
+        if (token)
+            engine_claimed(f->e, token, ok ? CLAIM_WON : CLAIM_FAILED, (struct span){0}, f->now);
+        else if (take_again(f))
+            engine_put_done(f->e, ok, f->now);
+    }
+    fake_settle(f);
 }
 
-char *fake_record(const struct leg *c, int owner, const char *inc, bool done)
+void fake_put_refused(struct fake *f)
 {
-    return scratch("{\"owner\":%d,\"inc\":\"%s\",\"done\":%s,\"sent_by\":\"%s\"}", owner, inc, done ? "true" : "false",
-                   c->sent_by);
-}
+    uint64_t token;
 
-char *fake_branch_json(const struct leg *c, int index, const char *suffix, int code, const char *route)
-{
-    return scratch("{\"i\":%d,\"code\":%d,\"via\":\"SIP/2.0/UDP 192.0.2.10:5060;branch=%s.%s\","
-                   "\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:5060\","
-                   "\"ruri\":\"sip:bob%d@203.0.113.5:5060\"%s}",
-                   index, code, c->tm, suffix, index, route ? scratch(",\"route\":\"%s\"", route) : "");
-}
-
-char *fake_whole(const struct leg *c, int owner, const char *inc, const char *branches)
-{
-    json_t *req = json_string(sip_request(c, "INVITE"));
-    char *text = json_dumps(req, JSON_ENCODE_ANY),
-         *record = scratch("{\"owner\":%d,\"inc\":\"%s\",\"state\":\"trying\",\"code\":0,\"done\":false,"
-                           "\"call_id\":\"%s\",\"cseq\":%u,\"branch\":\"%s\",\"sent_by\":\"%s\","
-                           "\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\",\"branches\":[%s],"
-                           "\"req\":%s}",
-                           owner, inc, c->call_id, c->cseq, c->branch, c->sent_by, branches, text);
-
-    free(text);
-    json_decref(req);
-    return record;
-}
-
-char *fake_orphan(const struct leg *c, int owner, const char *inc)
-{
-    return fake_whole(c, owner, inc, fake_branch_json(c, 0, "0", 180, NULL));
+    cr_assert(f->unanswered_count > 0);
+    token = f->unanswered[0];
+    memmove(f->unanswered, f->unanswered + 1, --f->unanswered_count * sizeof(*f->unanswered));
+    if (token)
+        engine_claimed(f->e, token, CLAIM_REFUSED, (struct span){0}, f->now);
+    else
+        engine_put_refused(f->e, take_again(f), f->now);
 }
 
 void fake_taken(struct fake *f, int64_t n, int ok)
@@ -403,79 +529,11 @@ int64_t fake_token(const struct fake *f, char **branches)
     cr_assert_not_null(msg, "no INVITE was injected");
     line = strstr(msg, "\r\nX-Kamsync-Branches: ");
     cr_assert_not_null(line);
-    list = strchr(line, '|');
+    line += strlen("\r\nX-Kamsync-Branches: ");
+    list = line + strspn(line, "0123456789");
     if (branches)
         *branches = scratch("%.*s", (int)strcspn(list, "\r"), list);
-    return strtoll(line + strlen("\r\nX-Kamsync-Branches: "), NULL, 10);
-}
-
-struct fake *fake_peers(void)
-{
-    struct fake *f = fake_ready();
-
-    for (int beat = 1; beat <= 5; beat++) {
-        fake_node(f, 2, beat, "200.1", true);
-        fake_node(f, 3, beat, "300.1", true);
-        fake_pass(f, 1000);
-    }
-    fake_ack_all(f);
-    fake_turn(f);
-    fake_forget(f);
-    return f;
-}
-
-void fake_death(struct fake *f)
-{
-    fake_node(f, 2, 9, "200.1", false);
-    fake_turn(f);
-    fake_ack_all(f);
-    fake_turn(f);
-    fake_forget(f);
-}
-
-struct fake *fake_lost_peer(void)
-{
-    struct fake *f = fake_peers();
-    int beat = 10;
-
-    f->unreachable = f->polite = f->mute_scans = f->mute_calls = true;
-    for (int i = 0; i < 8 && !f->scanning; i++) {
-        fake_pass(f, 1000);
-        fake_node(f, 3, beat++, "300.1", true);
-    }
-    cr_assert(f->scanning);
-    return f;
-}
-
-/* ---- what Kamailio and the store got ---- */
-
-char *fake_sent(const struct fake *f, const char *part, size_t n, json_t **frame)
-{
-    json_t *each;
-    size_t i, len;
-
-    json_array_foreach(f->frames, i, each)
-    {
-        char *msg =
-            strcmp(fake_text(each, "t"), "send") == 0 ? base64_bytes(span_of(fake_text(each, "msg")), &len) : NULL;
-        char *copy = msg && strstr(msg, part) && n-- == 0 ? scratch("%s", msg) : NULL;
-
-        free(msg);
-        if (copy && frame)
-            *frame = each;
-        if (copy)
-            return copy;
-    }
-    return NULL;
-}
-
-size_t fake_sent_count(const struct fake *f, const char *part)
-{
-    size_t n = 0;
-
-    while (fake_sent(f, part, n, NULL))
-        n++;
-    return n;
+    return strtoll(line, NULL, 10);
 }
 
 size_t fake_count(const struct fake *f, const char *t)

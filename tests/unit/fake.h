@@ -9,6 +9,8 @@
 #define FAKE_MAX 4200
 #define FAKE_EPOCH 1800000000000 /* ms since 1970 at time 0 */
 
+struct fake;
+
 struct fake_put {
     char *key, *value;
     int64_t ttl_ms;
@@ -39,6 +41,14 @@ struct fake_tell {
     char *text;
 };
 
+/* What the store has to say of what was asked, once the call that asked has returned. */
+struct fake_later {
+    void (*say)(struct fake *f, const struct fake_later *a);
+    uint64_t token;
+    int status;
+    const char *text;
+};
+
 struct fake_beat {
     char *record;
     int64_t ttl_ms;
@@ -50,6 +60,7 @@ struct fake {
     struct engine_conf conf;
     int64_t now;
     json_t *frames; /* what Kamailio got, in order */
+    char *tag;      /* of kamsyncd's last hello */
     struct fake_put puts[FAKE_MAX];
     struct fake_get gets[FAKE_MAX];
     struct fake_beat beats[64];
@@ -58,7 +69,9 @@ struct fake {
     struct fake_get call_gets[FAKE_MAX];
     struct fake_tell tells[FAKE_MAX];
     size_t call_count, call_get_count, tell_count, archive_count;
-    bool mute_calls; /* writes, readings and the archive are not answered; else at once, from within the call: */
+    struct fake_later *later; /* the first so many: */
+    size_t later_count, later_size;
+    bool mute_calls;              /* writes, readings and the archive are not answered; else by themselves: */
     enum call_result call_result; /* what each write is answered with */
     const char *call_found;       /* the record that each reading finds, as JSON; NULL: none is there */
     bool calls_fail;              /* each reading fails */
@@ -67,26 +80,34 @@ struct fake {
     char *archive_after;          /* of the last reading of the archive, which is empty; NULL: the newest ones */
     int archive_wanted;
     uint64_t archive_token;
-    size_t written; /* frames, as ever */
+    size_t written;                /* frames, as ever */
+    uint64_t unanswered[FAKE_MAX]; /* puts: the token of a record's first one, which is a claim on its key, else 0 */
+    uint64_t again[FAKE_MAX];      /* the tokens of those others */
+    size_t unanswered_count, again_count;
     size_t put_count, get_count, claim_count, beat_count, node_reads, scans;
     uint64_t cursor;    /* of the last scan */
-    bool answer_puts;   /* at once, from within the call */
-    const char *found;  /* non-NULL: every get is answered so, from within the call; "" is absent */
-    const char *holder; /* non-NULL: every claim is lost to it, from within the call; "" is won */
-    /* What the store says of a single node, from within the call; NULL: nothing new. Such questions are no gets. */
+    bool answer_puts;   /* each by itself */
+    bool plain;         /* what is written where there is nothing are claims, also records; else those are puts */
+    const char *record; /* what stands already where a record is to be written first; NULL: nothing */
+    const char *found;  /* non-NULL: every get is answered so, by itself; "" is absent */
+    const char *holder; /* non-NULL: every claim is lost to it, by itself; "" is won */
+    /* What the store says of a single node, by itself; NULL: nothing new. Such questions are no gets. */
     const char *node_record;
-    /* What stands where one would claim from a holder, from within the call; NULL: it has let nothing go. Such
-     * questions are no gets either. */
+    /* What stands where one would claim from a holder, said by itself; NULL: it has let nothing go. Such questions are
+     * no gets either. */
     const char *left;
     const char *left_at; /* only at that key; NULL: at each */
     char *looked;        /* the key of the last one */
     bool mute_nodes;     /* it does not answer those about nodes */
     uint64_t node_token; /* of the last one */
     size_t asked;        /* how many there were */
-    bool deaf;           /* Kamailio does not acknowledge pings, which then stand among the frames */
+    bool deaf;           /* Kamailio does not acknowledge pings and marks, which then stand among the frames */
+    int64_t mark;        /* the mark that it gives back at the end of the turn; 0: none */
+    json_t *questions;   /* the transactions that it is asked about, by tm's names; answered at the end of the turn, */
+    int state;           /* all alike; 0: it has none of them */
     bool polite;         /* Kamailio acknowledges each frame at the end of the turn */
     bool unreachable;    /* other nodes do not answer probes; else they do at the end of the turn */
-    unsigned probed;     /* bit n: node n is to answer a probe */
+    uint64_t probed;     /* bit n: node n is to answer a probe */
     bool mute_peers;     /* the others' kamsyncds answer no roll-call; else they do at the end of the turn, and such
                           * messages are none of the tells */
     int64_t roll;        /* which one they are to answer; 0: none */
@@ -94,9 +115,12 @@ struct fake {
     long long events;    /* number of the last events frame */
     bool mute_scans;     /* scans are not answered; else each finds nothing, at the end of the turn */
     bool scanning;       /* a scan waits for its answer */
-    int64_t pings[64];   /* pings and probes that Kamailio will acknowledge at the end of the turn */
-    size_t ping_count;
-    char *logs; /* all lines */
+    int64_t pings[64];   /* pings and probes that Kamailio will acknowledge at the end of the turn, */
+    size_t ping_count;   /* and before each, as it does everything in order, all that was sent before it */
+    int64_t *unacked;    /* numbers of all frames that are not acknowledged */
+    size_t unacked_count, unacked_size;
+    unsigned closes; /* times that the engine wanted the link closed */
+    char *logs;      /* all lines */
 };
 
 /* An engine at time 1,000,000 that knows nobody; node 1, with everything at its default, but for hang_ms: frames that a
@@ -116,11 +140,13 @@ void fake_pass(struct fake *f, int64_t ms);
 /* Kamailio says this (printf; one JSON object). No turn follows. */
 __attribute__((format(printf, 2, 3))) void fake_say(struct fake *f, const char *fmt, ...);
 void fake_hello(struct fake *f, int node, const char *inc);
+void fake_hello_at(struct fake *f, int node, const char *inc, const char *sip);
 /* Kamailio acknowledges every frame that it has got. */
 void fake_ack_all(struct fake *f);
 /* Events, each in an events frame with number n. */
 void fake_branch(struct fake *f, int64_t n, const struct leg *c, const char *index, bool with_req);
 void fake_reply(struct fake *f, int64_t n, const struct leg *c, const char *index, int code);
+void fake_gave_up(struct fake *f, int64_t n, const struct leg *c, int index, int code);
 /* A stray with number k. */
 void fake_stray(struct fake *f, int64_t k, const struct leg *c, const char *method);
 
@@ -158,9 +184,15 @@ size_t fake_writes(const struct fake *f, enum call_mode mode);
 json_t *fake_tell(const struct fake *f, size_t n);
 /* The names that a scan found, from call number `from` on, then its end. */
 void fake_scanned(struct fake *f, unsigned from, size_t n, bool ok, uint64_t next);
-/* The last n puts are answered. */
+/* The first n puts that were not answered yet are. */
 void fake_put_done(struct fake *f, size_t n, bool ok);
+/* The store does not take the record of the first one, whatever it does with others. */
+void fake_put_refused(struct fake *f);
 
+/* What has tm answered the caller? Such a frame is noted down; at the end of the turn all are answered,
+ * and the mark is given back. */
+bool fake_is_question(struct fake *f, json_t *frame);
+void fake_tell_states(struct fake *f);
 /* The record that a node with this id would have written. */
 char *fake_record(const struct leg *c, int owner, const char *inc, bool done);
 
@@ -197,7 +229,11 @@ char *fake_handover(const struct fake *f, char **rest);
 json_t *fake_put_field(const struct fake *f, const char *field);
 void fake_forget(struct fake *f);
 
-/* For fake.c: the part of the engine's world that is about calls. */
+/* For fake.c and fake_calls.c. An answer to come, and giving all of them: false when there was none. A test that calls
+ * the engine itself gets them at the end of the turn. */
+void fake_add(struct fake *f, struct fake_later a);
+bool fake_settle(struct fake *f);
+/* The part of the engine's world that is about calls. */
 void fake_calls_io(struct engine_io *io);
 void fake_forget_calls(struct fake *f);
 

@@ -14,6 +14,31 @@ static void answer_got(struct fake *f, uint64_t token, const char *text)
     json_decref(json);
 }
 
+static void say_written(struct fake *f, const struct fake_later *a)
+{
+    engine_call_written(f->e, a->token, (enum call_result)a->status, f->now);
+}
+
+static void say_call(struct fake *f, const struct fake_later *a)
+{
+    if (a->status == GET_FAILED)
+        engine_call_got(f->e, a->token, GET_FAILED, NULL, 0, f->now);
+    else
+        answer_got(f, a->token, a->text);
+}
+
+static void say_keys(struct fake *f, const struct fake_later *a)
+{
+    if (a->text)
+        engine_call_key(f->e, a->token, a->text);
+    engine_call_keys(f->e, a->token, a->status, 0, f->now);
+}
+
+static void say_archive(struct fake *f, const struct fake_later *a)
+{
+    engine_archived(f->e, a->token, NULL, NULL, 0, true, f->now);
+}
+
 static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
 {
     struct fake *f = ctx;
@@ -22,19 +47,32 @@ static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
     f->calls[f->call_count++] = (struct fake_call){
         scratch("%s", w->key), w->mode, w->node, json_of_pairs(w->pairs, w->count), w->ttl_ms, token};
     if (!f->mute_calls)
-        engine_call_written(f->e, token, f->call_result, f->now);
+        fake_add(f, (struct fake_later){say_written, token, (int)f->call_result, NULL});
 }
 
-static void io_call_get(void *ctx, const char *key, uint64_t token)
+static void io_call_get(void *ctx, const char *key, const char *other, uint64_t token)
 {
     struct fake *f = ctx;
 
     cr_assert(f->call_get_count < FAKE_MAX);
+    (void)other;
     f->call_gets[f->call_get_count++] = (struct fake_get){scratch("%s", key), token};
-    if (!f->mute_calls && f->calls_fail)
-        engine_call_got(f->e, token, GET_FAILED, NULL, 0, f->now);
-    else if (!f->mute_calls)
-        answer_got(f, token, f->call_found);
+    if (!f->mute_calls)
+        fake_add(f, (struct fake_later){say_call, token, f->calls_fail ? GET_FAILED : GET_FOUND, f->call_found});
+}
+
+static void io_call_keys(void *ctx, struct span call_id, uint64_t cursor, uint64_t token)
+{
+    struct fake *f = ctx;
+
+    (void)cursor;
+    if (f->mute_calls) {
+        f->call_gets[f->call_get_count++] = (struct fake_get){"", token};
+        return;
+    }
+    fake_add(f,
+             (struct fake_later){say_keys, token, !f->calls_fail,
+                                 f->call_found ? scratch("kamsync:call:{%.*s}:a1", (int)call_id.n, call_id.p) : NULL});
 }
 
 static void io_archive(void *ctx, const char *after, int count, uint64_t token)
@@ -46,7 +84,7 @@ static void io_archive(void *ctx, const char *after, int count, uint64_t token)
     f->archive_wanted = count;
     f->archive_token = token;
     if (!f->mute_calls)
-        engine_archived(f->e, token, NULL, NULL, 0, true, f->now);
+        fake_add(f, (struct fake_later){.say = say_archive, .token = token});
 }
 
 static void io_tell(void *ctx, int node, const char *text)
@@ -82,6 +120,7 @@ void fake_calls_io(struct engine_io *io)
 {
     io->call_write = io_call_write;
     io->call_get = io_call_get;
+    io->call_keys = io_call_keys;
     io->archive = io_archive;
     io->tell = io_tell;
     io->wall = io_wall;
@@ -101,12 +140,14 @@ void fake_call_written(struct fake *f, enum call_result result)
 {
     cr_assert(f->call_count > 0);
     engine_call_written(f->e, f->calls[f->call_count - 1].token, result, f->now);
+    fake_settle(f);
 }
 
 void fake_call_got(struct fake *f, const char *json)
 {
     cr_assert(f->call_get_count > 0);
     answer_got(f, f->call_gets[f->call_get_count - 1].token, json);
+    fake_settle(f);
 }
 
 void fake_archived(struct fake *f, const char *id, const char *json)
@@ -130,6 +171,7 @@ void fake_archive_read(struct fake *f, bool ok)
 void fake_told(struct fake *f, const char *text)
 {
     engine_told(f->e, span_of(text), f->now);
+    fake_settle(f);
 }
 
 const char *fake_call_text(const struct fake *f, const char *name)
@@ -182,6 +224,14 @@ void fake_replied(struct fake *f, const struct leg *c, const char *index, int co
           at);
 }
 
+void fake_gave_up(struct fake *f, int64_t n, const struct leg *c, int index, int code)
+{
+    fake_say(f,
+             "{\"t\":\"events\",\"n\":%lld}{\"t\":\"gave_up\",\"call_id\":\"%s\",\"cseq\":%u,\"branch\":\"%s\","
+             "\"sent_by\":\"%s\",\"i\":%d,\"code\":%d}",
+             (long long)n, base64_of(c->call_id), c->cseq, base64_of(c->branch), base64_of(c->sent_by), index, code);
+}
+
 void fake_bye(struct fake *f, const struct leg *c, const char *from_tag, const char *to_tag, int code, int64_t at)
 {
     event(f,
@@ -193,14 +243,14 @@ void fake_bye(struct fake *f, const struct leg *c, const char *from_tag, const c
 void fake_set(struct fake *f, const struct leg *c, const char *name, const char *value)
 {
     event(f,
-          scratch("\"t\":\"set\",\"call_id\":\"%s\",\"name\":\"%s\",\"value\":\"%s\"", base64_of(c->call_id), name,
-                  base64_of(value)),
+          scratch("\"t\":\"set\",\"call_id\":\"%s\",\"from_tag\":\"YTE=\",\"name\":\"%s\",\"value\":\"%s\"",
+                  base64_of(c->call_id), name, base64_of(value)),
           0);
 }
 
 void fake_cancel(struct fake *f, const struct leg *c)
 {
-    event(f, scratch("\"t\":\"cancel\",\"call_id\":\"%s\"", base64_of(c->call_id)), 0);
+    event(f, cancel_event(c) + 1, 0);
 }
 
 void fake_question(struct fake *f, const struct leg *c, const char *ask)
@@ -216,6 +266,7 @@ void fake_ask(struct fake *f, uint64_t client, const char *request)
 
     engine_ask(f->e, q, client, f->now);
     json_decref(q);
+    fake_settle(f);
 }
 
 json_t *fake_answered(const struct fake *f)

@@ -104,6 +104,12 @@ char *base64_of(const char *text)
     return keep(base64_text(span_of(text)));
 }
 
+char *cancel_event(const struct leg *c)
+{
+    return scratch("{\"t\":\"cancel\",\"call_id\":\"%s\",\"cseq\":%u,\"branch\":\"%s\",\"sent_by\":\"%s\"",
+                   base64_of(c->call_id), c->cseq, base64_of(c->branch), base64_of(c->sent_by));
+}
+
 #define SRC_DST "\"src\":\"udp:198.51.100.9:5060\",\"dst\":\"udp:192.0.2.10:5060\""
 
 char *branch_text(const char *sent, const char *req, const char *more)

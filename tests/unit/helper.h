@@ -48,6 +48,8 @@ char *sip_sent_on(const struct leg *c, const char *index);
 
 /* base64 of a text, in scratch memory. */
 char *base64_of(const char *text);
+/* A cancel event of that leg, without its closing brace. */
+char *cancel_event(const struct leg *c);
 
 /* What Kamailio reports, without frame: a branch as it was sent, with the INVITE as received or NULL; a stray. `more`
  * are further fields, as ",\"at\":1". In scratch memory. */

@@ -1,5 +1,6 @@
 #include "oom.h"
 
+#include <criterion/criterion.h>
 #include <errno.h>
 #include <jansson.h>
 #include <openssl/hmac.h>
@@ -95,4 +96,22 @@ void oom_setup(void)
 {
     json_object_seed(1); /* else jansson draws its seed at a moment of its own choice */
     json_set_alloc_funcs(__wrap_malloc, free);
+}
+
+void oom_run(void (*scenario)(void *arg, bool *good), void *arg)
+{
+    for (int ever = 0; ever < 2; ever++) {
+        unsigned n = 0;
+        bool failed, good;
+
+        do {
+            good = false;
+            oom_begin(++n, ever);
+            scenario(arg, &good);
+            failed = oom_end();
+            cr_assert(n < 5000);
+        } while (failed);
+        cr_expect(good, "with all memory that it wants it must end well");
+        cr_expect(n > 1, "no allocation was seen");
+    }
 }

@@ -153,6 +153,21 @@ static void on_got(void *ctx, uint64_t token, enum get_status status, const stru
     cr_expect((count > 0) == (status == GET_FOUND));
 }
 
+static void on_call_key(void *ctx, uint64_t token, const char *key)
+{
+    (void)token;
+    json_array_append_new(((struct client *)ctx)->keys, json_string(key));
+}
+
+static void on_call_keys(void *ctx, uint64_t token, bool ok, uint64_t next)
+{
+    struct client *c = ctx;
+
+    c->answers[token]++;
+    c->results[token] = ok;
+    c->next = next;
+}
+
 static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok)
 {
     struct client *c = ctx;
@@ -237,6 +252,8 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
                               .announced = on_node,
                               .call_written = on_written,
                               .call_got = on_got,
+                              .call_key = on_call_key,
+                              .call_keys = on_call_keys,
                               .archived = on_archived,
                               .told = on_told,
                               .forgot = on_forgot,
@@ -290,7 +307,7 @@ void client_ask_write(struct client *c, const char *key, enum call_mode mode, in
     json_t *json = json_loads(pairs, JSON_ALLOW_NUL, NULL);
     size_t count;
     struct pair *list = pairs_of_json(json, &count);
-    struct call_write w = {key, mode, node, list, count, ttl_ms, 0};
+    struct call_write w = {key, NULL, mode, node, list, count, ttl_ms, 0, false, {NULL, 0}};
 
     cr_assert(json && c->token < TOKENS - 1, "'%s'", pairs);
     c->store->ops->call_write(c->store, &w, ++c->token);
@@ -307,7 +324,7 @@ enum call_result client_write(struct client *c, const char *key, enum call_mode 
 
 enum get_status client_get(struct client *c, const char *key)
 {
-    c->store->ops->call_get(c->store, key, ++c->token);
+    c->store->ops->call_get(c->store, key, NULL, ++c->token);
     client_wait(c);
     return (enum get_status)c->results[c->token];
 }

@@ -28,6 +28,7 @@ struct client {
     json_t *told;             /* texts, in order */
     json_t *keys;             /* of a scan */
     bool scanned;
+    uint64_t next; /* cursor of the last part of a call's keys */
     char *logs;
     uint64_t token; /* of the last question */
 };

@@ -138,6 +138,30 @@ Test(admin, calls_are_filtered)
     fake_free(f);
 }
 
+/* Its Kamailio is away, and another node, which lists the call, has taken it over. */
+Test(admin, call_that_is_taken_is_listed_once)
+{
+    struct fake *f = with_calls(fake_ready(), 2);
+
+    engine_link_down(f->e, f->now);
+    fake_told(f, "{\"t\":\"taken\",\"node\":2,\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"}");
+    expect_calls(f, "", 1, 1);
+    fake_free(f);
+}
+
+/* While it is waited for a further branch, which there will not be. */
+Test(admin, cancelled_call_is_listed_no_more)
+{
+    struct fake *f = alone(2);
+    struct leg c = call_make(1);
+
+    fake_cancel(f, &c);
+    expect_calls(f, "", 2, 2);
+    fake_replied(f, &c, "0", 487, NULL, AT(20));
+    expect_calls(f, "", 1, 1);
+    fake_free(f);
+}
+
 Test(admin, calls_are_limited)
 {
     struct fake *f = alone(120);
@@ -328,8 +352,8 @@ Test(admin, call_out_of_the_store)
     f->call_found =
         "{\"call_id\":\"a b\",\"node\":2,\"state\":\"ended\",\"duration_ms\":\"500\",\"at.2\":30,\"at.1\":10,"
         "\"var.x\":\"y\"}";
-    call = json_object_get(ask(f, "{\"cmd\":\"call\",\"call_id\":\"a b\"}"), "call");
-    cr_expect_str_eq(f->call_gets[0].key, "kamsync:call:{a%20b}");
+    call = json_array_get(json_object_get(ask(f, "{\"cmd\":\"call\",\"call_id\":\"a b\"}"), "calls"), 0);
+    cr_expect_str_eq(f->call_gets[0].key, "kamsync:call:{a b}:a1");
     cr_expect(fake_int(call, "duration_ms") == 500 && fake_int(call, "node") == 2);
     cr_expect_str_eq(fake_text(json_object_get(call, "vars"), "x"), "y");
     cr_expect(fake_int(call, "at.1") == 10 && fake_int(call, "at.2") == 30);

@@ -4,7 +4,7 @@
 
 TestSuite(another_store, .fini = no_leaks);
 
-#define CLAIM_OF(inc) "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:" inc
+#define CLAIM_OF(inc) "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060:" inc
 
 static struct span own_record(int64_t beat)
 {
@@ -67,6 +67,7 @@ Test(another_store, beats_that_are_gone)
     struct leg c;
     struct fake *f = owning(&c);
 
+    f->found = "";
     see_own(f, 3);
     fake_turn(f);
     cr_assert(f->claim_count == 1 && f->put_count == 0);
@@ -79,8 +80,28 @@ Test(another_store, beats_that_are_gone)
     fake_free(f);
 }
 
-/* Call 1 was taken over from node 2, whose record the store that comes back has. Its own claim is won. */
-static struct fake *taken(struct leg *c)
+/* The caller sends his INVITE again, and another node may have routed it and written its record by now. */
+Test(another_store, what_has_no_record_there_goes_over_nobody_s)
+{
+    struct leg c;
+    struct fake *f = owning(&c);
+
+    f->found = "";
+    see_own(f, 3);
+    fake_turn(f);
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_turn(f);
+    f->record = fake_orphan(&c, 2, "200.1");
+    f->answer_puts = false;
+    see_own(f, 6);
+    fake_turn(f);
+    cr_expect(f->put_count == 1 && f->unanswered_count == 1 && f->unanswered[0] > 0, "that is a claim");
+    fake_free(f);
+}
+
+/* Call 1 was taken over from node 2, whose record the store that comes back has. While that was away, the far end
+ * refused it, maybe. Its own claim is won. */
+static struct fake *taken_and(struct leg *c, bool refused)
 {
     struct fake *f = fake_peers();
 
@@ -96,6 +117,11 @@ static struct fake *taken(struct leg *c)
     fake_ack_all(f);
     engine_store_down(f->e, f->now);
     fake_pass(f, 100);
+    if (refused) {
+        f->state = 486;
+        fake_reply(f, 2, c, "0", 486);
+        fake_pass(f, 2000);
+    }
     fake_forget(f);
     engine_store_up(f->e, f->now);
     fake_turn(f);
@@ -104,6 +130,11 @@ static struct fake *taken(struct leg *c)
     fake_claimed(f, CLAIM_WON, NULL);
     cr_assert(f->get_count == 1);
     return f;
+}
+
+static struct fake *taken(struct leg *c)
+{
+    return taken_and(c, false);
 }
 
 Test(another_store, what_was_taken_over_is_claimed_again)
@@ -163,5 +194,44 @@ Test(another_store, what_another_has_taken_over_there_is_lost)
     fake_answer(f, fake_orphan(&c, 3, "300.1"));
     fake_turn(f);
     cr_expect(f->put_count == 0 && fake_count(f, "lost") == 1 && f->claim_count == 1);
+    fake_free(f);
+}
+
+static bool is_told(const struct fake *f, int node)
+{
+    for (size_t i = 0; i < f->tell_count; i++)
+        if (f->tells[i].node == node && strcmp(fake_text(fake_tell(f, i), "t"), "failed") == 0 &&
+            fake_int(fake_tell(f, i), "code") == 486)
+            return true;
+    return false;
+}
+
+/* Its Kamailio would ring on: the caller has had his answer here. */
+Test(another_store, who_has_it_there_hears_that_it_has_ended_here)
+{
+    struct leg c;
+    struct fake *f = taken_and(&c, true);
+
+    fake_answer(f, fake_orphan(&c, 3, "300.1"));
+    fake_turn(f);
+    cr_expect(fake_count(f, "lost") == 1 && is_told(f, 3), "by its record");
+    fake_free(f);
+    f = taken_and(&c, true);
+    fake_answer(f, fake_orphan(&c, 2, "200.1"));
+    fake_claimed(f, CLAIM_LOST, "3 300.1");
+    fake_turn(f);
+    cr_expect(fake_count(f, "lost") == 1 && is_told(f, 3), "by its claim");
+    fake_free(f);
+}
+
+Test(another_store, who_was_taken_from_and_is_back_hears_it_too)
+{
+    struct leg c;
+    struct fake *f = taken_and(&c, true);
+
+    f->node_record = "{\"id\":2,\"name\":\"n\",\"sip\":\"192.0.2.2:5060\",\"inc\":\"200.1\",\"beat\":50,\"up\":true}";
+    fake_answer(f, fake_orphan(&c, 2, "200.1"));
+    fake_turn(f);
+    cr_expect(fake_count(f, "lost") == 1 && is_told(f, 2));
     fake_free(f);
 }

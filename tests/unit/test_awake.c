@@ -4,7 +4,7 @@
 
 TestSuite(awake, .fini = no_leaks);
 
-#define OWN_CLAIM "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:100.1"
+#define OWN_CLAIM "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060:100.1"
 
 static size_t txns(const struct fake *f)
 {
@@ -198,6 +198,23 @@ Test(awake, store_that_forgot_all_is_read_as_well)
     f->found = fake_orphan(&c, 2, "200.1");
     fake_claimed(f, CLAIM_WON, NULL);
     fake_turn(f);
+    cr_expect(f->put_count == 0 && txns(f) == 0 && fake_count(f, "lost") == 1);
+    fake_free(f);
+}
+
+/* The heir's claim has ended, too: then its record tells. */
+Test(awake, standstill_longer_than_claims_live)
+{
+    struct leg c;
+    struct fake *f = ringing(&c);
+
+    f->now += 2 * f->conf.tx_ttl_ms;
+    fake_reply(f, 3, &c, "0", 183);
+    fake_turn(f);
+    expect_asked(f);
+    f->found = fake_orphan(&c, 2, "200.1");
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_pass(f, 6000);
     cr_expect(f->put_count == 0 && txns(f) == 0 && fake_count(f, "lost") == 1);
     fake_free(f);
 }

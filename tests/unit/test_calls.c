@@ -59,14 +59,16 @@ Test(calls, invite_begins_a_record)
     cr_assert(f->call_count == 1 && calls(f) == 1);
     cr_expect(f->calls[0].mode == CALL_BEGIN && f->calls[0].node == 1);
     cr_expect(f->calls[0].ttl_ms == f->conf.call_max_ms + 3600000);
-    cr_expect_str_eq(f->calls[0].key, "kamsync:call:{call-1@caller.example}");
+    cr_expect_str_eq(f->calls[0].key, "kamsync:call:{call-1@caller.example}:a1");
     expect_text(f, "call_id", c.call_id);
     expect_text(f, "node", "1");
     expect_text(f, "inc", "100.1");
     expect_text(f, "caller", "sip:alice@example.org");
     expect_text(f, "callee", "sip:bob@example.org");
+    expect_text(f, "ruri", "sip:bob@192.0.2.10");
+    expect_text(f, "source", "udp:198.51.100.9:5060");
     expect_text(f, "from_tag", "a1");
-    expect_text(f, "tx", "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1");
+    expect_text(f, "tx", "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060");
     expect_text(f, "state", "trying");
     expect_text(f, "to_tag", "(none)");
     expect_time(f, "trying", 10);
@@ -134,11 +136,33 @@ Test(calls, cancelled)
     struct leg c;
     struct fake *f = begun(&c);
 
+    fake_put_done(f, 1, true);
     fake_cancel(f, &c);
     fake_turn(f);
     cr_expect(json_is_true(fake_put_field(f, "cancelled")), "a survivor must know it, too");
     fake_replied(f, &c, "0", 487, NULL, AT(14));
     expect_end(f, "cancelled", "caller", "487", 14);
+}
+
+/* Another leg of an upstream fork, with the same Call-ID and CSeq. */
+Test(calls, cancel_of_another_leg)
+{
+    struct leg c, other;
+    struct fake *f = begun(&c);
+
+    fake_put_done(f, 1, true);
+    other = call_make(2);
+    other.call_id = c.call_id;
+    fake_cancel(f, &other);
+    fake_invite(f, &other, NULL, AT(11));
+    fake_cancel(f, &other);
+    fake_turn(f);
+    cr_expect(json_is_true(fake_put_field(f, "cancelled")), "the one that was cancelled was written last");
+    fake_replied(f, &c, "0", 180, NULL, AT(12));
+    fake_turn(f);
+    cr_expect_null(fake_put_field(f, "cancelled"));
+    fake_replied(f, &c, "0", 486, NULL, AT(13));
+    expect_end(f, "rejected", "callee", "486", 13);
 }
 
 Test(calls, timed_out)
@@ -259,7 +283,7 @@ Test(calls, spiral_through_this_node_changes_nothing)
     fake_replied(f, &c, "0", 200, "b1", AT(13));
     fake_turn(f);
     expect_time(f, "answered", 13);
-    expect_text(f, "tx", "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1");
+    expect_text(f, "tx", "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060");
     fake_free(f);
 }
 
@@ -268,6 +292,7 @@ Test(calls, other_nodes_call_is_left_alone_after_some_tries)
     struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
+    f->answer_puts = true;
     f->call_result = CALL_OTHER;
     fake_invite(f, &c, NULL, AT(10));
     fake_turn(f);
@@ -275,9 +300,12 @@ Test(calls, other_nodes_call_is_left_alone_after_some_tries)
     fake_pass(f, 10000);
     cr_expect(f->call_count == 4 && fake_writes(f, CALL_BEGIN) == 4, "%zu", f->call_count);
     cr_expect(calls(f) == 0);
+    fake_replied(f, &c, "0", 200, "b1", AT(12)); /* an answer may make it this node's after all */
+    fake_pass(f, 10000);
+    cr_expect(fake_writes(f, CALL_BEGIN) == 8 && calls(f) == 0, "%zu", f->call_count);
     fake_replied(f, &c, "0", 200, "b1", AT(12));
     fake_pass(f, 1000);
-    cr_expect(f->call_count == 4);
+    cr_expect(f->call_count == 8, "the same answer again is none");
     fake_free(f);
 }
 
@@ -301,6 +329,7 @@ Test(calls, variables_of_another_nodes_call_are_written_all_the_same)
     struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
+    f->answer_puts = true;
     f->call_result = CALL_OTHER;
     fake_invite(f, &c, NULL, AT(10));
     fake_set(f, &c, "x", "1");
@@ -314,18 +343,29 @@ Test(calls, variables_of_another_nodes_call_are_written_all_the_same)
     fake_free(f);
 }
 
-Test(calls, other_from_tag_is_another_call_and_changes_nothing)
+/* One Call-ID, as a hostile caller may use it: each call has a record and an end of its own. */
+Test(calls, other_from_tag_is_another_call)
 {
     struct leg c, second;
     struct fake *f = begun(&c);
 
     second = again(&c, 2);
-    fake_replied(f, &c, "0", 407, NULL, AT(11));
+    fake_replied(f, &c, "0", 180, NULL, AT(11));
     fake_turn(f);
-    fake_invite(f, &second, replaced(sip_request(&second, "INVITE"), "tag=a1", "tag=zz"), AT(12));
+    fake_invite(f, &second, replaced(sip_request(&second, "INVITE"), "tag=a1", "tag=z:z"), AT(12));
+    fake_turn(f);
+    expect_text(f, "from_tag", "z:z");
+    expect_time(f, "trying", 12);
+    cr_expect_str_eq(f->calls[f->call_count - 1].key, "kamsync:call:{call-1@caller.example}:z%3Az");
+    fake_replied(f, &second, "0", 486, NULL, AT(13));
+    fake_replied(f, &c, "0", 200, "b1", AT(13));
     fake_turn(f);
     expect_text(f, "from_tag", "a1");
-    expect_time(f, "trying", 10);
+    expect_text(f, "state", "answered");
+    fake_pass(f, 3000);
+    expect_text(f, "how", "rejected");
+    expect_text(f, "from_tag", "z:z");
+    cr_expect(calls(f) == 1);
     fake_free(f);
 }
 
@@ -373,7 +413,7 @@ Test(calls, challenged_caller_who_comes_back_here)
     expect_text(f, "node", "1");
     expect_time(f, "trying", 13);
     expect_time(f, "answered", 14);
-    expect_text(f, "tx", "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-2");
+    expect_text(f, "tx", "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-2:198.51.100.9:5060");
     fake_free(f);
 }
 
@@ -382,6 +422,8 @@ Test(calls, challenged_caller_who_comes_back_elsewhere)
     struct leg c;
     struct fake *f = challenged(&c);
 
+    f->answer_puts = true;
+    fake_put_done(f, f->unanswered_count, true);
     f->call_result = CALL_OTHER;
     fake_pass(f, 30000);
     cr_expect(fake_writes(f, CALL_END) == 0 && calls(f) == 0, "it is the other node's");
@@ -454,5 +496,59 @@ Test(calls, end_that_was_not_written_yet_does_not_hit_the_next_attempt)
     cr_expect(fake_writes(f, CALL_END) == 0);
     expect_text(f, "state", "trying");
     expect_time(f, "trying", 22);
+    fake_free(f);
+}
+
+/* ---- a request within the call, from either side ---- */
+
+static void set_within(struct fake *f, const struct leg *c, const char *from_tag, const char *to_tag)
+{
+    fake_say(f,
+             "{\"t\":\"events\",\"n\":%lld}{\"t\":\"set\",\"call_id\":\"%s\",\"from_tag\":\"%s\",\"to_tag\":\"%s\","
+             "\"name\":\"x\",\"value\":\"MQ==\"}",
+             f->events + 1, base64_of(c->call_id), base64_of(from_tag), base64_of(to_tag));
+}
+
+Test(calls, callee_sets_a_variable_at_the_calls_node)
+{
+    struct leg c;
+    struct fake *f = begun(&c);
+
+    set_within(f, &c, "b1", "a1");
+    fake_turn(f);
+    expect_text(f, "var.x", "1");
+    expect_text(f, "from_tag", "a1");
+    cr_expect(calls(f) == 1);
+    fake_free(f);
+}
+
+/* Another node's call: which of the tags is the caller's, the store finds out; it may have forgotten the call. */
+Test(calls, variable_of_a_call_that_is_yet_to_be_found)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    f->call_result = CALL_ABSENT;
+    set_within(f, &c, "b1", "a1");
+    fake_pass(f, 2000);
+    cr_expect(f->call_count == 3 && f->calls[0].mode == CALL_ADD, "%zu", f->call_count);
+    cr_expect_str_eq(f->calls[0].key, "kamsync:call:{call-1@caller.example}:b1");
+    expect_text(f, "from_tag", "(none)");
+    f->call_result = CALL_OTHER;
+    fake_pass(f, 10000);
+    expect_text(f, "var.x", "1");
+    cr_expect(f->call_count == 4 && calls(f) == 1);
+    fake_free(f);
+}
+
+Test(calls, variable_of_a_call_that_nobody_has)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    f->call_result = CALL_ABSENT;
+    set_within(f, &c, "b1", "a1");
+    fake_pass(f, 15000);
+    cr_expect(f->call_count == 11 && calls(f) == 0);
     fake_free(f);
 }

@@ -355,7 +355,7 @@ Test(calls_store, takeover_with_variables_that_are_too_long_for_a_frame)
 
     f->polite = true;
     fake_death(f);
-    f->found = scratch("%.*s,\"vars\":{\"x\":\"%015000d\"}}", (int)strlen(record) - 1, record, 1);
+    f->found = scratch("%.*s,\"vars\":{\"x\":\"%050000d\"}}", (int)strlen(record) - 1, record, 1);
     fake_stray(f, 1, &c, "CANCEL");
     fake_turn(f);
     fake_claimed(f, CLAIM_WON, NULL);

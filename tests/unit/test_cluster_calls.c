@@ -35,7 +35,7 @@ static void bye(struct cluster *c, size_t node, int call)
 static void set(struct cluster *c, size_t node, int call)
 {
     event(c, node,
-          scratch("{\"t\":\"set\",\"call_id\":\"%s\",\"name\":\"x\",\"value\":\"%s\"}",
+          scratch("{\"t\":\"set\",\"call_id\":\"%s\",\"from_tag\":\"YTE=\",\"name\":\"x\",\"value\":\"%s\"}",
                   base64_of(call_make((unsigned)call).call_id), base64_of("y")));
 }
 
@@ -49,13 +49,13 @@ static size_t calls(const struct cluster *c, size_t node)
 
 static json_t *record(const struct cluster *c, int call)
 {
-    return cluster_call_record(c, scratch("kamsync:call:{call-%d@caller.example}", call));
+    return cluster_call_record(c, scratch("kamsync:call:{call-%d@caller.example}:a1", call));
 }
 
 /* The record says that it is that node's. */
 static void give(const struct cluster *c, int call, int node)
 {
-    json_t *r = entry_find(c, &c->store, scratch("kamsync:call:{call-%d@caller.example}", call))->fields;
+    json_t *r = entry_find(c, &c->store, scratch("kamsync:call:{call-%d@caller.example}:a1", call))->fields;
 
     json_object_set_new(r, "node", json_string(scratch("%d", node)));
 }

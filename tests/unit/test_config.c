@@ -21,7 +21,7 @@ static char *file_with(const char *text)
 
     cr_assert_not_null(f);
     fputs(text, f);
-    cr_assert(fclose(f) == 0);
+    cr_assert(fclose(f) == 0 && chmod(path, 0600) == 0);
     return path;
 }
 
@@ -46,6 +46,7 @@ Test(config, defaults)
     cr_assert(config_read(&c, NULL, why, sizeof(why)) == 0, "%s", why);
     cr_expect_str_eq(c.kamailio, "127.0.0.1:8448");
     cr_expect_str_eq(c.store, "memory://");
+    cr_expect_str_eq(c.cluster, "kamsync");
     cr_expect_str_eq(c.log_level, "info");
     cr_expect_str_eq(c.secret, "");
     cr_expect(*c.name, "the host's name");
@@ -90,6 +91,31 @@ Test(config, all_that_can_be_said)
     unlink(password);
 }
 
+/* What proves is the secret itself only in the cluster that has no name of its own. */
+Test(config, each_cluster_proves_in_its_own_way)
+{
+    static const char *const names[] = {"kamsync", "a", "a.b_c-D9", "12345678901234567890123456789012"};
+    char *secret = file_with(SECRET), *why, *seen[COUNT(names)];
+    struct config c;
+
+    for (size_t i = 0; i < COUNT(names); i++) {
+        cr_assert(read_text(&c,
+                            scratch("cluster = %s\nsecret_file = %s\nold_secret_file = %s\n", names[i], secret, secret),
+                            &why) == 0,
+                  "%s", why);
+        cr_expect_str_eq(c.secret, c.old_secret);
+        cr_expect((strcmp(c.secret, SECRET) == 0) == (i == 0), "%s: %s", names[i], c.secret);
+        seen[i] = scratch("%s", c.secret);
+        for (size_t k = 0; k < i; k++)
+            cr_expect_str_neq(seen[i], seen[k], "%s and %s", names[i], names[k]);
+        config_clear(&c);
+    }
+    cr_assert(read_text(&c, "cluster = a\n", &why) == 0, "%s", why);
+    cr_expect_str_eq(c.secret, "", "without a secret there is none");
+    config_clear(&c);
+    unlink(secret);
+}
+
 Test(config, bad_values_are_refused_by_name)
 {
     static const struct {
@@ -101,6 +127,14 @@ Test(config, bad_values_are_refused_by_name)
         {"name x\n", "line 1"},
         {"name = x\nstore\n", "line 2"},
         {"[kamsync\n", "line 1"},
+        {"cluster = \n", "cluster"},
+        {"cluster = a:b\n", "cluster"},
+        {"cluster = a*\n", "cluster"},
+        {"cluster = a b\n", "cluster"},
+        {"cluster = a{b}\n", "cluster"},
+        {"cluster = a/1\n", "cluster"},
+        {"cluster = \xc3\xa4\n", "cluster"},
+        {"cluster = 123456789012345678901234567890123\n", "cluster"},
         {"heartbeat_ms = 99\n", "heartbeat_ms"},
         {"heartbeat_ms = 60001\n", "heartbeat_ms"},
         {"heartbeat_ms = \n", "heartbeat_ms"},
@@ -200,7 +234,24 @@ Test(config, secrets)
     expect_secret("redis_password_file", "", false);
 }
 
-/* It goes the same way to Kamailio as the new one: a byte that is no UTF-8 and hello cannot be made at all. */
+/* It proves all handovers, so nobody else on the host may read it. */
+Test(config, what_all_may_read_is_no_secret)
+{
+    static const char *const options[] = {"secret_file", "old_secret_file", "redis_password_file"};
+    static const mode_t modes[] = {0604, 0644, 0602, 0777};
+
+    for (size_t i = 0; i < COUNT(options) * COUNT(modes); i++) {
+        char *path = file_with(SECRET), *why;
+        struct config c;
+
+        cr_assert(chmod(path, modes[i % COUNT(modes)]) == 0);
+        cr_expect(read_text(&c, scratch("%s = %s\n", options[i / COUNT(modes)], path), &why) == -1);
+        cr_expect(strstr(why, path) && strstr(why, "open to all users"), "%s", why);
+        unlink(path);
+    }
+}
+
+/* It goes the same way as the new one. */
 Test(config, old_secret_is_held_to_the_same_rules)
 {
     expect_secret("old_secret_file", SECRET, true);

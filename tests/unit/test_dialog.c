@@ -282,3 +282,12 @@ Test(dialog, record_that_is_too_long_is_reduced_to_its_state)
     expect_back(f, "answered");
     fake_free(f);
 }
+
+/* One that is not tracked has an entry in the archive, but nobody knows whether it has ended. */
+Test(dialog, of_a_call_that_is_not_tracked)
+{
+    struct fake *f = asked("call", "{\"tx\":\"x\",\"state\":\"ended\",\"how\":\"untracked\",\"untracked\":\"large\"}");
+
+    expect_back(f, "unknown");
+    fake_free(f);
+}

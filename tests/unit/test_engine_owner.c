@@ -34,12 +34,63 @@ Test(owner, branch_becomes_a_record)
     struct leg c;
     struct fake *f = with_call(&c);
 
-    cr_expect_str_eq(f->puts[0].key, "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1");
+    cr_expect_str_eq(f->puts[0].key, "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060");
     cr_expect(f->puts[0].ttl_ms == 300000);
     cr_expect(json_integer_value(fake_put_field(f, "owner")) == 1);
     cr_expect_str_eq(json_string_value(fake_put_field(f, "inc")), "100.1");
     cr_expect(!last_done(f));
     fake_free(f);
+}
+
+/* The script has sent it by forward(). */
+static void forwarded(struct fake *f, const struct leg *c)
+{
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld}%s", f->events + 1,
+             branch_text(sip_sent_on(c, "0"), sip_request(c, "INVITE"), ",\"stateless\":1"));
+}
+
+/* Without its request nobody can take it over, but CANCEL and ACK go their way. */
+Test(owner, what_tm_does_not_have_is_not_to_be_taken_over)
+{
+    struct fake *f = fake_ready();
+    struct leg c = call_make(1);
+
+    f->answer_puts = true;
+    forwarded(f, &c);
+    fake_turn(f);
+    cr_assert(f->put_count == 1 && status_of(f).txns == 1);
+    cr_expect(json_is_true(fake_put_field(f, "stateless")));
+    cr_expect_null(fake_put_field(f, "req"));
+    fake_reply(f, f->events + 1, &c, "0", 180);
+    forwarded(f, &c);
+    fake_turn(f);
+    cr_expect(json_integer_value(fake_put_field(f, "code")) == 180, "a retransmission is no new beginning");
+    fake_free(f);
+}
+
+static const char *recorded_request(const char *more)
+{
+    struct fake *f = fake_ready();
+    struct leg c = call_make(1);
+    const char *req = sip_request(&c, "INVITE"), *rest = strchr(req, '\n') + 1;
+
+    req = scratch("%.*sAuthorization: a\r\nProxy-Authorization: b\r\n%s", (int)(rest - req), req, rest);
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld}%s", f->events + 1, branch_text(sip_sent_on(&c, "0"), req, more));
+    fake_turn(f);
+    req = scratch("%s", json_string_value(fake_put_field(f, "req")));
+    fake_free(f);
+    return req;
+}
+
+/* What the script had taken out of the INVITE no far end gets in a takeover, and nobody reads it in the store. */
+Test(owner, credentials_that_were_consumed_are_not_kept)
+{
+    const char *all = recorded_request(""), *one = recorded_request(",\"consumed\":1"),
+               *other = recorded_request(",\"consumed\":2");
+
+    cr_expect(strstr(all, "\r\nAuthorization: a\r\n") && strstr(all, "\r\nProxy-Authorization: b\r\n"), "%s", all);
+    cr_expect(strstr(one, "\r\nAuthorization: a\r\n") && !strstr(one, "Proxy-Authorization"), "%s", one);
+    cr_expect(!strstr(other, "\r\nAuthorization") && strstr(other, "\r\nProxy-Authorization: b\r\n"), "%s", other);
 }
 
 Test(owner, many_events_one_put)
@@ -96,6 +147,29 @@ Test(owner, all_branches_negative_is_done_after_the_grace_time)
     fake_pass(f, 1200);
     cr_expect(last_done(f) && f->puts[f->put_count - 1].ttl_ms == 32000);
     cr_expect(json_integer_value(fake_put_field(f, "code")) == 486);
+    fake_free(f);
+}
+
+/* Who says nothing is given up by tm, and would else get the INVITE again in a takeover. */
+Test(owner, branch_that_tm_gave_up_has_ended)
+{
+    struct leg c, other = call_make(7);
+    struct fake *f = with_call(&c);
+
+    fake_branch(f, 2, &c, "1", false);
+    fake_gave_up(f, 3, &c, 0, 408);
+    fake_gave_up(f, 4, &other, 0, 408);
+    fake_gave_up(f, 5, &c, 9, 408);
+    fake_turn(f);
+    cr_expect(json_integer_value(json_object_get(json_array_get(fake_put_field(f, "branches"), 0), "code")) == 408);
+    cr_expect(json_integer_value(json_object_get(json_array_get(fake_put_field(f, "branches"), 1), "code")) == 0);
+    cr_expect(engine_counters(f->e)->frames_bad == 0);
+    fake_gave_up(f, 6, &c, 1, 408);
+    fake_pass(f, 2100);
+    cr_expect(last_done(f));
+    cr_expect_str_eq(fake_call_text(f, "how"), "timed out");
+    fake_pass(f, 5000);
+    cr_expect(engine_counters(f->e)->events_foreign == 2, "what it was about never came");
     fake_free(f);
 }
 
@@ -268,7 +342,9 @@ Test(owner, events_of_unknown_transactions_are_counted)
 
     fake_branch(f, 1, &c, "1", false);
     fake_reply(f, 2, &c, "0", 180);
-    fake_turn(f);
+    fake_pass(f, 4000);
+    cr_expect(engine_counters(f->e)->events_foreign == 0, "their transaction may yet be told of");
+    fake_pass(f, 3000);
     cr_expect(engine_counters(f->e)->events_foreign == 2 && f->put_count == 0);
     fake_free(f);
 }
@@ -358,6 +434,7 @@ Test(owner, restarted_kamailio_owns_nothing_of_before)
     cr_expect(status_of(f).txns == 0);
     cr_expect_str_eq(status_of(f).inc, "100.2");
     fake_reply(f, 1, &c, "0", 200);
+    fake_pass(f, 7000);
     cr_expect(engine_counters(f->e)->events_foreign == 1);
     fake_free(f);
 }
@@ -367,6 +444,7 @@ Test(owner, link_that_only_broke_keeps_everything)
     struct leg c;
     struct fake *f = with_call(&c);
 
+    f->found = "";
     engine_link_down(f->e, f->now);
     fake_pass(f, 3000);
     f->holder = "";

@@ -5,7 +5,7 @@
 
 TestSuite(giveup, .fini = no_leaks, .timeout = 60);
 
-#define CLAIM_OF(name) "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:" name
+#define CLAIM_OF(name) "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060:" name
 
 static const struct counters *count(const struct fake *f)
 {
@@ -308,6 +308,7 @@ static struct fake *returned(struct leg *c)
     fake_branch(f, 1, c, "0", true);
     fake_reply(f, 2, c, "0", 180);
     fake_turn(f);
+    fake_put_done(f, 1, true);
     engine_link_down(f->e, f->now);
     engine_link_up(f->e, "tag-2", f->now);
     fake_turn(f);

@@ -6,7 +6,7 @@ TestSuite(inherit, .fini = no_leaks);
 
 static char *key_of(unsigned i)
 {
-    return scratch("kamsync:call:{call-%u@caller.example}", i);
+    return scratch("kamsync:call:{call-%u@caller.example}:a1", i);
 }
 
 /* An answered call of that node. */

@@ -162,7 +162,8 @@ Test(invite, strict_claims_it)
     struct leg c;
     struct fake *f = with_invite(true, &c);
 
-    cr_expect_str_eq(f->claims[0].key, "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:new");
+    cr_expect_str_eq(f->claims[0].key,
+                     "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060:new");
     cr_expect_str_eq(f->claims[0].value, "1 100.1");
     cr_expect(f->claims[0].ttl_ms == 300000);
     fake_free(f);

@@ -4,14 +4,19 @@
 
 TestSuite(key, .fini = no_leaks);
 
-static char *key_of(struct span call_id, unsigned cseq, struct span branch)
+static char *key_of_sender(struct span call_id, unsigned cseq, struct span branch, struct span sent_by)
 {
-    char *made = key_tx(scratch_exact(call_id), cseq, scratch_exact(branch)), *kept;
+    char *made = key_tx(scratch_exact(call_id), cseq, scratch_exact(branch), scratch_exact(sent_by)), *kept;
 
     cr_assert_not_null(made);
     kept = scratch("%s", made);
     free(made);
     return kept;
+}
+
+static char *key_of(struct span call_id, unsigned cseq, struct span branch)
+{
+    return key_of_sender(call_id, cseq, branch, span_of("h:5"));
 }
 
 Test(key, form)
@@ -22,15 +27,15 @@ Test(key, form)
         struct span branch;
         const char *key;
     } cases[] = {
-        {BYTES("abc@host"), 1, BYTES("z9hG4bK-1"), "kamsync:tx:{abc@host}:1:z9hG4bK-1"},
-        {BYTES(""), 0, BYTES(""), "kamsync:tx:{}:0:"},
-        {BYTES("a"), 4294967295u, BYTES("b"), "kamsync:tx:{a}:4294967295:b"},
-        {BYTES("a{b}c"), 1, BYTES("x"), "kamsync:tx:{a%7Bb%7Dc}:1:x"},
-        {BYTES("a:b"), 1, BYTES("x:y"), "kamsync:tx:{a%3Ab}:1:x%3Ay"},
-        {BYTES("100%"), 1, BYTES("%41"), "kamsync:tx:{100%25}:1:%2541"},
-        {BYTES("a\"b\\c d"), 1, BYTES("x"), "kamsync:tx:{a%22b%5Cc%20d}:1:x"},
-        {BYTES("\0\xff\r\n"), 1, BYTES("\x80"), "kamsync:tx:{%00%FF%0D%0A}:1:%80"},
-        {BYTES("@.-_~+!*;="), 1, BYTES("x"), "kamsync:tx:{@.-_~+!*;=}:1:x"},
+        {BYTES("abc@host"), 1, BYTES("z9hG4bK-1"), "kamsync:tx:{abc@host}:1:z9hG4bK-1:h:5"},
+        {BYTES(""), 0, BYTES(""), "kamsync:tx:{}:0::h:5"},
+        {BYTES("a"), 4294967295u, BYTES("b"), "kamsync:tx:{a}:4294967295:b:h:5"},
+        {BYTES("a{b}c"), 1, BYTES("x"), "kamsync:tx:{a%7Bb%7Dc}:1:x:h:5"},
+        {BYTES("a:b"), 1, BYTES("x:y"), "kamsync:tx:{a%3Ab}:1:x%3Ay:h:5"},
+        {BYTES("100%"), 1, BYTES("%41"), "kamsync:tx:{100%25}:1:%2541:h:5"},
+        {BYTES("a\"b\\c d"), 1, BYTES("x"), "kamsync:tx:{a%22b%5Cc%20d}:1:x:h:5"},
+        {BYTES("\0\xff\r\n"), 1, BYTES("\x80"), "kamsync:tx:{%00%FF%0D%0A}:1:%80:h:5"},
+        {BYTES("@.-_~+!*;="), 1, BYTES("x"), "kamsync:tx:{@.-_~+!*;=}:1:x:h:5"},
     };
 
     for (size_t i = 0; i < COUNT(cases); i++)
@@ -72,6 +77,30 @@ Test(key, different_texts_have_different_keys)
             cr_expect_str_neq(key_of(ids[i], 1, BYTES("x")), key_of(ids[k], 1, BYTES("x")), "%zu and %zu", i, k);
 }
 
+/* Another sender's transaction is another one (RFC 3261 17.2.3): how he writes himself does not matter. */
+Test(key, sent_by)
+{
+    static const struct {
+        struct span sent_by;
+        const char *end;
+    } cases[] = {
+        {BYTES("192.0.2.1:5062"), ":192.0.2.1:5062"},
+        {BYTES("192.0.2.1"), ":192.0.2.1:5060"},
+        {BYTES("PBX.Example"), ":pbx.example:5060"},
+        {BYTES("pbx.example:05060"), ":pbx.example:5060"},
+        {BYTES("[2001:DB8::1]:5062"), ":%5b2001%3adb8%3a%3a1%5d:5062"},
+        {BYTES("[::1]"), ":%5b%3a%3a1%5d:5060"},
+        {BYTES(""), "::5060"},
+        {BYTES(":1"), ":%3a1:5060"},
+        {BYTES("h:"), ":h%3a:5060"},
+        {BYTES("h:1234567890"), ":h%3a1234567890:5060"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++)
+        cr_expect_str_eq(key_of_sender(BYTES("a"), 1, BYTES("b"), cases[i].sent_by),
+                         scratch("kamsync:tx:{a}:1:b%s", cases[i].end));
+}
+
 /* What stands before a colon in one part can never look like the part after it. */
 Test(key, parts_cannot_be_shifted)
 {
@@ -93,4 +122,39 @@ Test(key, every_byte_is_encoded_in_its_own_way)
         for (int k = 0; k < i; k++)
             cr_expect_str_neq(keys[i], keys[k], "bytes %d and %d", i, k);
     }
+}
+
+/* The default name is what all the others here begin with. */
+Test(key, another_cluster_has_names_of_its_own)
+{
+    char name[KEY_SHORT_MAX], *tx, *claim;
+
+    tx = key_of(BYTES("a"), 1, BYTES("b"));
+    cr_expect(key_is_tx(tx));
+    key_cluster("edge-2.x");
+    cr_expect(!key_is_tx(tx) && !key_claim(tx, "1.1"), "another cluster's");
+    tx = key_of(BYTES("a"), 1, BYTES("b"));
+    cr_expect_str_eq(tx, "edge-2.x:tx:{a}:1:b:h:5");
+    cr_expect(key_is_tx(tx) && !key_is_call(tx));
+    claim = key_claim(tx, "1.1");
+    cr_expect_str_eq(claim, "edge-2.x:claim:{a}:1:b:h:5:1.1");
+    cr_expect(!key_is_tx(claim));
+    free(claim);
+    claim = key_call(BYTES("a"), BYTES("t"));
+    cr_expect_str_eq(claim, "edge-2.x:call:{a}:t");
+    cr_expect(key_is_call(claim) && !key_is_tx(claim));
+    free(claim);
+    cr_expect_str_eq(key_short(name, KEY_NODE, 2147483647), "edge-2.x:node:2147483647");
+    cr_expect_str_eq(key_short(name, KEY_ALL), "edge-2.x:*");
+}
+
+Test(key, the_longest_name_of_a_cluster)
+{
+    static const char longest[] = "12345678901234567890123456789012";
+    char name[KEY_SHORT_MAX];
+
+    cr_expect(key_is_cluster(longest) && !key_is_cluster(scratch("%s3", longest)));
+    key_cluster(longest);
+    cr_expect_str_eq(key_short(name, KEY_NODE, -2147483647 - 1), scratch("%s:node:-2147483648", longest));
+    cr_expect_str_eq(key_of(BYTES("a"), 4294967295u, BYTES("b")), scratch("%s:tx:{a}:4294967295:b:h:5", longest));
 }

@@ -6,7 +6,7 @@
 
 TestSuite(lapse, .fini = no_leaks, .timeout = 60);
 
-#define TX "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1"
+#define TX "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060"
 
 static size_t calls(const struct fake *f)
 {
@@ -55,7 +55,7 @@ static struct fake *inherited(const char *more)
 
     f->unreachable = false;
     for (int i = 0; i < 2; i++) { /* it may be node 3's share */
-        engine_scan_key(f->e, "kamsync:call:{call-1@caller.example}");
+        engine_scan_key(f->e, "kamsync:call:{call-1@caller.example}:a1");
         fake_scanned(f, 0, 0, true, 0);
         fake_pass(f, 2500);
     }
@@ -240,7 +240,7 @@ static void lose_record(struct cluster *c, int call)
 {
     struct leg k = call_make((unsigned)call);
 
-    entry_add(c, &c->store, scratch("kamsync:tx:{%s}:%u:%s", k.call_id, k.cseq, k.branch), "", 0);
+    entry_add(c, &c->store, scratch("kamsync:tx:{%s}:%u:%s:%s", k.call_id, k.cseq, k.branch, k.sent_by), "", 0);
 }
 
 Test(lapse, calls_of_a_dead_node_end_once_each)
@@ -259,7 +259,7 @@ Test(lapse, calls_of_a_dead_node_end_once_each)
     cluster_run(c, 150000);
     cr_expect(json_array_size(c->store.archive) == 5, "%zu", json_array_size(c->store.archive));
     for (int i = 0; i < 10; i++) {
-        json_t *r = cluster_call_record(c, scratch("kamsync:call:{call-%d@caller.example}", i));
+        json_t *r = cluster_call_record(c, scratch("kamsync:call:{call-%d@caller.example}:a1", i));
         const char *how = json_string_value(json_object_get(r, "how"));
 
         cr_expect(i < 5 ? !r || (how && strcmp(how, "timed out") == 0) : r && !how, "call %d: %s", i, how ? how : "-");

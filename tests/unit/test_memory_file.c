@@ -52,6 +52,11 @@ static void add_text(const char *text)
     fclose(f);
 }
 
+static bool is_scanned(void *arg)
+{
+    return ((struct client *)arg)->scanned;
+}
+
 static void expect_record(struct client *c, const char *want)
 {
     json_t *json = want ? json_loads(want, JSON_ALLOW_NUL, NULL) : NULL;
@@ -129,6 +134,7 @@ Test(memory_file, half_a_line_and_garbage_are_passed_over)
         c = open_store();
         expect_record(c, "{\"a\":\"b\"}");
         c->store->ops->scan(c->store, 0);
+        cr_assert(wait_until(c->loop, is_scanned, c));
         cr_expect(json_array_size(c->keys) == 1, "garbage %zu", i);
         client_write(c, KEY, CALL_ADD, 1, "{\"a\":\"b\"}"); /* behind the garbage, were that still there */
         shut(c);

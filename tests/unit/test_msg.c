@@ -145,8 +145,12 @@ Test(msg, fields_arrive)
     char why[64];
     struct msg m;
 
-    cr_assert(msg_read(&m, span_of("{\"t\":\"hello\",\"node\":7,\"inc\":\"1.5\",\"sip\":\"[::1]:5060\"}"), why,
-                       sizeof(why)) == 0);
+    cr_assert(
+        msg_read(
+            &m,
+            span_of(
+                "{\"t\":\"hello\",\"node\":7,\"inc\":\"1.5\",\"sip\":\"[::1]:5060\",\"nonce\":\"1\",\"proof\":\"2\"}"),
+            why, sizeof(why)) == 0);
     cr_expect(m.type == MSG_HELLO && m.node == 7);
     cr_expect_str_eq(m.inc, "1.5");
     cr_expect_str_eq(m.sip, "[::1]:5060");
@@ -221,16 +225,26 @@ static char *make(json_t *m)
 #define TEXT(name) json_string_value(json_object_get(m, name))
 #define INT(name) json_integer_value(json_object_get(m, name))
     if (strcmp(t, "hello") == 0)
-        return msg_hello(INT("n"), TEXT("tag"), TEXT("key"), TEXT("old_key"));
+        return msg_hello(TEXT("tag"));
+    if (strcmp(t, "proof") == 0)
+        return msg_proof(TEXT("proof"));
+    if (strcmp(t, "keys") == 0)
+        return msg_keys(INT("n"));
     if (strcmp(t, "ack") == 0)
         return msg_ack(INT("n"), INT("events"), INT("strays"));
     if (strcmp(t, "node") == 0)
         return msg_node(INT("n"), (int)INT("id"), TEXT("sip"), TEXT("inc"), INT("up") == 1);
     if (strcmp(t, "ping") == 0)
         return msg_ping(INT("n"));
+    if (strcmp(t, "mark") == 0)
+        return msg_mark(INT("n"), INT("id"));
+    if (strcmp(t, "second") == 0)
+        return msg_second(INT("n"), TEXT("via"), (int)INT("node"));
     if (strcmp(t, "lost") == 0)
-        return msg_lost(INT("n"), TEXT("call_id"), (uint32_t)INT("cseq"));
-    return msg_send(INT("n"), TEXT("to"), TEXT("sock"), TEXT("msg"));
+        return msg_lost(INT("n"), TEXT("call_id"), (uint32_t)INT("cseq"), TEXT("branch"), TEXT("sent_by"));
+    if (strcmp(t, "part") == 0)
+        return msg_part(INT("n"), (int)INT("k"), span_of(TEXT("msg")));
+    return msg_send(INT("n"), TEXT("to"), TEXT("sock"), TEXT("msg"), (int)INT("parts"));
 #undef TEXT
 #undef INT
 }

@@ -43,19 +43,41 @@ Test(nodes, record_round_trip)
     char *text;
 
     snprintf(n.name, sizeof(n.name), "Ams \"1\" \\ \xc3\xa4");
-    text = node_record(&n);
+    text = node_record(&n, "secret");
     cr_assert(node_read(&back, scratch_exact(span_of(text))) == 0);
     cr_expect(back.id == 7 && back.beat == 1LL << 60 && back.up && !back.lost);
+    cr_expect(node_is_proven(&back, "secret") && !node_is_proven(&back, "another") && !node_is_proven(&n, "secret"));
     cr_expect_str_eq(back.name, n.name);
     cr_expect_str_eq(back.sip, n.sip);
     cr_expect_str_eq(back.inc, n.inc);
     free(text);
     n.up = false;
-    text = node_record(&n);
+    text = node_record(&n, "secret");
     cr_expect(node_read(&back, span_of(text)) == 0 && !back.up);
     for (size_t k = 0; k < strlen(text); k++)
         cr_expect(node_read(&back, scratch_exact((struct span){text, k})) == -EBADMSG, "%zu bytes", k);
     free(text);
+}
+
+/* Each field is part of it. */
+Test(nodes, proof_is_of_all_that_a_record_says)
+{
+    struct node n = node_at(7, 5), changed[7];
+    char *text = node_record(&n, "secret");
+
+    cr_assert(node_read(&n, span_of(text)) == 0 && node_is_proven(&n, "secret"));
+    free(text);
+    for (size_t i = 0; i < COUNT(changed); i++)
+        changed[i] = n;
+    changed[0].id = 8;
+    changed[1].beat = 6;
+    changed[2].up = false;
+    changed[3].name[0] ^= 1;
+    changed[4].sip[0] ^= 1;
+    changed[5].inc[0] ^= 1;
+    changed[6].proof[PROOF_LEN - 1] ^= 1;
+    for (size_t i = 0; i < COUNT(changed); i++)
+        cr_expect(!node_is_proven(&changed[i], "secret"), "%zu", i);
 }
 
 #define RECORD(id, sip, inc, beat, up)                                                                                 \
@@ -238,6 +260,36 @@ Test(nodes, table_is_bounded)
     cr_expect(all->count == NODES_MAX && !nodes_find(all, NODES_MAX + 1));
     cr_expect(!see(all, NODES_MAX, 2, 5));
     cr_expect(nodes_find(all, NODES_MAX)->seen_ms == 5, "the known ones still beat");
+}
+
+Test(nodes, who_is_lost_leaves_when_its_record_has_ended)
+{
+    struct nodes *all = table();
+
+    see(all, 2, 1, 0);
+    see(all, 3, 1, 0);
+    nodes_miss(all, 3000, 1400);
+    nodes_miss(all, 3000, 1400);
+    nodes_lose(all, 4000, TTL);
+    see(all, 2, 1, 9000); /* its record is there, as it was */
+    cr_expect(nodes_leave(all, 9000, TTL) == 0, "node 3 is not lost yet");
+    cr_expect_not_null(nodes_lose(all, 9000, TTL));
+    cr_expect(nodes_leave(all, 9000, TTL) == 3 && !nodes_find(all, 3) && nodes_find(all, 2));
+    cr_expect(nodes_leave(all, 9000 + TTL, TTL) == 0);
+    nodes_grace(all, 20000);
+    cr_expect(nodes_leave(all, 20000 + TTL, TTL) == 0, "nothing could be read");
+    cr_expect(nodes_leave(all, 20001 + TTL, TTL) == 2 && all->count == 0);
+}
+
+Test(nodes, who_has_no_room_may_live)
+{
+    struct nodes *all = table();
+
+    for (int id = 1; id <= NODES_MAX; id++)
+        see(all, id, 1, 0);
+    cr_expect(!nodes_overflow(all, 0, TTL));
+    see(all, NODES_MAX + 1, 1, 5);
+    cr_expect(nodes_overflow(all, 5 + TTL, TTL) && !nodes_overflow(all, 6 + TTL, TTL));
 }
 
 Test(nodes, who_answers_is_not_lost)

@@ -19,12 +19,24 @@ static struct fake *with_mute_peers(void)
     return f;
 }
 
+#define AT "1795229237.000001.47"
+
+/* A CANCEL that the script has given to all nodes already. It is looked up 20 ms later, and then the roll is called. */
 static void cancel(struct fake *f, unsigned number)
 {
     struct leg c = call_make(number);
 
+    fake_say(f, "{\"t\":\"events\",\"n\":%u}%s", number, told_text(sip_request(&c, "CANCEL"), AT));
+    fake_pass(f, 20);
+}
+
+/* The same in a larger cluster, where kamsyncd gives it to all when it has no record: 15 ms later. */
+static void asked_cancel(struct fake *f, unsigned number)
+{
+    struct leg c = call_make(number);
+
     fake_stray(f, number, &c, "CANCEL");
-    fake_turn(f);
+    fake_pass(f, 15);
 }
 
 static int64_t called(const struct fake *f)
@@ -56,7 +68,10 @@ Test(rollcall, all_answer_and_nobody_has_it)
     cancel(f, 1);
     here(f, 2, "200.1", called(f));
     here(f, 3, "300.1", called(f));
-    fake_pass(f, 200);
+    fake_pass(f, 179);
+    cr_expect(fake_count(f, "send") == 0);
+    fake_pass(f, 1);
+    cr_expect(f->get_count == 2, "%zu lookups", f->get_count);
     expect_said(f, "unknown");
 }
 
@@ -67,9 +82,11 @@ Test(rollcall, one_does_not_answer_and_all_kamailios_are_asked)
 
     cancel(f, 1);
     here(f, 2, "200.1", called(f));
-    fake_pass(f, 249);
+    fake_pass(f, 229);
     cr_expect(fake_count(f, "send") == 0);
     fake_pass(f, 1);
+    cr_expect(f->get_count == 3 && count(f)->roll_calls == 3, "%zu lookups, %lu roll-calls", f->get_count,
+              (unsigned long)count(f)->roll_calls);
     expect_said(f, "unavailable");
 }
 
@@ -100,13 +117,12 @@ Test(rollcall, the_record_is_read_again_behind_the_answers)
     f->found = NULL;
     cancel(f, 1);
     fake_answer(f, NULL);
-    fake_turn(f);
-    fake_pass(f, 5);
+    fake_pass(f, 100);
     cr_assert(f->get_count == 2);
     here(f, 2, "200.1", called(f));
     here(f, 3, "300.1", called(f));
     fake_answer(f, NULL); /* asked before they answered: it may have been written since */
-    fake_pass(f, 245);
+    fake_pass(f, 130);
     cr_expect(f->get_count == 3);
     expect_said(f, "unavailable");
 }
@@ -133,18 +149,7 @@ Test(rollcall, nodes_not_yet_heard_of_may_have_it)
 
     f->found = "";
     cancel(f, 1);
-    fake_pass(f, 250);
-    expect_said(f, "unavailable");
-}
-
-/* An ACK to a negative reply that nobody gets makes the owner repeat that reply. */
-Test(rollcall, ack_goes_to_all_too)
-{
-    struct fake *f = with_mute_peers();
-    struct leg c = call_make(1);
-
-    fake_stray(f, 1, &c, "ACK");
-    fake_pass(f, 250);
+    fake_pass(f, 230);
     expect_said(f, "unavailable");
 }
 
@@ -180,13 +185,129 @@ Test(rollcall, many_are_served_by_a_few)
 
     f->mute_peers = false;
     for (unsigned i = 1; i <= 300; i++) {
-        cancel(f, i);
+        struct leg c = call_make(i);
+
+        fake_say(f, "{\"t\":\"events\",\"n\":%u}%s", i, told_text(sip_request(&c, "CANCEL"), scratch("1.%u", i)));
         if (i % 3 == 0)
             fake_pass(f, 1); /* 100 ms in all */
     }
     fake_pass(f, 400);
-    cr_expect(count(f)->roll_calls >= 2 && count(f)->roll_calls <= 4, "%lu", (unsigned long)count(f)->roll_calls);
+    cr_expect(count(f)->roll_calls >= 2 && count(f)->roll_calls <= 7, "%lu", (unsigned long)count(f)->roll_calls);
     cr_expect(count(f)->verdict_unknown == 300, "%lu", (unsigned long)count(f)->verdict_unknown);
+    fake_free(f);
+}
+
+/* ---- what a kamsyncd has that the store has lost ---- */
+
+Test(rollcall, asks_about_the_records_that_are_missing)
+{
+    struct fake *f = with_mute_peers();
+
+    asked_cancel(f, 1);
+    called(f);
+    json_t *keys = json_object_get(fake_tell(f, f->tell_count - 1), "keys");
+    cr_assert(json_array_size(keys) == 1);
+    cr_expect_str_eq(json_string_value(json_array_get(keys, 0)),
+                     "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060");
+    fake_free(f);
+}
+
+/* 64; for the others it only tells that all know what is theirs. */
+Test(rollcall, asks_about_so_many_at_once)
+{
+    struct fake *f = with_mute_peers();
+
+    for (unsigned i = 1; i <= 100; i++)
+        fake_say(f, "{\"t\":\"events\",\"n\":%u}%s", i,
+                 told_text(sip_request(&(struct leg){call_make(i).call_id, 1, "z9hG4bKx", "a:1", "z9hG4bKt"}, "CANCEL"),
+                           scratch("1.%u", i)));
+    fake_pass(f, 20);
+    here(f, 2, "200.1", called(f));
+    here(f, 3, "300.1", called(f));
+    cr_expect(json_array_size(json_object_get(fake_tell(f, f->tell_count - 1), "keys")) == 64);
+    fake_pass(f, 230);
+    cr_expect(count(f)->verdict_unknown == 100, "%lu", (unsigned long)count(f)->verdict_unknown);
+    fake_free(f);
+}
+
+/* Though node 3 does not answer. */
+Test(rollcall, who_has_it_is_believed_at_once)
+{
+    struct fake *f = with_mute_peers();
+    struct leg c = call_make(1);
+    char *rest;
+
+    asked_cancel(f, 1);
+    fake_forget(f);
+    f->found = fake_record(&c, 2, "200.1", false);
+    fake_told(f, "{\"t\":\"here\",\"node\":2,\"inc\":\"200.1\",\"n\":0,\"has\":[\"kamsync:tx:{call-1@caller.example}:1:"
+                 "z9hG4bK-caller-1:198.51.100.9:5060\",7]}");
+    fake_turn(f);
+    cr_assert(f->get_count == 1 && fake_count(f, "send") == 1);
+    cr_expect(strstr(fake_handover(f, &rest), "to=2;inc=200.1;why=owner;") != NULL);
+    fake_free(f);
+}
+
+/* ---- all Kamailios are given what has no record ---- */
+
+Test(rollcall, who_cannot_be_reached_is_given_it_through_the_store)
+{
+    struct fake *f = with_mute_peers();
+
+    f->mute_peers = false;
+    f->unreachable = true;
+    fake_pass(f, 1500); /* both */
+    fake_forget(f);
+    cancel(f, 1);
+    cr_assert(f->tell_count == 2 && f->tells[0].node == 2 && f->tells[1].node == 3);
+    cr_expect_str_eq(fake_text(fake_tell(f, 1), "t"), "handover");
+    fake_free(f);
+}
+
+Test(rollcall, its_owner_has_acted)
+{
+    for (int when = 0; when < 3; when++) { /* before it is here; before it is looked up; behind the roll-call */
+        struct fake *f = with_mute_peers();
+        struct leg c = call_make(1);
+
+        if (when == 0)
+            fake_told(f, "{\"t\":\"acted\",\"node\":2,\"all\":\"1." AT "\"}");
+        fake_say(f, "{\"t\":\"events\",\"n\":1}%s", told_text(sip_request(&c, "CANCEL"), AT));
+        fake_pass(f, when == 2 ? 30 : 10);
+        if (when)
+            fake_told(f, "{\"t\":\"acted\",\"node\":2,\"all\":\"1." AT "\"}");
+        fake_pass(f, 300);
+        cr_expect(fake_count(f, "send") == 0 && count(f)->verdict_acted == 1);
+        cr_expect(f->get_count == (when == 2));
+        fake_free(f);
+    }
+}
+
+Test(rollcall, another_one_was_acted_upon)
+{
+    static const char *const names[] = {"2." AT, "1." AT "1", "1", "x." AT, ".", "-1." AT};
+    struct fake *f = with_mute_peers();
+
+    f->mute_peers = false;
+    for (size_t i = 0; i < COUNT(names); i++)
+        fake_told(f, scratch("{\"t\":\"acted\",\"node\":2,\"all\":\"%s\"}", names[i]));
+    fake_told(f, "{\"t\":\"acted\"}");
+    fake_told(f, "{\"t\":\"acted\",\"all\":\"1." AT "\"}");
+    cancel(f, 1);
+    fake_pass(f, 180);
+    expect_said(f, "unknown");
+}
+
+/* The script names the sender and the time. */
+Test(rollcall, who_gave_it_to_all_is_told_that_it_was_acted_upon)
+{
+    struct fake *f = fake_peers();
+    struct leg c = call_make(1);
+    const char *event = cancel_event(&c);
+
+    fake_say(f, "{\"t\":\"events\",\"n\":1}%s,\"all\":\"3." AT "\"}%s}%s,\"all\":\"x\"}", event, event, event);
+    cr_assert(f->tell_count == 1 && f->tells[0].node == 3);
+    cr_expect_str_eq(f->tells[0].text, "{\"t\":\"acted\",\"node\":1,\"all\":\"3." AT "\"}");
     fake_free(f);
 }
 
@@ -197,42 +318,129 @@ static void roll(struct fake *f, int64_t n)
     fake_told(f, scratch("{\"t\":\"roll\",\"from\":2,\"n\":%lld}", (long long)n));
 }
 
+/* The number of the mark that Kamailio was given last. */
+static int64_t marked(const struct fake *f)
+{
+    cr_assert_not_null(fake_last(f, "mark"));
+    return fake_int(fake_last(f, "mark"), "id");
+}
+
+static void give_back(struct fake *f, int64_t mark)
+{
+    fake_say(f, "{\"t\":\"events\",\"n\":1}{\"t\":\"mark\",\"id\":%lld}", (long long)mark);
+}
+
 Test(rollcall, what_is_known_is_written_before_it_is_answered)
 {
     struct fake *f = fake_peers();
     struct leg c = call_make(1);
 
-    fake_branch(f, 1, &c, "0", true);
-    cr_assert(f->put_count == 0);
+    f->deaf = true;
     roll(f, 17);
+    fake_turn(f);
+    cr_assert(f->tell_count == 0, "Kamailio may have told nothing yet of what happened");
+    fake_branch(f, 1, &c, "0", true);
+    give_back(f, marked(f));
     cr_assert(f->put_count == 1 && f->tell_count == 1 && f->tells[0].node == 2);
     cr_expect_str_eq(f->tells[0].text, "{\"t\":\"here\",\"node\":1,\"inc\":\"100.1\",\"n\":17}");
     fake_free(f);
 }
 
-/* What waited in Kamailio may not all have been read. */
-Test(rollcall, who_is_just_connected_does_not_answer)
+/* The store has evicted it. */
+Test(rollcall, what_was_asked_about_is_written_again)
 {
-    struct leg c = call_make(1);
+    static const char key[] = "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060";
+    struct leg c;
+    struct fake *f = fake_owning(&c);
+
+    fake_told(f, scratch("{\"t\":\"roll\",\"from\":2,\"n\":17,\"keys\":[\"kamsync:tx:{x}:1:y\",7,\"%s\"]}", key));
+    fake_turn(f);
+    cr_assert(f->put_count == 2, "at once, and once more behind the mark: %zu", f->put_count);
+    cr_expect_str_eq(f->puts[1].key, key);
+    cr_assert(f->tell_count == 1);
+    cr_expect_str_eq(f->tells[0].text,
+                     scratch("{\"t\":\"here\",\"node\":1,\"inc\":\"100.1\",\"n\":17,\"has\":[\"%s\"]}", key));
+    fake_free(f);
+}
+
+/* One mark for all that wait; who calls while it is under way waits for the next. */
+Test(rollcall, a_mark_serves_all_who_called_before_it)
+{
+    struct fake *f = fake_peers();
+    int64_t first;
+
+    f->deaf = true;
+    roll(f, 17);
+    fake_turn(f);
+    first = marked(f);
+    roll(f, 18);
+    fake_told(f, "{\"t\":\"roll\",\"from\":3,\"n\":5}");
+    fake_turn(f);
+    cr_expect(fake_count(f, "mark") == 1);
+    give_back(f, first + 7);
+    give_back(f, first);
+    fake_turn(f);
+    cr_assert(fake_count(f, "mark") == 2 && f->tell_count == 0, "the later calls were behind it");
+    give_back(f, marked(f));
+    cr_assert(f->tell_count == 2);
+    cr_expect(fake_int(fake_tell(f, 0), "n") == 18 && fake_int(fake_tell(f, 1), "n") == 5);
+    give_back(f, marked(f));
+    cr_expect(f->tell_count == 2);
+    fake_free(f);
+}
+
+/* Kamailio's queue was full. */
+Test(rollcall, a_mark_that_was_lost_is_made_again)
+{
     struct fake *f = fake_peers();
 
-    engine_link_down(f->e, f->now);
+    f->deaf = true;
+    f->polite = true;
+    for (int64_t n = 1; n <= 11; n++) {
+        roll(f, n);
+        fake_pass(f, 50);
+    }
+    cr_expect(fake_count(f, "mark") == 1);
+    roll(f, 12);
+    fake_turn(f);
+    cr_assert(fake_count(f, "mark") == 2);
+    give_back(f, marked(f));
+    cr_assert(f->tell_count == 1 && fake_int(fake_tell(f, 0), "n") == 12);
+    fake_free(f);
+}
+
+/* Anybody may write to the channel. */
+Test(rollcall, any_number_may_call)
+{
+    struct fake *f = fake_peers();
+
+    for (int id = 2; id < 100; id++)
+        fake_told(f, scratch("{\"t\":\"roll\",\"from\":%d,\"n\":1,\"keys\":%s}", id, id % 2 ? "[\"x\"]" : "\"x\""));
+    fake_turn(f);
+    cr_expect(f->tell_count == 32, "%zu", f->tell_count);
+    fake_free(f);
+}
+
+Test(rollcall, who_is_not_connected_does_not_answer)
+{
+    struct fake *f = fake_peers();
+
+    f->deaf = true;
     roll(f, 17);
+    fake_turn(f);
+    engine_link_down(f->e, f->now);
+    roll(f, 18);
     engine_link_up(f->e, "tag-2", f->now);
     fake_turn(f);
-    roll(f, 18);
-    fake_hello(f, 1, "100.1");
     roll(f, 19);
-    cr_expect(f->tell_count == 0);
-    fake_pass(f, 90);
-    fake_invite(f, &c, NULL, FAKE_EPOCH + f->now - 501); /* it waited there */
-    fake_pass(f, 99);
-    fake_ack_all(f);
+    fake_hello(f, 1, "100.1");
+    give_back(f, 1);
+    fake_turn(f);
+    cr_expect(f->tell_count == 0 && fake_count(f, "mark") == 1);
     roll(f, 20);
-    cr_expect(f->tell_count == 0);
-    fake_pass(f, 1);
-    roll(f, 21);
-    cr_expect(f->tell_count == 1);
+    fake_turn(f);
+    give_back(f, marked(f));
+    cr_expect(f->tell_count == 1 && fake_int(fake_tell(f, 0), "n") == 20);
     fake_free(f);
 }
 

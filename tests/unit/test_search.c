@@ -26,7 +26,7 @@ static struct fake *searching(void)
 /* Whether call i is read: the gets of it. */
 static size_t gets_of(const struct fake *f, unsigned i)
 {
-    char *key = scratch("kamsync:tx:{call-%u@caller.example}:1:z9hG4bK-caller-%u", i, i);
+    char *key = scratch("kamsync:tx:{call-%u@caller.example}:1:z9hG4bK-caller-%u:198.51.100.9:5060", i, i);
     size_t n = 0;
 
     for (size_t g = 0; g < f->get_count; g++)
@@ -233,6 +233,7 @@ Test(search, pace_is_limited)
             sscanf(f->gets[answered].key, "kamsync:tx:{call-%u@", &i);
             c = call_make(i);
             engine_got(f->e, f->gets[answered++].token, GET_FOUND, span_of(fake_orphan(&c, 2, "200.1")), f->now);
+            fake_settle(f);
             engine_claimed(f->e, f->claims[f->claim_count - 1].token, CLAIM_WON, (struct span){0}, f->now);
         }
         fake_pass(f, 10);
@@ -378,6 +379,7 @@ static void answer_own(struct fake *f, const char *record)
     fake_turn(f);
     cr_assert(f->claim_count > 0, "learnt without a claim");
     fake_claimed(f, CLAIM_WON, NULL);
+    fake_answer(f, record); /* nor was that long ago */
 }
 
 static void expect_learnt(struct fake *f, const char *record)

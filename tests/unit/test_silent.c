@@ -40,9 +40,9 @@ Test(silent, branch_that_rang_and_is_silent_gets_a_100)
     json_t *frame = NULL;
     char *msg, *branch = strstr(sip_sent_on(&c, "0"), "Via: ");
 
-    fake_pass(f, 1900);
+    fake_pass(f, 99);
     cr_expect(fake_sent_count(f, "SIP/2.0 100 ") == 0, "the far end has its time");
-    fake_pass(f, 1200);
+    fake_pass(f, 1);
     msg = fake_sent(f, "SIP/2.0 100 ", 0, &frame);
     cr_assert_not_null(msg);
     cr_expect_str_eq(fake_text(frame, "to"), "192.0.2.1:5060");
@@ -53,6 +53,59 @@ Test(silent, branch_that_rang_and_is_silent_gets_a_100)
     fake_pass(f, 5000);
     cr_expect(fake_sent_count(f, "SIP/2.0 100 ") == 1, "once; and the other branches never rang");
     cr_expect(json_integer_value(fake_put_field(f, "code")) == 183, "the next survivor has to know it, too");
+    fake_free(f);
+}
+
+/* tm sends it no more once it has the 100, and the far end's answer to the first one may have been lost. */
+Test(silent, its_invite_is_sent_again)
+{
+    struct leg c;
+    struct fake *f = sent_again(&c, 180);
+    json_t *frame = NULL;
+    char *msg;
+
+    f->polite = true;
+    fake_pass(f, 900);
+    cr_expect(fake_sent_count(f, "INVITE sip:bob@203.0.113.5:5060 SIP/2.0") == 0);
+    fake_pass(f, 1200);
+    msg = fake_sent(f, "INVITE sip:bob@203.0.113.5:5060 SIP/2.0", 0, &frame);
+    cr_assert_not_null(msg);
+    cr_expect_str_eq(fake_text(frame, "to"), "203.0.113.5:5060");
+    cr_expect_str_eq(fake_text(frame, "sock"), "udp:192.0.2.10:5060");
+    cr_expect_not_null(strstr(msg, scratch("branch=%s.0", c.tm)));
+    fake_pass(f, 5000);
+    cr_expect(fake_sent_count(f, "INVITE sip:bob@203.0.113.5:5060 SIP/2.0") == 2, "and the other branch never rang");
+    fake_free(f);
+}
+
+Test(silent, far_end_that_answers_gets_no_further_invite)
+{
+    struct leg c;
+    struct fake *f = sent_again(&c, 180);
+
+    f->polite = true;
+    fake_pass(f, 500);
+    fake_reply(f, 3, &c, "0", 180);
+    fake_pass(f, 5000);
+    cr_expect(fake_sent_count(f, "INVITE sip:bob@203.0.113.5:5060 SIP/2.0") == 0);
+    fake_free(f);
+}
+
+/* The answer of one far end does not keep another one's branch waiting. */
+Test(silent, one_of_two_that_rang)
+{
+    struct leg c = call_make(1);
+    struct fake *f = injected(
+        &c, scratch("%s,%s", fake_branch_json(&c, 0, "0", 180, NULL), fake_branch_json(&c, 1, "1", 180, NULL)));
+
+    f->answer_puts = true;
+    fake_branch(f, 1, &c, "0", false);
+    fake_branch(f, 2, &c, "1", false);
+    fake_reply(f, 3, &c, "1", 180);
+    fake_turn(f);
+    fake_ack_all(f);
+    fake_pass(f, 100);
+    cr_expect(fake_sent_count(f, "SIP/2.0 100 ") == 1, "%zu", fake_sent_count(f, "SIP/2.0 100 "));
     fake_free(f);
 }
 

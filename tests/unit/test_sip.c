@@ -355,3 +355,53 @@ Test(sip, no_first_line_no_header)
     cr_expect_null(sip_with_header(BYTES("ACK x SIP/2.0"), "X-H: 1", &len));
     cr_expect_null(sip_with_header((struct span){0}, "X-H: 1", &len));
 }
+
+static void expect_reply_head(const char *headers, const char *expected)
+{
+    char *got = sip_reply_head(scratch_exact(span_of(scratch("SIP/2.0 302 x\r\n%s\r\nbody: x\r\n", headers))));
+
+    cr_expect(expected ? got && strcmp(got, expected) == 0 : !got, "'%s': '%s'", headers, got ? got : "NULL");
+    free(got);
+}
+
+/* Where to go on, and by what right; nothing of who and what it was about, which is made anew. */
+Test(sip, headers_of_a_reply_that_the_caller_needs)
+{
+    expect_reply_head("Via: y\r\nContact: <sip:a>\r\nm: <sip:b>\r\nTo: z\r\nRetry-After: 5\r\n",
+                      "Contact: <sip:a>\r\nm: <sip:b>\r\nRetry-After: 5\r\n");
+    expect_reply_head("WWW-Authenticate: Digest a,\r\n b\r\nproxy-authenticate : c\r\nContent-Length: 0\r\n",
+                      "WWW-Authenticate: Digest a,\r\n b\r\nproxy-authenticate : c\r\n");
+    expect_reply_head("Via: y\r\nContacts: x\r\nX-Kamsync: x\r\n", NULL);
+    expect_reply_head("Contact: <sip:a>\nReason: x\r\n", NULL);
+    expect_reply_head(scratch("Warning: %02100d\r\n", 1), NULL);
+    expect_reply_head("", NULL);
+    cr_expect_null(sip_reply_head((struct span){0}));
+    cr_expect_null(sip_reply_head(BYTES("SIP/2.0 302 x\r\nContact: <sip:a\0>\r\n\r\n")));
+    cr_expect_null(sip_reply_head(BYTES("SIP/2.0 302 x\r\nContact: <sip:a>")));
+}
+
+static void expect_without(enum sip_credentials name, const char *headers, const char *expected)
+{
+    size_t len = 0;
+    char *got = sip_without(scratch_exact(span_of(scratch("INVITE sip:b SIP/2.0\r\n%s", headers))), name, &len);
+
+    cr_expect_str_eq(got, scratch("INVITE sip:b SIP/2.0\r\n%s", expected));
+    cr_expect(len == strlen(got));
+    free(got);
+}
+
+/* The script has seen no line of that very spelling in what it sent on: another spelling says nothing. */
+Test(sip, credentials_are_taken_out)
+{
+    expect_without(SIP_PROXY_AUTHORIZATION,
+                   "Via: v\r\nProxy-Authorization: Digest a,\r\n b\r\nProxy-Authorization: c\r\nTo: t\r\n\r\n"
+                   "Proxy-Authorization: body\r\n",
+                   "Via: v\r\nTo: t\r\n\r\nProxy-Authorization: body\r\n");
+    expect_without(SIP_PROXY_AUTHORIZATION, "Authorization: a\r\nproxy-authorization: b\r\n\r\n",
+                   "Authorization: a\r\nproxy-authorization: b\r\n\r\n");
+    expect_without(SIP_AUTHORIZATION, "Proxy-Authorization: a\r\nAuthorization: b\r\n\r\n",
+                   "Proxy-Authorization: a\r\n\r\n");
+    expect_without(SIP_AUTHORIZATION, "To: t\r\nAuthorization: b", "To: t\r\n");
+    expect_without(SIP_AUTHORIZATION, "Authorization", "Authorization");
+    expect_without(SIP_AUTHORIZATION, "", "");
+}

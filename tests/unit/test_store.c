@@ -29,6 +29,8 @@ struct history {
 #define BEGUN "{\"node\":\"1\",\"trying\":\"100\"}"
 #define RINGS "{\"node\":\"1\",\"trying\":\"100\",\"ringing\":\"350\"}"
 #define TALKS "{\"node\":\"1\",\"trying\":\"100\",\"answered\":\"1000\"}"
+#define LEG_1 "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\",\"ringing\":\"350\",\"code\":\"180\",\"var.x\":\"y\"}"
+#define ANSWERED_1 "{\"node\":\"1\",\"tx\":\"t\",\"answered\":\"400\"}"
 #define ENDED "{\"node\":\"1\",\"trying\":\"100\",\"ended\":\"500\"}"
 
 static const struct history histories[] = {
@@ -82,6 +84,49 @@ static const struct history histories[] = {
       {CALL_TAKE, 2, "{\"node\":\"2\"}", CALL_OVER, ENDED},
       {CALL_BEGIN, 2, "{\"node\":\"2\"}", CALL_OVER, ENDED}},
      ENDED},
+    {"another INVITE of that name begins a call anew, the same one does not",
+     {{CALL_BEGIN, 1, "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\"}", CALL_WRITTEN,
+       "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\"}"},
+      {CALL_END, 1, "{\"ended\":\"500\"}", CALL_WRITTEN,
+       "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\",\"ended\":\"500\"}"},
+      {CALL_BEGIN, 2, "{\"node\":\"2\",\"tx\":\"t\",\"trying\":\"600\",\"answered\":\"700\"}", CALL_OVER,
+       "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\",\"ended\":\"500\"}"},
+      {CALL_BEGIN, 2, "{\"node\":\"2\",\"tx\":\"u\",\"trying\":\"499\"}", CALL_FOREIGN,
+       "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\",\"ended\":\"500\"}"},
+      {CALL_BEGIN, 2, "{\"node\":\"2\",\"tx\":\"u\",\"trying\":\"500\"}", CALL_WRITTEN,
+       "{\"node\":\"2\",\"tx\":\"u\",\"trying\":\"500\"}"}},
+     "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\",\"ended\":\"500\"}"},
+    {"of two legs with one name the one that talks, when the other was rejected",
+     {{CALL_BEGIN, 1, "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\"}", CALL_WRITTEN,
+       "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\"}"},
+      {CALL_END, 1, "{\"ended\":\"500\"}", CALL_WRITTEN,
+       "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\",\"ended\":\"500\"}"},
+      {CALL_BEGIN, 2, "{\"node\":\"2\",\"tx\":\"u\",\"trying\":\"100\",\"answered\":\"400\"}", CALL_WRITTEN,
+       "{\"node\":\"2\",\"tx\":\"u\",\"trying\":\"100\",\"answered\":\"400\"}"}},
+     "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\",\"ended\":\"500\"}"},
+    {"a leg leaves another node's record as it is, until it is answered",
+     {{CALL_BEGIN, 1, LEG_1, CALL_WRITTEN, LEG_1},
+      {CALL_BEGIN, 2, "{\"node\":\"2\",\"tx\":\"u\",\"trying\":\"101\"}", CALL_OTHER, LEG_1},
+      {CALL_TAKE, 2, "{\"node\":\"2\",\"tx\":\"u\",\"trying\":\"101\"}", CALL_OTHER, LEG_1},
+      {CALL_END, 2, "{\"node\":\"2\",\"tx\":\"u\",\"ended\":\"500\"}", CALL_FOREIGN, LEG_1},
+      {CALL_BEGIN, 2, "{\"node\":\"2\",\"tx\":\"u\",\"trying\":\"101\",\"answered\":\"700\"}", CALL_WRITTEN,
+       "{\"node\":\"2\",\"tx\":\"u\",\"trying\":\"101\",\"answered\":\"700\",\"var.x\":\"y\"}"}},
+     NULL},
+    {"a leg takes over what was not answered from its own node, and what had come of that goes",
+     {{CALL_BEGIN, 1, LEG_1, CALL_WRITTEN, LEG_1},
+      {CALL_BEGIN, 1, "{\"node\":\"1\",\"tx\":\"u\",\"trying\":\"600\"}", CALL_WRITTEN,
+       "{\"node\":\"1\",\"tx\":\"u\",\"trying\":\"600\",\"var.x\":\"y\"}"},
+      {CALL_END, 1, "{\"tx\":\"u\",\"ended\":\"700\"}", CALL_WRITTEN,
+       "{\"node\":\"1\",\"tx\":\"u\",\"trying\":\"600\",\"var.x\":\"y\",\"ended\":\"700\"}"}},
+     "{\"node\":\"1\",\"tx\":\"u\",\"trying\":\"600\",\"var.x\":\"y\",\"ended\":\"700\"}"},
+    {"an answered call is none of its other legs'",
+     {{CALL_BEGIN, 1, ANSWERED_1, CALL_WRITTEN, ANSWERED_1},
+      {CALL_BEGIN, 2, "{\"node\":\"2\",\"tx\":\"u\",\"answered\":\"500\"}", CALL_FOREIGN, ANSWERED_1},
+      {CALL_TAKE, 2, "{\"node\":\"2\",\"tx\":\"u\"}", CALL_FOREIGN, ANSWERED_1},
+      {CALL_END, 1, "{\"node\":\"1\",\"tx\":\"u\",\"ended\":\"500\"}", CALL_FOREIGN, ANSWERED_1},
+      {CALL_TAKE, 2, "{\"node\":\"2\",\"tx\":\"t\"}", CALL_WRITTEN,
+       "{\"node\":\"2\",\"tx\":\"t\",\"answered\":\"400\"}"}},
+     NULL},
     {"one entry, however often it ends",
      {{CALL_BEGIN, 1, BEGUN, CALL_WRITTEN, BEGUN},
       {CALL_END, 1, "{\"ended\":\"500\"}", CALL_WRITTEN, ENDED},
@@ -187,7 +232,7 @@ Test(store, histories_in_the_model)
         for (size_t k = 0; k < steps_of(h); k++) {
             json_t *pairs = json_loads(h->steps[k].pairs, JSON_ALLOW_NUL, NULL);
 
-            cr_expect(model_write(&record, archive, h->steps[k].mode, h->steps[k].node, pairs, NULL) ==
+            cr_expect(model_write(&record, archive, h->steps[k].mode, h->steps[k].node, pairs, NULL, NULL) ==
                           h->steps[k].result,
                       "%s, step %zu", h->what, k);
             expect_json(h->what, k, record, h->steps[k].record);
@@ -205,8 +250,8 @@ Test(store, weak_pairs_in_the_model)
     json_t *record = NULL, *archive = json_array(), *pairs = json_pack("{s:s}", "node", "1");
     json_t *first = json_pack("{s:s}", "ringing", "1"), *second = json_pack("{s:s,s:s}", "ringing", "2", "more", "3");
 
-    cr_expect(model_write(&record, archive, CALL_ADD, 1, pairs, first) == CALL_WRITTEN);
-    cr_expect(model_write(&record, archive, CALL_ADD, 1, pairs, second) == CALL_WRITTEN);
+    cr_expect(model_write(&record, archive, CALL_ADD, 1, pairs, first, NULL) == CALL_WRITTEN);
+    cr_expect(model_write(&record, archive, CALL_ADD, 1, pairs, second, NULL) == CALL_WRITTEN);
     expect_json("weak", 0, record, "{\"node\":\"1\",\"ringing\":\"1\",\"more\":\"3\"}");
     json_decref(record);
     json_decref(archive);
@@ -274,7 +319,7 @@ static void any_byte(struct client *c)
 {
     char bytes[256];
     struct pair pair = {BYTES("a\0\xff"), {bytes, sizeof(bytes)}};
-    struct call_write w = {"kamsync:call:{b}", CALL_ADD, 1, &pair, 1, 60000, 0};
+    struct call_write w = {"kamsync:call:{b}", NULL, CALL_ADD, 1, &pair, 1, 60000, 0, false, {NULL, 0}};
 
     for (size_t i = 0; i < sizeof(bytes); i++)
         bytes[i] = (char)i;
@@ -294,7 +339,7 @@ static void weak_pairs(struct client *c)
 {
     const struct pair pairs[] = {
         {BYTES("a"), BYTES("2")}, {BYTES("b"), BYTES("2")}, {BYTES("c"), BYTES("2")}, {BYTES("d"), BYTES("2")}};
-    struct call_write w = {"kamsync:call:{w}", CALL_ADD, 2, pairs, COUNT(pairs), 60000, 3};
+    struct call_write w = {"kamsync:call:{w}", NULL, CALL_ADD, 2, pairs, COUNT(pairs), 60000, 3, false, {NULL, 0}};
 
     client_write(c, w.key, CALL_ADD, 1, "{\"a\":\"1\",\"b\":\"1\",\"c\":\"\"}");
     c->store->ops->call_write(c->store, &w, ++c->token);
@@ -304,6 +349,29 @@ static void weak_pairs(struct client *c)
     cr_expect_str_eq(json_string_value(json_object_get(c->record, "b")), "1");
     cr_expect_str_eq(json_string_value(json_object_get(c->record, "c")), "");
     cr_expect_str_eq(json_string_value(json_object_get(c->record, "d")), "2");
+}
+
+/* Of two nodes that route one INVITE the second has another node's call before it knows that. */
+static void first_write(struct client *c)
+{
+    struct pair pairs[] = {{BYTES("node"), BYTES("2")}, {BYTES("tx"), BYTES("t")}};
+    struct call_write w = {"kamsync:call:{f}", NULL, CALL_BEGIN, 2, pairs, COUNT(pairs), 60000, 0, true, {NULL, 0}};
+
+    cr_expect(client_write(c, w.key, CALL_BEGIN, 1, "{\"node\":\"1\",\"tx\":\"t\"}") == CALL_WRITTEN);
+    c->store->ops->call_write(c->store, &w, ++c->token);
+    client_wait(c);
+    cr_expect(c->results[c->token] == CALL_OTHER);
+    cr_assert(client_get(c, w.key) == GET_FOUND);
+    cr_expect_str_eq(json_string_value(json_object_get(c->record, "node")), "1");
+    w.first = false;
+    c->store->ops->call_write(c->store, &w, ++c->token);
+    client_wait(c);
+    cr_expect(c->results[c->token] == CALL_WRITTEN, "it has the transaction");
+    w.key = "kamsync:call:{g}";
+    w.first = true;
+    c->store->ops->call_write(c->store, &w, ++c->token);
+    client_wait(c);
+    cr_expect(c->results[c->token] == CALL_WRITTEN, "there was none");
 }
 
 static bool is_gone(void *arg)
@@ -337,6 +405,100 @@ static void scan_finds_calls(struct client *c)
     cr_expect_str_eq(json_string_value(json_array_get(c->keys, 0)), "kamsync:call:{a}");
 }
 
+static enum call_result write_either(struct client *c, const char *key, const char *other)
+{
+    const struct pair pair = {BYTES("var.x"), BYTES("1")};
+    struct call_write w = {key, other, CALL_ADD, 2, &pair, 1, 60000, 0, false, {NULL, 0}};
+
+    c->store->ops->call_write(c->store, &w, ++c->token);
+    client_wait(c);
+    return (enum call_result)c->results[c->token];
+}
+
+static void expect_either(struct client *c, const char *key, const char *other, const char *name, bool found)
+{
+    c->store->ops->call_get(c->store, key, other, ++c->token);
+    client_wait(c);
+    cr_expect(c->results[c->token] == (found ? GET_FOUND : GET_ABSENT), "%s, %s", key, other);
+    cr_expect(!found || json_object_get(c->record, name), "%s, %s: no '%s'", key, other, name);
+}
+
+static enum call_result end_dialog(struct client *c, const char *key, const char *tag, const char *at)
+{
+    const struct pair pair = {span_of("ended"), span_of(at)};
+    struct call_write w = {key, NULL, CALL_END_ANSWERED, 1, &pair, 1, 60000, 0, false, span_of(tag)};
+
+    c->store->ops->call_write(c->store, &w, ++c->token);
+    client_wait(c);
+    return (enum call_result)c->results[c->token];
+}
+
+/* Two phones have answered: the call ends with its last dialog, and has one entry. */
+static void two_dialogs(struct client *c)
+{
+    const char *key = "kamsync:call:{d}:a";
+
+    client_write(c, key, CALL_BEGIN, 1, "{\"node\":\"1\",\"tx\":\"t\"}");
+    cr_expect(end_dialog(c, key, "b1", "500") == CALL_EARLY);
+    client_write(c, key, CALL_BEGIN, 1, "{\"node\":\"1\",\"tx\":\"t\",\"to_tag\":\"b1\",\"answered\":\"100\"}");
+    cr_expect(end_dialog(c, key, "b2", "500") == CALL_FOREIGN, "its answer is yet to be reported");
+    client_write(c, key, CALL_ADD, 1, "{\"dialog.b2\":\"110\"}");
+    cr_expect(end_dialog(c, key, "b", "500") == CALL_FOREIGN);
+    cr_expect(end_dialog(c, key, "b1", "900") == CALL_GOES_ON && end_dialog(c, key, "b1", "950") == CALL_GOES_ON);
+    cr_assert(client_get(c, key) == GET_FOUND && !json_object_get(c->record, "ended"));
+    cr_expect_str_eq(json_string_value(json_object_get(c->record, "over.b1")), "900");
+    cr_expect(end_dialog(c, key, "b2", "800") == CALL_WRITTEN && end_dialog(c, key, "b2", "990") == CALL_OVER);
+    cr_assert(client_archive(c, NULL, 5) && json_array_size(c->archive) == 1);
+    cr_assert(client_get(c, key) == GET_FOUND);
+    cr_expect_str_eq(json_string_value(json_object_get(c->record, "ended")), "900");
+    cr_expect_str_eq(json_string_value(json_object_get(c->record, "duration_ms")), "800");
+}
+
+/* Whose tag stands in From of a request within a call nobody can see: the record tells. */
+static void one_of_two_places(struct client *c)
+{
+    const char *a = "kamsync:call:{e}:a", *b = "kamsync:call:{e}:b";
+
+    expect_either(c, a, b, "", false);
+    cr_expect(write_either(c, a, b) == CALL_ABSENT && client_get(c, a) == GET_ABSENT, "it has not begun");
+    client_write(c, a, CALL_ADD, 1, "{\"var.y\":\"1\"}");
+    cr_expect(write_either(c, a, b) == CALL_ABSENT, "it has not begun, either");
+    client_write(c, b, CALL_BEGIN, 1, "{\"tx\":\"t\",\"node\":\"1\"}");
+    cr_expect(write_either(c, a, b) == CALL_OTHER && write_either(c, b, a) == CALL_OTHER);
+    expect_either(c, a, b, "var.x", true);
+    expect_either(c, b, a, "var.x", true);
+    cr_expect(client_get(c, a) == GET_FOUND && !json_object_get(c->record, "var.x"));
+    client_write(c, a, CALL_ADD, 1, "{\"tx\":\"t\"}");
+    expect_either(c, a, b, "var.y", true);
+    expect_either(c, b, a, "var.x", true);
+    cr_expect(write_either(c, b, a) == CALL_OTHER && client_write(c, b, CALL_END, 1, "{\"ended\":\"1\"}") == 0);
+    cr_expect(write_either(c, b, a) == CALL_OVER);
+}
+
+static void list_keys(struct client *c, const char *call_id)
+{
+    uint64_t cursor = 0;
+
+    json_array_clear(c->keys);
+    do {
+        c->store->ops->call_keys(c->store, span_of(call_id), cursor, ++c->token);
+        client_wait(c);
+        cr_assert(c->results[c->token] == 1);
+        cursor = c->next;
+    } while (cursor);
+}
+
+static void keys_of_a_call_id(struct client *c)
+{
+    for (int i = 0; i < 800; i++)
+        client_write(c, scratch("kamsync:call:{%d*x}:a%d", i % 400, i), CALL_ADD, 1, "{\"a\":\"1\"}");
+    client_write(c, "kamsync:call:{1yx}:a", CALL_ADD, 1, "{\"a\":\"1\"}");
+    list_keys(c, "1*x");
+    cr_expect(json_array_size(c->keys) == 2, "%zu", json_array_size(c->keys));
+    list_keys(c, "*");
+    cr_expect(json_array_size(c->keys) == 0);
+}
+
 /* Runs it with a store that keeps so many entries of the archive. */
 static void with_store(void (*test)(struct client *c), bool redis, int64_t cdr_max)
 {
@@ -367,8 +529,12 @@ BOTH(run_histories, 0)
 BOTH(read_archive, 100000)
 BOTH(any_byte, 0)
 BOTH(weak_pairs, 0)
+BOTH(first_write, 0)
 BOTH(lives_end, 0)
 BOTH(scan_finds_calls, 0)
+BOTH(two_dialogs, 0)
+BOTH(one_of_two_places, 0)
+BOTH(keys_of_a_call_id, 0)
 
 static void forgets_exactly(struct client *c)
 {

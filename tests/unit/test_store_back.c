@@ -114,6 +114,66 @@ Test(store_back, partly_refused_writes_are_not_written_in_a_loop)
     fake_free(f);
 }
 
+static bool is_poisoned(const struct fake_put *p)
+{
+    return strstr(p->key, "call-7@");
+}
+
+/* Something else stands where one record goes: that concerns this record alone. */
+Test(store_back, one_record_that_is_refused_concerns_no_other)
+{
+    struct fake *f = fake_peers();
+    size_t answered = 0, refused = 0;
+
+    for (unsigned i = 1; i <= 500; i++) {
+        struct leg c = call_make(i);
+
+        fake_branch(f, i, &c, "0", true);
+    }
+    for (int i = 0; i < 600; i++) {
+        fake_pass(f, 100);
+        for (; answered < f->put_count; answered++) {
+            if (is_poisoned(&f->puts[answered]))
+                fake_put_refused(f);
+            else
+                fake_put_done(f, 1, true);
+            refused += is_poisoned(&f->puts[answered]);
+        }
+    }
+    cr_expect(f->put_count == 499 + refused && refused >= 5 && refused <= 8, "%zu, %zu", f->put_count, refused);
+    cr_expect(f->tell_count == 0, "nobody else is told");
+    cr_expect(engine_counters(f->e)->puts_failed == refused);
+    fake_free(f);
+}
+
+/* The same once it has been written, and while the whole store takes no writes: the trial is another record's. */
+Test(store_back, refused_record_is_no_trial)
+{
+    struct leg c;
+    struct fake *f = with_call(&c);
+    size_t before;
+
+    f->answer_puts = false;
+    fake_reply(f, f->events + 1, &c, "0", 183);
+    fake_turn(f);
+    cr_assert(f->put_count == 1);
+    fake_put_refused(f);
+    fake_pass(f, 500);
+    cr_expect(f->put_count == 1);
+    fake_pass(f, 1600);
+    cr_assert(f->put_count == 2, "tried again");
+    fake_put_refused(f);
+    c = call_make(9);
+    fake_branch(f, f->events + 1, &c, "0", true);
+    fake_turn(f);
+    cr_assert(f->put_count == 3);
+    fake_put_done(f, 1, false);
+    before = f->put_count;
+    fake_pass(f, 150);
+    cr_expect(f->put_count == before + 1 && strstr(f->puts[before].key, "call-9@"), "%s", f->puts[before].key);
+    fake_free(f);
+}
+
 Test(store_back, a_refusal_is_told_to_all)
 {
     struct leg c = call_make(1);

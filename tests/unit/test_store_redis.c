@@ -108,7 +108,7 @@ Test(store_redis, an_archive_that_refuses_leaves_the_call_as_it_was)
 
     redis_do(&t->r, "SET kamsync:cdr x");
     client_write(c, key_of(1), CALL_BEGIN, 1, "{\"node\":\"1\"}");
-    cr_expect(client_write(c, key_of(1), CALL_END, 1, "{\"ended\":\"1\"}") == CALL_FAILED);
+    cr_expect(client_write(c, key_of(1), CALL_END, 1, "{\"ended\":\"1\"}") == CALL_REFUSED);
     cr_expect(client_get(c, key_of(1)) == GET_FOUND && json_object_size(c->record) == 1);
     cr_expect(strstr(c->logs, "redis refuses: WRONGTYPE") || strstr(c->logs, "redis refuses: ERR"), "%s", c->logs);
     cr_expect(!client_archive(c, NULL, 5) && !client_archive(c, "1-1", 5));
@@ -118,14 +118,14 @@ Test(store_redis, an_archive_that_refuses_leaves_the_call_as_it_was)
     two_free(t);
 }
 
-Test(store_redis, what_is_no_call_is_a_failure)
+Test(store_redis, what_is_no_call_is_refused)
 {
     struct two *t = two_new();
     struct client *c = t->c[0];
 
     redis_do(&t->r, "SET %s x", key_of(1));
-    cr_expect(client_write(c, key_of(1), CALL_ADD, 1, "{\"a\":\"1\"}") == CALL_FAILED);
-    cr_expect(client_get(c, key_of(1)) == GET_FAILED);
+    cr_expect(client_write(c, key_of(1), CALL_ADD, 1, "{\"a\":\"1\"}") == CALL_REFUSED);
+    cr_expect(client_get(c, key_of(1)) == GET_ABSENT);
     two_free(t);
 }
 
@@ -152,13 +152,14 @@ Test(store_redis, life_of_a_record)
 static void ask_all(struct client *c)
 {
     client_ask_write(c, key_of(1), CALL_ADD, 1, "{\"a\":\"1\"}", 60000);
-    c->store->ops->call_get(c->store, key_of(1), ++c->token);
+    c->store->ops->call_get(c->store, key_of(1), NULL, ++c->token);
     c->archive = c->archive ? c->archive : json_array();
     c->store->ops->archive(c->store, NULL, 5, ++c->token);
 }
 
 static void expect_failures(struct client *c)
 {
+    client_wait(c);
     for (int i = 0; i < 3; i++) {
         uint64_t token = c->token - 2 + (uint64_t)i;
 
@@ -308,7 +309,7 @@ static const char *const rights[] = {"+evalsha", "+eval",    "+script|load", "+h
 static void write_weak_pair(struct client *c, const char *key)
 {
     const struct pair pair = {BYTES("b"), BYTES("1")};
-    struct call_write w = {key, CALL_ADD, 1, &pair, 1, 60000, 1};
+    struct call_write w = {key, NULL, CALL_ADD, 1, &pair, 1, 60000, 1, false, {NULL, 0}};
 
     c->store->ops->call_write(c->store, &w, ++c->token);
     client_wait(c);
@@ -321,7 +322,7 @@ static const char *refused(const struct redis_server *r, size_t without)
     uv_loop_t loop;
     const char *logs;
 
-    redis_do(r, "ACL SETUSER u reset on >p ~kamsync:* &kamsync:* +ping +publish +subscribe");
+    redis_do(r, "ACL SETUSER u reset on >p ~kamsync:* &kamsync:* +ping +info +publish +subscribe");
     for (size_t i = 0; i < COUNT(rights); i++)
         if (i != without)
             redis_do(r, "ACL SETUSER u %s", rights[i]);

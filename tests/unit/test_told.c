@@ -188,10 +188,10 @@ Test(told, call_that_is_over_is_forgotten)
     fake_invite(f, &c, NULL, 0);
     f->mute_calls = true; /* also while it is being written */
     fake_turn(f);
-    fake_told(f, "{\"t\":\"over\",\"call_id\":\"call-2@caller.example\"}");
+    fake_told(f, "{\"t\":\"over\",\"call_id\":\"call-2@caller.example\",\"from_tag\":\"a1\"}");
     engine_status(f->e, &s);
     cr_expect(s.calls == 1);
-    fake_told(f, scratch("{\"t\":\"over\",\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id)));
+    fake_told(f, scratch("{\"t\":\"over\",\"call_id\":{\"base64\":\"%s\"},\"from_tag\":\"a1\"}", base64_of(c.call_id)));
     engine_status(f->e, &s);
     cr_expect(s.calls == 0);
     fake_call_written(f, CALL_WRITTEN);
@@ -219,7 +219,8 @@ static void back(struct fake *f, const char *inc)
 
 static char *taken_by(int node, const struct leg *c)
 {
-    return scratch("{\"t\":\"taken\",\"node\":%d,\"call_id\":{\"base64\":\"%s\"}}", node, base64_of(c->call_id));
+    return scratch("{\"t\":\"taken\",\"node\":%d,\"call_id\":{\"base64\":\"%s\"},\"from_tag\":\"a1\"}", node,
+                   base64_of(c->call_id));
 }
 
 /* Another node has taken its transaction over. Whether this node's Kamailio still has it shows when that is back. */

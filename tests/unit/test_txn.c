@@ -80,7 +80,7 @@ Test(txn, keeps_what_it_needs_and_nothing_borrowed)
 
     cr_assert(txn_read(&t, &ev, 1000) == 0);
     cr_expect_str_eq(t->id, c.tm);
-    cr_expect_str_eq(t->key, "kamsync:tx:{call-7@caller.example}:1:z9hG4bK-caller-7");
+    cr_expect_str_eq(t->key, "kamsync:tx:{call-7@caller.example}:1:z9hG4bK-caller-7:198.51.100.9:5060");
     cr_expect_str_eq(t->call_id, c.call_id);
     cr_expect_str_eq(t->branch, c.branch);
     cr_expect_str_eq(t->sent_by, c.sent_by);
@@ -203,7 +203,10 @@ Test(txn, states_and_codes)
         {"5xx alone", 2, {{0, 500}, {1, 503}}, TXN_FAILED, 500},
         {"6xx before all", 3, {{0, 302}, {1, 603}, {2, 486}}, TXN_FAILED, 603},
         {"6xx on one branch, the other rings", 2, {{0, 603}, {1, 180}}, TXN_RINGING, 180},
-        {"first of the same class", 2, {{1, 480}, {0, 486}}, TXN_FAILED, 486},
+        {"lowest of the same class, as tm picks it", 2, {{1, 480}, {0, 486}}, TXN_FAILED, 480},
+        {"a challenge before the lowest", 3, {{0, 400}, {1, 407}, {2, 404}}, TXN_FAILED, 407},
+        {"3xx before a challenge", 2, {{0, 401}, {1, 302}}, TXN_FAILED, 302},
+        {"lowest 6xx", 2, {{0, 606}, {1, 603}}, TXN_FAILED, 603},
         {"2xx beats 6xx", 2, {{0, 603}, {1, 200}}, TXN_ANSWERED, 200},
         {"reply to a branch that is not there", 1, {{5, 200}}, TXN_TRYING, 0},
     };
@@ -237,6 +240,67 @@ Test(txn, serial_branch_brings_it_back)
     cr_assert(branch_read(t, &ev, 20) == 0);
     cr_expect(txn_state(t) == TXN_TRYING && t->branch_count == 2 && t->changed_ms == 20);
     cr_expect(t->branches[0].code == 503 && t->branches[1].sent_ms == 20);
+    txn_free(t);
+}
+
+/* failure_route has sent the call on: tm has dropped what earlier branches said. */
+Test(txn, replies_of_an_earlier_step_are_nobodys)
+{
+    struct leg c = call_make(1);
+    struct event ev = branch_event(&c, "2", false);
+    struct txn *t = txn_with(2);
+
+    ev.step = 1;
+    txn_reply(t, 0, 603, 10);
+    txn_reply(t, 1, 408, 10);
+    cr_assert(branch_read(t, &ev, 20) == 0);
+    cr_expect(t->branches[0].over && t->branches[1].over && !t->branches[2].over);
+    txn_reply(t, 2, 486, 30);
+    cr_expect(txn_state(t) == TXN_FAILED && txn_code(t) == 486, "%d", txn_code(t));
+    cr_assert(branch_read(t, &ev, 40) == 0);
+    cr_expect(!t->branches[2].over, "the same branch again is no new step");
+    txn_free(t);
+}
+
+Test(txn, branch_that_lives_is_of_the_same_step)
+{
+    struct leg c = call_make(1);
+    struct event ev = branch_event(&c, "2", false);
+    struct txn *t = txn_with(2);
+
+    ev.step = 1; /* by a branch's own failure route, while the other one rings */
+    txn_reply(t, 0, 404, 10);
+    txn_reply(t, 1, 180, 10);
+    cr_assert(branch_read(t, &ev, 20) == 0);
+    cr_expect(!t->branches[0].over && !t->branches[1].over);
+    txn_free(t);
+}
+
+/* A far end may answer before the next of some parallel branches is reported. */
+Test(txn, parallel_branch_reported_late_is_of_the_same_step)
+{
+    struct leg c = call_make(1);
+    struct event ev = branch_event(&c, "1", false);
+    struct txn *t = txn_with(1);
+
+    txn_reply(t, 0, 302, 10);
+    cr_assert(branch_read(t, &ev, 20) == 0);
+    cr_expect(!t->branches[0].over);
+    txn_free(t);
+}
+
+Test(txn, keeps_the_headers_of_a_final_reply)
+{
+    struct span reply = span_of("SIP/2.0 302 Moved\r\nContact: <sip:x>\r\n\r\n");
+    struct txn *t = txn_with(1);
+
+    txn_reply_head(t, 3, reply);
+    txn_reply_head(t, 0, reply);
+    cr_expect_null(t->branches[0].head, "it has not ended");
+    txn_reply(t, 0, 302, 10);
+    txn_reply_head(t, 0, reply);
+    txn_reply_head(t, 0, reply);
+    cr_expect_str_eq(t->branches[0].head, "Contact: <sip:x>\r\n");
     txn_free(t);
 }
 

@@ -1,0 +1,72 @@
+/* What a dead owner had not finished: a transaction that is over, but the caller may not have heard the final reply, or
+ * a far end rings on, since a CANCEL got lost. Its record still has the request (txn_unfinished()).
+ *
+ *     failed   ▶ Kamailio gets the INVITE with the final reply, and repeats that until the caller's ACK
+ *     answered ▶ the caller of a 2xx hears it from who sent it: nobody's tm is needed
+ *     both     ▶ each far end that may ring on gets a CANCEL, again and again; its 487 is acknowledged here
+ *
+ * So it is with a CANCEL that the dead owner had accepted, if nothing is taken over (takeover = 0). */
+#include "call.h"
+#include "takeover.h"
+
+#define HEARD_MS 8000 /* tm has repeated its final reply four times by then; clocks may differ by some s */
+#define CANCEL_MS 500 /* T1; then after twice as long each time, up to: */
+#define RING_MS 5000
+
+bool finish_wanted(const struct engine *e, struct txn *t)
+{
+    if (!t->done && t->cancelled && !e->conf.takeover)
+        t->final = 487;
+    if (!t->done || txn_state(t) == TXN_ANSWERED)
+        return true;
+    return calls_time(e, NULL) - t->last < HEARD_MS;
+}
+
+void finish_answered(struct engine *e, struct takeover *t, int64_t now)
+{
+    struct txn *txn = t->txn;
+
+    t->txn = NULL;
+    e->count.finished++;
+    txn->settled = true;
+    txn->unsure = t->doubt;
+    takeover_end(e, t);
+    if (owner_adopt(e, txn))
+        finish_look(e, txn, now);
+}
+
+void finish_failed(struct engine *e, struct txn *t, int64_t now)
+{
+    bool cancelled = !t->done;
+
+    e->count.finished++;
+    t->done = t->settled = true;
+    if (cancelled)
+        calls_failed(e, t, now);
+    finish_look(e, t, now);
+}
+
+void finish_look(struct engine *e, struct txn *t, int64_t now)
+{
+    int64_t past = now - t->changed_ms;
+
+    if (now < t->finish_ms || past > RING_MS)
+        return;
+    for (size_t i = 0; i < t->branch_count; i++) {
+        const struct txn_branch *b = &t->branches[i];
+
+        if (txn_rings_on(t, b) && (t->settled || b->code == 408))
+            adopt_cancel_branch(e, t, b, now);
+    }
+    t->finish_ms = now + (past < CANCEL_MS ? CANCEL_MS : past);
+}
+
+void finish_replied(struct engine *e, struct txn *t, int index, int code, struct span reply, int64_t now)
+{
+    adopt_ack(e, t, index, reply, now);
+    for (size_t i = 0; i < t->branch_count; i++)
+        if (t->branches[i].index == index)
+            t->branches[i].ended = true;
+    txn_reply(t, index, code, now);
+    txns_mark(&e->txns, t);
+}

@@ -1,0 +1,80 @@
+/* The first words on a connection to Kamailio. Any user of the host may listen where Kamailio should, or connect to it:
+ *
+ *     hello: tag ▶            the tag is new each time, and ends with this end's own address and port
+ *     ◀ hello: nonce, proof   of tag, nonce and who it is: it has read the file of keys
+ *     proof ▶                 of tag and nonce: so have we. Only now the rest follows
+ *
+ * Each proof serves one connection: it is over a word of the other side's, which is new, and somebody in between has
+ * another port than the one in the tag. */
+#include "engine_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "proof.h"
+
+#define ANSWER_MS 10000 /* who says nothing for so long is not our Kamailio, or hangs */
+
+/* Past the queue: it is for this connection only. */
+static void say(struct engine *e, char *payload)
+{
+    size_t len = 0;
+    char *bytes = payload ? frame_make(span_of(payload), &len) : NULL;
+
+    if (bytes)
+        e->io.link_write(e->io.ctx, (struct span){bytes, len});
+    else
+        e->count.frames_shed++;
+    free(bytes);
+    free(payload);
+}
+
+void greeting_begin(struct engine *e, int64_t now)
+{
+    e->greet_ms = now + ((int64_t)ANSWER_MS << e->reopened);
+    e->refused = false;
+    say(e, msg_hello(e->tag));
+}
+
+static bool is_ours(const struct engine *e, const struct msg *m)
+{
+    char text[512];
+
+    snprintf(text, sizeof(text), "%s %s %" PRId64 " %s %s", e->tag, m->nonce, m->node, m->inc, m->sip);
+    return proof_is(m->proof, span_of("hello kamailio"), span_of(text), e->conf.secret);
+}
+
+bool greeting_answered(struct engine *e, const struct msg *m, int64_t now)
+{
+    char text[256], *proof = NULL;
+
+    if (is_ours(e, m)) {
+        snprintf(text, sizeof(text), "%s %s", e->tag, m->nonce);
+        proof = proof_make(span_of("hello kamsyncd"), span_of(text), e->conf.secret);
+    } else {
+        e->count.hellos_refused++;
+        advice_proof(e, m->proof, now);
+    }
+    e->refused = !proof;
+    if (!proof)
+        return false;
+    e->greet_ms = 0;
+    say(e, msg_proof(proof));
+    free(proof);
+    link_open(&e->link);
+    return true;
+}
+
+void greeting_tick(struct engine *e, int64_t now)
+{
+    if (!e->greet_ms || now < e->greet_ms)
+        return;
+    e->greet_ms = 0;
+    engine_log(e, LOG_LEVEL_WARN, "what listens where Kamailio should does not answer: connecting anew");
+    contact_reopen(e, now);
+}
+
+int64_t greeting_due(const struct engine *e)
+{
+    return e->greet_ms ? e->greet_ms : INT64_MAX;
+}

@@ -1,0 +1,164 @@
+/* What a dead Kamailio has left, when the store did not have it: it was away then, and came back empty. This kamsyncd,
+ * which lives, still knows it.
+ *
+ *     Kamailio is gone, or was restarted ▶ the store is back ▶ each record is written as it was, unless there is one ▶
+ *     {"t": "left"} to all: they look for orphans
+ *
+ * Whoever has taken one over has written it, and that stands. What the store had for long after the death is the
+ * others' business: they have taken it over, and some of it may have ended since and be gone from the store. */
+#include "engine_impl.h"
+
+#include <utlist.h>
+
+#include "record.h"
+
+#define WRITING_MAX 256 /* under way to the store */
+#define GIVEN_MS 2000   /* who was there has seen by then what the store had */
+#define AGAIN_MS 250
+
+struct left {
+    struct left *prev, *next;
+    char *key;    /* owned */
+    char *record; /* owned; NULL: of a transaction that is still known here */
+    uint64_t token;
+};
+
+static void finish(struct engine *e, struct left *l)
+{
+    DL_DELETE(e->left.list, l);
+    free(l->key);
+    free(l->record);
+    free(l);
+}
+
+static void add(struct engine *e, const struct txn *t)
+{
+    struct left *l = calloc(1, sizeof(*l));
+
+    if (!l)
+        return;
+    l->key = span_dup(span_of(t->key));
+    DL_APPEND(e->left.list, l);
+    if (!l->key)
+        finish(e, l);
+}
+
+static char *record_of(const struct engine *e, const char *key)
+{
+    const struct txn *t = txns_by_key(&e->txns, key);
+
+    return t && !t->done && !t->elsewhere ? record_write(t, e->self.id, e->self.inc, calls_vars(e, t), true) : NULL;
+}
+
+void left_gather(struct engine *e, int64_t lost_ms)
+{
+    struct txn *t, *next;
+
+    if (e->self.up || !e->self.id || !e->conf.takeover || e->left.list || lost_ms - e->left.dead_ms > GIVEN_MS)
+        return;
+    HASH_ITER(hh, e->txns.by_id, t, next)
+    {
+        if (!t->done)
+            add(e, t);
+    }
+}
+
+/* The records are made while this is still known to be its. */
+void left_restarted(struct engine *e)
+{
+    struct left *l, *next;
+
+    if (!e->store_up)
+        left_gather(e, e->store_lost_ms);
+    DL_FOREACH_SAFE(e->left.list, l, next)
+    {
+        if (!l->record)
+            l->record = record_of(e, l->key);
+        if (!l->record)
+            finish(e, l);
+    }
+}
+
+void left_alive(struct engine *e)
+{
+    struct left *l, *next;
+
+    DL_FOREACH_SAFE(e->left.list, l, next)
+    {
+        if (!l->record)
+            finish(e, l);
+    }
+}
+
+static void write_one(struct engine *e, struct left *l)
+{
+    char *record = l->record ? NULL : record_of(e, l->key);
+    const char *text = l->record ? l->record : record;
+
+    if (!text) {
+        finish(e, l);
+        return;
+    }
+    l->token = ++e->last_token;
+    e->left.writing++;
+    e->count.puts++;
+    e->io.claim(e->io.ctx, l->key, text, e->conf.tx_ttl_ms, l->token);
+    free(record);
+}
+
+/* After this node's own beat is seen in the store: else nobody knows whose they are. */
+static bool may_run(const struct engine *e)
+{
+    return e->left.list && e->store_up && !e->unheard;
+}
+
+void left_run(struct engine *e, int64_t now)
+{
+    struct left *l, *next;
+
+    if (!may_run(e) || now < e->left.again_ms)
+        return;
+    e->left.again_ms = 0;
+    DL_FOREACH_SAFE(e->left.list, l, next)
+    {
+        if (e->left.writing >= WRITING_MAX)
+            break;
+        if (!l->token)
+            write_one(e, l);
+    }
+}
+
+int64_t left_due(const struct engine *e)
+{
+    return may_run(e) && e->left.again_ms ? e->left.again_ms : INT64_MAX;
+}
+
+bool left_claimed(struct engine *e, uint64_t token, enum claim_status status, int64_t now)
+{
+    struct left *l;
+
+    DL_SEARCH_SCALAR(e->left.list, l, token, token);
+    if (!l)
+        return false;
+    e->left.writing--;
+    if (status == CLAIM_FAILED) {
+        l->token = 0;
+        e->left.again_ms = now + AGAIN_MS;
+        return true;
+    }
+    e->count.records_left += status == CLAIM_WON;
+    finish(e, l);
+    if (!e->left.list) {
+        e->left.dead_ms = now; /* the others have them from now on */
+        told_left(e);
+        search_begin(e, false);
+    }
+    return true;
+}
+
+void left_clear(struct engine *e)
+{
+    while (e->left.list)
+        finish(e, e->left.list);
+    e->left.writing = 0;
+}

@@ -1,0 +1,530 @@
+/* An INVITE that two nodes have routed: the caller sent it again, and the network took it elsewhere. To the same far
+ * end the second one is a retransmission, but this node's tm knows nothing of the first one's, and would repeat it, and
+ * say 408 in the end.
+ *
+ * The first write of a record writes over nothing (owner.c), so one of the two learns within milliseconds that it is
+ * the second:
+ *
+ *     a record stands there ▶ a living node's  ▶ it is told what Kamailio here did meanwhile, this one's tm forgets the
+ *                           │                    transaction: its CANCEL and replies are strays from now on, and a
+ *                           │                    branch that went to another far end is cancelled
+ *                           ├ a dead one's      ▶ claimed from it, as in any takeover (recheck.c)
+ *                           └ this Kamailio's   ▶ written over
+ *
+ * tm finds a transaction by the Via branch alone, which is the same on both nodes. So a CANCEL to the far end that both
+ * have asked would end the good call; and what a far end says that only the second has asked must not come to the
+ * first one's tm, whose Kamailio is told of that branch. */
+#include "engine_impl.h"
+
+#include <stdio.h>
+#include <utlist.h>
+
+#include "base64.h"
+#include "call.h"
+#include "record.h"
+#include "siptext.h"
+
+#define SECONDS_MAX 4096         /* the oldest ones are forgotten beyond that, */
+#define SECONDS_BYTES (64 << 20) /* and this */
+#define FIRST_MS 30              /* the first node's Kamailio knows of the branch by then */
+#define T1_MS 500                /* a CANCEL is sent again as RFC 3261 says: timers E and F */
+#define T2_MS 4000
+#define KEEP_MS 32000 /* 64 * T1 */
+
+struct second {
+    struct second *prev, *next;
+    struct txn *txn;   /* owned; its branches that went elsewhere are marked */
+    struct txn *first; /* owned; the record that stood there, NULL: not understood */
+    int node;          /* whose that is */
+    size_t bytes;      /* of both */
+    int64_t due_ms, gap_ms, until_ms;
+};
+
+static void second_free(struct second *s)
+{
+    txn_free(s->txn);
+    txn_free(s->first);
+    free(s);
+}
+
+static void second_end(struct engine *e, struct second *s)
+{
+    DL_DELETE(e->seconds, s);
+    e->second_count--;
+    e->second_bytes -= s->bytes;
+    second_free(s);
+}
+
+static struct txn_branch *branch_of(const struct txn *t, int index)
+{
+    for (size_t i = 0; t && i < t->branch_count; i++)
+        if (t->branches[i].index == index)
+            return &t->branches[i];
+    return NULL;
+}
+
+/* The one with that branch, if there is one. */
+static struct second *find(const struct engine *e, struct span via, int *index)
+{
+    struct second *s;
+    struct span id;
+
+    if (!e->seconds || txn_split_branch(via, &id, index) < 0)
+        return NULL;
+    DL_FOREACH(e->seconds, s)
+    {
+        if (span_eq(span_of(s->txn->id), id))
+            return s;
+    }
+    return NULL;
+}
+
+/* ---- what the first node is told ---- */
+
+/* A message for its Kamailio, as if the network had delivered it there; frees it. */
+static void hand(struct engine *e, const struct second *s, char *msg, size_t len, int64_t now)
+{
+    const struct node *n = nodes_find(&e->nodes, s->node);
+    struct handover h = {.why = "owner", .src = s->txn->src, .dst = s->txn->dst};
+    char *text = NULL;
+
+    if (n) {
+        h.to = n->id;
+        h.inc = n->inc;
+        text = msg ? engine_handover(e, h, (struct span){msg, len}) : NULL;
+    }
+    if (n && n->reached)
+        engine_send(e, n->sip, NULL, text, now);
+    else if (n)
+        told_handover(e, n->id, text);
+    free(text);
+    free(msg);
+}
+
+static void tell_cancel(struct engine *e, const struct second *s, int64_t now)
+{
+    size_t len = 0;
+    char *msg = sip_cancel_of_caller(s->txn->req, &len);
+
+    hand(e, s, msg, len, now);
+}
+
+/* The text that names a branch. NULL when memory is short. */
+static json_t *branch_name(const struct txn *t, const struct txn_branch *b)
+{
+    char *via = NULL;
+    json_t *text = asprintf(&via, "%s.%d", t->id, b->index) > 0 ? sip_text(span_of(via)) : NULL;
+
+    free(via);
+    return text;
+}
+
+/* Its body is gone: the first node can only note it down. */
+static void tell_answer(struct engine *e, const struct second *s, const struct txn_branch *b, struct span to_tag,
+                        int64_t at)
+{
+    told_send(e, s->node,
+              json_pack("{s:s,s:o,s:o,s:i,s:I,s:b}", "t", "answered", "via", branch_name(s->txn, b), "to_tag",
+                        sip_text(to_tag), "code", (int)b->code, "at", (json_int_t)at, "elsewhere", (int)b->elsewhere));
+}
+
+/* A final reply that came to Kamailio here. Both nodes may have seen it: twice does no harm. */
+static void tell_final(struct engine *e, const struct second *s, const struct txn_branch *b, struct span to_tag,
+                       int64_t at, int64_t now)
+{
+    const struct txn_branch *other = branch_of(s->first, b->index);
+    size_t len = 0;
+    char *msg;
+
+    if (b->code < 300) {
+        tell_answer(e, s, b, to_tag, at);
+    } else if (!b->elsewhere && other && other->code < 200) {
+        msg = sip_refusal(s->txn->req, other->via, b->code, &len);
+        hand(e, s, msg, len, now);
+    } else if (b->elsewhere && txn_state(s->txn) == TXN_FAILED) {
+        tell_cancel(e, s, now); /* tm has said it to the caller, who waits no more */
+    }
+}
+
+/* After a 2xx nothing else counts. */
+static void tell_finals(struct engine *e, const struct second *s, int64_t now)
+{
+    bool answered = txn_state(s->txn) == TXN_ANSWERED;
+    const struct call *c = calls_find(e, s->txn->call);
+
+    c = c && c->tx && strcmp(c->tx, s->txn->key) == 0 ? c : NULL; /* another one's To tag is not this one's */
+    for (size_t i = 0; i < s->txn->branch_count; i++)
+        if (s->txn->branches[i].code >= 200 && !s->txn->branches[i].concluded &&
+            (!answered || s->txn->branches[i].code < 300))
+            tell_final(e, s, &s->txn->branches[i], span_of(c ? c->to_tag : NULL), s->txn->last, now);
+}
+
+/* What tm did here before it was known whose the transaction is. */
+static void tell_first(struct engine *e, const struct second *s, int64_t now)
+{
+    tell_finals(e, s, now);
+    if (s->txn->cancelled && s->first && !s->first->cancelled)
+        tell_cancel(e, s, now);
+}
+
+/* The same of one that another node has taken over while this one was cut off from it, but not from caller and far end:
+ * it may be over already. */
+static void tell_heir(struct engine *e, const struct second *s, int64_t now)
+{
+    const struct txn *t = s->txn;
+
+    if (t->done && txn_state(t) == TXN_FAILED) {
+        told_send(e, s->node,
+                  json_pack("{s:s,s:o,s:i,s:I,s:b}", "t", "failed", "via", branch_name(t, &t->branches[0]), "code",
+                            txn_code(t), "at", (json_int_t)t->last, "cancelled", (int)t->cancelled));
+        return;
+    }
+    if (t->cancelled)
+        tell_cancel(e, s, now);
+    tell_finals(e, s, now);
+}
+
+static void tell_branch(struct engine *e, const struct second *s, const struct txn_branch *b)
+{
+    told_send(e, s->node, json_pack("{s:s,s:i,s:o}", "t", "second", "node", e->self.id, "via", branch_name(s->txn, b)));
+}
+
+/* ---- it is the second ---- */
+
+/* To the same far end the same Via branch is the same transaction, whatever the R-URI. What the record does not tell
+ * is left alone. */
+static void mark_elsewhere(struct engine *e, struct second *s)
+{
+    for (size_t i = 0; s->first && i < s->txn->branch_count; i++) {
+        struct txn_branch *b = &s->txn->branches[i], *other = branch_of(s->first, b->index);
+
+        b->elsewhere = !other || strcmp(other->to, b->to) != 0;
+        if (b->elsewhere && b->code < 200)
+            tell_branch(e, s, b);
+    }
+}
+
+/* The caller's INVITE has come here once more. */
+static void forget(struct engine *e, const char *id)
+{
+    struct second *s, *next;
+
+    DL_FOREACH_SAFE(e->seconds, s, next)
+    {
+        if (strcmp(s->txn->id, id) == 0)
+            second_end(e, s);
+    }
+}
+
+/* Takes the transaction, and the other one. */
+static struct second *add(struct engine *e, struct txn *own, struct txn *first, int node, int64_t now)
+{
+    struct second *s = calloc(1, sizeof(*s));
+
+    if (!s) {
+        txn_free(own);
+        txn_free(first);
+        return NULL;
+    }
+    forget(e, own->id);
+    *s = (struct second){.txn = own, .first = first, .node = node, .due_ms = now + FIRST_MS, .gap_ms = T1_MS};
+    s->until_ms = now + KEEP_MS;
+    s->bytes = txn_size(own) + (first ? txn_size(first) : 0);
+    DL_APPEND(e->seconds, s);
+    e->second_count++;
+    e->second_bytes += s->bytes;
+    while (e->second_count > SECONDS_MAX || (e->second_bytes > SECONDS_BYTES && e->second_count > 1))
+        second_end(e, e->seconds);
+    return s;
+}
+
+static void lose(struct engine *e, struct txn *own, const struct record *r, struct span record, int64_t now)
+{
+    struct txn *first = NULL;
+    struct second *s;
+    char call_id[128];
+
+    e->count.txns_second++;
+    engine_log_some(e, LOG_LEVEL_INFO, "node %d had routed that INVITE already, and goes on alone: call-id=%s",
+                    r->owner, printable(call_id, sizeof(call_id), span_of(own->call_id)));
+    engine_trace(e, span_of(own->call_id), "node %d had routed the INVITE already: tm forgets it here", r->owner);
+    record_txn(&first, record, now);
+    owner_release(e, own, now);
+    txns_take(&e->txns, own);
+    s = add(e, own, first, r->owner, now);
+    if (!s)
+        return;
+    mark_elsewhere(e, s);
+    tell_first(e, s, now);
+    calls_lose(e, own);
+}
+
+bool second_lost(struct engine *e, struct txn *own, struct span record, int64_t now)
+{
+    struct record r;
+
+    if (record_read(&r, record) < 0 || engine_judge(e, &r, now) != VERDICT_OWNER)
+        return false;
+    lose(e, own, &r, record, now);
+    return true;
+}
+
+/* No tm has it, so nothing is to be undone: both nodes do the same, whatever comes. */
+static bool leave(struct engine *e, struct txn *own, const struct record *r, int64_t now)
+{
+    if (engine_judge(e, r, now) != VERDICT_OWNER)
+        return false;
+    calls_lose(e, own);
+    txns_remove(&e->txns, own);
+    return true;
+}
+
+void second_heir(struct engine *e, struct txn *own, int node, struct span record, int64_t now)
+{
+    struct txn *first = NULL;
+    struct second *s;
+
+    record_txn(&first, record, now);
+    owner_lost(e, own, now);
+    txns_take(&e->txns, own);
+    s = add(e, own, first, node, now);
+    if (!s)
+        return;
+    s->due_ms = s->until_ms; /* no branch is cancelled: the heir has the same */
+    tell_heir(e, s, now);
+    calls_lose(e, own);
+}
+
+bool second_found(struct engine *e, struct txn *own, struct span record, int64_t now)
+{
+    struct record r;
+
+    if (record_read(&r, record) < 0 || engine_judge(e, &r, now) == VERDICT_MINE)
+        return false;
+    if (own->stateless)
+        return leave(e, own, &r, now);
+    if (second_lost(e, own, record, now))
+        return true;
+    if (!e->conf.takeover)
+        return false;
+    takeover_recheck(e, own);
+    own->second = own->unsure;
+    return own->second;
+}
+
+/* ---- what comes later ---- */
+
+/* Its script tried another far end after the first node's record was read. */
+bool second_branch(struct engine *e, const struct event *ev, const struct sip_sent *sent, int64_t now)
+{
+    int index = 0;
+    struct second *s = ev->req.n ? NULL : find(e, sent->branch, &index);
+    struct txn_branch *b;
+
+    if (!s)
+        return false;
+    b = txn_add_branch(s->txn, ev, sent, now) == 0 ? branch_of(s->txn, index) : NULL;
+    if (b && s->first) {
+        b->elsewhere = true;
+        tell_branch(e, s, b);
+        s->due_ms = now + FIRST_MS;
+    }
+    return true;
+}
+
+bool second_replied(struct engine *e, const struct event *ev, int64_t now)
+{
+    int index = 0;
+    struct second *s = find(e, ev->via, &index);
+    struct txn_branch *b = s ? branch_of(s->txn, index) : NULL;
+
+    if (!b)
+        return false;
+    if (txn_reply(s->txn, index, (int)ev->code, now) && b->code >= 200)
+        tell_final(e, s, b, ev->to_tag, calls_time(e, ev), now);
+    return true;
+}
+
+bool second_cancelled(struct engine *e, const char *key, int64_t now)
+{
+    struct second *s;
+
+    DL_FOREACH(e->seconds, s)
+    {
+        if (strcmp(s->txn->key, key) == 0)
+            break;
+    }
+    if (s && !s->txn->cancelled)
+        tell_cancel(e, s, now);
+    if (s)
+        s->txn->cancelled = true;
+    return s;
+}
+
+/* To the caller, past tm. */
+static void pass_on(struct engine *e, const struct arrived *a, int64_t now)
+{
+    struct handover h = {.to = e->self.id, .inc = e->self.inc, .why = "done", .src = a->src, .dst = a->dst};
+    char *text = engine_handover(e, h, a->msg);
+
+    engine_send(e, e->self.sip, NULL, text, now);
+    free(text);
+}
+
+/* A 2xx goes on: the caller ends a second dialog by himself, or has no other. */
+static void take_stray(struct engine *e, struct second *s, struct txn_branch *b, const struct arrived *a,
+                       const struct sip_id *reply, int64_t now)
+{
+    bool fresh = txn_reply(s->txn, b->index, reply->code, now);
+
+    engine_trace(e, reply->call_id, "stray reply %d from=%s: of a far end that only this node has asked", reply->code,
+                 a->src);
+    if (reply->code >= 300)
+        adopt_ack(e, s->txn, b->index, a->msg, now);
+    if (reply->code / 100 != 2)
+        return;
+    if (fresh)
+        tell_answer(e, s, b, reply->to_tag, calls_time(e, NULL));
+    pass_on(e, a, now);
+}
+
+bool second_stray(struct engine *e, const struct arrived *a, int64_t now)
+{
+    struct txn_branch *b = NULL;
+    struct second *s = NULL;
+    struct sip_id reply;
+    int index = 0;
+
+    if (!e->seconds || sip_read_id(&reply, a->msg) < 0 || !reply.code)
+        return false;
+    s = find(e, reply.via, &index);
+    b = s ? branch_of(s->txn, index) : NULL;
+    if (!b || !b->elsewhere || txns_by_id(&e->txns, span_of(s->txn->id)))
+        return false;
+    take_stray(e, s, b, a, &reply, now);
+    return true;
+}
+
+/* ---- told by another node ---- */
+
+void second_told(struct engine *e, const json_t *message, int64_t now)
+{
+    size_t len = 0;
+    char *via = sip_bytes(json_object_get(message, "via"), &len),
+         *text = via ? base64_text((struct span){via, len}) : NULL;
+    int node = (int)json_integer_value(json_object_get(message, "node"));
+    int64_t n = link_next_n(&e->link);
+
+    if (text && len && nodes_find(&e->nodes, node))
+        engine_push(e, n, msg_second(n, text, node), now);
+    free(text);
+    free(via);
+}
+
+/* Kamailio here would wait for it until its timer, and then try another gateway, or say 408. */
+static void take_answer(struct engine *e, const json_t *message, struct span via, struct span to_tag, int64_t now)
+{
+    int code = (int)json_integer_value(json_object_get(message, "code")), index = 0;
+    struct txn *t = code / 100 == 2 ? txns_by_branch(&e->txns, via, &index) : NULL;
+
+    if (!t || t->done || t->unsure)
+        return;
+    if (json_is_true(json_object_get(message, "elsewhere"))) {
+        adopt_cancel(e, t, now); /* what was asked from here rings on */
+        index = t->branches[0].index;
+    }
+    owner_replied(e, t, index, code, to_tag, json_integer_value(json_object_get(message, "at")), now);
+    t->settled = t->done;
+    owner_release(e, t, now);
+    adopt_cancel(e, t, now);
+}
+
+/* Kamailio here must not go on with it: who had it has given the caller his final reply. */
+static void take_failure(struct engine *e, const json_t *message, struct txn *t, int64_t now)
+{
+    int code = (int)json_integer_value(json_object_get(message, "code"));
+
+    if (t->done || t->unsure || code < 300 || code > 699)
+        return;
+    t->cancelled = t->cancelled || json_is_true(json_object_get(message, "cancelled"));
+    t->final = (short)code;
+    t->last = json_integer_value(json_object_get(message, "at"));
+    t->done = true;
+    txns_mark(&e->txns, t);
+    calls_failed(e, t, now);
+    owner_release(e, t, now);
+}
+
+void second_told_failure(struct engine *e, const json_t *message, int64_t now)
+{
+    size_t n = 0;
+    int index;
+    char *via = sip_bytes(json_object_get(message, "via"), &n);
+    struct txn *t = via ? txns_by_branch(&e->txns, (struct span){via, n}, &index) : NULL;
+
+    if (t)
+        take_failure(e, message, t, now);
+    free(via);
+}
+
+void second_told_answer(struct engine *e, const json_t *message, int64_t now)
+{
+    size_t via_n = 0, tag_n = 0;
+    char *via = sip_bytes(json_object_get(message, "via"), &via_n);
+    char *tag = sip_bytes(json_object_get(message, "to_tag"), &tag_n);
+
+    if (via && tag)
+        take_answer(e, message, (struct span){via, via_n}, (struct span){tag, tag_n}, now);
+    free(via);
+    free(tag);
+}
+
+/* ---- time ---- */
+
+static bool cancel(struct engine *e, const struct second *s, int64_t now)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < s->txn->branch_count; i++) {
+        const struct txn_branch *b = &s->txn->branches[i];
+
+        if (!b->elsewhere || b->code >= 200)
+            continue;
+        adopt_cancel_branch(e, s->txn, b, now);
+        any = true;
+    }
+    return any;
+}
+
+void second_tick(struct engine *e, int64_t now)
+{
+    struct second *s, *next;
+
+    DL_FOREACH_SAFE(e->seconds, s, next)
+    {
+        if (now >= s->until_ms)
+            second_end(e, s);
+        else if (now >= s->due_ms) {
+            s->due_ms = cancel(e, s, now) ? now + s->gap_ms : s->until_ms;
+            s->gap_ms = s->gap_ms * 2 < T2_MS ? s->gap_ms * 2 : T2_MS;
+        }
+    }
+}
+
+int64_t second_due(const struct engine *e)
+{
+    int64_t due = INT64_MAX;
+    const struct second *s;
+
+    DL_FOREACH(e->seconds, s)
+    {
+        due = s->due_ms < due ? s->due_ms : due;
+    }
+    return due;
+}
+
+void second_clear(struct engine *e)
+{
+    while (e->seconds)
+        second_end(e, e->seconds);
+}

@@ -1,0 +1,107 @@
+/* Whether Kamailio has answered the caller. It does not tell when it ends a transaction by itself, and a far end's
+ * negative reply need not be the end: failure_route may take its time, suspend the transaction, and try another
+ * gateway. So it is asked, as long as it takes:
+ *
+ *     every branch has failed ▶ its INVITE's head goes to Kamailio (why=state) ▶ {"t": "state"}: what tm has answered
+ *                               nothing final yet ▶ asked again ▶ …
+ *                               a final reply     ▶ that is the end
+ *                               no transaction    ▶ as the branches say
+ *
+ * Events that were lost, or that came while this kamsyncd was away, may have been the end of any of them: each is asked
+ * about once. */
+#include "engine_impl.h"
+
+#define SETTLE_MS 300      /* failure_route mostly has its next branch by then, or tm has answered */
+#define UNANSWERED_MS 1000 /* the question may have been lost */
+#define OPEN_MS 5000       /* an open transaction is asked about so often, at the least */
+#define TRIES_MAX 3        /* a Kamailio that does not answer at all: what the branches say is taken for the end */
+#define WAITING_MAX 1024   /* frames to Kamailio; beyond that it is asked later */
+
+static bool ask(struct engine *e, const struct txn *t, int64_t now)
+{
+    char *text = owner_head(e, t, "state");
+
+    if (text)
+        engine_send(e, e->self.sip, NULL, text, now);
+    free(text);
+    return text;
+}
+
+static void over(struct engine *e, struct txn *t, int code, int64_t now)
+{
+    t->final = (short)code;
+    if (t->waited || !t->last)
+        t->last = calls_time(e, NULL); /* not the last branch's reply was the end */
+    t->missed = false;
+    t->done = true;
+    txns_mark(&e->txns, t);
+    calls_failed(e, t, now);
+}
+
+void state_look(struct engine *e, struct txn *t, int64_t now)
+{
+    if (now - t->changed_ms < (t->req.n ? SETTLE_MS : UNANSWERED_MS) || now < t->ask_ms ||
+        e->link.waiting_count > WAITING_MAX)
+        return;
+    if (t->asked == TRIES_MAX || !t->req.n) { /* tm does not have what the script sent by forward() */
+        t->missed = false;
+        if (txn_state(t) == TXN_FAILED)
+            over(e, t, 0, now);
+        return;
+    }
+    if (ask(e, t, now))
+        t->asked++;
+    t->ask_ms = now + UNANSWERED_MS;
+}
+
+void state_missed(struct engine *e)
+{
+    struct txn *t, *next;
+
+    HASH_ITER(hh, e->txns.by_id, t, next)
+    {
+        t->missed = !t->done;
+        t->asked = 0;
+        if (t->missed)
+            txns_quiet(&e->txns, t, false);
+    }
+}
+
+/* A 2xx whose event was lost. */
+static void answered(struct engine *e, struct txn *t, int code, int64_t now)
+{
+    t->final = (short)code;
+    t->missed = false;
+    t->done = true;
+    t->changed_ms = now;
+    calls_reply(e, t, code, (struct span){0}, calls_time(e, NULL));
+    txns_mark(&e->txns, t);
+}
+
+/* tm has it, and has not answered yet. */
+static void still_open(struct txn *t, int64_t now)
+{
+    int64_t half = (now - t->changed_ms) / 2;
+
+    t->waited = t->waited || txn_state(t) == TXN_FAILED;
+    t->missed = false;
+    t->asked = 0;
+    t->ask_ms = now + (half < UNANSWERED_MS ? UNANSWERED_MS : half < OPEN_MS ? half : OPEN_MS);
+}
+
+void state_told(struct engine *e, const struct event *ev, int64_t now)
+{
+    struct txn *t = txns_by_id(&e->txns, ev->via);
+    int code = (int)ev->code;
+
+    if (!t || t->done || t->unsure)
+        return;
+    if (code > 0 && code < 200)
+        still_open(t, now);
+    else if (code >= 200 && code < 300)
+        answered(e, t, code, now);
+    else if (code || txn_state(t) == TXN_FAILED)
+        over(e, t, code, now);
+    else
+        t->missed = false; /* its end was missed altogether; who has a final reply left says so, or time does */
+}

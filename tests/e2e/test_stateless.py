@@ -1,0 +1,109 @@
+"""A script that sends INVITEs by forward(): no tm has a transaction, so nothing can be taken over, but the calls are known, and what
+the script sends on without kamsync it sends on with it."""
+import time
+
+import pytest
+
+from accidents import LARGE
+from cluster import HERE, Cluster
+from phone import T1, Callees, Caller
+from policies import by_kind, to
+from proc import wait_until
+
+SEARCHED = 3     # seconds; the second search comes a second after the first
+EVERYWHERE = {'one node': to('a'), 'elsewhere': by_kind({'INVITE': 'a'}, default='b')}
+
+
+@pytest.fixture
+def phones(lab):
+    with Callees(lab) as callees, Caller(lab) as caller:
+        yield caller, callees
+
+
+def cluster_of(lab, **options):
+    return Cluster(lab, nodes='ab', config=f'{HERE}/stateless.cfg', routing=None, **options)
+
+
+def ring(phones, call_id):
+    caller, callees = phones
+    call = caller.call(call_id, 'one')
+    call.wait(180)
+    return call, callees.legs(call_id)[0]
+
+
+def archived(lab, call_id):
+    def found():
+        words = lab.redis_cli('xrange', 'kamsync:cdr', '-', '+').split('\n')
+        return words[words.index(call_id):] if call_id in words else []
+    words = wait_until(found, 6, 'an entry in the archive')
+    return words[words.index('how') + 1], words[words.index('code') + 1]
+
+
+@pytest.mark.parametrize('defines', [{}, LARGE], ids=['small', 'large'])
+@pytest.mark.parametrize('where', EVERYWHERE)
+def test_cancel(lab, phones, where, defines):
+    cluster_of(lab, defines=defines)
+    lab.steer(EVERYWHERE[where])
+    call, leg = ring(phones, 'cancel@lab')
+    asking = call.cancel()
+    call.wait(487)
+    wait_until(lambda: asking.code == 200 and leg.settled, 3, '200 to CANCEL, ACK')
+    assert leg.acks == 1 and leg.cancels == 1
+    assert archived(lab, 'cancel@lab') == ('cancelled', '487')
+
+
+@pytest.mark.parametrize('where', EVERYWHERE)
+def test_call(lab, phones, where):
+    cluster_of(lab)
+    lab.steer(EVERYWHERE[where])
+    call, leg = ring(phones, 'call@lab')
+    leg.answer()
+    call.wait(200)
+    wait_until(lambda: leg.acked, 3, 'ACK')
+    bye = call.bye()
+    wait_until(lambda: bye.code == 200, 3, '200 to BYE')
+    assert archived(lab, 'call@lab') == ('completed', '200')
+    assert not lab.trace.repeated('call@lab')
+
+
+def test_a_dead_node_leaves_nothing_to_be_sent_again(lab, phones):
+    cluster = cluster_of(lab)
+    lab.steer(to('a'))
+    answered, leg = ring(phones, 'answered@lab')
+    leg.answer()
+    answered.wait(200)
+    busy, leg = ring(phones, 'busy@lab')
+    leg.reject(486)
+    busy.wait(486)
+    rings, ringing = ring(phones, 'rings@lab')
+    wait_until(lambda: len(cluster.records()) == 3, 3, 'their records')
+    cluster['a'].kamailio.kill()
+    lab.steer(to('b'))
+    asking = rings.cancel()
+    rings.wait(487)
+    wait_until(lambda: asking.code == 200 and ringing.settled, 3, 'the end of what rang')
+    died = time.monotonic()
+    wait_until(lambda: time.monotonic() - died > SEARCHED, 5, 'b has looked for orphans twice')
+    assert cluster['b'].counters()['takeovers'] == 0
+    assert [len(phones[1].legs(call_id)) for call_id in ('answered@lab', 'busy@lab', 'rings@lab')] == [1, 1, 1]
+    assert not any(leg.again for call_id in ('answered@lab', 'busy@lab', 'rings@lab') for leg in phones[1].legs(call_id))
+
+
+@pytest.mark.parametrize('where', 'ab')
+def test_an_invite_that_comes_again(lab, phones, where):
+    """It is the callee who knows it; the node that gets it second keeps no record."""
+    cluster = cluster_of(lab)
+    lab.steer(to('a'))
+    call = phones[0].call('again@lab', 'one', deaf=True)
+    leg = wait_until(lambda: phones[1].legs('again@lab'), 3, 'it rings')[0]
+    wait_until(cluster.records, 3, 'its record')
+    lab.steer(to(where))
+    call.repeat()
+    call.wait(180)
+    wait_until(lambda: cluster['b'].status()['transactions'] == '0', 3, 'b has none')
+    leg.answer()
+    call.wait(200)
+    wait_until(lambda: leg.acked, 3, 'ACK')
+    bye = call.bye()
+    wait_until(lambda: bye.code == 200, 2 * T1, '200 to BYE')
+    assert archived(lab, 'again@lab') == ('completed', '200')

@@ -1,0 +1,213 @@
+/* What a dead Kamailio has left, and a store that was away then and came back empty does not have. */
+#include "fake.h"
+
+TestSuite(left, .fini = no_leaks);
+
+static const char key[] = "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060";
+
+/* Owns call 1; knows nodes 2 and 3. */
+static struct fake *with_call(void)
+{
+    struct fake *f = fake_peers();
+    struct leg c = call_make(1);
+
+    f->answer_puts = true;
+    f->found = "";
+    fake_branch(f, 1, &c, "0", true);
+    fake_turn(f);
+    cr_assert(f->put_count == 1);
+    f->plain = true;
+    return f;
+}
+
+static void own_beat(struct fake *f)
+{
+    cr_assert(f->beat_count > 0);
+    engine_node(f->e, span_of(f->beats[(f->beat_count - 1) % COUNT(f->beats)].record), f->now);
+    engine_nodes_read(f->e, true, f->now);
+    fake_turn(f);
+}
+
+static void store_away(struct fake *f)
+{
+    engine_store_down(f->e, f->now);
+    fake_turn(f);
+}
+
+static void store_back(struct fake *f)
+{
+    fake_pass(f, 1000);
+    fake_forget(f);
+    engine_store_up(f->e, f->now);
+    own_beat(f);
+}
+
+static size_t written(const struct fake *f)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < f->claim_count; i++)
+        n += strcmp(f->claims[i].key, key) == 0;
+    return n;
+}
+
+static const char *last_told(const struct fake *f)
+{
+    return f->tell_count ? fake_text(fake_tell(f, f->tell_count - 1), "t") : "";
+}
+
+Test(left, record_is_written_where_there_is_none)
+{
+    struct fake *f = with_call();
+    json_t *record;
+
+    store_away(f);
+    engine_link_down(f->e, f->now);
+    store_back(f);
+    cr_assert(written(f) == 1 && f->put_count == 0, "%zu, %zu", written(f), f->put_count);
+    record = json_loads(f->claims[0].value, 0, NULL);
+    cr_expect(json_integer_value(json_object_get(record, "owner")) == 1);
+    cr_expect_str_eq(json_string_value(json_object_get(record, "inc")), "100.1");
+    json_decref(record);
+    cr_expect_str_neq(last_told(f), "left");
+    fake_claimed(f, CLAIM_WON, NULL);
+    cr_expect_str_eq(last_told(f), "left");
+    cr_expect(engine_counters(f->e)->records_left == 1);
+    fake_pass(f, 5000);
+    cr_expect(written(f) == 1);
+    fake_free(f);
+}
+
+Test(left, who_has_taken_it_over_has_written_it)
+{
+    struct fake *f = with_call();
+
+    store_away(f);
+    engine_link_down(f->e, f->now);
+    store_back(f);
+    fake_claimed(f, CLAIM_LOST, "{\"owner\":2}");
+    fake_pass(f, 5000);
+    cr_expect(written(f) == 1 && engine_counters(f->e)->records_left == 0);
+    fake_free(f);
+}
+
+Test(left, not_before_this_node_is_known_to_be_there)
+{
+    struct fake *f = with_call();
+
+    fake_pass(f, 1000);
+    own_beat(f);
+    store_away(f);
+    engine_link_down(f->e, f->now);
+    fake_pass(f, 100);
+    fake_forget(f);
+    engine_store_up(f->e, f->now);
+    fake_turn(f);
+    cr_expect(written(f) == 0);
+    own_beat(f);
+    cr_expect(written(f) == 1);
+    fake_free(f);
+}
+
+Test(left, a_write_that_failed_is_made_again)
+{
+    struct fake *f = with_call();
+
+    store_away(f);
+    engine_link_down(f->e, f->now);
+    store_back(f);
+    fake_claimed(f, CLAIM_FAILED, NULL);
+    fake_pass(f, 249);
+    cr_expect(written(f) == 1);
+    fake_pass(f, 1);
+    cr_expect(written(f) == 2);
+    fake_claimed(f, CLAIM_WON, NULL);
+    fake_free(f);
+}
+
+/* The others have taken over what the store had; some of it is over. */
+Test(left, what_the_store_had_for_long_is_the_others)
+{
+    for (int late = 0; late <= 1; late++) {
+        struct fake *f = with_call();
+
+        engine_link_down(f->e, f->now);
+        fake_pass(f, late ? 2001 : 2000);
+        store_away(f);
+        store_back(f);
+        cr_expect(written(f) == !late);
+        fake_free(f);
+    }
+}
+
+Test(left, a_store_that_forgot_all_gets_it_too)
+{
+    struct fake *f = with_call();
+
+    engine_link_down(f->e, f->now);
+    fake_forget(f);
+    engine_store_forgot(f->e, f->now);
+    fake_turn(f);
+    fake_pass(f, 1000);
+    own_beat(f);
+    cr_expect(written(f) == 1);
+    fake_free(f);
+}
+
+Test(left, another_node_has_said_that_it_took_it)
+{
+    struct fake *f = with_call();
+
+    engine_link_down(f->e, f->now);
+    fake_told(f, "{\"t\":\"taken\",\"node\":2,\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"}");
+    store_away(f);
+    store_back(f);
+    cr_expect(written(f) == 0);
+    fake_free(f);
+}
+
+Test(left, of_one_that_was_restarted)
+{
+    struct fake *f = with_call();
+
+    store_away(f);
+    engine_link_down(f->e, f->now);
+    engine_link_up(f->e, "tag-2", f->now);
+    fake_turn(f);
+    fake_hello(f, 1, "100.2");
+    store_back(f);
+    cr_assert(written(f) == 1);
+    for (size_t i = 0; i < f->claim_count; i++)
+        cr_expect(strcmp(f->claims[i].key, key) != 0 || strstr(f->claims[i].value, "\"100.1\""));
+    fake_free(f);
+}
+
+/* Its connection only broke: it has its transactions, which are claimed and written as ever. */
+Test(left, of_one_that_lives)
+{
+    struct fake *f = with_call();
+
+    store_away(f);
+    engine_link_down(f->e, f->now);
+    fake_pass(f, 1000);
+    fake_forget(f);
+    engine_store_up(f->e, f->now);
+    engine_link_up(f->e, "tag-2", f->now);
+    fake_hello(f, 1, "100.1");
+    own_beat(f);
+    cr_expect(written(f) == 0);
+    fake_free(f);
+}
+
+Test(left, word_of_it_begins_a_search)
+{
+    struct fake *f = fake_peers();
+    size_t scans;
+
+    fake_pass(f, 5000);
+    scans = f->scans;
+    fake_told(f, "{\"t\":\"left\"}");
+    fake_turn(f);
+    cr_expect(f->scans == scans + 1);
+    fake_free(f);
+}
