@@ -68,3 +68,19 @@ Test(bounds, transactions_in_bytes)
     cr_expect(s.txns == 1, "there is room again: %zu", s.txns);
     fake_free(f);
 }
+
+/* BYEs that wait for what is known of their call: long names cost as much as many short ones. */
+Test(bounds, byes_in_bytes)
+{
+    struct fake *f = fake_peers();
+    char *id = base64_of(scratch("%0*d", 45000, 7));
+    uint64_t shed;
+
+    for (unsigned i = 0; i < 1000; i++)
+        say_long(f, scratch("{\"t\":\"events\",\"n\":1}{\"t\":\"bye\",\"call_id\":\"%s\",\"from_tag\":\"%s\","
+                            "\"to_tag\":\"YQ==\",\"code\":0}",
+                            id, base64_of(scratch("%u", i))));
+    shed = engine_counters(f->e)->byes_shed;
+    cr_expect(shed > 200 && shed < 400, "%llu", (unsigned long long)shed);
+    fake_free(f);
+}

@@ -2,7 +2,6 @@
 #include "count.h"
 #include "engine_impl.h"
 #include "fake.h"
-#include "frame.h"
 
 TestSuite(ending, .fini = no_leaks);
 
@@ -579,29 +578,5 @@ Test(ending, so_many_questions_are_under_way)
     cr_expect(f->call_get_count == 1024, "%zu", f->call_get_count);
     fake_pass(f, 1000);
     cr_expect(f->call_get_count == 1024);
-    fake_free(f);
-}
-
-/* Long names cost as much as many short ones. */
-Test(ending, bounded_in_bytes)
-{
-    struct leg c;
-    struct fake *f = with_call(&c, NULL);
-    char *id = base64_of(scratch("%0*d", 45000, 7));
-
-    for (unsigned i = 0; i < 1000; i++) {
-        size_t len;
-        char *text = NULL, *frame;
-
-        cr_assert(asprintf(&text,
-                           "{\"t\":\"events\",\"n\":1}{\"t\":\"bye\",\"call_id\":\"%s\",\"from_tag\":\"%s\","
-                           "\"to_tag\":\"YQ==\",\"code\":0}",
-                           id, base64_of(scratch("%u", i))) > 0);
-        frame = frame_make(span_of(text), &len);
-        cr_assert(engine_link_data(f->e, frame, len, f->now) == 0);
-        free(frame);
-        free(text);
-    }
-    cr_expect(count(f)->byes_shed > 200 && count(f)->byes_shed < 400, "%llu", (unsigned long long)count(f)->byes_shed);
     fake_free(f);
 }
