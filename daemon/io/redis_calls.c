@@ -12,113 +12,6 @@
 
 /* ---- writing ---- */
 
-/* KEYS: the call, the archive, and maybe another place of the call (see engine.h). ARGV: what to do, the writing node,
- * life of the record in ms, how many entries the archive keeps (0: all), how many of the last pairs go over nothing
- * that is there, (to end it) the dialog's tag, then names and values. A leg is another INVITE with the same name; what
- * the one before it had come to goes. Only an end and a leg read the whole record. The archive comes first: should it
- * be refused, nothing is written. */
-static const char script[] =
-    "local key, mode, node, ttl, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]\n"
-    "if KEYS[3] and not redis.call('HMGET', key, 'tx')[1] then\n"
-    "  local there = redis.call('HMGET', KEYS[3], 'tx')[1]\n"
-    "  if there then key = KEYS[3] elseif mode ~= 'get' then return 'absent' end\n"
-    "end\n"
-    "if mode == 'get' then return redis.call('HGETALL', key) end\n"
-    "local ends = mode == 'end' or mode == 'end-answered'\n"
-    "local was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered')\n"
-    "local ended, owner, tx, answered = was[1], was[2], was[3], was[4]\n"
-    "local weak, given, first = #ARGV - 2 * ARGV[5], {}, ends and 7 or 6\n"
-    "for i = first, #ARGV - 1, 2 do given[ARGV[i]] = ARGV[i + 1] end\n"
-    "local function is_other(id)\n"
-    "  return id and id ~= '-1' and id ~= node\n"
-    "end\n"
-    "local all = ends and redis.call('HGETALL', key)\n"
-    "local begins = mode == 'begin' or mode == 'first' or mode == 'take'\n"
-    "local leg = given.tx and tx and given.tx ~= tx\n"
-    "local function number(text)\n"
-    "  return text and #text < 16 and text:match('^%d+$') and tonumber(text)\n"
-    "end\n"
-    "if ended then\n"
-    "  local from, to = number(given.trying), number(ended)\n"
-    "  local anew = given.answered and not answered or from and to and from >= to\n"
-    "  if not (begins and leg) then return 'over' end\n"
-    "  if not anew then return 'foreign' end\n"
-    "  redis.call('PEXPIRE', key, 0)\n"
-    "  owner, tx, answered, leg = nil, nil, nil, false\n"
-    "end\n"
-    "if leg and mode ~= 'add' then\n"
-    "  if answered or ends and is_other(owner) then return 'foreign' end\n"
-    "  if is_other(owner) and not given.answered then return 'other' end\n"
-    "end\n"
-    "if ends and #all == 0 then return 'absent' end\n"
-    "if mode == 'end-answered' and not answered then return 'early' end\n"
-    "local had = {}\n"
-    "for i = 1, ends and #all or 0, 2 do had[all[i]] = all[i + 1] end\n"
-    "if ends and ARGV[6] ~= '' and had.to_tag then\n"
-    "  local tag, goes_on = ARGV[6], false\n"
-    "  local function open(t) return t ~= tag and not had['over.' .. t] end\n"
-    "  if had.to_tag ~= tag and not had['dialog.' .. tag] then return 'foreign' end\n"
-    "  for name in pairs(had) do\n"
-    "    if name:sub(1, 7) == 'dialog.' and open(name:sub(8)) then goes_on = true end\n"
-    "  end\n"
-    "  if goes_on or open(had.to_tag) then\n"
-    "    redis.call('HSETNX', key, 'over.' .. tag, given.ended)\n"
-    "    return 'goes-on'\n"
-    "  end\n"
-    "end\n"
-    "local function later(a, b)\n"
-    "  return #a > #b or (#a == #b and a > b)\n"
-    "end\n"
-    "for name, at in pairs(had) do\n"
-    "  if name:sub(1, 5) == 'over.' and later(at, given.ended or '') then given.ended = at end\n"
-    "end\n"
-    "for i = first, #ARGV - 1, 2 do\n"
-    "  if ends and ARGV[i] == 'ended' then ARGV[i + 1] = given.ended end\n"
-    "end\n"
-    "local same = mode ~= 'first' and given.tx and tx == given.tx and not answered\n"
-    "if begins and mode ~= 'take' and is_other(owner) and not same and not leg then return 'other' end\n"
-    "if ends then\n"
-    "  local is, names, entry, more = {}, {}, {}, {}\n"
-    "  local function add(name, value)\n"
-    "    if is[name] == nil then names[#names + 1] = name end\n"
-    "    is[name] = value\n"
-    "  end\n"
-    "  local function took(name, from, to)\n"
-    "    if from and to then\n"
-    "      add(name, string.format('%.0f', math.max(0, to - from)))\n"
-    "      more[#more + 1] = name\n"
-    "      more[#more + 1] = is[name]\n"
-    "    end\n"
-    "  end\n"
-    "  for i = 1, #all, 2 do add(all[i], all[i + 1]) end\n"
-    "  for i = first, #ARGV - 1, 2 do\n"
-    "    if i < weak or is[ARGV[i]] == nil then add(ARGV[i], ARGV[i + 1]) end\n"
-    "  end\n"
-    "  took('duration_ms', number(is.answered), number(is.ended))\n"
-    "  took('pdd_ms', number(is.trying), number(is.ringing or is.answered))\n"
-    "  for _, name in ipairs(names) do\n"
-    "    entry[#entry + 1] = name\n"
-    "    entry[#entry + 1] = is[name]\n"
-    "  end\n"
-    "  if keep == '0' then redis.call('XADD', KEYS[2], '*', unpack(entry))\n"
-    "  else redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', unpack(entry)) end\n"
-    "  if #more > 0 then redis.call('HSET', key, unpack(more)) end\n"
-    "end\n"
-    "if leg and begins then\n"
-    "  local fields, kept = redis.call('HGETALL', key), {}\n"
-    "  for i = 1, #fields do\n"
-    "    local name = fields[i - (i + 1) % 2]\n"
-    "    if name ~= 'ringing' and name ~= 'code' then kept[#kept + 1] = fields[i] end\n"
-    "  end\n"
-    "  redis.call('PEXPIRE', key, 0)\n"
-    "  redis.call('HSET', key, unpack(kept))\n"
-    "end\n"
-    "if weak > first then redis.call('HSET', key, unpack(ARGV, first, weak)) end\n"
-    "for i = weak + 1, #ARGV - 1, 2 do redis.call('HSETNX', key, ARGV[i], ARGV[i + 1]) end\n"
-    "redis.call('PEXPIRE', key, ttl)\n"
-    "if is_other(given.node or owner) then return 'other' end\n"
-    "return 'written'\n";
-
 static const char *const modes[] = {[CALL_ADD] = "add",
                                     [CALL_BEGIN] = "begin",
                                     [CALL_TAKE] = "take",
@@ -188,7 +81,7 @@ static bool send_job(struct redis *s, struct job *j)
         return false;
     command_begin(&command, 2 + j->count);
     command_word(&command, span_of(j->whole ? "EVAL" : "EVALSHA"));
-    command_word(&command, span_of(j->whole ? script : s->script));
+    command_word(&command, span_of(j->whole ? call_lua : s->script));
     buffer_put(&command, j->words.p, j->words.n);
     if (!command_send(&command, s->commands.ac, on_written, j))
         return false;
@@ -284,7 +177,7 @@ static void on_loaded(redisAsyncContext *ac, void *reply, void *data)
 void redis_load_script(struct redis *s)
 {
     *s->script = '\0';
-    if (redisAsyncCommand(s->commands.ac, on_loaded, NULL, "SCRIPT LOAD %s", script) == REDIS_OK)
+    if (redisAsyncCommand(s->commands.ac, on_loaded, NULL, "SCRIPT LOAD %s", call_lua) == REDIS_OK)
         redis_conn_sent(&s->commands);
 }
 

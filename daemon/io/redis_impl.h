@@ -63,6 +63,8 @@ void redis_tell(struct store *store, int node, const char *text);
 /* redis_policy.c: warns when Redis may throw records away. */
 void redis_look_at_policy(struct redis *s);
 
+/* The script of call_write (call.lua, which says what it does). */
+extern const char call_lua[];
 /* To be called when the connection for commands is ready, before anything else is sent on it. */
 void redis_load_script(struct redis *s);
 /* Listens to what is told to this node: when the listener is ready, and when the node's id is known or another one. */

@@ -5,7 +5,6 @@
 
 In each round: redis-benchmark, kamsyncd, kamsyncd with a store in its own memory, redis-benchmark again (A/A).
 """
-import json
 import re
 import subprocess
 import tempfile
@@ -59,10 +58,8 @@ class Ingest:
         key = next(k for k in self.redis.do('KEYS', 'kamsync:tx:*9999999*'))
         record = self.redis.do('GET', key).decode()
         pairs = self.redis.do('HGETALL', next(k for k in self.redis.do('KEYS', 'kamsync:call:*9999999*')))
-        with open(measure.REPO + '/daemon/io/redis_calls.c') as file:
-            source = re.search(r'script\[\] =(.*?);\n\n', file.read(), re.S)[1]
-        script = ''.join(json.loads(part) for part in re.findall(r'"(?:[^"\\]|\\.)*"', source))
-        sha = self.redis.do('SCRIPT', 'LOAD', script).decode()
+        with open(measure.REPO + '/daemon/io/call.lua') as file:
+            sha = self.redis.do('SCRIPT', 'LOAD', file.read()).decode()
         return (['SET', 'bench:tx:__rand_int__', record, 'PX', 300000],
                 ['EVALSHA', sha, 2, 'bench:call:__rand_int__', 'kamsync:cdr', 'begin', 1, 46800000, CDR_MAX, 0,
                  *(word.decode() for word in pairs)]), len(record)

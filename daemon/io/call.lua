@@ -1,0 +1,144 @@
+-- Writes a call's record, a hash, in one step, or reads it.
+--
+-- KEYS    1  the call
+--         2  the archive, a stream
+--         3  maybe another place of the call, where it is looked for if it does not stand at the first
+-- ARGV    1  what to do: "get", or one of enum call_mode: "add", "begin" ("first": so with call_write.first), "take",
+--            "end", "end-answered"
+--         2  the node that writes
+--         3  life of the record in ms
+--         4  how many entries the archive keeps, 0: all
+--         5  how many of the last pairs go over nothing that is there
+--         6  (the two that end) the dialog's tag, "": all its dialogs are over
+--         …  name, value, name, value…
+-- Answer  the record ("get"), else one of enum call_result: "written", "other", "over", "absent", "early", "foreign",
+--         "goes-on"
+--
+-- Why a script: several nodes see the same BYE, and take the same call over. Each has to look and to write in one step,
+-- or a call would end twice. core/engine.h says what each mode does; io/memory_calls.c does the same without Redis.
+
+local key, mode, node, ttl, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+if KEYS[3] and not redis.call('HMGET', key, 'tx')[1] then
+  local there = redis.call('HMGET', KEYS[3], 'tx')[1]
+  if there then key = KEYS[3] elseif mode ~= 'get' then return 'absent' end
+end
+if mode == 'get' then return redis.call('HGETALL', key) end
+
+local ends = mode == 'end' or mode == 'end-answered'
+local begins = mode == 'begin' or mode == 'first' or mode == 'take'
+
+-- What is to be written: from ARGV[first] on; from ARGV[weak + 1] on only where nothing is there.
+local weak, given, first = #ARGV - 2 * ARGV[5], {}, ends and 7 or 6
+for i = first, #ARGV - 1, 2 do given[ARGV[i]] = ARGV[i + 1] end
+
+-- What is there. Only an end reads all of it, and a leg, at the bottom.
+local was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered')
+local ended, owner, tx, answered = was[1], was[2], was[3], was[4]
+local all = ends and redis.call('HGETALL', key)
+local had = {}
+for i = 1, ends and #all or 0, 2 do had[all[i]] = all[i + 1] end
+
+local function is_other(id)
+  return id and id ~= '-1' and id ~= node
+end
+
+local function number(text)
+  return text and #text < 16 and text:match('^%d+$') and tonumber(text)
+end
+
+-- Of two times as they are written, without a leading zero.
+local function later(a, b)
+  return #a > #b or (#a == #b and a > b)
+end
+
+-- After its end only another INVITE of the same name begins it anew: one that came later, or was answered.
+local leg = given.tx and tx and given.tx ~= tx
+if ended then
+  local from, to = number(given.trying), number(ended)
+  local anew = given.answered and not answered or from and to and from >= to
+  if not (begins and leg) then return 'over' end
+  if not anew then return 'foreign' end
+  redis.call('PEXPIRE', key, 0)
+  owner, tx, answered, leg = nil, nil, nil, false
+end
+
+-- A leg, which is another INVITE of the same name, takes nothing from one that was answered, or is another node's.
+if leg and mode ~= 'add' then
+  if answered or ends and is_other(owner) then return 'foreign' end
+  if is_other(owner) and not given.answered then return 'other' end
+end
+if ends and #all == 0 then return 'absent' end
+if mode == 'end-answered' and not answered then return 'early' end
+
+-- One of its dialogs is over; the call is over with the last of them.
+if ends and ARGV[6] ~= '' and had.to_tag then
+  local tag, goes_on = ARGV[6], false
+  local function open(t) return t ~= tag and not had['over.' .. t] end
+  if had.to_tag ~= tag and not had['dialog.' .. tag] then return 'foreign' end
+  for name in pairs(had) do
+    if name:sub(1, 7) == 'dialog.' and open(name:sub(8)) then goes_on = true end
+  end
+  if goes_on or open(had.to_tag) then
+    redis.call('HSETNX', key, 'over.' .. tag, given.ended)
+    return 'goes-on'
+  end
+end
+
+-- It ended when the last one did.
+for name, at in pairs(had) do
+  if name:sub(1, 5) == 'over.' and later(at, given.ended or '') then given.ended = at end
+end
+for i = first, #ARGV - 1, 2 do
+  if ends and ARGV[i] == 'ended' then ARGV[i + 1] = given.ended end
+end
+
+-- Another node's call is not begun over that node's head.
+local same = mode ~= 'first' and given.tx and tx == given.tx and not answered
+if begins and mode ~= 'take' and is_other(owner) and not same and not leg then return 'other' end
+
+-- The archive comes first: should it be refused, nothing is written.
+if ends then
+  local is, names, entry, more = {}, {}, {}, {}
+  local function add(name, value)
+    if is[name] == nil then names[#names + 1] = name end
+    is[name] = value
+  end
+  local function took(name, from, to)
+    if from and to then
+      add(name, string.format('%.0f', math.max(0, to - from)))
+      more[#more + 1] = name
+      more[#more + 1] = is[name]
+    end
+  end
+  for i = 1, #all, 2 do add(all[i], all[i + 1]) end
+  for i = first, #ARGV - 1, 2 do
+    if i < weak or is[ARGV[i]] == nil then add(ARGV[i], ARGV[i + 1]) end
+  end
+  took('duration_ms', number(is.answered), number(is.ended))
+  took('pdd_ms', number(is.trying), number(is.ringing or is.answered))
+  for _, name in ipairs(names) do
+    entry[#entry + 1] = name
+    entry[#entry + 1] = is[name]
+  end
+  if keep == '0' then redis.call('XADD', KEYS[2], '*', unpack(entry))
+  else redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', unpack(entry)) end
+  if #more > 0 then redis.call('HSET', key, unpack(more)) end
+end
+
+-- What the INVITE before this leg had come to goes.
+if leg and begins then
+  local fields, kept = redis.call('HGETALL', key), {}
+  for i = 1, #fields do
+    local name = fields[i - (i + 1) % 2]
+    if name ~= 'ringing' and name ~= 'code' then kept[#kept + 1] = fields[i] end
+  end
+  redis.call('PEXPIRE', key, 0)
+  redis.call('HSET', key, unpack(kept))
+end
+
+if weak > first then redis.call('HSET', key, unpack(ARGV, first, weak)) end
+for i = weak + 1, #ARGV - 1, 2 do redis.call('HSETNX', key, ARGV[i], ARGV[i + 1]) end
+redis.call('PEXPIRE', key, ttl)
+if is_other(given.node or owner) then return 'other' end
+return 'written'
