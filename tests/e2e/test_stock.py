@@ -24,6 +24,12 @@ STOCK = '/etc/kamailio/kamailio.cfg'
 CALLEES = ('answer1', 'ring1', 'busy1')
 
 
+def copy_kamsync(source, directory):
+    """kamsync.cfg, and the folder beside it."""
+    shutil.copy(os.path.join(source, 'kamsync.cfg'), directory)
+    shutil.copytree(os.path.join(source, 'kamsync'), os.path.join(directory, 'kamsync'))
+
+
 def output(*argv):
     return subprocess.run(argv, capture_output=True, check=True).stdout
 
@@ -47,11 +53,11 @@ def pristine():
 
 @pytest.fixture(scope='module')
 def patched(tmp_path_factory):
-    """A directory with the patched kamailio.cfg and kamsync.cfg beside it."""
+    """A directory with the patched kamailio.cfg, and kamsync's files beside it."""
     directory = tmp_path_factory.mktemp('stock')
     (directory / 'kamailio.cfg').write_bytes(pristine())
     subprocess.run(['patch', '-p1', '-s', '-i', DIFF], cwd=directory, check=True)
-    shutil.copy(os.path.join(OURS, 'kamsync.cfg'), directory)
+    copy_kamsync(OURS, directory)
     return directory
 
 
@@ -60,7 +66,7 @@ class StockNode(Node):
 
     def start_kamailio(self):
         directory = self.lab.new_directory(f'{self.name}-stock')
-        shutil.copy(f'{self.cluster.config}/kamsync.cfg', directory)
+        copy_kamsync(self.cluster.config, directory)
         ours = {'198.51.100.1:5060': f'{ANYCAST}:5060', '192.0.2.11:5060': f'{self.ip}:5060',
                 'server_id=1': f'server_id={self.id}'}
         with open(f'{self.cluster.config}/kamailio.cfg') as file:
@@ -114,9 +120,32 @@ def test_the_patch_is_small_and_applies(tmp_path):
     assert len(added) <= 15 and not [line for line in lines if line.startswith('-')], added
 
 
-def test_kamailio_takes_it(patched):
-    done = subprocess.run(['kamailio', '-c', '-f', f'{patched}/kamailio.cfg'], capture_output=True, text=True)
+def check(config, cwd):
+    """Kamailio's own check of a configuration, started in that directory."""
+    return subprocess.run(['kamailio', '-c', '-f', config], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize('config, cwd', [('{}/kamailio.cfg', '/'), ('kamailio.cfg', '{}'), ('./kamailio.cfg', '{}'),
+                                         ('../kamailio.cfg', '{}/stock')])
+def test_kamailio_takes_it(patched, config, cwd):
+    """From wherever it is started: kamsync.cfg finds what it includes."""
+    (patched / 'stock').mkdir(exist_ok=True)
+    done = check(config.format(patched), cwd.format(patched))
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize('cwd', ['', 'sip', 'sip/ours'])
+def test_kamsync_lies_in_another_folder(tmp_path, cwd):
+    """Than kamailio.cfg, and than the one where Kamailio is started."""
+    os.makedirs(tmp_path / 'sip/ours')
+    copy_kamsync(OURS, tmp_path / 'sip/ours')
+    config = tmp_path / 'sip/kamailio.cfg'
+    config.write_text('server_id=1\nloadmodule "tm.so"\n#!define KAMSYNC_SIP "127.0.0.1:5060"\ninclude_file "ours/kamsync.cfg"\n'
+                      'request_route {\n\troute(KAMSYNC_REQUEST);\n}\n')
+    done = check(str(config), tmp_path / cwd)
+    assert done.returncode == 0, done.stderr[-2000:]
+    shutil.rmtree(tmp_path / 'sip/ours/kamsync')
+    assert 'kamsync/strays.cfg' in check(str(config), tmp_path / cwd).stderr
 
 
 @pytest.mark.parametrize('scenario, kinds, gateway_gets', [
