@@ -12,9 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/count.h"
-#include "core/key.h"
-#include "core/proof.h"
+#include "core/base/count.h"
+#include "core/txn/key.h"
+#include "core/link/proof.h"
 #include "log.h"
 
 #define SECRET_MIN 16

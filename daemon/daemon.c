@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/count.h"
-#include "core/key.h"
+#include "core/base/count.h"
+#include "core/txn/key.h"
 #include "io/control.h"
 #include "io/evapi.h"
 #include "io/store.h"

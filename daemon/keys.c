@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/proof.h"
+#include "core/link/proof.h"
 #include "log.h"
 
 /* Whatever stands there, a link maybe, is neither followed nor written to. */

@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/count.h"
+#include "core/base/count.h"
 
 /* A pipe that poll() calls ready takes so much at once, and any other file more. */
 #define LINE_MAX_BYTES 1024

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <uv.h>
 
-#include "core/hash.h"
+#include "core/base/hash.h"
 #include "daemon.h"
 
 #define DEFAULT_PATH "/etc/kamsync/kamsyncd.conf"

@@ -197,7 +197,7 @@ struct engine {
     struct trace trace;
 };
 
-/* engine.c */
+/* link/out.c */
 __attribute__((format(printf, 3, 4))) void engine_log(struct engine *e, enum log_level level, const char *fmt, ...);
 /* The same for a line that anybody can cause as often as he likes: so many in a second, then how many more there were.
  */

@@ -5,6 +5,7 @@
 import concurrent.futures
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,8 +29,8 @@ FAULTS = [
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note",
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n    text = handed_to(e, s, to, said);\n"
      "    engine_send(e, to->sip, NULL, text, now);\n    free(text);\n}\n\nstatic void note", "answered 2 times"),
-    ("handovers of one moment cannot be told apart", "engine.c", "% 1000), ++e->handovers", "% 1000), e->handovers", "the storm"),
-    ("a CANCEL that all nodes have bears another time in kamsyncd's copy", "engine.c",
+    ("handovers of one moment cannot be told apart", "out.c", "% 1000), ++e->handovers", "% 1000), e->handovers", "the storm"),
+    ("a CANCEL that all nodes have bears another time in kamsyncd's copy", "out.c",
      "    if (h.at)", "    if (false && h.at)", "answered 2 times|answered 1 times with 200, 1 times with 481"),
     ("a CANCEL that all nodes have is over, whatever the record says", "strays.c",
      "s->all && r->cancelled && !r->done", "s->all", "no answer to its CANCEL"),
@@ -63,7 +64,7 @@ FAULTS = [
 def mutant(build, file, old, new, out):
     """An executable of the simulation with that text in place of the other."""
     for c in json.load(open(f"{build}/compile_commands.json")):
-        if c["file"].endswith("core/" + file):
+        if re.search(f"daemon/core/(.*/)?{re.escape(file)}$", c["file"]):
             break
     path = os.path.join(build, c["file"])
     text = open(path).read()

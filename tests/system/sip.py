@@ -82,7 +82,7 @@ def warm_up(kamailio):
 
 
 def key_of(secret):
-    """The secret as kamsyncd gives it to Kamailio (daemon/core/proof.h)."""
+    """The secret as kamsyncd gives it to Kamailio (daemon/core/link/proof.h)."""
     key = secret.encode()
     key = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b'\0')
     return bytes(byte ^ pad for pad in (0x36, 0x5c) for byte in key).hex()

@@ -28,20 +28,22 @@ calls="$calls|socket|connect|bind|listen|accept4?|send(to|m?msg)?|recv(from|m?ms
 calls="$calls|open(at)?|f?open|f?read|f?write|close|f?printf|f?puts|perror|getenv|abort|exit|signal|fork|system"
 calls="$calls|pthread_[a-z_]+|uv_[a-z0-9_]+|redis[A-Z][A-Za-z]*"
 
-for f in core/*.c core/*.h; do
+for f in core/*.[ch] core/*/*.[ch]; do
     grep -nE "$include$forbidden" "$f" && complain "$f: the core must not include that"
-    grep -nE "$include\"(\.\.|io/|config|log|daemon)" "$f" && complain "$f: the core must not know what is around it"
+    grep -nE "$include\"(\.\.|core/|io/|config|log|daemon)" "$f" && complain "$f: the core must not know what is around it"
     code "$f" | grep -E "(^|[^A-Za-z0-9_.>])($calls)[[:space:]]*\(" && complain "$f: the core must not call that"
 done
 
-for f in *.h core/*.h io/*.h; do
+rooms=$(for room in core/*/; do echo "-I$room"; done)
+
+for f in *.h core/*.h core/*/*.h io/*.h; do
     # Twice, so that a missing include guard shows as well.
     printf '#include "%s"\n#include "%s"\n' "$f" "$f" |
-        "$@" -I. -Icore -Iio -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Werror -fsyntax-only -x c - ||
+        "$@" -I. -Icore $rooms -Iio -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Werror -fsyntax-only -x c - ||
         complain "$f does not stand alone"
 done
 
-for f in *.c core/*.c io/*.c ../tests/unit/*.c ../tests/unit/worlds/*.c; do
+for f in *.c core/*.c core/*/*.c io/*.c ../tests/unit/*.c ../tests/unit/worlds/*.c; do
     lines=$(wc -l <"$f")
     [ "$lines" -le 600 ] || complain "$f: $lines lines, more than 600"
 done

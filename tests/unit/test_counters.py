@@ -1,4 +1,4 @@
-"""Each counter of daemon/core/counters.h has its line in docs/counters.md, with the same words, and nothing else has one."""
+"""Each counter of daemon/core/base/counters.h has its line in docs/counters.md, with the same words, and nothing else has one."""
 import os
 import re
 
@@ -11,12 +11,12 @@ def read(path):
 
 
 def test_each_counter_is_documented():
-    counters = re.findall(r'^ +X\((\w+),\s+"([^"]+)"\)', read("daemon/core/counters.h"), re.M)
+    counters = re.findall(r'^ +X\((\w+),\s+"([^"]+)"\)', read("daemon/core/base/counters.h"), re.M)
     assert len(counters) > 40
     assert re.findall(r"^\| `(\w+)` \| (.+) \|$", read("docs/counters.md"), re.M) == counters
 
 
 def test_what_the_text_names_are_counters():
-    names = re.findall(r"^ +X\((\w+),", read("daemon/core/counters.h"), re.M)
+    names = re.findall(r"^ +X\((\w+),", read("daemon/core/base/counters.h"), re.M)
     text = read("docs/counters.md").split("| counter |")[0]
     assert set(re.findall(r"`([a-z]+_[a-z_]+|hangs)`", text)) <= set(names)

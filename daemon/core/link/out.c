@@ -1,0 +1,127 @@
+/* What goes out: lines of the log, of kamsyncctl trace, frames, and what Kamailio is to send. */
+#include "engine_impl.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#define LINES_MAX 200   /* in a second, of a kind that anybody can cause */
+#define SEND_PART 20000 /* of a message, as base64, that goes into one frame */
+#define SEND_MAX 65000  /* of a message, as base64: Kamailio's transformations have a buffer of 65,536 bytes */
+
+/* Lines may quote what was not understood, and that is from anywhere. */
+static void clean(char *line)
+{
+    for (; *line; line++)
+        if (*line < ' ' || *line > '~')
+            *line = '?';
+}
+
+void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
+{
+    char line[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    clean(line);
+    e->io.log(e->io.ctx, level, line);
+}
+
+static void say_held(struct engine *e)
+{
+    if (e->gate.held)
+        engine_log(e, LOG_LEVEL_INFO, "%u lines more like the last ones were held back", e->gate.held);
+    e->gate.held = 0;
+}
+
+void engine_log_rest(struct engine *e, int64_t now)
+{
+    if (now - e->gate.since_ms < 1000)
+        return;
+    say_held(e);
+    e->gate = (struct gate){.since_ms = now};
+}
+
+void engine_log_some(struct engine *e, enum log_level level, const char *fmt, ...)
+{
+    char line[512];
+    va_list ap;
+
+    engine_log_rest(e, e->turn_ms);
+    if (level < LOG_LEVEL_DEBUG && e->gate.said++ >= LINES_MAX) {
+        e->gate.held++;
+        return;
+    }
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    clean(line);
+    e->io.log(e->io.ctx, level, line);
+}
+
+void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...)
+{
+    char line[192];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    clean(line);
+    trace_add(&e->trace, call_id, e->io.wall(e->io.ctx), line);
+}
+
+const char *printable(char *out, size_t size, struct span s)
+{
+    size_t n = s.n < size - 1 ? s.n : size - 1;
+
+    for (size_t i = 0; i < n; i++)
+        out[i] = s.p[i] > ' ' && s.p[i] < 127 ? s.p[i] : '?';
+    out[n] = '\0';
+    return out;
+}
+
+void engine_push(struct engine *e, int64_t n, char *payload, int64_t now)
+{
+    if (!link_push(&e->link, n, payload, now))
+        e->count.frames_shed++;
+}
+
+char *engine_handover(struct engine *e, struct handover h, struct span msg)
+{
+    int64_t wall = e->io.wall(e->io.ctx);
+    char at[128];
+
+    if (h.at)
+        snprintf(at, sizeof(at), "%s-%" PRIu64, h.at, ++e->handovers);
+    else
+        snprintf(at, sizeof(at), "%" PRId64 ".%03d.%" PRIu64, wall / 1000, (int)(wall % 1000), ++e->handovers);
+    h.from = e->self.id;
+    h.at = at;
+    return handover_make(&h, msg, e->conf.secret);
+}
+
+void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now)
+{
+    size_t left = text ? strlen(text) : 0;
+    char own[sizeof(e->self.sip) + 4];
+    int parts = 0;
+    int64_t n;
+
+    snprintf(own, sizeof(own), "udp:%s", e->self.sip);
+    if (!engine_fits(text ? text : ""))
+        text = NULL;
+    for (; text && left > SEND_PART; left -= SEND_PART, text += SEND_PART) {
+        n = link_next_n(&e->link);
+        engine_push(e, n, msg_part(n, parts++, (struct span){text, SEND_PART}), now);
+    }
+    n = link_next_n(&e->link);
+    engine_push(e, n, text ? msg_send(n, to, sock ? sock : own, text, parts) : NULL, now);
+}
+
+bool engine_fits(const char *text)
+{
+    return strlen(text) <= SEND_MAX;
+}
