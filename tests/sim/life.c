@@ -126,7 +126,7 @@ static bool is_inherited(const struct life *l, const char *call_id)
     for (size_t i = 0; i < l->c->count; i++) {
         const struct call *c = calls_find(l->c->site[i].e, (struct span){name, strlen(call_id) + 3});
 
-        if (c && c->inherited)
+        if (c && c->role == CALL_HEIR)
             return true;
     }
     return false;

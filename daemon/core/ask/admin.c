@@ -141,12 +141,12 @@ static bool is_gone(const struct engine *e, const struct call *c)
 {
     const struct txn *t = c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
 
-    return c->elsewhere || (t && t->cancelled && txn_state(t) == TXN_FAILED);
+    return c->role == CALL_AWAY || (t && t->cancelled && txn_state(t) == TXN_FAILED);
 }
 
 static bool matches(const struct call *c, const json_t *q, const json_t *node, const char *state)
 {
-    return c->own && !c->how && (!node || json_integer_value(node) == c->node) &&
+    return c->role != CALL_GUEST && !c->how && (!node || json_integer_value(node) == c->node) &&
            (!state || strcmp(state, call_state(c)) == 0) && has(c->caller, json_object_get(q, "caller")) &&
            has(c->callee, json_object_get(q, "callee"));
 }

@@ -117,12 +117,17 @@ bool call_asks_for_more(int code)
 
 bool call_is_told(const struct call *c, const char *tx)
 {
-    return c->own && !c->inherited && c->tx && strcmp(c->tx, tx) == 0 && (c->answered || c->how);
+    return c->role != CALL_GUEST && c->role != CALL_HEIR && c->tx && strcmp(c->tx, tx) == 0 && (c->answered || c->how);
+}
+
+bool call_is_refused(const struct call *c)
+{
+    return call_asks_for_more((int)c->code);
 }
 
 bool call_has_moved(const struct call *c)
 {
-    return c->taken || c->inherited;
+    return c->role == CALL_TAKER || c->role == CALL_HEIR || c->role == CALL_AWAY;
 }
 
 const char *call_state(const struct call *c)
@@ -227,7 +232,7 @@ static size_t add_field(struct call_pairs *p, const struct call *c, const struct
 /* It rang for the caller before it rings for the node that has taken it over. */
 static bool is_weak(const struct call *c, const struct field *f)
 {
-    return c->taken && f->at == offsetof(struct call, ringing);
+    return c->role == CALL_TAKER && f->at == offsetof(struct call, ringing);
 }
 
 static size_t add_vars(struct call_pairs *p, const struct call *c, bool fresh)

@@ -23,6 +23,22 @@
 
 enum call_place { CALL_IDLE, CALL_DIRTY, CALL_WRITING, CALL_HELD };
 
+/* What this node is to the call. */
+enum call_role {
+    CALL_GUEST, /* it has only added variables or dialogs: the call is another node's */
+    CALL_OWNER, /* the INVITE began here */
+    CALL_TAKER, /* another node began it, and this one has taken it over with its transaction */
+    CALL_HEIR,  /* it has taken over the call only, from a node that is gone: it has no transaction */
+    CALL_AWAY   /* its own until the transaction was taken over while this node's Kamailio was away */
+};
+
+/* How the next write of it makes the record this node's. */
+enum call_write_as {
+    WRITE_NEW,  /* unless another node has it */
+    WRITE_OURS, /* this node has written it with its transaction before: until it is answered, it is this one's */
+    WRITE_TAKE  /* whoever has it */
+};
+
 struct call {
     struct span name; /* owned: see call_name(); the next two stand in it */
     const char *call_id, *from_tag;
@@ -37,20 +53,15 @@ struct call {
     const char *how, *by;  /* how it ended and who did that; fixed texts */
     const char *untracked; /* why its transaction is not kept (untracked.c), NULL: it is; a fixed text */
     int64_t joined;        /* when this node first had to do with it */
-    bool taken;            /* another node began it, and may know more about that */
-    bool refused;          /* the caller was challenged or redirected: he comes again, maybe to another node */
     int tries;             /* how often another node had it when this one wanted to begin it */
     json_t *vars;          /* CALL_VAR and name → value; removed ones have an empty one. NULL: none yet */
     json_t *dialogs; /* the record's CALL_DIALOG and CALL_DIALOG_OVER fields. NULL: it has one dialog, as most have */
     json_t *legs; /* other transactions with its name that this node has, or had: when each began to ring. NULL: none */
     json_t *fresh, *sent; /* names of those that were set here and are not in the store yet, or on their way there */
 
-    enum call_place place;                               /* which list it stands in */
-    bool own;                                            /* this node is the record's */
-    bool take;                                           /* and makes it so with its next write */
-    bool inherited;                                      /* it has the call only, not its INVITE's transaction */
-    bool had;                                            /* with its transaction, and wrote that */
-    bool elsewhere;                                      /* taken over while this node's Kamailio was away */
+    enum call_place place; /* which list it stands in */
+    enum call_role role;
+    enum call_write_as write_as;
     bool adrift;                                         /* nobody had its transaction, when that was last looked for */
     unsigned refusals;                                   /* so often the store would not have it */
     bool again;                                          /* it changed while it was being written */
@@ -80,7 +91,10 @@ bool call_asks_for_more(int code);
 /* This node has seen how that transaction was answered or ended, and the call with it. */
 bool call_is_told(const struct call *c, const char *tx);
 
-/* It was another node's, which may be back and know nothing of that; and a third one may have it, too. */
+/* The caller was challenged or redirected: he comes again, maybe to another node. */
+bool call_is_refused(const struct call *c);
+
+/* Another node has or had it, and may not know how it goes on; and a third one may have it, too. */
 bool call_has_moved(const struct call *c);
 
 /* trying, ringing, answered or ended. */

@@ -34,7 +34,7 @@ struct call *calls_known(const struct engine *e, struct span name)
 /* Its INVITE's transaction may live on, and begins no call any more; once that was answered, it knows. */
 static void tell_txn(const struct engine *e, const struct call *c)
 {
-    struct txn *t = c->own && c->tx && !c->answered ? txns_by_key(&e->txns, c->tx) : NULL;
+    struct txn *t = c->role != CALL_GUEST && c->tx && !c->answered ? txns_by_key(&e->txns, c->tx) : NULL;
 
     if (t)
         t->call_told = true;
@@ -117,7 +117,9 @@ static void leave(struct engine *e, struct call *c)
     count_bytes(e, c);
     c->node = c->trying = c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = c->untracked = NULL;
-    c->own = c->take = c->had = c->finishing = c->refused = c->elsewhere = false;
+    c->role = CALL_GUEST;
+    c->write_as = WRITE_NEW;
+    c->finishing = false;
     c->back_ms = 0;
     calls_move(e, c, CALL_IDLE);
     calls_mark(e, c);
@@ -161,11 +163,12 @@ bool calls_follow(struct engine *e, struct call *c, const char *tx, const char *
     c->trying = at;
     c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = c->untracked = NULL;
-    c->refused = c->taken = c->finishing = c->inherited = c->had = c->elsewhere = c->adrift = false;
+    c->finishing = c->adrift = false;
+    c->role = CALL_OWNER;
+    c->write_as = c->write_as == WRITE_TAKE ? WRITE_TAKE : WRITE_NEW;
     c->tries = 0;
     c->back_ms = 0;
     c->node = e->self.id;
-    c->own = true;
     return true;
 }
 
@@ -207,7 +210,8 @@ void calls_take(struct engine *e, struct txn *t, int64_t now)
     t->call_told = t->call_told || c->answered;
     json_object_foreach(t->vars, name, value)
         call_set(c, name, (struct span){json_string_value(value), json_string_length(value)}, false);
-    c->take = c->taken = true;
+    c->role = CALL_TAKER;
+    c->write_as = WRITE_TAKE;
     calls_mark(e, c);
 }
 
@@ -215,7 +219,7 @@ static struct call *of_txn(const struct engine *e, const struct txn *t)
 {
     struct call *c = calls_known(e, t->call);
 
-    return c && c->own && c->tx && !c->how && strcmp(c->tx, t->key) == 0 ? c : NULL;
+    return c && c->role != CALL_GUEST && c->tx && !c->how && strcmp(c->tx, t->key) == 0 ? c : NULL;
 }
 
 void calls_reply(struct engine *e, struct txn *t, int code, struct span to_tag, int64_t at)
@@ -245,10 +249,8 @@ void calls_reply(struct engine *e, struct txn *t, int code, struct span to_tag, 
         changed = true;
     }
     /* The next INVITE may reach another node: the record is for the taking; unless the script tried another branch. */
-    if (changed || call_asks_for_more(code) || (c->refused && code < 200)) {
-        changed = changed || c->refused != call_asks_for_more(code);
-        c->refused = call_asks_for_more(code);
-    }
+    if (call_asks_for_more(code) || (call_is_refused(c) && code < 200))
+        changed = changed || call_is_refused(c) != call_asks_for_more(code);
     if (!changed)
         return;
     c->code = code;
@@ -257,7 +259,7 @@ void calls_reply(struct engine *e, struct txn *t, int code, struct span to_tag, 
 
 static void over(struct engine *e, struct call *c, const char *how, const char *by, int64_t at)
 {
-    if (c->elsewhere)
+    if (c->role == CALL_AWAY)
         return;
     c->how = how;
     c->by = by;
@@ -288,10 +290,9 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
     int code = txn_code(t);
     bool timed_out = !t->cancelled && (code == 408 || code == 487 || code < 300);
 
-    if (!c || c->answered || (!c->elsewhere && leg_next(e, c)))
+    if (!c || c->answered || (c->role != CALL_AWAY && leg_next(e, c)))
         return;
     c->code = code;
-    c->refused = call_asks_for_more(code);
     over(e, c,
          t->cancelled ? "cancelled"
          : timed_out  ? "timed out"
@@ -300,7 +301,7 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
          : timed_out  ? "kamsync"
                       : "callee",
          t->last && !is_concluded(t) ? t->last : calls_time(e, NULL));
-    if (!c->refused)
+    if (!call_is_refused(c))
         return;
     c->back_ms = now + AGAIN_MS;
     if (c->place != CALL_WRITING)
@@ -365,7 +366,7 @@ void calls_set(struct engine *e, const struct event *ev, int64_t now)
         calls_mark(e, c);
         return;
     }
-    if (c && !c->own && !json_object_size(c->vars))
+    if (c && c->role == CALL_GUEST && !json_object_size(c->vars))
         calls_drop(e, c); /* nothing of it is to be written */
     e->count.frames_bad++;
     engine_log_some(e, LOG_LEVEL_WARN, "variable %s not kept (%s) call-id=%s", ev->name,
@@ -409,12 +410,12 @@ void calls_taken(struct engine *e, struct span name, const char *tx)
 {
     struct call *c = calls_known(e, name);
 
-    if (!c || !c->own || !c->tx || (tx && strcmp(tx, c->tx) != 0))
+    if (!c || c->role == CALL_GUEST || !c->tx || (tx && strcmp(tx, c->tx) != 0))
         return;
     if (!txns_by_key(&e->txns, c->tx)) {
         calls_leave(e, c);
     } else if (!e->self.up && e->conf.takeover) {
-        c->elsewhere = true;
+        c->role = CALL_AWAY;
         txns_by_key(&e->txns, c->tx)->elsewhere = true;
         if (c->place != CALL_WRITING)
             calls_move(e, c, CALL_IDLE);
@@ -425,9 +426,9 @@ void calls_keep(struct engine *e, const struct txn *t)
 {
     struct call *c = of_txn(e, t);
 
-    if (!c || !c->elsewhere)
+    if (!c || c->role != CALL_AWAY)
         return;
-    c->elsewhere = false;
+    c->role = t->taken_ms || t->settled ? CALL_TAKER : CALL_OWNER;
     calls_mark(e, c);
 }
 
@@ -450,7 +451,7 @@ void calls_restarted(struct engine *e)
 
     HASH_ITER(hh, e->calls.by_name, c, next)
     {
-        if (c->elsewhere)
+        if (c->role == CALL_AWAY)
             calls_leave(e, c);
     }
 }
@@ -468,10 +469,9 @@ bool calls_read(struct engine *e, struct span name, const struct pair *pairs, si
         return false;
     }
     count_bytes(e, c);
-    c->own = true;
+    c->role = take ? CALL_HEIR : CALL_OWNER;
+    c->write_as = take ? WRITE_TAKE : WRITE_OURS;
     c->node = e->self.id;
-    c->take = c->inherited = take;
-    c->had = !take;
     if (c->trying > 0 && c->trying < c->joined)
         c->begun_ms = now - (c->joined - c->trying); /* so old it is already */
     c->joined = pairs_joined(pairs, count, e->self.id, c->joined);
@@ -498,7 +498,7 @@ static int64_t check_ms(const struct engine *e)
 static void check(struct engine *e, struct call *c, int64_t now)
 {
     if (!c->how && now - c->begun_ms > e->conf.call_max_ms) {
-        if (c->own && !c->elsewhere)
+        if (c->role != CALL_GUEST && c->role != CALL_AWAY)
             over(e, c, "unknown", "kamsync", calls_time(e, NULL));
         else
             calls_drop(e, c);

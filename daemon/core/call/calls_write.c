@@ -39,7 +39,7 @@ void calls_move(struct engine *e, struct call *c, enum call_place place)
 
 void calls_mark(struct engine *e, struct call *c)
 {
-    if (c->elsewhere)
+    if (c->role == CALL_AWAY)
         return; /* whoever has taken it over writes it */
     if (c->place == CALL_WRITING)
         c->again = true;
@@ -66,11 +66,14 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
     struct call_pairs p;
     struct call_write w = {.key = key, .other = other, .node = e->self.id, .pairs = p.list};
 
-    w.mode = c->finishing ? CALL_END : c->take ? CALL_TAKE : c->own ? CALL_BEGIN : CALL_ADD;
-    w.first = !c->had && (!c->tries || !is_decided(e, c));
+    w.mode = c->finishing                ? CALL_END
+             : c->write_as == WRITE_TAKE ? CALL_TAKE
+             : c->role != CALL_GUEST     ? CALL_BEGIN
+                                         : CALL_ADD;
+    w.first = c->write_as == WRITE_NEW && (!c->tries || !is_decided(e, c));
     w.ttl_ms = c->finishing ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
-    if (c->own) /* who only adds to another node's call leaves it that node's */
-        c->node = c->refused ? CALL_NOBODY : e->self.id;
+    if (c->role != CALL_GUEST) /* who only adds to another node's call leaves it that node's */
+        c->node = call_is_refused(c) ? CALL_NOBODY : e->self.id;
     call_pairs(&p, c, e->self.id, c->finishing);
     w.count = p.count;
     w.weak = p.weak;
@@ -107,13 +110,18 @@ void calls_flush(struct engine *e)
     }
 }
 
+/* What was written stands there, or may: with its transaction, unless this node has none of it. */
+static enum call_write_as is_written_as(const struct call *c)
+{
+    return c->role == CALL_GUEST || c->role == CALL_HEIR ? WRITE_NEW : WRITE_OURS;
+}
+
 /* It stands in the store as it is here: is there more to do? */
 static void written(struct engine *e, struct call *c)
 {
-    if (c->take && c->taken)
+    if (c->write_as == WRITE_TAKE && c->role == CALL_TAKER)
         told_taken(e, c->name, c->tx);
-    c->take = false;
-    c->had = c->own && !c->inherited;
+    c->write_as = is_written_as(c);
     if (c->finishing) {
         e->count.calls_ended++;
         if (call_has_moved(c))
@@ -136,7 +144,7 @@ static bool is_ours(const struct engine *e, const struct call *c)
 {
     bool lives = c->inc && strcmp(c->inc, e->self.inc) == 0; /* else its transaction died with its Kamailio */
 
-    return lives && c->had && !c->answered && !c->refused && !c->take;
+    return lives && c->write_as == WRITE_OURS && !c->answered && !call_is_refused(c);
 }
 
 /* The list is in the order of tokens, and so are the answers: it is the first, or it is none of these. */
@@ -178,16 +186,16 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
 
     if (!c)
         return false;
-    fine = result == CALL_WRITTEN || (result == CALL_OTHER && (!c->own || c->finishing));
+    fine = result == CALL_WRITTEN || (result == CALL_OTHER && (c->role == CALL_GUEST || c->finishing));
     call_vars_arrived(c, fine);
     if (result != CALL_FAILED && result != CALL_REFUSED)
         rewrite_taken(e, now);
     if (fine) {
         written(e, c);
-    } else if (result == CALL_OTHER && c->elsewhere) {
+    } else if (result == CALL_OTHER && c->role == CALL_AWAY) {
         calls_move(e, c, CALL_IDLE);
     } else if (result == CALL_OTHER && is_ours(e, c)) {
-        c->take = true;
+        c->write_as = WRITE_TAKE;
         calls_move(e, c, CALL_DIRTY);
     } else if (tries_again(e, c, result)) {
         calls_hold(e, c, now + TRY_MS);
@@ -200,8 +208,8 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         calls_end(e, c);
     } else {
         calls_move(e, c, CALL_IDLE);
-        c->finishing = false;                         /* its beginning must be there before its end */
-        c->had = c->had || (c->own && !c->inherited); /* it may have arrived */
+        c->finishing = false; /* its beginning must be there before its end */
+        c->write_as = c->write_as == WRITE_NEW ? is_written_as(c) : c->write_as;
         if (result == CALL_FAILED)
             rewrite_refused(e, now);
         else if (result == CALL_REFUSED)

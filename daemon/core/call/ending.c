@@ -360,7 +360,7 @@ static bool is_ours(struct engine *e, struct ending *x)
         const struct call *c = calls_find(e, name);
 
         free((char *)name.p);
-        if (c && c->own && c->answered && c->to_tag && call_has_dialog(c, span_of(dialog_of(x))) &&
+        if (c && c->role != CALL_GUEST && c->answered && c->to_tag && call_has_dialog(c, span_of(dialog_of(x))) &&
             !is_too_weak(x, c->answered)) {
             settle(x, call_has_moved(c) ? 0 : e->self.id, c->joined);
             return true;

@@ -31,8 +31,8 @@ static void finish(struct engine *e, struct lapse *l)
  * not know, and without takeovers a call may be answered that nobody knows of. */
 static bool is_adrift(const struct engine *e, const struct call *c)
 {
-    return e->conf.takeover && c->own && !c->take && c->tx && !c->how && !c->answered && !c->refused && c->inc &&
-           strcmp(c->inc, e->self.inc) != 0 && !txns_by_key(&e->txns, c->tx);
+    return e->conf.takeover && c->role != CALL_GUEST && c->write_as != WRITE_TAKE && c->tx && !c->how && !c->answered &&
+           !call_is_refused(c) && c->inc && strcmp(c->inc, e->self.inc) != 0 && !txns_by_key(&e->txns, c->tx);
 }
 
 void lapse_look(struct engine *e, const struct call *c, int64_t now)

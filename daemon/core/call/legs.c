@@ -15,15 +15,15 @@
 /* The transaction that it lives by, if this node has it. */
 static struct txn *txn_of(const struct engine *e, const struct call *c)
 {
-    return c->own && c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
+    return c->role != CALL_GUEST && c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
 }
 
 bool leg_goes_on(const struct engine *e, const struct call *c)
 {
     const struct txn *t = txn_of(e, c);
 
-    return c->own && c->tx && !c->refused && !c->how &&
-           (c->answered || c->inherited || c->elsewhere || (t && !t->done));
+    return c->role != CALL_GUEST && c->tx && !call_is_refused(c) && !c->how &&
+           (c->answered || c->role == CALL_HEIR || c->role == CALL_AWAY || (t && !t->done));
 }
 
 /* The transaction of that name, if it goes on. */
@@ -115,7 +115,7 @@ struct call *leg_answered(struct engine *e, struct txn *t, int64_t at)
     struct call *c = calls_known(e, t->call);
     struct sip_id id;
 
-    if (c && c->own && c->answered && !c->how)
+    if (c && c->role != CALL_GUEST && c->answered && !c->how)
         return c;
     if (t->call_told || !leg_read(t, &id)) /* it has ended since */
         return NULL;
@@ -137,7 +137,7 @@ bool calls_dialog(struct engine *e, struct span name, const char *tx, struct spa
 {
     struct call *c = calls_known(e, name);
 
-    if (!c || !c->own || !c->tx || strcmp(c->tx, tx) != 0)
+    if (!c || c->role == CALL_GUEST || !c->tx || strcmp(c->tx, tx) != 0)
         return false;
     if (c->answered && !c->how && !call_has_dialog(c, to_tag) && call_dialog(c, CALL_DIALOG, to_tag, at))
         calls_mark(e, c);
@@ -148,7 +148,7 @@ void calls_dialog_over(struct engine *e, struct span name, struct span tag, int6
 {
     struct call *c = calls_known(e, name);
 
-    if (c && c->own)
+    if (c && c->role)
         call_dialog(c, CALL_DIALOG_OVER, tag, at);
 }
 
