@@ -4,7 +4,7 @@
     ./claims.py [--calls 500] [--runs 5] [--trials 20]
 
 Prints two Markdown tables; no part of the test run. Each run makes a cluster of its own for each mode, one mode after the
-other, and so on with the next run; the figures are medians of the runs. docs/claims.md says what they mean.
+other, and so on with the next run; the figures are medians of the runs. docs/measurements/claims.md says what they mean.
 """
 import argparse
 import glob
