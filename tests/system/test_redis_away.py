@@ -214,7 +214,7 @@ CALL_RIGHTS = ['+evalsha', '+eval', '+hgetall', '+hmget', '+hset', '+hsetnx', '+
 
 
 def test_rights_are_those_of_the_documentation():
-    with open(os.path.join(REPO, 'docs', 'redis-keys.md')) as f:
+    with open(os.path.join(REPO, 'docs', 'security.md')) as f:
         line = next(line for line in f if 'ACL SETUSER' in line)
     assert [word for word in line.split() if word[0] == '+'] == RIGHTS + CALL_RIGHTS
 

@@ -1,4 +1,5 @@
-"""Each counter of daemon/core/base/counters.h has its line in docs/counters.md, with the same words, and nothing else has one."""
+"""Each counter of daemon/core/base/counters.h has its line in docs/counters.md, with the same words, and nothing else has one; and what
+docs/operate.md says to watch is counted."""
 import os
 import re
 
@@ -20,3 +21,11 @@ def test_what_the_text_names_are_counters():
     names = re.findall(r"^ +X\((\w+),", read("daemon/core/base/counters.h"), re.M)
     text = read("docs/counters.md").split("| counter |")[0]
     assert set(re.findall(r"`([a-z]+_[a-z_]+|hangs)`", text)) <= set(names)
+
+
+def test_what_operators_are_told_to_watch_is_counted():
+    names = re.findall(r"^ +X\((\w+),", read("daemon/core/base/counters.h"), re.M)
+    part = read("docs/operate.md").split("## What to watch")[1].split("\n## ")[0]
+    watched = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \| ", part, re.M)))
+    assert len(watched) > 25
+    assert set(watched) <= set(names)

@@ -301,7 +301,7 @@ Test(store_redis, node_gets_another_id)
 
 /* ---- rights ---- */
 
-/* The rights that calls need; docs/redis-keys.md names all rights. */
+/* The rights that calls need; docs/security.md names all rights. */
 static const char *const rights[] = {"+evalsha", "+eval",    "+script|load", "+hgetall", "+hmget",    "+hset",
                                      "+hsetnx",  "+pexpire", "+xadd",        "+xrange",  "+xrevrange"};
 
