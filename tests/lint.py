@@ -1,4 +1,4 @@
-"""clang-format and clang-tidy over the C code, bash -n over the scripts; one JUnit case each.
+"""clang-format and clang-tidy over the C code, bash -n over the scripts, links of the documentation; one JUnit case each.
 
 Usage: lint.py BUILD_DIR RESULT.xml"""
 import concurrent.futures
@@ -19,6 +19,7 @@ def checks(build):
         yield f"clang-tidy {path}", ["clang-tidy", "-p", build, "--quiet", "--warnings-as-errors=*", path]
     for path in ("dev", ".ci/run", "daemon/ctl/kamsyncctl.bash"):
         yield f"bash -n {path}", ["bash", "-n", path]
+    yield "links", [sys.executable, "-B", "tests/links.py"]
 
 
 def run_all(named):
