@@ -1,5 +1,10 @@
 /* What Kamailio tells of, one event at a time: to whom it matters. */
-#include "engine_impl.h"
+#include "hall_impl.h"
+#include "ask_impl.h"
+#include "call_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
+#include "own_impl.h"
 
 #include <inttypes.h>
 

@@ -1,4 +1,9 @@
-#include "engine_impl.h"
+#include "hall_impl.h"
+#include "ask_impl.h"
+#include "call_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
+#include "own_impl.h"
 
 #include "call.h"
 #include "count.h"
@@ -48,7 +53,7 @@ struct engine *engine_new(const struct engine_conf *conf, const struct engine_io
         return NULL;
     e->io = *io;
     e->self.beat = e->roll.n = conf->beat_base;
-    e->next_beat_ms = e->next_probe_ms = e->next_janitor_ms = now;
+    e->peers.next_beat_ms = e->peers.next_probe_ms = e->next_janitor_ms = now;
     if (take_conf(e, conf) < 0) {
         engine_free(e);
         return NULL;
@@ -86,13 +91,13 @@ void engine_free(struct engine *e)
 
 void engine_link_up(struct engine *e, const char *tag, int64_t now)
 {
-    snprintf(e->tag, sizeof(e->tag), "%s", tag);
-    e->hello = false;
-    e->ack_n = 0;
-    e->ack_due = false;
-    e->ack_late_ms = 0;
-    e->pings = 0;
-    e->down_ms = 0;
+    snprintf(e->contact.tag, sizeof(e->contact.tag), "%s", tag);
+    e->contact.hello = false;
+    e->acks.n = 0;
+    e->acks.due = false;
+    e->acks.late_ms = 0;
+    e->contact.pings = 0;
+    e->contact.down_ms = 0;
     frame_reset(&e->reader);
     e->count.frames_shed += link_close(&e->link, now); /* the absence was long: what waits may be too old by now */
     greeting_begin(e, now);
@@ -103,7 +108,7 @@ int engine_configure(struct engine *e, const struct engine_conf *conf, int64_t n
     int rc = take_conf(e, conf);
     int64_t n;
 
-    if (rc == 0 && e->hello) {
+    if (rc == 0 && e->contact.hello) {
         n = link_next_n(&e->link);
         engine_push(e, n, msg_keys(n), now);
     }
@@ -124,18 +129,18 @@ static void node_down(struct engine *e, const char *why, int64_t now)
 void engine_link_down(struct engine *e, int64_t now)
 {
     e->count.frames_shed += link_close(&e->link, now);
-    e->hello = false;
-    e->greet_ms = 0;
-    if (!e->down_ms)
+    e->contact.hello = false;
+    e->contact.greet_ms = 0;
+    if (!e->contact.down_ms)
         node_down(e, "Kamailio is away", now);
 }
 
 /* When a silence of Kamailio's has lasted too long. */
 static int64_t hang_due(const struct engine *e)
 {
-    if (e->self.up && e->down_ms)
-        return e->down_ms;
-    return e->self.up && link_oldest(&e->link) >= 0 ? e->progress_ms + e->conf.hang_ms : INT64_MAX;
+    if (e->self.up && e->contact.down_ms)
+        return e->contact.down_ms;
+    return e->self.up && link_oldest(&e->link) >= 0 ? e->contact.progress_ms + e->conf.hang_ms : INT64_MAX;
 }
 
 /* Kamailio answers (again). */
@@ -157,9 +162,9 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     bool known = e->self.id != 0, restarted = known && strcmp(e->self.inc, m->inc) != 0;
 
     e->count.link_ups++;
-    e->hello = true;
-    e->events_read = e->events_acked = e->strays_read = e->strays_acked = 0;
-    e->ack_late_ms = 0;
+    e->contact.hello = true;
+    e->acks.events_read = e->acks.events_acked = e->acks.strays_read = e->acks.strays_acked = 0;
+    e->acks.late_ms = 0;
     if (restarted)
         left_restarted(e);
     e->self.id = (int)m->node;
@@ -194,9 +199,9 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
 static void owe_ack(struct engine *e, int64_t unacknowledged, int64_t at_last_ms)
 {
     if (unacknowledged >= ACK_FRAMES)
-        e->ack_due = true;
-    else if (!e->ack_late_ms || at_last_ms < e->ack_late_ms)
-        e->ack_late_ms = at_last_ms;
+        e->acks.due = true;
+    else if (!e->acks.late_ms || at_last_ms < e->acks.late_ms)
+        e->acks.late_ms = at_last_ms;
 }
 
 static void on_events(struct engine *e, struct msg *m, int64_t now)
@@ -205,10 +210,10 @@ static void on_events(struct engine *e, struct msg *m, int64_t now)
     struct event ev;
     int rc;
 
-    if (m->n - e->events_read > 1)
-        e->count.frames_lost += (uint64_t)(m->n - e->events_read - 1);
-    e->events_read = m->n;
-    owe_ack(e, m->n - e->events_acked, now + ACK_MS);
+    if (m->n - e->acks.events_read > 1)
+        e->count.frames_lost += (uint64_t)(m->n - e->acks.events_read - 1);
+    e->acks.events_read = m->n;
+    owe_ack(e, m->n - e->acks.events_acked, now + ACK_MS);
     for (int i = 1; (rc = msg_event(&ev, m, why, sizeof(why))) != 0; i++) {
         if (rc < 0) {
             e->count.frames_bad++;
@@ -224,7 +229,7 @@ static void on_msg(struct engine *e, struct msg *m, int64_t now)
 {
     switch (m->type) {
     case MSG_HELLO:
-        if (!e->hello && greeting_answered(e, m, now))
+        if (!e->contact.hello && greeting_answered(e, m, now))
             on_hello(e, m, now);
         break;
     case MSG_ACK:
@@ -235,8 +240,8 @@ static void on_msg(struct engine *e, struct msg *m, int64_t now)
         on_events(e, m, now);
         break;
     case MSG_STRAY:
-        e->strays_read = m->k > e->strays_read ? m->k : e->strays_read;
-        owe_ack(e, e->strays_read - e->strays_acked, now + ACK_STRAY_MS);
+        e->acks.strays_read = m->k > e->acks.strays_read ? m->k : e->acks.strays_read;
+        owe_ack(e, e->acks.strays_read - e->acks.strays_acked, now + ACK_STRAY_MS);
         if (m->ask)
             dialog_ask(e, m, now);
         else if (!second_stray(e, &(struct arrived){m->msg, m->src, m->dst, NULL}, now))
@@ -263,7 +268,7 @@ static void on_frame(void *arg, struct span payload)
         advice_frame(e, why, a->now);
         return;
     }
-    if ((e->hello || m.type == MSG_HELLO) && !e->refused)
+    if ((e->contact.hello || m.type == MSG_HELLO) && !e->contact.refused)
         on_msg(e, &m, a->now);
     msg_clear(&m);
 }
@@ -279,33 +284,51 @@ int engine_link_data(struct engine *e, const char *p, size_t n, int64_t now)
                    "framing from Kamailio is lost (%s): closing the link. Is modparam(\"evapi\", "
                    "\"netstring_format\", 1) set?",
                    strerror(-rc));
-        e->down_ms = now + RECONNECT_MS;
+        e->contact.down_ms = now + RECONNECT_MS;
     }
-    return rc < 0 ? rc : e->refused ? -EPERM : 0;
+    return rc < 0 ? rc : e->contact.refused ? -EPERM : 0;
 }
 
 /* ---- the store ---- */
 
 void engine_store_up(struct engine *e, int64_t now)
 {
-    if (e->store_up)
+    if (e->store.up)
         return;
-    e->store_up = true;
-    e->store_back_ms = e->store_lost_ms ? now : 0;
-    e->nodes_since_ms = 0;
-    e->own_seen_ms = now;
-    e->unheard = e->own_beat > 0;
-    e->missed = false;
+    e->store.up = true;
+    e->store.back_ms = e->store.lost_ms ? now : 0;
+    e->peers.since_ms = 0;
+    e->peers.own_seen_ms = now;
+    e->peers.unheard = e->peers.own_beat > 0;
+    e->peers.missed = false;
     peers_beat(e, true);
-    e->next_beat_ms = now;
+    e->peers.next_beat_ms = now;
     /* It may have forgotten everything; and if it was away for long, the others may have thought us dead. */
-    owner_recheck(e, now - (e->nodes_read_ms < e->store_lost_ms ? e->nodes_read_ms : e->store_lost_ms) >=
+    owner_recheck(e, now - (e->peers.read_ms < e->store.lost_ms ? e->peers.read_ms : e->store.lost_ms) >=
                          e->conf.node_ttl_ms / 2);
     calls_mark_all(e);
-    left_gather(e, e->store_lost_ms);
-    if (!e->store_lost_ms)
+    left_gather(e, e->store.lost_ms);
+    if (!e->store.lost_ms)
         return; /* the first time */
     rewrite_back(e, now);
+}
+
+void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
+{
+    if (!takeover_got(e, token, status, text, now) && !strays_got(e, token, status, text, now))
+        lapse_got(e, token, status, now);
+}
+
+void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
+{
+    struct holder h;
+
+    if (owner_claimed(e, token, status, holder, now))
+        return;
+    if (!holder_read(&h, holder))
+        h = (struct holder){0};
+    if (!takeover_claimed(e, token, status, &h, now) && !left_claimed(e, token, status, now))
+        strays_claimed(e, token, status, &h, now);
 }
 
 void engine_call_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
@@ -324,8 +347,8 @@ void engine_call_got(struct engine *e, uint64_t token, enum get_status status, c
 
 void engine_store_down(struct engine *e, int64_t now)
 {
-    e->store_up = false;
-    e->store_lost_ms = now;
+    e->store.up = false;
+    e->store.lost_ms = now;
     e->rewrite = (struct rewrite){0}; /* all is written again when it is back */
 }
 
@@ -334,37 +357,37 @@ void engine_store_down(struct engine *e, int64_t now)
 /* At most one ack is under way, so that acks cannot crowd the window. */
 static bool may_ack(const struct engine *e)
 {
-    return !e->ack_n && e->hello;
+    return !e->acks.n && e->contact.hello;
 }
 
 static void send_ack(struct engine *e, int64_t now)
 {
-    bool late = e->ack_late_ms && now >= e->ack_late_ms;
+    bool late = e->acks.late_ms && now >= e->acks.late_ms;
     int64_t n;
 
-    if ((!e->ack_due && !late) || !may_ack(e))
+    if ((!e->acks.due && !late) || !may_ack(e))
         return;
     if (late)
-        e->ack_late_ms = now + ACK_MS; /* should memory be short */
+        e->acks.late_ms = now + ACK_MS; /* should memory be short */
     n = link_next_n(&e->link);
-    if (!link_push_once(&e->link, n, msg_ack(n, e->events_read, e->strays_read), now))
+    if (!link_push_once(&e->link, n, msg_ack(n, e->acks.events_read, e->acks.strays_read), now))
         return;
-    e->ack_n = n;
-    e->ack_due = false;
-    e->ack_late_ms = 0;
-    e->events_acked = e->events_read;
-    e->strays_acked = e->strays_read;
+    e->acks.n = n;
+    e->acks.due = false;
+    e->acks.late_ms = 0;
+    e->acks.events_acked = e->acks.events_read;
+    e->acks.strays_acked = e->acks.strays_read;
 }
 
 static int64_t ack_due(const struct engine *e)
 {
-    return e->ack_late_ms && may_ack(e) ? e->ack_late_ms : INT64_MAX;
+    return e->acks.late_ms && may_ack(e) ? e->acks.late_ms : INT64_MAX;
 }
 
 void engine_notice_standstill(struct engine *e, int64_t now)
 {
     if (e->turn_ms && now - e->turn_ms >= e->conf.node_ttl_ms / 2) {
-        e->progress_ms = now;
+        e->contact.progress_ms = now;
         peers_beat(e, true);
         owner_recheck(e, true);
     }
@@ -378,7 +401,7 @@ void engine_flush(struct engine *e, int64_t now)
 
     engine_notice_standstill(e, now);
     takeover_run(e, now);
-    if (e->store_up)
+    if (e->store.up)
         inherit_run(e);
     owner_flush(e, now);
     left_run(e, now);
@@ -387,7 +410,7 @@ void engine_flush(struct engine *e, int64_t now)
     roll_run(e, now);
     send_ack(e, now);
     if (link_oldest(&e->link) < 0)
-        e->progress_ms = now;
+        e->contact.progress_ms = now;
     while ((bytes = link_take(&e->link, &len)) != NULL) {
         e->io.link_write(e->io.ctx, (struct span){bytes, len});
         free(bytes);
@@ -404,7 +427,7 @@ void engine_tick(struct engine *e, int64_t now)
         e->count.hangs++;
         node_down(e, "Kamailio does not answer", now);
     }
-    if (now >= e->next_beat_ms)
+    if (now >= e->peers.next_beat_ms)
         contact_probe(e, now);
     contact_tick(e, now);
     peers_tick(e, now);
@@ -437,15 +460,15 @@ void engine_status(const struct engine *e, struct engine_status *status)
     *status = (struct engine_status){
         .node = e->self.id,
         .inc = e->self.inc,
-        .link = e->hello,
+        .link = e->contact.hello,
         .up = e->self.up,
-        .store = e->store_up,
+        .store = e->store.up,
         .txns = e->txns.count,
         .calls = e->calls.count,
         .dirty = e->txns.dirty_count + e->calls.at[CALL_DIRTY],
-        .puts = e->puts_under_way + e->txns.asked_count + e->calls.at[CALL_WRITING],
-        .takeovers = e->takeover_count,
-        .strays = e->stray_count,
+        .puts = e->owner.puts + e->txns.asked_count + e->calls.at[CALL_WRITING],
+        .takeovers = e->takeovers.count,
+        .strays = e->strays.count,
         .queued = e->link.waiting_count,
     };
     for (size_t i = 0; i < e->nodes.count; i++)

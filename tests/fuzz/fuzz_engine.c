@@ -1,7 +1,7 @@
 /* A whole engine: bytes of the link, answers of the store, other nodes and time, in whatever order the input wants.
  * Each step is one byte that says what happens, and what that needs. */
 #include "base64.h"
-#include "engine_impl.h"
+#include "engine_parts.h"
 #include "key.h"
 #include "record.h"
 #include "world.h"
@@ -131,7 +131,7 @@ static void do_other_event(struct world *w, struct input *in)
 static void do_taken(struct world *w, struct input *in)
 {
     unsigned ok = input_byte(in) & 1;
-    uint64_t token = w->e->takeovers ? w->e->last_token - input_byte(in) % 16 : 1;
+    uint64_t token = w->e->takeovers.list ? w->e->last_token - input_byte(in) % 16 : 1;
 
     say_event(w, in, text_of("{\"t\":\"taken\",\"token\":%llu,\"ok\":%u}", (unsigned long long)token, ok));
 }

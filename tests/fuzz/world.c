@@ -4,7 +4,7 @@
 #include "../unit/hello.h"
 #include "base64.h"
 #include "call.h"
-#include "engine_impl.h"
+#include "call_impl.h"
 #include "record.h"
 
 /* ---- what waits ---- */
@@ -297,11 +297,11 @@ static bool is_plain(const struct world *w)
 {
     const struct engine *e = w->e;
 
-    return !e->reader.len && !e->link.waiting && !e->link.under_way && !e->txns.count && !e->strays &&
-           !e->early.count && !e->takeover_count && !e->losses && !e->calls.count && !ending_count(e) &&
-           !e->questions && !e->heirs && !e->pending && !e->trace.count && !w->gets.count && !w->claims.count &&
-           !w->writes.count && !w->readings.count && !w->listings.count && !w->archives.count && !w->kept_next &&
-           !w->answer;
+    return !e->reader.len && !e->link.waiting && !e->link.under_way && !e->txns.count && !e->strays.list &&
+           !e->early.count && !e->takeovers.count && !e->losses && !e->calls.count && !ending_count(e) &&
+           !e->questions.list && !e->heirs.list && !e->pending && !e->trace.count && !w->gets.count &&
+           !w->claims.count && !w->writes.count && !w->readings.count && !w->listings.count && !w->archives.count &&
+           !w->kept_next && !w->answer;
 }
 
 /* Each input gets a copy: making it ready anew takes longer than most inputs do. */
@@ -345,9 +345,9 @@ static void check_bounds(const struct engine *e)
     struct engine_status s;
 
     engine_status(e, &s);
-    must(e->puts_under_way <= 2048 && e->stray_count <= 2048 && e->question_count <= 2048);
-    must(e->takeovers_active <= 64 + 1 + e->stray_count && e->takeovers_active <= e->takeover_count);
-    must(e->heirs_reading <= 64 && e->heirs_reading <= e->heir_count);
+    must(e->owner.puts <= 2048 && e->strays.count <= 2048 && e->questions.count <= 2048);
+    must(e->takeovers.active <= 64 + 1 + e->strays.count && e->takeovers.active <= e->takeovers.count);
+    must(e->heirs.reading <= 64 && e->heirs.reading <= e->heirs.count);
     must(e->calls.at[CALL_WRITING] <= 1024 && e->early.bytes[0] <= 2 << 20 && e->early.bytes[1] <= 2 << 20);
     must(s.queued <= LINK_QUEUE_MAX + 16 && e->nodes.count <= NODES_MAX);
     must(e->link.under_way_bytes <= FRAME_MAX_OUT); /* one frame, or LINK_WINDOW */

@@ -1,7 +1,7 @@
 /* What must be true. */
 #include "life.h"
 
-#include "engine_impl.h"
+#include "call_impl.h"
 
 /* What waits in an engine, and how much of it may. */
 static bool limits(struct life *l)
@@ -12,17 +12,17 @@ static bool limits(struct life *l)
             const char *what;
             size_t is, most;
         } queues[] = {
-            {"strays", e->stray_count, 2049},
+            {"strays", e->strays.count, 2049},
             {"frames", e->link.waiting_count, 4200},
-            {"records under way", e->puts_under_way, 2048},
+            {"records under way", e->owner.puts, 2048},
             {"calls being written", e->calls.at[2], 1024},
-            {"takeovers", e->takeover_count, (size_t)CALLS * 2},
-            {"takeovers under way", e->takeovers_active, 64},
+            {"takeovers", e->takeovers.count, (size_t)CALLS * 2},
+            {"takeovers under way", e->takeovers.active, 64},
             {"BYEs", ending_count(e), CALLS},
             {"bytes of events that wait", e->early.bytes[0], 2 << 20},
             {"bytes of urgent events that wait", e->early.bytes[1], 2 << 20},
-            {"calls of others being read", e->heirs_reading, 64},
-            {"questions", e->question_count, 2049},
+            {"calls of others being read", e->heirs.reading, 64},
+            {"questions", e->questions.count, 2049},
             {"calls", e->calls.count, CALLS},
             {"transactions", e->txns.count, CALLS},
         };

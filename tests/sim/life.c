@@ -6,7 +6,7 @@
 #include <stdarg.h>
 
 #include "call.h"
-#include "engine_impl.h"
+#include "call_impl.h"
 
 void complain(const struct life *l, const char *fmt, ...)
 {

@@ -1,6 +1,6 @@
 /* The end of a call, seen from the node at which its BYE arrives. */
 #include "count.h"
-#include "engine_impl.h"
+#include "call_impl.h"
 #include "fake.h"
 
 TestSuite(ending, .fini = no_leaks);

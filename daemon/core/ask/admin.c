@@ -3,7 +3,8 @@
  *     request ▶ answered at once
  *             ▶ or from the store: the record of a call, the archive
  *             ▶ or by all nodes: each adds what it has in its own memory, within ASK_MS */
-#include "engine_impl.h"
+#include "ask_impl.h"
+#include "cluster_impl.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -88,7 +89,7 @@ static void discard(struct engine *e, struct inquiry *p)
 
 static const char *kamailio_state(const struct engine *e)
 {
-    return !e->hello ? "away" : e->self.up ? "up" : "hangs";
+    return !e->contact.hello ? "away" : e->self.up ? "up" : "hangs";
 }
 
 static void on_status(struct engine *e, uint64_t client, const json_t *q, int64_t now)
@@ -284,7 +285,7 @@ static json_t *others(const struct engine *e)
 {
     json_t *ids = json_array();
 
-    for (size_t i = 0; e->store_up && i < e->nodes.count; i++)
+    for (size_t i = 0; e->store.up && i < e->nodes.count; i++)
         if (!e->nodes.list[i].lost)
             json_array_append_new(ids, json_integer(e->nodes.list[i].id));
     return ids;
@@ -368,9 +369,9 @@ void admin_answered(struct engine *e, const json_t *message, int64_t now)
 
 static bool store_away(struct engine *e, uint64_t client)
 {
-    if (!e->store_up)
+    if (!e->store.up)
         refuse(e, client, "the store is away: kamsyncctl status tells more");
-    return !e->store_up;
+    return !e->store.up;
 }
 
 static void look_on(struct engine *e, struct inquiry *p, uint64_t cursor, int64_t now)

@@ -5,7 +5,9 @@
  *                                 ▶ or, if the script wants that (ask=owner), to the node that has the dialog
  *
  * The wait is bounded: when the store says nothing in time the request comes back all the same. */
-#include "engine_impl.h"
+#include "ask_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -46,8 +48,8 @@ static void question_free(struct question *q)
 
 static void finish(struct engine *e, struct question *q)
 {
-    DL_DELETE(e->questions, q);
-    e->question_count--;
+    DL_DELETE(e->questions.list, q);
+    e->questions.count--;
     question_free(q);
 }
 
@@ -187,7 +189,7 @@ bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const 
 {
     struct question *q;
 
-    DL_FOREACH(e->questions, q)
+    DL_FOREACH(e->questions.list, q)
     {
         if (q->token == token)
             break;
@@ -221,9 +223,9 @@ void dialog_ask(struct engine *e, const struct msg *m, int64_t now)
                         strerror(rc < 0 ? -rc : ENOMEM));
         return;
     }
-    DL_APPEND(e->questions, q);
-    e->question_count++;
-    if (e->question_count > QUESTIONS_MAX || !e->store_up)
+    DL_APPEND(e->questions.list, q);
+    e->questions.count++;
+    if (e->questions.count > QUESTIONS_MAX || !e->store.up)
         answer(e, q, "unavailable", NULL, 0, now);
     else
         ask(e, q);
@@ -234,7 +236,7 @@ void dialog_ask(struct engine *e, const struct msg *m, int64_t now)
 /* Whether the store says "absent" of a call that nobody has begun: it has been there for a while. */
 static bool is_unknown(const struct engine *e, const struct question *q)
 {
-    return q->absent.sure && (!e->store_back_ms || q->begun_ms - e->store_back_ms > SETTLE_MS);
+    return q->absent.sure && (!e->store.back_ms || q->begun_ms - e->store.back_ms > SETTLE_MS);
 }
 
 static int64_t give_up(const struct engine *e, const struct question *q)
@@ -246,11 +248,11 @@ void dialog_tick(struct engine *e, int64_t now)
 {
     struct question *q, *next;
 
-    DL_FOREACH_SAFE(e->questions, q, next)
+    DL_FOREACH_SAFE(e->questions.list, q, next)
     {
         if (now >= give_up(e, q))
             answer(e, q, is_unknown(e, q) ? "unknown" : "unavailable", NULL, 0, now);
-        else if (!q->token && e->store_up && now >= q->again_ms)
+        else if (!q->token && e->store.up && now >= q->again_ms)
             ask(e, q);
     }
 }
@@ -260,9 +262,9 @@ int64_t dialog_due(const struct engine *e)
     int64_t due = INT64_MAX;
     const struct question *q;
 
-    DL_FOREACH(e->questions, q)
+    DL_FOREACH(e->questions.list, q)
     {
-        int64_t next = !q->token && e->store_up && q->again_ms < give_up(e, q) ? q->again_ms : give_up(e, q);
+        int64_t next = !q->token && e->store.up && q->again_ms < give_up(e, q) ? q->again_ms : give_up(e, q);
 
         due = next < due ? next : due;
     }
@@ -271,6 +273,6 @@ int64_t dialog_due(const struct engine *e)
 
 void dialog_clear(struct engine *e)
 {
-    while (e->questions)
-        finish(e, e->questions);
+    while (e->questions.list)
+        finish(e, e->questions.list);
 }

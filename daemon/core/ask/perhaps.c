@@ -6,7 +6,9 @@
  *                                                                       nothing within lookup_ms ▶ 481
  *
  * Each costs every node a proof, so only so many are given out. */
-#include "engine_impl.h"
+#include "ask_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,11 +27,11 @@ size_t perhaps_nodes(const struct engine *e)
 
 bool perhaps_may(struct engine *e, int64_t now)
 {
-    if (e->perhaps_ms < now)
-        e->perhaps_ms = now;
-    if (e->perhaps_ms - now >= AHEAD_MS)
+    if (e->perhaps.ahead_ms < now)
+        e->perhaps.ahead_ms = now;
+    if (e->perhaps.ahead_ms - now >= AHEAD_MS)
         return false;
-    e->perhaps_ms += (int64_t)perhaps_nodes(e) * COPY_MS;
+    e->perhaps.ahead_ms += (int64_t)perhaps_nodes(e) * COPY_MS;
     return true;
 }
 
@@ -56,7 +58,7 @@ char *perhaps_at(struct engine *e)
     int64_t wall = e->io.wall(e->io.ctx);
     char at[80];
 
-    snprintf(at, sizeof(at), "%" PRId64 ".%03d.%" PRIu64, wall / 1000, (int)(wall % 1000), ++e->handovers);
+    snprintf(at, sizeof(at), "%" PRId64 ".%03d.%" PRIu64, wall / 1000, (int)(wall % 1000), ++e->out.handovers);
     return span_dup(span_of(at));
 }
 
@@ -102,21 +104,21 @@ void acted_told(struct engine *e, const json_t *message, int64_t now)
 
     if (!name || node <= 0 || sender_of(name) != e->self.id)
         return;
-    keep(&e->acted, at_of(name), node);
+    keep(&e->perhaps.acted, at_of(name), node);
     strays_acted(e, at_of(name), node, now);
 }
 
 int acted_by(const struct engine *e, const char *at)
 {
     for (size_t i = 0; i < ACTED_MAX; i++)
-        if (e->acted.names[i] && strcmp(e->acted.names[i], at) == 0)
-            return e->acted.nodes[i];
+        if (e->perhaps.acted.names[i] && strcmp(e->perhaps.acted.names[i], at) == 0)
+            return e->perhaps.acted.nodes[i];
     return 0;
 }
 
 void acted_clear(struct engine *e)
 {
     for (size_t i = 0; i < ACTED_MAX; i++)
-        free(e->acted.names[i]);
-    e->acted = (struct acted){0};
+        free(e->perhaps.acted.names[i]);
+    e->perhaps.acted = (struct acted){0};
 }

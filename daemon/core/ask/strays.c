@@ -15,7 +15,11 @@
  * after some looks: there may be a transaction all the same (perhaps.c). An ACK without record goes to all at once.
  *
  * An INVITE is a stray where the script asks about each (KAMSYNC_CLAIM); a reply, when the node in its Via is gone. */
-#include "engine_impl.h"
+#include "ask_impl.h"
+#include "call_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
+#include "own_impl.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -76,10 +80,10 @@ static void stray_free(struct stray *s)
 
 static void stray_end(struct engine *e, struct stray *s)
 {
-    DL_DELETE(e->strays, s);
-    HASH_DELETE(hh, e->strays_by_token, s); /* NOLINT(clang-analyzer-*): uthash */
-    e->stray_count--;
-    e->stray_bytes -= s->bytes;
+    DL_DELETE(e->strays.list, s);
+    HASH_DELETE(hh, e->strays.by_token, s); /* NOLINT(clang-analyzer-*): uthash */
+    e->strays.count--;
+    e->strays.bytes -= s->bytes;
     stray_free(s);
 }
 
@@ -232,13 +236,13 @@ static int stray_new(struct stray **out, const struct arrived *a, uint64_t token
 
 static int stray_add(struct engine *e, struct stray *s)
 {
-    HASH_ADD(hh, e->strays_by_token, token, sizeof(s->token), s);
+    HASH_ADD(hh, e->strays.by_token, token, sizeof(s->token), s);
     if (!s->hh.tbl)
         return -ENOMEM;
-    DL_APPEND(e->strays, s);
-    e->stray_count++;
+    DL_APPEND(e->strays.list, s);
+    e->strays.count++;
     s->bytes = s->msg.n + strlen(s->key) + strlen(s->call_id) + strlen(s->via);
-    e->stray_bytes += s->bytes;
+    e->strays.bytes += s->bytes;
     return 0;
 }
 
@@ -260,14 +264,14 @@ static bool acknowledge(struct engine *e, struct stray *s, struct txn *own, int6
 static void begin(struct engine *e, struct stray *s, int64_t now)
 {
     struct txn *own = txns_by_key(&e->txns, s->key);
-    bool full = e->stray_count > STRAYS_MAX || e->stray_bytes > STRAYS_BYTES;
+    bool full = e->strays.count > STRAYS_MAX || e->strays.bytes > STRAYS_BYTES;
 
     if (acknowledge(e, s, own, now))
         return;
     e->count.strays_shed += full && !own;
     if (own)
         conclude(e, s, VERDICT_MINE, e->self.id, now);
-    else if (full || !e->store_up)
+    else if (full || !e->store.up)
         conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
     else if (s->kind == STRAY_INVITE && e->conf.claim_strict)
         claim_invite(e, s, now);
@@ -385,7 +389,7 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
 
 static int64_t give_up(const struct engine *e, const struct stray *s)
 {
-    if (s->kind == STRAY_REPLY && s->code >= 200 && !s->absent.said && !s->orphan && e->store_up)
+    if (s->kind == STRAY_REPLY && s->code >= 200 && !s->absent.said && !s->orphan && e->store.up)
         return s->begun_ms + FINAL_MS;
     if (s->kind == STRAY_INVITE && !s->orphan)
         return s->begun_ms + INVITE_MS;
@@ -404,7 +408,7 @@ static enum verdict last_word(const struct engine *e, const struct stray *s, int
 {
     if (s->orphan)
         return VERDICT_ORPHAN;
-    return !s->rival && (s->kind == STRAY_CANCEL ? s->absent.sure : s->absent.said) && now >= e->doubt_ms
+    return !s->rival && (s->kind == STRAY_CANCEL ? s->absent.sure : s->absent.said) && now >= e->store.doubt_ms
                ? VERDICT_UNKNOWN
                : VERDICT_UNAVAILABLE;
 }
@@ -464,27 +468,22 @@ static void on_absent(struct engine *e, struct stray *s, int64_t now)
     }
 }
 
-void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
+bool strays_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
 {
     struct stray *s;
     struct record r;
 
-    if (takeover_got(e, token, status, text, now))
-        return;
-    HASH_FIND(hh, e->strays_by_token, &token, sizeof(token), s);
-    if (!s) { /* if it is none of those either, it was answered too late: the stray was given back already */
-        lapse_got(e, token, status, now);
-        return;
-    }
+    HASH_FIND(hh, e->strays.by_token, &token, sizeof(token), s);
+    if (!s)
+        return false;
     s->asked = false;
-    if (status == GET_FOUND && record_read(&r, text) == 0) {
+    if (status == GET_FOUND && record_read(&r, text) == 0)
         on_record(e, s, &r, text, now);
-        return;
-    }
-    if (status != GET_FAILED)
+    else if (status != GET_FAILED)
         on_absent(e, s, now);
     else
         later(s, now);
+    return true;
 }
 
 /* The claim on an INVITE: won, it is this node's to route; lost, its holder has it, or is dead and left a record. */
@@ -492,7 +491,7 @@ bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, 
 {
     struct stray *s;
 
-    HASH_FIND(hh, e->strays_by_token, &token, sizeof(token), s);
+    HASH_FIND(hh, e->strays.by_token, &token, sizeof(token), s);
     if (!s)
         return false;
     s->asked = false;
@@ -514,7 +513,7 @@ void strays_wake(struct engine *e, const char *key, int64_t now)
 {
     struct stray *s, *next;
 
-    DL_FOREACH_SAFE(e->strays, s, next)
+    DL_FOREACH_SAFE(e->strays.list, s, next)
     {
         if (s->orphan && strcmp(s->key, key) == 0)
             conclude(e, s, VERDICT_MINE, e->self.id, now);
@@ -525,7 +524,7 @@ void strays_despair(struct engine *e, const char *key)
 {
     struct stray *s;
 
-    DL_FOREACH(e->strays, s)
+    DL_FOREACH(e->strays.list, s)
     {
         if (s->orphan && strcmp(s->key, key) == 0)
             s->hopeless = true; /* the next look at its record finds out what is left */
@@ -536,7 +535,7 @@ void strays_look(struct engine *e, const char *key, int64_t now)
 {
     struct stray *s;
 
-    DL_FOREACH(e->strays, s)
+    DL_FOREACH(e->strays.list, s)
     {
         if (key ? strcmp(s->key, key) == 0 : s->absent.roll && s->absent.roll <= e->roll.n && !s->absent.sure)
             s->again_ms = now;
@@ -547,7 +546,7 @@ void strays_acted(struct engine *e, const char *at, int node, int64_t now)
 {
     struct stray *s, *next;
 
-    DL_FOREACH_SAFE(e->strays, s, next)
+    DL_FOREACH_SAFE(e->strays.list, s, next)
     {
         /* one that is taken over has a new owner, who has heard of no CANCEL */
         if (s->all && !s->orphan && strcmp(s->all, at) == 0)
@@ -559,7 +558,7 @@ static void look_after(struct engine *e, struct stray *s, int64_t now)
 {
     if (now >= give_up(e, s))
         conclude(e, s, last_word(e, s, now), 0, now);
-    else if (!s->asked && e->store_up && now >= s->again_ms)
+    else if (!s->asked && e->store.up && now >= s->again_ms)
         ask(e, s, now);
 }
 
@@ -567,7 +566,7 @@ void strays_tick(struct engine *e, int64_t now)
 {
     struct stray *s, *next;
 
-    DL_FOREACH_SAFE(e->strays, s, next)
+    DL_FOREACH_SAFE(e->strays.list, s, next)
     {
         look_after(e, s, now);
     }
@@ -583,10 +582,10 @@ int64_t strays_due(const struct engine *e)
     int64_t due = INT64_MAX;
     const struct stray *s;
 
-    DL_FOREACH(e->strays, s)
+    DL_FOREACH(e->strays.list, s)
     {
         due = earlier(due, give_up(e, s));
-        if (!s->asked && e->store_up)
+        if (!s->asked && e->store.up)
             due = earlier(due, s->again_ms);
     }
     return due;
@@ -594,6 +593,6 @@ int64_t strays_due(const struct engine *e)
 
 void strays_clear(struct engine *e)
 {
-    while (e->strays)
-        stray_end(e, e->strays);
+    while (e->strays.list)
+        stray_end(e, e->strays.list);
 }

@@ -9,6 +9,8 @@
  * such an end is held back for a moment.
  *
  * Every node keeps what it has added until the call is over, so that it can write it again should the store forget. */
+#include "call_impl.h"
+#include "link_impl.h"
 #include "calls.h"
 
 #include <errno.h>

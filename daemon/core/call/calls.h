@@ -3,7 +3,7 @@
 #define KAMSYNC_CALLS_H
 
 #include "call.h"
-#include "engine_impl.h"
+#include "call_impl.h"
 
 /* calls_write.c */
 void calls_move(struct engine *e, struct call *c, enum call_place place);

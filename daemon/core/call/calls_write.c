@@ -4,6 +4,8 @@
  *                            ▶ held: another node has it, and may be about to leave it; or its caller may come back
  *
  * A call that has ended is written once as it is, and then its end, which drops it. */
+#include "call_impl.h"
+#include "cluster_impl.h"
 #include "calls.h"
 
 #include <utlist.h>
@@ -102,7 +104,7 @@ static void write_call(struct engine *e, struct call *c)
 void calls_flush(struct engine *e)
 {
     struct call *c, *last = e->calls.dirty ? e->calls.dirty->prev : NULL;
-    bool more = last && e->store_up && e->self.id;
+    bool more = last && e->store.up && e->self.id;
 
     while (more && (c = e->calls.dirty) != NULL && e->calls.at[CALL_WRITING] < WRITING_MAX) {
         more = c != last; /* what memory was too short for waits for the next turn */

@@ -6,7 +6,9 @@
  *
  * Ending is one atomic step in the store, and the first one wins: so there is one entry in the archive, however often
  * and on how many nodes a BYE is seen. The time is that of the request. */
-#include "engine_impl.h"
+#include "call_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -73,19 +75,19 @@ static bool is_stranger(const struct ending *x)
 /* To the end of the list: each is in order, since it is entered with the time that it is and one constant more. */
 static void move(struct engine *e, struct ending *x, enum ending_place place, int64_t due_ms)
 {
-    DL_DELETE(e->endings[x->place], x);
-    e->endings_asked += (place == ENDING_ASKED) - (x->place == ENDING_ASKED);
+    DL_DELETE(e->endings.place[x->place], x);
+    e->endings.asked += (place == ENDING_ASKED) - (x->place == ENDING_ASKED);
     x->place = place;
     x->due_ms = due_ms;
-    DL_APPEND(e->endings[place], x);
+    DL_APPEND(e->endings.place[place], x);
 }
 
 static void finish(struct engine *e, struct ending *x)
 {
-    DL_DELETE(e->endings[x->place], x);
-    e->endings_asked -= x->place == ENDING_ASKED;
-    e->ending_bytes -= x->bytes;
-    HASH_DELETE(hh, e->endings_by_name, x); /* NOLINT(clang-analyzer-*): uthash */
+    DL_DELETE(e->endings.place[x->place], x);
+    e->endings.asked -= x->place == ENDING_ASKED;
+    e->endings.bytes -= x->bytes;
+    HASH_DELETE(hh, e->endings.by_name, x); /* NOLINT(clang-analyzer-*): uthash */
     ending_free(x);
 }
 
@@ -114,7 +116,7 @@ static struct ending *find_name(const struct engine *e, const struct event *ev)
     char *name = name_of(ev, &n);
 
     if (name)
-        HASH_FIND(hh, e->endings_by_name, name, n, x);
+        HASH_FIND(hh, e->endings.by_name, name, n, x);
     free(name);
     return x;
 }
@@ -128,7 +130,7 @@ static bool drop_stranger(struct engine *e)
 
     for (size_t i = 0; i < COUNT(places); i++) {
         n = 0;
-        DL_FOREACH(e->endings[places[i]], x)
+        DL_FOREACH(e->endings.place[places[i]], x)
         {
             if (is_stranger(x) || ++n == VICTIMS_MAX)
                 break;
@@ -146,7 +148,7 @@ static bool make_room(struct engine *e, const struct event *ev)
 {
     size_t bytes = 2 * (ev->call_id.n + ev->from_tag.n + ev->to_tag.n);
 
-    while (HASH_COUNT(e->endings_by_name) >= ENDINGS_MAX || e->ending_bytes + bytes > BYTES_MAX)
+    while (HASH_COUNT(e->endings.by_name) >= ENDINGS_MAX || e->endings.bytes + bytes > BYTES_MAX)
         if (!drop_stranger(e))
             return false;
     return true;
@@ -169,10 +171,10 @@ static struct ending *ending_new(struct engine *e, const struct event *ev, int64
     x->begun_ms = now;
     x->known = calls_of_event(e, ev) != NULL;
     if (x->name && x->call_id && x->from_tag && x->to_tag)
-        HASH_ADD_KEYPTR(hh, e->endings_by_name, x->name, n, x); /* NOLINT(clang-analyzer-*): uthash */
+        HASH_ADD_KEYPTR(hh, e->endings.by_name, x->name, n, x); /* NOLINT(clang-analyzer-*): uthash */
     if (x->hh.tbl) {
         x->bytes = n + ev->call_id.n + ev->from_tag.n + ev->to_tag.n;
-        e->ending_bytes += x->bytes;
+        e->endings.bytes += x->bytes;
         return x;
     }
     ending_free(x);
@@ -189,7 +191,7 @@ static struct ending *add(struct engine *e, const struct event *ev, int64_t now)
     }
     x->place = x->proxy ? ENDING_READY : ENDING_UNANSWERED;
     x->due_ms = x->proxy ? now : now + REPLY_MS;
-    DL_APPEND(e->endings[x->place], x);
+    DL_APPEND(e->endings.place[x->place], x);
     return x;
 }
 
@@ -307,7 +309,7 @@ static void failed(struct engine *e, struct ending *x, int64_t now)
 /* Answers come in the order of the questions, so it is the first, or it is none of these. */
 static struct ending *find_token(const struct engine *e, uint64_t token)
 {
-    struct ending *x = e->endings[ENDING_ASKED];
+    struct ending *x = e->endings.place[ENDING_ASKED];
 
     while (x && x->token < token)
         x = x->next;
@@ -504,29 +506,29 @@ void ending_tick(struct engine *e, int64_t now)
 {
     struct ending *x;
 
-    for (int place = 0; place < ENDING_ASKED && e->store_up; place++)
-        while (e->endings_asked < ASKED_MAX && (x = e->endings[place]) != NULL && now >= x->due_ms)
+    for (int place = 0; place < ENDING_ASKED && e->store.up; place++)
+        while (e->endings.asked < ASKED_MAX && (x = e->endings.place[place]) != NULL && now >= x->due_ms)
             attempt(e, x, now);
 }
 
 size_t ending_count(const struct engine *e)
 {
-    return HASH_COUNT(e->endings_by_name);
+    return HASH_COUNT(e->endings.by_name);
 }
 
 int64_t ending_due(const struct engine *e)
 {
     int64_t due = INT64_MAX;
 
-    for (int place = 0; place < ENDING_ASKED && e->store_up && e->endings_asked < ASKED_MAX; place++)
-        if (e->endings[place] && e->endings[place]->due_ms < due)
-            due = e->endings[place]->due_ms;
+    for (int place = 0; place < ENDING_ASKED && e->store.up && e->endings.asked < ASKED_MAX; place++)
+        if (e->endings.place[place] && e->endings.place[place]->due_ms < due)
+            due = e->endings.place[place]->due_ms;
     return due;
 }
 
 void ending_clear(struct engine *e)
 {
     for (int place = 0; place < ENDING_PLACES; place++)
-        while (e->endings[place])
-            finish(e, e->endings[place]); /* NOLINT(clang-analyzer-*): utlist */
+        while (e->endings.place[place])
+            finish(e, e->endings.place[place]); /* NOLINT(clang-analyzer-*): utlist */
 }

@@ -1,6 +1,6 @@
 /* Calls whose node is gone for good become the survivors', each its share; and a kamsyncd that has just been started
  * learns its own calls back. Their names come from the same search as those of the transactions (search.c). */
-#include "engine_impl.h"
+#include "call_impl.h"
 
 #include <utlist.h>
 
@@ -17,9 +17,9 @@ struct heir {
 
 static void finish(struct engine *e, struct heir *h)
 {
-    DL_DELETE(e->heirs, h);
-    e->heir_count--;
-    e->heirs_reading -= h->token != 0;
+    DL_DELETE(e->heirs.list, h);
+    e->heirs.count--;
+    e->heirs.reading -= h->token != 0;
     free(h->key);
     free(h);
 }
@@ -35,8 +35,8 @@ void inherit_wait(struct engine *e, const char *key, bool share)
         return;
     }
     h->share = share;
-    DL_APPEND(e->heirs, h);
-    e->heir_count++;
+    DL_APPEND(e->heirs.list, h);
+    e->heirs.count++;
 }
 
 /* Whether the kamsyncd that wrote the call is gone; a Kamailio that was only restarted leaves its calls where they are.
@@ -45,7 +45,7 @@ static bool is_gone(const struct engine *e, int node)
 {
     const struct node *n = nodes_find(&e->nodes, node);
 
-    return node != e->self.id && (n ? n->lost : e->nodes_ripe);
+    return node != e->self.id && (n ? n->lost : e->peers.ripe);
 }
 
 static void consider(struct engine *e, const struct heir *h, const struct pair *pairs, size_t count, int64_t now)
@@ -67,7 +67,7 @@ bool inherit_got(struct engine *e, uint64_t token, enum get_status status, const
 {
     struct heir *h;
 
-    DL_FOREACH(e->heirs, h)
+    DL_FOREACH(e->heirs.list, h)
     {
         if (!h->token)
             return false;
@@ -87,22 +87,22 @@ void inherit_run(struct engine *e)
 {
     struct heir *h, *next;
 
-    DL_FOREACH_SAFE(e->heirs, h, next)
+    DL_FOREACH_SAFE(e->heirs.list, h, next)
     {
-        if (e->heirs_reading >= READING_MAX)
+        if (e->heirs.reading >= READING_MAX)
             return;
         if (h->token)
             continue;
-        DL_DELETE(e->heirs, h);
-        DL_PREPEND(e->heirs, h);
+        DL_DELETE(e->heirs.list, h);
+        DL_PREPEND(e->heirs.list, h);
         h->token = ++e->last_token;
-        e->heirs_reading++;
+        e->heirs.reading++;
         e->io.call_get(e->io.ctx, h->key, NULL, h->token);
     }
 }
 
 void inherit_clear(struct engine *e)
 {
-    while (e->heirs)
-        finish(e, e->heirs);
+    while (e->heirs.list)
+        finish(e, e->heirs.list);
 }

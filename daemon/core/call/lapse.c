@@ -5,7 +5,7 @@
  *
  * Whoever has a transaction keeps its record there. One that the store has forgotten is written again in some seconds;
  * so it is looked for twice. */
-#include "engine_impl.h"
+#include "call_impl.h"
 
 #include <utlist.h>
 
@@ -21,8 +21,8 @@ struct lapse {
 
 static void finish(struct engine *e, struct lapse *l)
 {
-    DL_DELETE(e->lapses, l);
-    e->lapse_count--;
+    DL_DELETE(e->lapses.list, l);
+    e->lapses.count--;
     free((char *)l->name.p);
     free(l);
 }
@@ -39,13 +39,13 @@ void lapse_look(struct engine *e, const struct call *c, int64_t now)
 {
     struct lapse *l;
 
-    if (!is_adrift(e, c) || now - c->begun_ms <= e->conf.tx_ttl_ms || !e->store_up || e->unheard || now < e->doubt_ms ||
-        e->lapse_count >= LAPSES_MAX || (l = calloc(1, sizeof(*l))) == NULL)
+    if (!is_adrift(e, c) || now - c->begun_ms <= e->conf.tx_ttl_ms || !e->store.up || e->peers.unheard ||
+        now < e->store.doubt_ms || e->lapses.count >= LAPSES_MAX || (l = calloc(1, sizeof(*l))) == NULL)
         return;
     l->name = (struct span){span_dup(c->name), c->name.n};
     l->token = ++e->last_token;
-    DL_APPEND(e->lapses, l);
-    e->lapse_count++;
+    DL_APPEND(e->lapses.list, l);
+    e->lapses.count++;
     if (l->name.p)
         e->io.get(e->io.ctx, c->tx, l->token);
     else
@@ -57,17 +57,17 @@ void lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t
     struct lapse *l;
     const struct call *c;
 
-    DL_SEARCH_SCALAR(e->lapses, l, token, token);
+    DL_SEARCH_SCALAR(e->lapses.list, l, token, token);
     if (!l)
         return;
     c = calls_find(e, l->name);
-    if (c && is_adrift(e, c) && status != GET_FAILED && now >= e->doubt_ms)
+    if (c && is_adrift(e, c) && status != GET_FAILED && now >= e->store.doubt_ms)
         calls_looked(e, l->name, status == GET_FOUND);
     finish(e, l);
 }
 
 void lapse_clear(struct engine *e)
 {
-    while (e->lapses)
-        finish(e, e->lapses);
+    while (e->lapses.list)
+        finish(e, e->lapses.list);
 }

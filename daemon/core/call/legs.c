@@ -6,6 +6,8 @@
  *     a leg is answered              ▶ the call follows it; or (answered before) has one dialog more
  *
  * Two phones of a fork that answer one INVITE make two dialogs as well. */
+#include "call_impl.h"
+#include "cluster_impl.h"
 #include "calls.h"
 
 /* So many are kept in mind, if their names are no longer: a caller chooses these. Of others only an answer counts. */

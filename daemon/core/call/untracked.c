@@ -1,6 +1,7 @@
 /* Calls that Kamailio relays and kamsync does not track: their INVITE cannot be read, or is too long; it does not go
  * over UDP; there are too many. Each gets an entry in the archive that says so, since nobody can tell when it ends. */
-#include "engine_impl.h"
+#include "call_impl.h"
+#include "link_impl.h"
 
 #include <inttypes.h>
 #include <stdio.h>

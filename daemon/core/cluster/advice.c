@@ -1,5 +1,6 @@
 /* What is wrong with Kamailio's configuration, in its own words: said once, not with each call or beat. */
-#include "engine_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
 
 #define AGAIN_MS 600000 /* what lasts is said again so often */
 

@@ -1,5 +1,7 @@
 /* This node and the others: its heartbeat, theirs, who is alive, and who can be reached. */
-#include "engine_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
+#include "own_impl.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +19,7 @@ void peers_beat(struct engine *e, bool announce)
 {
     char *record;
 
-    if (!e->self.id || !e->store_up)
+    if (!e->self.id || !e->store.up)
         return;
     e->self.beat++;
     record = node_record(&e->self, e->conf.secret);
@@ -49,7 +51,7 @@ static void node_changed(struct engine *e, const struct node *n, int64_t now)
     e->count.nodes_changed++;
     engine_log(e, LOG_LEVEL_INFO, "node %d (%s) at %s is %s, incarnation %s", n->id, n->name, n->sip, node_state(n),
                n->inc);
-    if (e->hello)
+    if (e->contact.hello)
         peers_tell(e, n, now);
 }
 
@@ -67,14 +69,15 @@ static void probe_node(struct engine *e, const struct node *n, int64_t now)
     char text[768], sock[sizeof(e->self.sip) + 4], dst[sizeof(n->sip) + 4], *base64;
     struct handover h = {.to = n->id, .inc = n->inc, .why = "probe", .src = sock, .dst = dst};
 
-    e->probes++;
+    e->peers.probes++;
     snprintf(sock, sizeof(sock), "udp:%s", e->self.sip);
     snprintf(dst, sizeof(dst), "udp:%s", n->sip);
     snprintf(text, sizeof(text),
              "OPTIONS sip:%s SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK-kamsync.%d.%" PRIu64 ".%s\r\n"
              "From: <sip:kamsync@%s>;tag=%d\r\nTo: <sip:%s>\r\nCall-ID: kamsync-probe-%d-%" PRIu64 "\r\n"
              "CSeq: 1 OPTIONS\r\nMax-Forwards: 1\r\nContent-Length: 0\r\n\r\n",
-             n->sip, e->self.sip, n->id, e->probes, e->tag, e->self.sip, e->self.id, n->sip, e->self.id, e->probes);
+             n->sip, e->self.sip, n->id, e->peers.probes, e->contact.tag, e->self.sip, e->self.id, n->sip, e->self.id,
+             e->peers.probes);
     base64 = engine_handover(e, h, span_of(text));
     engine_send(e, n->sip, NULL, base64, now);
     free(base64);
@@ -84,7 +87,7 @@ static void probe_node(struct engine *e, const struct node *n, int64_t now)
 static void probe_nodes(struct engine *e, int64_t now)
 {
     const struct node *n;
-    bool asking = e->hello && e->self.up;
+    bool asking = e->contact.hello && e->self.up;
 
     if (!asking)
         nodes_grace_probes(&e->nodes, now);
@@ -101,11 +104,11 @@ static void lose_nodes(struct engine *e, int64_t now)
     const struct node *lost;
     int id;
 
-    if (!e->store_up || now - e->nodes_read_ms > 2 * e->conf.heartbeat_ms)
+    if (!e->store.up || now - e->peers.read_ms > 2 * e->conf.heartbeat_ms)
         return;
     /* From now on a node never heard of counts as dead: what it owned was passed over until now. */
-    if (!e->nodes_ripe && now - e->nodes_since_ms >= e->conf.node_ttl_ms) {
-        e->nodes_ripe = true;
+    if (!e->peers.ripe && now - e->peers.since_ms >= e->conf.node_ttl_ms) {
+        e->peers.ripe = true;
         search_begin(e, true);
     }
     while ((lost = nodes_lose(&e->nodes, now, e->conf.node_ttl_ms)) != NULL) {
@@ -122,7 +125,7 @@ static void lose_nodes(struct engine *e, int64_t now)
 void peers_own_lost(struct engine *e)
 {
     engine_log(e, LOG_LEVEL_WARN, "the store has lost this node's last beats: it is another one, or has forgotten");
-    e->unheard = true;
+    e->peers.unheard = true;
     owner_recheck(e, true);
 }
 
@@ -131,27 +134,27 @@ void peers_own_lost(struct engine *e)
  */
 static void see_own(struct engine *e, const struct node *own, int64_t now)
 {
-    if (own->beat < e->own_beat) {
+    if (own->beat < e->peers.own_beat) {
         peers_own_lost(e);
-        e->own_beat = own->beat;
+        e->peers.own_beat = own->beat;
         return;
     }
-    if (own->beat == e->own_beat)
+    if (own->beat == e->peers.own_beat)
         return;
-    e->own_beat = own->beat;
-    e->own_seen_ms = now;
-    e->unheard = e->missed = false;
+    e->peers.own_beat = own->beat;
+    e->peers.own_seen_ms = now;
+    e->peers.unheard = e->peers.missed = false;
 }
 
 /* Once, before anything is written again: what others have claimed meanwhile is theirs. */
 static void miss_own(struct engine *e, int64_t now)
 {
-    bool reads = e->store_up && now - e->nodes_read_ms <= 2 * e->conf.heartbeat_ms;
+    bool reads = e->store.up && now - e->peers.read_ms <= 2 * e->conf.heartbeat_ms;
 
-    if (e->missed || !reads || !e->own_beat || now - e->own_seen_ms < e->conf.node_ttl_ms / 2)
+    if (e->peers.missed || !reads || !e->peers.own_beat || now - e->peers.own_seen_ms < e->conf.node_ttl_ms / 2)
         return;
-    e->unheard = e->missed = true;
-    e->next_beat_ms = now + UNHEARD_MS;
+    e->peers.unheard = e->peers.missed = true;
+    e->peers.next_beat_ms = now + UNHEARD_MS;
     engine_log(e, LOG_LEVEL_WARN, "the store does not take this node's beats: the others may think it dead");
     owner_recheck(e, true);
 }
@@ -209,12 +212,12 @@ void engine_nodes_read(struct engine *e, bool ok, int64_t now)
     if (!ok)
         return;
     /* While nothing could be read no beat could be seen: that is nobody's death. */
-    if (!e->nodes_since_ms || now - e->nodes_read_ms > 2 * e->conf.heartbeat_ms) {
+    if (!e->peers.since_ms || now - e->peers.read_ms > 2 * e->conf.heartbeat_ms) {
         nodes_grace(&e->nodes, now);
-        e->nodes_since_ms = now;
-        e->nodes_ripe = false;
+        e->peers.since_ms = now;
+        e->peers.ripe = false;
     }
-    e->nodes_read_ms = now;
+    e->peers.read_ms = now;
 }
 
 bool peers_dead(const struct engine *e, int id, const char *inc, int64_t now)
@@ -224,7 +227,7 @@ bool peers_dead(const struct engine *e, int id, const char *inc, int64_t now)
     if (id == e->self.id)
         return strcmp(inc, e->self.inc) != 0;
     if (!n)
-        return e->nodes_since_ms && now - e->nodes_since_ms >= e->conf.node_ttl_ms &&
+        return e->peers.since_ms && now - e->peers.since_ms >= e->conf.node_ttl_ms &&
                !nodes_overflow(&e->nodes, now, 2 * e->conf.node_ttl_ms);
     return !node_is_alive(n, inc);
 }
@@ -242,14 +245,14 @@ enum verdict engine_judge(const struct engine *e, const struct record *r, int64_
 
 void peers_tick(struct engine *e, int64_t now)
 {
-    if (now >= e->next_beat_ms) {
-        e->next_beat_ms = now + (e->unheard ? UNHEARD_MS : e->conf.heartbeat_ms);
+    if (now >= e->peers.next_beat_ms) {
+        e->peers.next_beat_ms = now + (e->peers.unheard ? UNHEARD_MS : e->conf.heartbeat_ms);
         peers_beat(e, false);
-        if (e->store_up)
+        if (e->store.up)
             e->io.read_nodes(e->io.ctx);
     }
-    if (now >= e->next_probe_ms) {
-        e->next_probe_ms = now + PROBE_MS;
+    if (now >= e->peers.next_probe_ms) {
+        e->peers.next_probe_ms = now + PROBE_MS;
         probe_nodes(e, now);
         lose_nodes(e, now);
         miss_own(e, now);
@@ -258,5 +261,5 @@ void peers_tick(struct engine *e, int64_t now)
 
 int64_t peers_due(const struct engine *e)
 {
-    return e->next_beat_ms < e->next_probe_ms ? e->next_beat_ms : e->next_probe_ms;
+    return e->peers.next_beat_ms < e->peers.next_probe_ms ? e->peers.next_beat_ms : e->peers.next_probe_ms;
 }

@@ -4,7 +4,9 @@
  *     refused ▶ one record is tried every TRY_MS, all nodes are told to doubt ▶ taken ▶ all are written
  *
  * A store that refuses (READONLY, OOM) answers at once, so nothing but a trial tells when it takes writes again. */
-#include "engine_impl.h"
+#include "cluster_impl.h"
+#include "call_impl.h"
+#include "own_impl.h"
 
 #include "call.h"
 #include "count.h"
@@ -20,7 +22,7 @@
 
 void engine_doubt(struct engine *e, int64_t now)
 {
-    e->doubt_ms = now + DOUBT_MS;
+    e->store.doubt_ms = now + DOUBT_MS;
 }
 
 void rewrite_refused(struct engine *e, int64_t now)
@@ -71,7 +73,7 @@ void rewrite_later(struct engine *e, int64_t now)
 
 void engine_store_forgot(struct engine *e, int64_t now)
 {
-    e->store_back_ms = now; /* it is as good as another one: claims are gone, too */
+    e->store.back_ms = now; /* it is as good as another one: claims are gone, too */
     peers_own_lost(e);
     txns_forget_all(&e->txns);
     rewrite_doubt(e, now);
@@ -98,7 +100,7 @@ static void try_one(struct engine *e)
 
     while (t && (t->unsure || t->retry_ms))
         t = t->hh.next;
-    if (e->txns.dirty_count || e->puts_under_way || e->txns.asked_count || e->calls.at[CALL_DIRTY] ||
+    if (e->txns.dirty_count || e->owner.puts || e->txns.asked_count || e->calls.at[CALL_DIRTY] ||
         e->calls.at[CALL_WRITING])
         return;
     if (t)
@@ -121,14 +123,14 @@ static bool take_due(int64_t *due_ms, int64_t now)
 void rewrite_tick(struct engine *e, int64_t now)
 {
     struct rewrite *w = &e->rewrite;
-    bool all = e->store_up && take_due(&w->all_ms, now), settled = e->store_up && take_due(&w->settle_ms, now);
+    bool all = e->store.up && take_due(&w->all_ms, now), settled = e->store.up && take_due(&w->settle_ms, now);
 
     if (all || settled) {
         w->last_ms = now;
         txns_mark_all(&e->txns);
         calls_mark_all(e);
     }
-    if (e->store_up && w->refused && now >= w->try_ms) {
+    if (e->store.up && w->refused && now >= w->try_ms) {
         w->try_ms = now + TRY_MS;
         try_one(e);
     }
@@ -140,7 +142,7 @@ int64_t rewrite_due(const struct engine *e)
     const int64_t dues[] = {w->all_ms, w->settle_ms, w->refused ? w->try_ms : 0};
     int64_t due = INT64_MAX;
 
-    for (size_t i = 0; e->store_up && i < COUNT(dues); i++)
+    for (size_t i = 0; e->store.up && i < COUNT(dues); i++)
         if (dues[i] && dues[i] < due)
             due = dues[i];
     return due;

@@ -9,7 +9,10 @@
  * others learn of that only when its beats have stayed away for long; or while its Kamailio stands still. So "absent"
  * means that no kamsyncd has a transaction only when all have answered since. One roll-call serves all that wait at
  * that time, and one mark all that have called. */
-#include "engine_impl.h"
+#include "cluster_impl.h"
+#include "ask_impl.h"
+#include "call_impl.h"
+#include "own_impl.h"
 
 #include <limits.h>
 
@@ -56,13 +59,13 @@ void roll_run(struct engine *e, int64_t now)
 
 int64_t roll_due(const struct engine *e)
 {
-    return e->roll.wanted && e->store_up && e->self.id ? e->roll.at_ms + PACE_MS : INT64_MAX;
+    return e->roll.wanted && e->store.up && e->self.id ? e->roll.at_ms + PACE_MS : INT64_MAX;
 }
 
 /* The table of nodes must have been read: it names all, also those whose kamsyncd is not there. */
 static bool is_complete(const struct engine *e, int64_t n)
 {
-    if (!e->nodes_since_ms)
+    if (!e->peers.since_ms)
         return false;
     for (size_t i = 0; i < e->nodes.count; i++) {
         const struct node *node = &e->nodes.list[i];
@@ -114,7 +117,7 @@ void roll_answered(struct engine *e, const json_t *message, int64_t now)
 
 static bool sees_kamailio(const struct engine *e)
 {
-    return e->hello && !e->learning;
+    return e->contact.hello && !e->learning;
 }
 
 /* Those of the records that this node has are written again, if they may be. Which they are; NULL: none, or memory is

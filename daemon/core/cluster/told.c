@@ -18,7 +18,11 @@
  * (perhaps.c)
  *     {"t": "ask", "from", "token", "q"}   a question of kamsyncctl's, and
  *     {"t": "answer", "node", "token", "a"} what this node knows about it (admin.c) */
-#include "engine_impl.h"
+#include "cluster_impl.h"
+#include "ask_impl.h"
+#include "call_impl.h"
+#include "link_impl.h"
+#include "own_impl.h"
 
 #include "base64.h"
 #include "call.h"
@@ -28,7 +32,7 @@
 /* Takes the message. */
 void told_send(struct engine *e, int node, json_t *message)
 {
-    char *text = message && e->store_up ? json_dumps(message, JSON_COMPACT) : NULL;
+    char *text = message && e->store.up ? json_dumps(message, JSON_COMPACT) : NULL;
 
     json_decref(message);
     if (text)

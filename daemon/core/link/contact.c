@@ -7,7 +7,9 @@
  *     nothing is acknowledged for long ▶ the link is closed and opened again, more and more seldom
  *
  * (evapi's reader may have lost where frames begin, for good.) */
-#include "engine_impl.h"
+#include "link_impl.h"
+#include "cluster_impl.h"
+#include "own_impl.h"
 
 #define STALL_MS 500        /* an ack comes within a few ms */
 #define PINGS_MAX 2         /* since the last ack; the second one in case the first got lost, too */
@@ -20,43 +22,44 @@ void contact_acked(struct engine *e, int64_t n, int64_t now)
     size_t lost = link_acked(&e->link, n);
 
     losses_acked(e, n);
-    e->progress_ms = now;
-    e->pings = e->reopened = 0;
-    if (n == e->ack_n)
-        e->ack_n = 0;
+    e->contact.progress_ms = now;
+    e->contact.pings = e->contact.reopened = 0;
+    if (n == e->acks.n)
+        e->acks.n = 0;
     if (!lost)
         return;
     e->count.frames_again += lost;
-    e->ack_n = 0; /* it may be one of them */
-    e->ack_due = true;
-    for (size_t i = 0; e->hello && i < e->nodes.count; i++)
+    e->acks.n = 0; /* it may be one of them */
+    e->acks.due = true;
+    for (size_t i = 0; e->contact.hello && i < e->nodes.count; i++)
         peers_tell(e, &e->nodes.list[i], now);
 }
 
 /* A script that answers nothing any more is as good as dead, though its connection stands. */
 void contact_probe(struct engine *e, int64_t now)
 {
-    int64_t n, stalled = link_oldest(&e->link) < 0 ? STALL_MS : now - e->progress_ms;
+    int64_t n, stalled = link_oldest(&e->link) < 0 ? STALL_MS : now - e->contact.progress_ms;
 
-    if (!e->hello || e->pings >= PINGS_MAX || stalled < (e->pings ? e->conf.hang_ms / 2 : STALL_MS))
+    if (!e->contact.hello || e->contact.pings >= PINGS_MAX ||
+        stalled < (e->contact.pings ? e->conf.hang_ms / 2 : STALL_MS))
         return;
     n = link_next_n(&e->link);
     if (link_push_first(&e->link, n, msg_ping(n), now))
-        e->pings++;
+        e->contact.pings++;
 }
 
 int64_t contact_due(const struct engine *e)
 {
     return e->link.open && link_oldest(&e->link) >= 0
-               ? e->progress_ms + ((REOPEN_HANGS * e->conf.hang_ms + REOPEN_MORE_MS) << e->reopened)
+               ? e->contact.progress_ms + ((REOPEN_HANGS * e->conf.hang_ms + REOPEN_MORE_MS) << e->contact.reopened)
                : INT64_MAX;
 }
 
 void contact_reopen(struct engine *e, int64_t now)
 {
     e->count.link_reopens++;
-    e->reopened += e->reopened < REOPEN_SHIFT;
-    e->progress_ms = now;
+    e->contact.reopened += e->contact.reopened < REOPEN_SHIFT;
+    e->contact.progress_ms = now;
     e->io.link_close(e->io.ctx);
 }
 
@@ -65,6 +68,6 @@ void contact_tick(struct engine *e, int64_t now)
     if (now < contact_due(e))
         return;
     engine_log(e, LOG_LEVEL_WARN, "Kamailio has acknowledged nothing for %lld s: the link is closed, and opened again",
-               (long long)(now - e->progress_ms) / 1000);
+               (long long)(now - e->contact.progress_ms) / 1000);
     contact_reopen(e, now);
 }

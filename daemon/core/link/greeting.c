@@ -6,7 +6,8 @@
  *
  * Each proof serves one connection: it is over a word of the other side's, which is new, and somebody in between has
  * another port than the one in the tag. */
-#include "engine_impl.h"
+#include "link_impl.h"
+#include "cluster_impl.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -31,16 +32,16 @@ static void say(struct engine *e, char *payload)
 
 void greeting_begin(struct engine *e, int64_t now)
 {
-    e->greet_ms = now + ((int64_t)ANSWER_MS << e->reopened);
-    e->refused = false;
-    say(e, msg_hello(e->tag));
+    e->contact.greet_ms = now + ((int64_t)ANSWER_MS << e->contact.reopened);
+    e->contact.refused = false;
+    say(e, msg_hello(e->contact.tag));
 }
 
 static bool is_ours(const struct engine *e, const struct msg *m)
 {
     char text[512];
 
-    snprintf(text, sizeof(text), "%s %s %" PRId64 " %s %s", e->tag, m->nonce, m->node, m->inc, m->sip);
+    snprintf(text, sizeof(text), "%s %s %" PRId64 " %s %s", e->contact.tag, m->nonce, m->node, m->inc, m->sip);
     return proof_is(m->proof, span_of("hello kamailio"), span_of(text), e->conf.secret);
 }
 
@@ -49,16 +50,16 @@ bool greeting_answered(struct engine *e, const struct msg *m, int64_t now)
     char text[256], *proof = NULL;
 
     if (is_ours(e, m)) {
-        snprintf(text, sizeof(text), "%s %s", e->tag, m->nonce);
+        snprintf(text, sizeof(text), "%s %s", e->contact.tag, m->nonce);
         proof = proof_make(span_of("hello kamsyncd"), span_of(text), e->conf.secret);
     } else {
         e->count.hellos_refused++;
         advice_proof(e, m->proof, now);
     }
-    e->refused = !proof;
+    e->contact.refused = !proof;
     if (!proof)
         return false;
-    e->greet_ms = 0;
+    e->contact.greet_ms = 0;
     say(e, msg_proof(proof));
     free(proof);
     link_open(&e->link);
@@ -67,14 +68,14 @@ bool greeting_answered(struct engine *e, const struct msg *m, int64_t now)
 
 void greeting_tick(struct engine *e, int64_t now)
 {
-    if (!e->greet_ms || now < e->greet_ms)
+    if (!e->contact.greet_ms || now < e->contact.greet_ms)
         return;
-    e->greet_ms = 0;
+    e->contact.greet_ms = 0;
     engine_log(e, LOG_LEVEL_WARN, "what listens where Kamailio should does not answer: connecting anew");
     contact_reopen(e, now);
 }
 
 int64_t greeting_due(const struct engine *e)
 {
-    return e->greet_ms ? e->greet_ms : INT64_MAX;
+    return e->contact.greet_ms ? e->contact.greet_ms : INT64_MAX;
 }

@@ -1,5 +1,5 @@
 /* What goes out: lines of the log, of kamsyncctl trace, frames, and what Kamailio is to send. */
-#include "engine_impl.h"
+#include "link_impl.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -31,17 +31,17 @@ void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
 
 static void say_held(struct engine *e)
 {
-    if (e->gate.held)
-        engine_log(e, LOG_LEVEL_INFO, "%u lines more like the last ones were held back", e->gate.held);
-    e->gate.held = 0;
+    if (e->out.gate.held)
+        engine_log(e, LOG_LEVEL_INFO, "%u lines more like the last ones were held back", e->out.gate.held);
+    e->out.gate.held = 0;
 }
 
 void engine_log_rest(struct engine *e, int64_t now)
 {
-    if (now - e->gate.since_ms < 1000)
+    if (now - e->out.gate.since_ms < 1000)
         return;
     say_held(e);
-    e->gate = (struct gate){.since_ms = now};
+    e->out.gate = (struct gate){.since_ms = now};
 }
 
 void engine_log_some(struct engine *e, enum log_level level, const char *fmt, ...)
@@ -50,8 +50,8 @@ void engine_log_some(struct engine *e, enum log_level level, const char *fmt, ..
     va_list ap;
 
     engine_log_rest(e, e->turn_ms);
-    if (level < LOG_LEVEL_DEBUG && e->gate.said++ >= LINES_MAX) {
-        e->gate.held++;
+    if (level < LOG_LEVEL_DEBUG && e->out.gate.said++ >= LINES_MAX) {
+        e->out.gate.held++;
         return;
     }
     va_start(ap, fmt);
@@ -95,9 +95,9 @@ char *engine_handover(struct engine *e, struct handover h, struct span msg)
     char at[128];
 
     if (h.at)
-        snprintf(at, sizeof(at), "%s-%" PRIu64, h.at, ++e->handovers);
+        snprintf(at, sizeof(at), "%s-%" PRIu64, h.at, ++e->out.handovers);
     else
-        snprintf(at, sizeof(at), "%" PRId64 ".%03d.%" PRIu64, wall / 1000, (int)(wall % 1000), ++e->handovers);
+        snprintf(at, sizeof(at), "%" PRId64 ".%03d.%" PRIu64, wall / 1000, (int)(wall % 1000), ++e->out.handovers);
     h.from = e->self.id;
     h.at = at;
     return handover_make(&h, msg, e->conf.secret);

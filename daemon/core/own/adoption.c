@@ -3,7 +3,8 @@
  * lacks an answer sends again, so nothing is kept here.
  *
  * It is for where a takeover cannot be: no request in the record, a 2xx already, or Kamailio would not have it. */
-#include "engine_impl.h"
+#include "own_impl.h"
+#include "link_impl.h"
 
 #include "base64.h"
 

@@ -8,7 +8,7 @@
  *     …:200.1 = "1 100.1"       node 1 has claimed it from 200.1, which is dead,
  *     …:100.1 = "0 100.1~1"     and has let it go;
  *     …:100.1~1 = "1 100.1~2"   has claimed it again, or else another node would stand there */
-#include "engine_impl.h"
+#include "own_impl.h"
 
 #include <stdio.h>
 

@@ -10,7 +10,9 @@
  *                                                    ▶ too late: it was none of ours
  *
  * While own transactions are learnt back, after this kamsyncd was started, all wait until that has ended. */
-#include "engine_impl.h"
+#include "own_impl.h"
+#include "hall_impl.h"
+#include "call_impl.h"
 
 #include <utlist.h>
 

@@ -6,6 +6,8 @@
  *     both     ▶ each far end that may ring on gets a CANCEL, again and again; its 487 is acknowledged here
  *
  * So it is with a CANCEL that the dead owner had accepted, if nothing is taken over (takeover = 0). */
+#include "own_impl.h"
+#include "call_impl.h"
 #include "call.h"
 #include "takeover.h"
 

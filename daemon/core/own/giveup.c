@@ -9,6 +9,9 @@
  *
  * A claim whose answer got lost may have won, and who is claimed from may be back by now: so it is let go, too, and all
  * begins anew. */
+#include "own_impl.h"
+#include "ask_impl.h"
+#include "link_impl.h"
 #include "takeover.h"
 
 /* The script takes no handover that is older than 10 s; and some time for it to say what it has taken. */
@@ -17,8 +20,8 @@
 /* It holds nobody up any more. */
 static void step_aside(struct engine *e, struct takeover *t, enum takeover_state state)
 {
-    e->takeover_count -= t->state < TAKEN;
-    e->takeovers_active -= t->state < TAKEN;
+    e->takeovers.count -= t->state < TAKEN;
+    e->takeovers.active -= t->state < TAKEN;
     t->state = state;
 }
 

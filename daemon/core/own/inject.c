@@ -1,4 +1,6 @@
 /* The INVITE of an orphan goes back into this node's Kamailio. */
+#include "own_impl.h"
+#include "link_impl.h"
 #include <stdio.h>
 
 #include "call.h"

@@ -6,7 +6,9 @@
  *
  * Whoever has taken one over has written it, and that stands. What the store had for long after the death is the
  * others' business: they have taken it over, and some of it may have ended since and be gone from the store. */
-#include "engine_impl.h"
+#include "own_impl.h"
+#include "call_impl.h"
+#include "cluster_impl.h"
 
 #include <utlist.h>
 
@@ -68,8 +70,8 @@ void left_restarted(struct engine *e)
 {
     struct left *l, *next;
 
-    if (!e->store_up)
-        left_gather(e, e->store_lost_ms);
+    if (!e->store.up)
+        left_gather(e, e->store.lost_ms);
     DL_FOREACH_SAFE(e->left.list, l, next)
     {
         if (!l->record)
@@ -109,7 +111,7 @@ static void write_one(struct engine *e, struct left *l)
 /* After this node's own beat is seen in the store: else nobody knows whose they are. */
 static bool may_run(const struct engine *e)
 {
-    return e->left.list && e->store_up && !e->unheard;
+    return e->left.list && e->store.up && !e->peers.unheard;
 }
 
 void left_run(struct engine *e, int64_t now)

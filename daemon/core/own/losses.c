@@ -1,6 +1,7 @@
 /* Transactions that other nodes have claimed while this one was thought dead: its Kamailio is told to leave them alone,
  * and told again on each new connection until it has acknowledged that, since a frame may get lost with the old one. */
-#include "engine_impl.h"
+#include "own_impl.h"
+#include "link_impl.h"
 
 #include <stdio.h>
 #include <utlist.h>

@@ -5,7 +5,12 @@
  * Kamailio does not tell when it ends a transaction itself: a 2xx ends it; after a negative reply on every branch
  * Kamailio is asked (state.c), since failure_route may take its time; a branch without any reply has ended when tm's
  * fr_timer has (RFC 3261 timer B, 64*T1). */
-#include "engine_impl.h"
+#include "own_impl.h"
+#include "hall_impl.h"
+#include "ask_impl.h"
+#include "call_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -178,14 +183,14 @@ static bool is_full(struct engine *e)
     size_t max = (size_t)e->conf.txns_max, bytes = max * TXNS_BYTES;
 
     if (e->txns.count < max && e->txns.bytes < bytes) {
-        e->txns_full = e->txns_full && (e->txns.count > max / 10 * 9 || e->txns.bytes > bytes / 10 * 9);
+        e->owner.full = e->owner.full && (e->txns.count > max / 10 * 9 || e->txns.bytes > bytes / 10 * 9);
         return false;
     }
-    if (!e->txns_full)
+    if (!e->owner.full)
         engine_log(e, LOG_LEVEL_ERROR,
                    "%zu transactions, %zu MB (txns_max, and %d kB for each): further calls go on without kamsync",
                    e->txns.count, e->txns.bytes >> 20, TXNS_BYTES >> 10);
-    e->txns_full = true;
+    e->owner.full = true;
     return true;
 }
 
@@ -371,7 +376,7 @@ static void put(struct engine *e, struct txn *t, int64_t now)
         e->io.claim(e->io.ctx, t->key, record, ttl_ms, t->token);
     } else {
         t->token = ++e->last_token;
-        e->puts_under_way++;
+        e->owner.puts++;
         e->io.put(e->io.ctx, t->key, record, ttl_ms, t->token);
     }
     free(record);
@@ -383,15 +388,15 @@ void owner_flush(struct engine *e, int64_t now)
 
     engine_notice_standstill(e, now);
     n = e->txns.dirty_count;
-    if (!e->store_up || !e->self.up || e->unheard)
+    if (!e->store.up || !e->self.up || e->peers.unheard)
         return; /* whoever writes must have been seen alive: else what was just written is taken over */
-    while (n-- > 0 && e->puts_under_way + e->txns.asked_count < PUTS_MAX)
+    while (n-- > 0 && e->owner.puts + e->txns.asked_count < PUTS_MAX)
         put(e, txns_take_dirty(&e->txns), now);
 }
 
 void engine_put_done(struct engine *e, bool ok, int64_t now)
 {
-    e->puts_under_way--;
+    e->owner.puts--;
     e->count.puts_failed += !ok;
     if (ok)
         rewrite_taken(e, now);
@@ -413,7 +418,7 @@ void engine_put_refused(struct engine *e, uint64_t token, int64_t now)
 {
     struct txn *t, *next;
 
-    e->puts_under_way--;
+    e->owner.puts--;
     HASH_ITER(hh, e->txns.by_id, t, next) /* seldom, so no list is kept for it */
     {
         if (t->token == token)

@@ -5,6 +5,9 @@
  *                       let go again: on that                 ▶ taken over, of the dead one: claimed from that once
  * more
  */
+#include "own_impl.h"
+#include "call_impl.h"
+#include "cluster_impl.h"
 #include "takeover.h"
 
 #include <stdio.h>

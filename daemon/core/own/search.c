@@ -1,7 +1,8 @@
 /* The search for orphans after a death, and for this node's own transactions after a start of kamsyncd: all names of
  * transactions are looked through, a part at a time, and those that concern this node wait for takeover.c to read them.
  */
-#include "engine_impl.h"
+#include "own_impl.h"
+#include "call_impl.h"
 
 #include "key.h"
 
@@ -65,8 +66,8 @@ void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now)
 
 static bool may_run(const struct engine *e)
 {
-    return e->self.up && e->hello && e->store_up && !e->search.running &&
-           e->takeover_count - e->takeovers_active < WAITING_LOW && e->heir_count - e->heirs_reading < WAITING_LOW;
+    return e->self.up && e->contact.hello && e->store.up && !e->search.running &&
+           e->takeovers.count - e->takeovers.active < WAITING_LOW && e->heirs.count - e->heirs.reading < WAITING_LOW;
 }
 
 void search_run(struct engine *e, int64_t now)

@@ -14,7 +14,10 @@
  * tm finds a transaction by the Via branch alone, which is the same on both nodes. So a CANCEL to the far end that both
  * have asked would end the good call; and what a far end says that only the second has asked must not come to the
  * first one's tm, whose Kamailio is told of that branch. */
-#include "engine_impl.h"
+#include "own_impl.h"
+#include "call_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
 
 #include <stdio.h>
 #include <utlist.h>
@@ -49,9 +52,9 @@ static void second_free(struct second *s)
 
 static void second_end(struct engine *e, struct second *s)
 {
-    DL_DELETE(e->seconds, s);
-    e->second_count--;
-    e->second_bytes -= s->bytes;
+    DL_DELETE(e->seconds.list, s);
+    e->seconds.count--;
+    e->seconds.bytes -= s->bytes;
     second_free(s);
 }
 
@@ -69,9 +72,9 @@ static struct second *find(const struct engine *e, struct span via, int *index)
     struct second *s;
     struct span id;
 
-    if (!e->seconds || txn_split_branch(via, &id, index) < 0)
+    if (!e->seconds.list || txn_split_branch(via, &id, index) < 0)
         return NULL;
-    DL_FOREACH(e->seconds, s)
+    DL_FOREACH(e->seconds.list, s)
     {
         if (span_eq(span_of(s->txn->id), id))
             return s;
@@ -209,7 +212,7 @@ static void forget(struct engine *e, const char *id)
 {
     struct second *s, *next;
 
-    DL_FOREACH_SAFE(e->seconds, s, next)
+    DL_FOREACH_SAFE(e->seconds.list, s, next)
     {
         if (strcmp(s->txn->id, id) == 0)
             second_end(e, s);
@@ -230,11 +233,11 @@ static struct second *add(struct engine *e, struct txn *own, struct txn *first, 
     *s = (struct second){.txn = own, .first = first, .node = node, .due_ms = now + FIRST_MS, .gap_ms = T1_MS};
     s->until_ms = now + KEEP_MS;
     s->bytes = txn_size(own) + (first ? txn_size(first) : 0);
-    DL_APPEND(e->seconds, s);
-    e->second_count++;
-    e->second_bytes += s->bytes;
-    while (e->second_count > SECONDS_MAX || (e->second_bytes > SECONDS_BYTES && e->second_count > 1))
-        second_end(e, e->seconds);
+    DL_APPEND(e->seconds.list, s);
+    e->seconds.count++;
+    e->seconds.bytes += s->bytes;
+    while (e->seconds.count > SECONDS_MAX || (e->seconds.bytes > SECONDS_BYTES && e->seconds.count > 1))
+        second_end(e, e->seconds.list);
     return s;
 }
 
@@ -349,7 +352,7 @@ bool second_cancelled(struct engine *e, const char *key, int64_t now)
 {
     struct second *s;
 
-    DL_FOREACH(e->seconds, s)
+    DL_FOREACH(e->seconds.list, s)
     {
         if (strcmp(s->txn->key, key) == 0)
             break;
@@ -395,7 +398,7 @@ bool second_stray(struct engine *e, const struct arrived *a, int64_t now)
     struct sip_id reply;
     int index = 0;
 
-    if (!e->seconds || sip_read_id(&reply, a->msg) < 0 || !reply.code)
+    if (!e->seconds.list || sip_read_id(&reply, a->msg) < 0 || !reply.code)
         return false;
     s = find(e, reply.via, &index);
     b = s ? branch_of(s->txn, index) : NULL;
@@ -500,7 +503,7 @@ void second_tick(struct engine *e, int64_t now)
 {
     struct second *s, *next;
 
-    DL_FOREACH_SAFE(e->seconds, s, next)
+    DL_FOREACH_SAFE(e->seconds.list, s, next)
     {
         if (now >= s->until_ms)
             second_end(e, s);
@@ -516,7 +519,7 @@ int64_t second_due(const struct engine *e)
     int64_t due = INT64_MAX;
     const struct second *s;
 
-    DL_FOREACH(e->seconds, s)
+    DL_FOREACH(e->seconds.list, s)
     {
         due = s->due_ms < due ? s->due_ms : due;
     }
@@ -525,6 +528,6 @@ int64_t second_due(const struct engine *e)
 
 void second_clear(struct engine *e)
 {
-    while (e->seconds)
-        second_end(e, e->seconds);
+    while (e->seconds.list)
+        second_end(e, e->seconds.list);
 }

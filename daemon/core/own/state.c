@@ -9,7 +9,9 @@
  *
  * Events that were lost, or that came while this kamsyncd was away, may have been the end of any of them: each is asked
  * about once. */
-#include "engine_impl.h"
+#include "own_impl.h"
+#include "call_impl.h"
+#include "link_impl.h"
 
 #define SETTLE_MS 300      /* failure_route mostly has its next branch by then, or tm has answered */
 #define UNANSWERED_MS 1000 /* the question may have been lost */

@@ -17,7 +17,11 @@
  * received, sent to where it was sent before, is a retransmission to the far end. Branches that have ended are sent to
  * this node itself, whose script answers with the recorded code; so all keep their index, and failure_route sees what
  * it saw. */
-#include "engine_impl.h"
+#include "own_impl.h"
+#include "ask_impl.h"
+#include "call_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
 
 #include <stdio.h>
 #include <utlist.h>
@@ -40,7 +44,7 @@ static struct takeover *find_token(const struct engine *e, uint64_t token)
 {
     struct takeover *t;
 
-    DL_FOREACH(e->takeovers, t)
+    DL_FOREACH(e->takeovers.list, t)
     {
         if (t->state == WAITING)
             return NULL;
@@ -54,17 +58,17 @@ static struct takeover *find_key(const struct engine *e, const char *key)
 {
     struct takeover *t;
 
-    HASH_FIND_STR(e->takeovers_by_key, key, t);
+    HASH_FIND_STR(e->takeovers.by_key, key, t);
     return t;
 }
 
 void takeover_end(struct engine *e, struct takeover *t)
 {
-    e->takeovers_unanswered -= t->state == TAKEN;
-    e->takeovers_active -= t->state != WAITING && t->state < TAKEN;
-    e->takeover_count -= t->state < TAKEN;
-    DL_DELETE(e->takeovers, t);
-    HASH_DELETE(hh, e->takeovers_by_key, t); /* NOLINT(clang-analyzer-*): uthash */
+    e->takeovers.unanswered -= t->state == TAKEN;
+    e->takeovers.active -= t->state != WAITING && t->state < TAKEN;
+    e->takeovers.count -= t->state < TAKEN;
+    DL_DELETE(e->takeovers.list, t);
+    HASH_DELETE(hh, e->takeovers.by_key, t); /* NOLINT(clang-analyzer-*): uthash */
     txn_free(t->txn);
     free(t->to_tag);
     free(t->key);
@@ -78,15 +82,15 @@ struct takeover *takeover_add(struct engine *e, const char *key)
     if (t)
         t->key = span_dup(span_of(key));
     if (t && t->key)
-        HASH_ADD_KEYPTR(hh, e->takeovers_by_key, t->key, strlen(t->key), t); /* NOLINT(clang-analyzer-*): uthash */
+        HASH_ADD_KEYPTR(hh, e->takeovers.by_key, t->key, strlen(t->key), t); /* NOLINT(clang-analyzer-*): uthash */
     if (!t || !t->key || !t->hh.tbl) {
         free(t ? t->key : NULL);
         free(t);
         return NULL;
     }
     t->token = ++e->last_token;
-    DL_APPEND(e->takeovers, t);
-    e->takeover_count++;
+    DL_APPEND(e->takeovers.list, t);
+    e->takeovers.count++;
     return t;
 }
 
@@ -101,9 +105,9 @@ void takeover_wait(struct engine *e, const char *key, bool foreign)
 void takeover_activate(struct engine *e, struct takeover *t, enum takeover_state state)
 {
     if (t->state == WAITING) {
-        e->takeovers_active++;
-        DL_DELETE(e->takeovers, t);
-        DL_PREPEND(e->takeovers, t);
+        e->takeovers.active++;
+        DL_DELETE(e->takeovers.list, t);
+        DL_PREPEND(e->takeovers.list, t);
     }
     t->state = state;
 }
@@ -292,7 +296,7 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
         learn(e, t, text, now);
         return;
     }
-    wanted = (v == VERDICT_ORPHAN || v == VERDICT_DONE) && r.whole && !e->unheard && !t->foreign &&
+    wanted = (v == VERDICT_ORPHAN || v == VERDICT_DONE) && r.whole && !e->peers.unheard && !t->foreign &&
              (e->conf.takeover || t->answer || r.cancelled || r.done);
     if (!wanted || record_txn(&t->txn, text, now) < 0 || strcmp(t->txn->key, t->key) != 0 ||
         !finish_wanted(e, t->txn)) {
@@ -303,24 +307,17 @@ static void consider(struct engine *e, struct takeover *t, struct span text, int
     naming_begin(e, t);
 }
 
-void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
+bool takeover_claimed(struct engine *e, uint64_t token, enum claim_status status, const struct holder *h, int64_t now)
 {
-    struct takeover *t;
-    struct holder h;
+    struct takeover *t = find_token(e, token);
 
-    if (owner_claimed(e, token, status, holder, now))
-        return;
-    t = find_token(e, token);
-    if (!holder_read(&h, holder))
-        h = (struct holder){0};
     if (t && t->own)
-        recheck_claimed(e, t, status, &h, now);
+        recheck_claimed(e, t, status, h, now);
     else if (t && t->state == CLAIMING)
-        on_claim(e, t, status, &h, now);
+        on_claim(e, t, status, h, now);
     else if (t && t->state == LEAVING)
-        giveup_left(e, t, status, &h, now);
-    else if (!t && !left_claimed(e, token, status, now))
-        strays_claimed(e, token, status, &h, now);
+        giveup_left(e, t, status, h, now);
+    return t != NULL;
 }
 
 bool takeover_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
@@ -359,7 +356,7 @@ void takeover_doubt(struct engine *e)
 {
     struct takeover *t;
 
-    DL_FOREACH(e->takeovers, t)
+    DL_FOREACH(e->takeovers.list, t)
     {
         t->doubt = !t->own;
         t->silent = true;
@@ -408,12 +405,12 @@ void takeover_settle(struct engine *e, const char *key, struct span record, cons
 static void confirmed(struct engine *e, struct takeover *t, int64_t now)
 {
     if (now - t->sent_ms > SLOW_MS)
-        e->takeovers_fewer += e->takeovers_fewer < ACTIVE_MAX - ACTIVE_MIN;
+        e->takeovers.fewer += e->takeovers.fewer < ACTIVE_MAX - ACTIVE_MIN;
     else
-        e->takeovers_fewer -= e->takeovers_fewer > 0;
-    e->takeover_count -= t->state < TAKEN;
-    e->takeovers_active -= t->state < TAKEN;
-    e->takeovers_unanswered++;
+        e->takeovers.fewer -= e->takeovers.fewer > 0;
+    e->takeovers.count -= t->state < TAKEN;
+    e->takeovers.active -= t->state < TAKEN;
+    e->takeovers.unanswered++;
     t->state = TAKEN;
     t->due_ms = now + ANSWER_MS;
 }
@@ -429,7 +426,7 @@ struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now)
     struct txn *txn;
     char from[HOLDER_MAX];
 
-    DL_FOREACH(e->takeovers, t)
+    DL_FOREACH(e->takeovers.list, t)
     {
         if (t->state == WAITING)
             return NULL;
@@ -482,11 +479,11 @@ static void run_waiting(struct engine *e)
 {
     struct takeover *t, *next;
 
-    DL_FOREACH_SAFE(e->takeovers, t, next)
+    DL_FOREACH_SAFE(e->takeovers.list, t, next)
     {
-        if (e->takeovers_active + e->takeovers_unanswered + e->takeovers_fewer >= ACTIVE_MAX)
+        if (e->takeovers.active + e->takeovers.unanswered + e->takeovers.fewer >= ACTIVE_MAX)
             return;
-        if (t->state != WAITING || (e->unheard && !t->own))
+        if (t->state != WAITING || (e->peers.unheard && !t->own))
             continue; /* who cannot be seen to live would lose it to the next one at once */
         if (t->own && e->link.waiting_count > LOSSES_MAX)
             return; /* each loss is told to Kamailio, whose acknowledgement brings us back here */
@@ -502,7 +499,7 @@ static bool is_silent(const struct engine *e, struct takeover *t, int64_t now)
 {
     bool was = t->silent;
 
-    t->silent = link_oldest(&e->link) >= 0 && now - e->progress_ms > CONFIRM_MS;
+    t->silent = link_oldest(&e->link) >= 0 && now - e->contact.progress_ms > CONFIRM_MS;
     return was || t->silent;
 }
 
@@ -516,7 +513,7 @@ static void run_late(struct engine *e, int64_t now)
 {
     struct takeover *t, *next;
 
-    DL_FOREACH_SAFE(e->takeovers, t, next)
+    DL_FOREACH_SAFE(e->takeovers.list, t, next)
     {
         if (t->state == WAITING)
             return;
@@ -539,12 +536,12 @@ static void run_late(struct engine *e, int64_t now)
 
 void takeover_run(struct engine *e, int64_t now)
 {
-    if (!e->hello || !e->self.up || !e->store_up)
+    if (!e->contact.hello || !e->self.up || !e->store.up)
         return;
     search_run(e, now);
     run_late(e, now);
     run_waiting(e);
-    if (e->learning && !e->search.learn && !e->takeover_count && !e->heir_count)
+    if (e->learning && !e->search.learn && !e->takeovers.count && !e->heirs.count)
         early_learnt(e, now);
 }
 
@@ -553,9 +550,9 @@ int64_t takeover_due(const struct engine *e)
     int64_t due = search_due(e);
     const struct takeover *t;
 
-    if (!e->hello || !e->self.up || !e->store_up)
+    if (!e->contact.hello || !e->self.up || !e->store.up)
         return INT64_MAX;
-    DL_FOREACH(e->takeovers, t)
+    DL_FOREACH(e->takeovers.list, t)
     {
         if (t->state == WAITING)
             break;
@@ -567,7 +564,7 @@ int64_t takeover_due(const struct engine *e)
 
 void takeover_clear(struct engine *e)
 {
-    while (e->takeovers)
-        takeover_end(e, e->takeovers);
+    while (e->takeovers.list)
+        takeover_end(e, e->takeovers.list);
     e->search = (struct search){.running = e->search.running}; /* what the store was asked it still answers */
 }

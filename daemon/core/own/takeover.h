@@ -2,7 +2,7 @@
 #ifndef KAMSYNC_TAKEOVER_H
 #define KAMSYNC_TAKEOVER_H
 
-#include "engine_impl.h"
+#include "own_impl.h"
 
 #define CHAIN_MAX 8    /* claimants that died one after the other */
 #define RECHECK_MS 200 /* the store did not say: ask again */

@@ -1,0 +1,66 @@
+/* The engine's inside: what each room keeps stands in a part of its own, and whoever uses that part uses the room
+ * (tests/unit/arrows.py). Nobody outside of the core includes it. */
+#ifndef KAMSYNC_ENGINE_PARTS_H
+#define KAMSYNC_ENGINE_PARTS_H
+
+#include "engine.h"
+#include "ask_parts.h"
+#include "call_parts.h"
+#include "cluster_parts.h"
+#include "link_parts.h"
+#include "own_parts.h"
+#include "txns.h"
+
+struct engine {
+    /* what all rooms use */
+    struct engine_conf conf; /* texts owned */
+    struct engine_io io;
+    struct counters count;
+    struct node self; /* id 0 before the first hello */
+    uint64_t last_token;
+    int64_t turn_ms; /* the last turn of the loop, 0: none yet */
+    int64_t next_janitor_ms;
+    bool learning; /* until own transactions and calls are known again, what concerns unknown ones waits */
+
+    /* link */
+    struct out out;
+    struct trace trace;
+    struct frame_reader reader;
+    struct link link;
+    struct contact contact;
+    struct acks acks;
+
+    /* cluster */
+    struct store_seen store;
+    struct peers peers;
+    struct nodes nodes; /* the others */
+    struct roll roll;
+    struct rewrite rewrite;
+    struct advice advice;
+
+    /* txn */
+    struct txns txns;
+
+    /* call */
+    struct calls calls;
+    struct endings endings;
+    struct heirs heirs;
+    struct lapses lapses;
+
+    /* own */
+    struct owner owner;
+    struct search search;
+    struct early_events early;
+    struct takeovers takeovers;
+    struct loss *losses; /* which Kamailio has not yet acknowledged */
+    struct seconds seconds;
+    struct legacy left;
+
+    /* ask */
+    struct strays strays;
+    struct perhaps perhaps;
+    struct questions questions;
+    struct inquiry *pending;
+};
+
+#endif

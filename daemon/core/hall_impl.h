@@ -1,0 +1,15 @@
+/* The hall, which hands out what comes in. */
+#ifndef KAMSYNC_HALL_IMPL_H
+#define KAMSYNC_HALL_IMPL_H
+
+#include "engine_parts.h"
+#include "msg.h"
+
+/* After a host stood still the others may have thought it dead; and Kamailio had no time to answer. Comes before
+ * anything is written. */
+void engine_notice_standstill(struct engine *e, int64_t now);
+
+/* event.c: Kamailio tells of something; what is kept of the event is taken out of it. */
+void event_take(struct engine *e, struct event *ev, int64_t now);
+
+#endif

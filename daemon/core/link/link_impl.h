@@ -1,0 +1,56 @@
+/* The room link: the connection to Kamailio, and what goes out. */
+#ifndef KAMSYNC_LINK_IMPL_H
+#define KAMSYNC_LINK_IMPL_H
+
+#include "engine_parts.h"
+#include "handover.h"
+#include "msg.h"
+
+/* out.c: what goes out. */
+__attribute__((format(printf, 3, 4))) void engine_log(struct engine *e, enum log_level level, const char *fmt, ...);
+/* The same for a line that anybody can cause as often as he likes: so many in a second, then how many more there were.
+ */
+__attribute__((format(printf, 3, 4))) void engine_log_some(struct engine *e, enum log_level level, const char *fmt,
+                                                           ...);
+/* Says how many, if none has come since. */
+void engine_log_rest(struct engine *e, int64_t now);
+/* Printable copy of bytes from SIP, cut to fit; returns out. */
+const char *printable(char *out, size_t size, struct span s);
+/* A decision about that call, for kamsyncctl trace. */
+__attribute__((format(printf, 3, 4))) void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...);
+/* Queues a frame made with number n, see link_push(). */
+void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
+/* The message as a handover of this node's, made now: its sender and time are filled in; if it has a time, a number is
+ * added that makes it unique. base64, which the caller frees; NULL as handover_make(). */
+char *engine_handover(struct engine *e, struct handover h, struct span msg);
+/* Has Kamailio send a message, given as base64, to a SIP address from its socket sock (NULL: this node's own). Without
+ * text (memory was short, or the message odd) that is counted as a frame that could not be made. */
+void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now);
+/* Whether Kamailio takes such a message; if it is long it goes in parts. */
+bool engine_fits(const char *text);
+
+/* contact.c: whether Kamailio gets what it is told. */
+void contact_acked(struct engine *e, int64_t n, int64_t now);
+/* At each beat. */
+void contact_probe(struct engine *e, int64_t now);
+void contact_tick(struct engine *e, int64_t now);
+/* Closes the link, which is opened again; the next time later. */
+void contact_reopen(struct engine *e, int64_t now);
+int64_t contact_due(const struct engine *e);
+
+/* greeting.c: the first words on the link. */
+/* Connected: nothing else is sent before Kamailio has proven that it is ours. */
+void greeting_begin(struct engine *e, int64_t now);
+/* Its hello; true: it is good, and was answered. */
+bool greeting_answered(struct engine *e, const struct msg *m, int64_t now);
+void greeting_tick(struct engine *e, int64_t now);
+int64_t greeting_due(const struct engine *e);
+
+/* What Kamailio reports of a stray; borrowed. */
+struct arrived {
+    struct span msg;
+    const char *src, *dst;
+    const char *all; /* NULL unless all other nodes have it already: the "at" of their handovers */
+};
+
+#endif
