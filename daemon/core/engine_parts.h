@@ -8,6 +8,7 @@
 #include "call_parts.h"
 #include "cluster_parts.h"
 #include "link_parts.h"
+#include "notice.h"
 #include "own_parts.h"
 #include "txns.h"
 
@@ -15,6 +16,7 @@ struct engine {
     /* what all rooms use */
     struct engine_conf conf; /* texts owned */
     struct engine_io io;
+    notice_handler *on_notice;
     struct counters count;
     struct node self; /* id 0 before the first hello */
     uint64_t last_token;
@@ -35,7 +37,6 @@ struct engine {
     struct peers peers;
     struct nodes nodes; /* the others */
     struct roll roll;
-    struct rewrite rewrite;
     struct advice advice;
 
     /* txn */
@@ -49,6 +50,7 @@ struct engine {
 
     /* own */
     struct owner owner;
+    struct rewrite rewrite;
     struct search search;
     struct early_events early;
     struct takeovers takeovers;

@@ -52,6 +52,7 @@ struct engine *engine_new(const struct engine_conf *conf, const struct engine_io
     if (!e)
         return NULL;
     e->io = *io;
+    e->on_notice = hall_notice;
     e->self.beat = e->roll.n = conf->beat_base;
     e->peers.next_beat_ms = e->peers.next_probe_ms = e->next_janitor_ms = now;
     if (take_conf(e, conf) < 0) {
@@ -119,7 +120,7 @@ static void node_down(struct engine *e, const char *why, int64_t now)
 {
     if (!e->self.up)
         return;
-    owner_flush(e, now); /* what was learnt last is what a survivor will need */
+    hall_write(e, now); /* what was learnt last is what a survivor will need */
     e->self.up = false;
     e->left.dead_ms = now;
     engine_log(e, LOG_LEVEL_WARN, "%s: telling all nodes", why);
@@ -225,15 +226,35 @@ static void on_events(struct engine *e, struct msg *m, int64_t now)
     }
 }
 
+static void greet(struct engine *e, const struct msg *m, int64_t now)
+{
+    int rc = greeting_answered(e, m);
+
+    if (rc == 0)
+        on_hello(e, m, now);
+    else if (rc == -EPERM)
+        advice_proof(e, m->proof, now);
+}
+
+/* Of two words about one node the later one counts, so all are said again. */
+static void on_ack(struct engine *e, int64_t n, int64_t now)
+{
+    bool lost = contact_acked(e, n, now) > 0;
+
+    losses_acked(e, n);
+    for (size_t i = 0; lost && e->contact.hello && i < e->nodes.count; i++)
+        peers_tell(e, &e->nodes.list[i], now);
+}
+
 static void on_msg(struct engine *e, struct msg *m, int64_t now)
 {
     switch (m->type) {
     case MSG_HELLO:
-        if (!e->contact.hello && greeting_answered(e, m, now))
-            on_hello(e, m, now);
+        if (!e->contact.hello)
+            greet(e, m, now);
         break;
     case MSG_ACK:
-        contact_acked(e, m->n, now);
+        on_ack(e, m->n, now);
         node_up(e, true);
         break;
     case MSG_EVENTS:
@@ -345,6 +366,15 @@ void engine_call_got(struct engine *e, uint64_t token, enum get_status status, c
         inherit_got(e, token, status, pairs, count, now);
 }
 
+void engine_store_forgot(struct engine *e, int64_t now)
+{
+    e->store.back_ms = now; /* it is as good as another one: claims are gone, too */
+    peers_own_lost(e, now);
+    txns_forget_all(&e->txns);
+    rewrite_doubt(e, now);
+    left_gather(e, now);
+}
+
 void engine_store_down(struct engine *e, int64_t now)
 {
     e->store.up = false;
@@ -384,22 +414,12 @@ static int64_t ack_due(const struct engine *e)
     return e->acks.late_ms && may_ack(e) ? e->acks.late_ms : INT64_MAX;
 }
 
-void engine_notice_standstill(struct engine *e, int64_t now)
-{
-    if (e->turn_ms && now - e->turn_ms >= e->conf.node_ttl_ms / 2) {
-        e->contact.progress_ms = now;
-        peers_beat(e, true);
-        owner_recheck(e, true);
-    }
-    e->turn_ms = now;
-}
-
 void engine_flush(struct engine *e, int64_t now)
 {
     char *bytes;
     size_t len;
 
-    engine_notice_standstill(e, now);
+    hall_see_standstill(e, now);
     takeover_run(e, now);
     if (e->store.up)
         inherit_run(e);
@@ -419,7 +439,7 @@ void engine_flush(struct engine *e, int64_t now)
 
 void engine_tick(struct engine *e, int64_t now)
 {
-    engine_notice_standstill(e, now);
+    hall_see_standstill(e, now);
     strays_tick(e, now);
     dialog_tick(e, now);
     admin_tick(e, now);
@@ -453,26 +473,6 @@ int64_t engine_wait(const struct engine *e, int64_t now)
     for (size_t i = 0; i < COUNT(dues); i++)
         due = dues[i] < due ? dues[i] : due;
     return due > now ? due - now : 0;
-}
-
-void engine_status(const struct engine *e, struct engine_status *status)
-{
-    *status = (struct engine_status){
-        .node = e->self.id,
-        .inc = e->self.inc,
-        .link = e->contact.hello,
-        .up = e->self.up,
-        .store = e->store.up,
-        .txns = e->txns.count,
-        .calls = e->calls.count,
-        .dirty = e->txns.dirty_count + e->calls.at[CALL_DIRTY],
-        .puts = e->owner.puts + e->txns.asked_count + e->calls.at[CALL_WRITING],
-        .takeovers = e->takeovers.count,
-        .strays = e->strays.count,
-        .queued = e->link.waiting_count,
-    };
-    for (size_t i = 0; i < e->nodes.count; i++)
-        status->nodes += e->nodes.list[i].up && !e->nodes.list[i].lost && e->nodes.list[i].reached;
 }
 
 const struct counters *engine_counters(const struct engine *e)

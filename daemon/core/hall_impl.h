@@ -5,9 +5,15 @@
 #include "engine_parts.h"
 #include "msg.h"
 
+/* standstill.c */
 /* After a host stood still the others may have thought it dead; and Kamailio had no time to answer. Comes before
  * anything is written. */
-void engine_notice_standstill(struct engine *e, int64_t now);
+void hall_see_standstill(struct engine *e, int64_t now);
+/* Own transactions that changed go to the store. */
+void hall_write(struct engine *e, int64_t now);
+
+/* notices.c */
+notice_handler hall_notice;
 
 /* event.c: Kamailio tells of something; what is kept of the event is taken out of it. */
 void event_take(struct engine *e, struct event *ev, int64_t now);

@@ -85,7 +85,7 @@ void acted_tell(struct engine *e, const char *name, int64_t now)
     if (node && node != e->self.id)
         told_send(e, node, json_pack("{s:s,s:i,s:s}", "t", "acted", "node", e->self.id, "all", name));
     else if (node)
-        strays_acted(e, at_of(name), e->self.id, now);
+        engine_post(e, (struct notice){.type = NOTICE_ACTED, .key = at_of(name), .node = e->self.id}, now);
 }
 
 /* Word of it may be here before the CANCEL is, which waits for the script's timer. */
@@ -105,7 +105,7 @@ void acted_told(struct engine *e, const json_t *message, int64_t now)
     if (!name || node <= 0 || sender_of(name) != e->self.id)
         return;
     keep(&e->perhaps.acted, at_of(name), node);
-    strays_acted(e, at_of(name), node, now);
+    engine_post(e, (struct notice){.type = NOTICE_ACTED, .key = at_of(name), .node = node}, now);
 }
 
 int acted_by(const struct engine *e, const char *at)

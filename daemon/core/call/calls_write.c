@@ -6,6 +6,7 @@
  * A call that has ended is written once as it is, and then its end, which drops it. */
 #include "call_impl.h"
 #include "cluster_impl.h"
+#include "link_impl.h"
 #include "calls.h"
 
 #include <utlist.h>
@@ -191,7 +192,7 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
     fine = result == CALL_WRITTEN || (result == CALL_OTHER && (c->role == CALL_GUEST || c->finishing));
     call_vars_arrived(c, fine);
     if (result != CALL_FAILED && result != CALL_REFUSED)
-        rewrite_taken(e, now);
+        engine_post(e, (struct notice){.type = NOTICE_TAKEN}, now);
     if (fine) {
         written(e, c);
     } else if (result == CALL_OTHER && c->role == CALL_AWAY) {
@@ -213,9 +214,9 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         c->finishing = false; /* its beginning must be there before its end */
         c->write_as = c->write_as == WRITE_NEW ? is_written_as(c) : c->write_as;
         if (result == CALL_FAILED)
-            rewrite_refused(e, now);
+            engine_post(e, (struct notice){.type = NOTICE_REFUSED}, now);
         else if (result == CALL_REFUSED)
-            calls_hold(e, c, now + rewrite_pause(&c->refusals));
+            calls_hold(e, c, now + doubt_pause(&c->refusals));
         else
             calls_mark(e, c);
     }

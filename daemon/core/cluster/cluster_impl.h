@@ -9,7 +9,7 @@ struct record;
 
 /* peers.c: the other nodes. */
 /* The store has lost this node's last beats. */
-void peers_own_lost(struct engine *e);
+void peers_own_lost(struct engine *e, int64_t now);
 void peers_tick(struct engine *e, int64_t now);
 int64_t peers_due(const struct engine *e);
 /* Writes this node's record; tells all others at once when announce. */
@@ -70,22 +70,6 @@ void told_dialog(struct engine *e, struct span name, const char *tx, struct span
 void told_unwritten(struct engine *e);
 void told_left(struct engine *e);
 
-/* rewrite.c: writing all again. */
-/* The store did not take something. Says so to all nodes. */
-void rewrite_refused(struct engine *e, int64_t now);
-/* It does not take that one record, whatever it does with others: how long that waits (ms). Counts. */
-int64_t rewrite_pause(unsigned *refusals);
-/* It took something. */
-void rewrite_taken(struct engine *e, int64_t now);
-/* It may have lost what stood there: all is written again in a moment. */
-void rewrite_later(struct engine *e, int64_t now);
-/* It has come back. */
-void rewrite_back(struct engine *e, int64_t now);
-/* The store may have lost what this node has written: all is written again. */
-void rewrite_doubt(struct engine *e, int64_t now);
-void rewrite_tick(struct engine *e, int64_t now);
-int64_t rewrite_due(const struct engine *e);
-
 /* advice.c: what is wrong with Kamailio's configuration. */
 /* This node's address, if others have to use it. */
 void advice_address(struct engine *e, int64_t now);
@@ -98,7 +82,10 @@ void advice_proof(struct engine *e, const char *proof, int64_t now);
 /* Kamailio has said something that was not understood. */
 void advice_frame(struct engine *e, const char *why, int64_t now);
 
+/* doubt.c */
 /* A record that is not in the store proves nothing for a while. */
 void engine_doubt(struct engine *e, int64_t now);
+/* The store does not take that one record, whatever it does with others: how long that waits (ms). Counts. */
+int64_t doubt_pause(unsigned *refusals);
 
 #endif

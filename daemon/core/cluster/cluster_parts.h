@@ -27,16 +27,6 @@ struct peers {
     bool missed;         /* it is so long ago that others may think this node dead */
 };
 
-/* When all records are written again (rewrite.c). */
-struct rewrite {
-    bool refused;      /* the store did not take something, and has taken nothing since: */
-    int64_t try_ms;    /* when it is tried again */
-    int64_t told_ms;   /* when all nodes were told of that, 0: not yet; */
-    int64_t last_ms;   /* when all was last written so */
-    int64_t all_ms;    /* when it is to be; 0: not planned */
-    int64_t settle_ms; /* the same, since the store has come back */
-};
-
 #define ROLL_KEYS_MAX 64   /* records that one roll-call asks about */
 #define ROLL_ASKERS_MAX 32 /* nodes that may wait for an answer */
 

@@ -1,7 +1,6 @@
 /* This node and the others: its heartbeat, theirs, who is alive, and who can be reached. */
 #include "cluster_impl.h"
 #include "link_impl.h"
-#include "own_impl.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -109,11 +108,11 @@ static void lose_nodes(struct engine *e, int64_t now)
     /* From now on a node never heard of counts as dead: what it owned was passed over until now. */
     if (!e->peers.ripe && now - e->peers.since_ms >= e->conf.node_ttl_ms) {
         e->peers.ripe = true;
-        search_begin(e, true);
+        engine_post(e, (struct notice){.type = NOTICE_DEATH, .whole = true}, now);
     }
     while ((lost = nodes_lose(&e->nodes, now, e->conf.node_ttl_ms)) != NULL) {
         node_changed(e, lost, now);
-        search_begin(e, true);
+        engine_post(e, (struct notice){.type = NOTICE_DEATH, .whole = true}, now);
     }
     while ((lost = nodes_hide(&e->nodes, now, e->conf.node_ttl_ms)) != NULL)
         node_changed(e, lost, now);
@@ -122,11 +121,11 @@ static void lose_nodes(struct engine *e, int64_t now)
 }
 
 /* A replica that was behind is the store now: others may have seen there what this node was, and not what it is. */
-void peers_own_lost(struct engine *e)
+void peers_own_lost(struct engine *e, int64_t now)
 {
     engine_log(e, LOG_LEVEL_WARN, "the store has lost this node's last beats: it is another one, or has forgotten");
     e->peers.unheard = true;
-    owner_recheck(e, true);
+    engine_post(e, (struct notice){.type = NOTICE_DOUBTED}, now);
 }
 
 /* A store that takes no writes (READONLY, OOM) refuses the beats, too, and answers nothing else that would tell: then
@@ -135,7 +134,7 @@ void peers_own_lost(struct engine *e)
 static void see_own(struct engine *e, const struct node *own, int64_t now)
 {
     if (own->beat < e->peers.own_beat) {
-        peers_own_lost(e);
+        peers_own_lost(e, now);
         e->peers.own_beat = own->beat;
         return;
     }
@@ -156,7 +155,7 @@ static void miss_own(struct engine *e, int64_t now)
     e->peers.unheard = e->peers.missed = true;
     e->peers.next_beat_ms = now + UNHEARD_MS;
     engine_log(e, LOG_LEVEL_WARN, "the store does not take this node's beats: the others may think it dead");
-    owner_recheck(e, true);
+    engine_post(e, (struct notice){.type = NOTICE_DOUBTED}, now);
 }
 
 void engine_node(struct engine *e, struct span record, int64_t now)
@@ -183,7 +182,8 @@ void engine_node(struct engine *e, struct span record, int64_t now)
     if (changed) {
         node_changed(e, changed, now);
         advice_address(e, now);
-        search_begin(e, false); /* it died, or this is a new incarnation and the old one did */
+        /* it died, or this is a new incarnation and the old one did */
+        engine_post(e, (struct notice){.type = NOTICE_DEATH}, now);
     }
 }
 

@@ -10,9 +10,7 @@
  * means that no kamsyncd has a transaction only when all have answered since. One roll-call serves all that wait at
  * that time, and one mark all that have called. */
 #include "cluster_impl.h"
-#include "ask_impl.h"
-#include "call_impl.h"
-#include "own_impl.h"
+#include "link_impl.h"
 
 #include <limits.h>
 
@@ -107,10 +105,10 @@ void roll_answered(struct engine *e, const json_t *message, int64_t now)
     json_array_foreach(json_object_get(message, "has"), i, each)
     {
         if (i < ROLL_KEYS_MAX && json_is_string(each))
-            strays_look(e, json_string_value(each), now);
+            engine_post(e, (struct notice){.type = NOTICE_HAS, .key = json_string_value(each)}, now);
     }
     if (is_complete(e, e->roll.n))
-        strays_look(e, NULL, now);
+        engine_post(e, (struct notice){.type = NOTICE_ALL_HERE}, now);
 }
 
 /* ---- the node that is asked ---- */
@@ -146,8 +144,7 @@ static void answer(struct engine *e, const struct asker *a, int64_t now)
 {
     json_t *has = write_again(e, a->keys), *here;
 
-    owner_flush(e, now);
-    calls_flush(e);
+    engine_post(e, (struct notice){.type = NOTICE_ASKED}, now);
     here = json_pack("{s:s,s:i,s:s,s:I}", "t", "here", "node", e->self.id, "inc", e->self.inc, "n", (json_int_t)a->n);
     if (here && has)
         json_object_set(here, "has", has);

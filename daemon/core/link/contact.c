@@ -8,8 +8,6 @@
  *
  * (evapi's reader may have lost where frames begin, for good.) */
 #include "link_impl.h"
-#include "cluster_impl.h"
-#include "own_impl.h"
 
 #define STALL_MS 500        /* an ack comes within a few ms */
 #define PINGS_MAX 2         /* since the last ack; the second one in case the first got lost, too */
@@ -17,22 +15,20 @@
 #define REOPEN_MORE_MS 1000 /* without an ack the link is closed, */
 #define REOPEN_SHIFT 4      /* and twice as long each time, at most so often */
 
-void contact_acked(struct engine *e, int64_t n, int64_t now)
+size_t contact_acked(struct engine *e, int64_t n, int64_t now)
 {
     size_t lost = link_acked(&e->link, n);
 
-    losses_acked(e, n);
     e->contact.progress_ms = now;
     e->contact.pings = e->contact.reopened = 0;
     if (n == e->acks.n)
         e->acks.n = 0;
     if (!lost)
-        return;
+        return 0;
     e->count.frames_again += lost;
     e->acks.n = 0; /* it may be one of them */
     e->acks.due = true;
-    for (size_t i = 0; e->contact.hello && i < e->nodes.count; i++)
-        peers_tell(e, &e->nodes.list[i], now);
+    return lost;
 }
 
 /* A script that answers nothing any more is as good as dead, though its connection stands. */

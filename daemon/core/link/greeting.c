@@ -7,8 +7,8 @@
  * Each proof serves one connection: it is over a word of the other side's, which is new, and somebody in between has
  * another port than the one in the tag. */
 #include "link_impl.h"
-#include "cluster_impl.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -45,25 +45,25 @@ static bool is_ours(const struct engine *e, const struct msg *m)
     return proof_is(m->proof, span_of("hello kamailio"), span_of(text), e->conf.secret);
 }
 
-bool greeting_answered(struct engine *e, const struct msg *m, int64_t now)
+int greeting_answered(struct engine *e, const struct msg *m)
 {
     char text[256], *proof = NULL;
+    bool ours = is_ours(e, m);
 
-    if (is_ours(e, m)) {
+    if (ours) {
         snprintf(text, sizeof(text), "%s %s", e->contact.tag, m->nonce);
         proof = proof_make(span_of("hello kamsyncd"), span_of(text), e->conf.secret);
     } else {
         e->count.hellos_refused++;
-        advice_proof(e, m->proof, now);
     }
     e->contact.refused = !proof;
     if (!proof)
-        return false;
+        return ours ? -ENOMEM : -EPERM;
     e->contact.greet_ms = 0;
     say(e, msg_proof(proof));
     free(proof);
     link_open(&e->link);
-    return true;
+    return 0;
 }
 
 void greeting_tick(struct engine *e, int64_t now)

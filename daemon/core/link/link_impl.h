@@ -29,8 +29,12 @@ void engine_send(struct engine *e, const char *to, const char *sock, const char 
 /* Whether Kamailio takes such a message; if it is long it goes in parts. */
 bool engine_fits(const char *text);
 
+/* What rooms above have to know: the hall hands it out, now. */
+void engine_post(struct engine *e, struct notice n, int64_t now);
+
 /* contact.c: whether Kamailio gets what it is told. */
-void contact_acked(struct engine *e, int64_t n, int64_t now);
+/* Frame n is; how many before it got lost, and are sent again. */
+size_t contact_acked(struct engine *e, int64_t n, int64_t now);
 /* At each beat. */
 void contact_probe(struct engine *e, int64_t now);
 void contact_tick(struct engine *e, int64_t now);
@@ -41,8 +45,8 @@ int64_t contact_due(const struct engine *e);
 /* greeting.c: the first words on the link. */
 /* Connected: nothing else is sent before Kamailio has proven that it is ours. */
 void greeting_begin(struct engine *e, int64_t now);
-/* Its hello; true: it is good, and was answered. */
-bool greeting_answered(struct engine *e, const struct msg *m, int64_t now);
+/* Its hello. 0: it is good, and was answered; -EPERM: it is not our Kamailio; -ENOMEM. */
+int greeting_answered(struct engine *e, const struct msg *m);
 void greeting_tick(struct engine *e, int64_t now);
 int64_t greeting_due(const struct engine *e);
 

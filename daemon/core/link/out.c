@@ -125,3 +125,8 @@ bool engine_fits(const char *text)
 {
     return strlen(text) <= SEND_MAX;
 }
+
+void engine_post(struct engine *e, struct notice n, int64_t now)
+{
+    e->on_notice(e, &n, now);
+}

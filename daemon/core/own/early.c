@@ -11,7 +11,7 @@
  *
  * While own transactions are learnt back, after this kamsyncd was started, all wait until that has ended. */
 #include "own_impl.h"
-#include "hall_impl.h"
+#include "link_impl.h"
 #include "call_impl.h"
 
 #include <utlist.h>
@@ -145,7 +145,7 @@ void early_take(struct engine *e, struct span name, int64_t now)
     while (n->list) {
         struct event ev = take_out(e, n->list);
 
-        event_take(e, &ev, now);
+        engine_post(e, (struct notice){.type = NOTICE_EVENT, .event = &ev}, now);
         event_clear(&ev);
     }
     name_free(n);
@@ -158,7 +158,7 @@ void early_learnt(struct engine *e, int64_t now)
     for (size_t left = e->early.count; left > 0 && e->early.count > 0; left--) {
         struct event ev = take_oldest(e);
 
-        event_take(e, &ev, now);
+        engine_post(e, (struct notice){.type = NOTICE_EVENT, .event = &ev}, now);
         event_clear(&ev);
     }
 }

@@ -10,7 +10,6 @@
  * A claim whose answer got lost may have won, and who is claimed from may be back by now: so it is let go, too, and all
  * begins anew. */
 #include "own_impl.h"
-#include "ask_impl.h"
 #include "link_impl.h"
 #include "takeover.h"
 
@@ -43,7 +42,7 @@ void giveup(struct engine *e, struct takeover *t, int64_t now)
     engine_trace(e, span_of(t->txn->call_id), "takeover failed");
     engine_log(e, LOG_LEVEL_WARN, "takeover failed call-id=%s",
                printable(call_id, sizeof(call_id), span_of(t->txn->call_id)));
-    strays_despair(e, t->key);
+    engine_post(e, (struct notice){.type = NOTICE_LEFT, .key = t->key}, now);
     t->due_ms = settled_ms(t, now);
     step_aside(e, t, FAILED);
 }

@@ -51,6 +51,20 @@ void state_missed(struct engine *e);
 /* Kamailio's answer. */
 void state_told(struct engine *e, const struct event *ev, int64_t now);
 
+/* rewrite.c: writing all again. */
+/* The store did not take something. Says so to all nodes. */
+void rewrite_refused(struct engine *e, int64_t now);
+/* It took something. */
+void rewrite_taken(struct engine *e, int64_t now);
+/* It may have lost what stood there: all is written again in a moment. */
+void rewrite_later(struct engine *e, int64_t now);
+/* It has come back. */
+void rewrite_back(struct engine *e, int64_t now);
+/* The store may have lost what this node has written: all is written again. */
+void rewrite_doubt(struct engine *e, int64_t now);
+void rewrite_tick(struct engine *e, int64_t now);
+int64_t rewrite_due(const struct engine *e);
+
 /* early.c: events that come before what they are about. */
 /* Takes the event, which is empty then, and keeps it under the name of what it is about. False when there is no room:
  * counted. */

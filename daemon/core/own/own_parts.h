@@ -43,6 +43,16 @@ struct owner {
     size_t puts; /* under way to the store */
 };
 
+/* When all records are written again (rewrite.c). */
+struct rewrite {
+    bool refused;      /* the store did not take something, and has taken nothing since: */
+    int64_t try_ms;    /* when it is tried again */
+    int64_t told_ms;   /* when all nodes were told of that, 0: not yet; */
+    int64_t last_ms;   /* when all was last written so */
+    int64_t all_ms;    /* when it is to be; 0: not planned */
+    int64_t settle_ms; /* the same, since the store has come back */
+};
+
 struct takeovers {
     struct takeover *list, *by_key; /* waiting ones first */
     size_t count, active;

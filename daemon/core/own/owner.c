@@ -6,8 +6,6 @@
  * Kamailio is asked (state.c), since failure_route may take its time; a branch without any reply has ended when tm's
  * fr_timer has (RFC 3261 timer B, 64*T1). */
 #include "own_impl.h"
-#include "hall_impl.h"
-#include "ask_impl.h"
 #include "call_impl.h"
 #include "cluster_impl.h"
 #include "link_impl.h"
@@ -79,7 +77,7 @@ void owner_take(struct engine *e, struct txn *t, int64_t now)
     t->taken_ms = now;
     if (!t->unsure && !t->done) /* else when that is known, or its call has ended */
         calls_take(e, t, now);
-    strays_wake(e, t->key, now);
+    engine_post(e, (struct notice){.type = NOTICE_TAKEN_OVER, .key = t->key}, now);
     if (!owner_adopt(e, t))
         return;
     early_take(e, span_of(t->id), now);
@@ -384,10 +382,8 @@ static void put(struct engine *e, struct txn *t, int64_t now)
 
 void owner_flush(struct engine *e, int64_t now)
 {
-    size_t n;
+    size_t n = e->txns.dirty_count;
 
-    engine_notice_standstill(e, now);
-    n = e->txns.dirty_count;
     if (!e->store.up || !e->self.up || e->peers.unheard)
         return; /* whoever writes must have been seen alive: else what was just written is taken over */
     while (n-- > 0 && e->owner.puts + e->txns.asked_count < PUTS_MAX)
@@ -409,7 +405,7 @@ void engine_put_done(struct engine *e, bool ok, int64_t now)
 static void back_off(struct engine *e, struct txn *t, int64_t now)
 {
     e->count.puts_failed++;
-    t->retry_ms = now + rewrite_pause(&t->refusals);
+    t->retry_ms = now + doubt_pause(&t->refusals);
     if (t->quiet)
         txns_quiet(&e->txns, t, false);
 }

@@ -18,7 +18,6 @@
  * this node itself, whose script answers with the recorded code; so all keep their index, and failure_route sees what
  * it saw. */
 #include "own_impl.h"
-#include "ask_impl.h"
 #include "call_impl.h"
 #include "cluster_impl.h"
 #include "link_impl.h"
@@ -193,7 +192,7 @@ static void settle(struct engine *e, struct takeover *t, int64_t now)
     calls_take(e, txn, now);
     calls_reply(e, txn, t->answer, span_of(t->to_tag), calls_time(e, NULL));
     takeover_end(e, t);
-    strays_wake(e, txn->key, now);
+    engine_post(e, (struct notice){.type = NOTICE_TAKEN_OVER, .key = txn->key}, now);
     owner_adopt(e, txn);
 }
 
@@ -383,7 +382,7 @@ void takeover_begin(struct engine *e, const char *key, struct span record, int64
     if (t)
         consider(e, t, record, now);
     else if ((t = find_key(e, key)) != NULL && t->state == FAILED)
-        strays_despair(e, key); /* it was tried a moment ago */
+        engine_post(e, (struct notice){.type = NOTICE_LEFT, .key = key}, now); /* it was tried a moment ago */
 }
 
 void takeover_settle(struct engine *e, const char *key, struct span record, const struct sip_id *answer, int64_t now)

@@ -4,26 +4,18 @@
  *     refused ▶ one record is tried every TRY_MS, all nodes are told to doubt ▶ taken ▶ all are written
  *
  * A store that refuses (READONLY, OOM) answers at once, so nothing but a trial tells when it takes writes again. */
-#include "cluster_impl.h"
-#include "call_impl.h"
 #include "own_impl.h"
+#include "call_impl.h"
+#include "cluster_impl.h"
 
 #include "call.h"
 #include "count.h"
 
 #define TRY_MS 100
 #define TELL_MS 1000      /* that something is unwritten is said so often, */
-#define DOUBT_MS 3000     /* and believed so long: all are connected again by then, and have written what they have */
 #define ALL_AFTER_MS 1000 /* all is not written again sooner, nor faster than this, should some of it be refused: */
 #define ALL_PER_MS 20
-#define PAUSE_MS 1000  /* a single record that is not taken is tried again, each time after twice as long, */
-#define PAUSE_SHIFT 5  /* at most so often */
 #define SETTLE_MS 4000 /* what an earlier connection still held has reached the store by then */
-
-void engine_doubt(struct engine *e, int64_t now)
-{
-    e->store.doubt_ms = now + DOUBT_MS;
-}
 
 void rewrite_refused(struct engine *e, int64_t now)
 {
@@ -49,14 +41,6 @@ static int64_t soonest(const struct engine *e, int64_t now)
     return e->rewrite.last_ms && at > now ? at : now + 1;
 }
 
-int64_t rewrite_pause(unsigned *refusals)
-{
-    int64_t ms = PAUSE_MS << (*refusals < PAUSE_SHIFT ? *refusals : PAUSE_SHIFT);
-
-    (*refusals)++;
-    return ms;
-}
-
 void rewrite_taken(struct engine *e, int64_t now)
 {
     if (!e->rewrite.refused)
@@ -69,15 +53,6 @@ void rewrite_later(struct engine *e, int64_t now)
 {
     if (!e->rewrite.refused && !e->rewrite.all_ms)
         e->rewrite.all_ms = soonest(e, now + ALL_AFTER_MS);
-}
-
-void engine_store_forgot(struct engine *e, int64_t now)
-{
-    e->store.back_ms = now; /* it is as good as another one: claims are gone, too */
-    peers_own_lost(e);
-    txns_forget_all(&e->txns);
-    rewrite_doubt(e, now);
-    left_gather(e, now);
 }
 
 void rewrite_doubt(struct engine *e, int64_t now)

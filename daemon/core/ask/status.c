@@ -1,0 +1,24 @@
+/* What can be seen of an engine. */
+#include "ask_impl.h"
+
+#include "call.h"
+
+void engine_status(const struct engine *e, struct engine_status *status)
+{
+    *status = (struct engine_status){
+        .node = e->self.id,
+        .inc = e->self.inc,
+        .link = e->contact.hello,
+        .up = e->self.up,
+        .store = e->store.up,
+        .txns = e->txns.count,
+        .calls = e->calls.count,
+        .dirty = e->txns.dirty_count + e->calls.at[CALL_DIRTY],
+        .puts = e->owner.puts + e->txns.asked_count + e->calls.at[CALL_WRITING],
+        .takeovers = e->takeovers.count,
+        .strays = e->strays.count,
+        .queued = e->link.waiting_count,
+    };
+    for (size_t i = 0; i < e->nodes.count; i++)
+        status->nodes += e->nodes.list[i].up && !e->nodes.list[i].lost && e->nodes.list[i].reached;
+}
