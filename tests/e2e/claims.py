@@ -13,13 +13,13 @@ import platform
 import statistics
 import time
 
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import Lab
 from phone import Callees, Caller, Leg
 from proc import LabError, wait_until
 from rawsip import Peer, Request
 
-ROUTING = os.path.join(HERE, 'claims.cfg')
+ROUTING = os.path.join(CFG, 'claims.cfg')
 # options of the cluster
 MODES = {'none': {}, 'late': {'defines': {'KAMSYNC_CLAIM': None}, 'claim_strict': 0},
          'strict': {'defines': {'KAMSYNC_CLAIM': None}, 'claim_strict': 1}}

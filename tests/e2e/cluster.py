@@ -13,7 +13,8 @@ from proc import wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONFIG = os.path.join(HERE, '../../kamailio-cfg/node.cfg')
-ROUTING = os.path.join(HERE, 'routing.cfg')
+CFG = os.path.join(HERE, 'cfg')
+ROUTING = os.path.join(CFG, 'routing.cfg')
 KAMSYNCD = os.environ.get('KAMSYNCD', os.path.join(HERE, '../../build/daemon/kamsyncd'))
 KEYS_AT_ONCE = 500
 SECRET = 'the-secret-of-the-lab-cluster-6\\6'

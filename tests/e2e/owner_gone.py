@@ -7,13 +7,13 @@ import os
 import signal
 import time
 
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import Lab
 from phone import Callees, Caller
 from policies import call_number
 from proc import wait_until
 
-ROUTING = os.path.join(HERE, 'owner_gone.cfg')
+ROUTING = os.path.join(CFG, 'owner_gone.cfg')
 SHAPES = ('one branch', 'parallel', 'second serial branch')
 TWICE = 2          # calls for each cell, whose messages go to different survivors
 LIMIT = 14         # seconds after the strike: longer than any fate takes to be noticed, and a timer of 3 s behind it

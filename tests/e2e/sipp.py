@@ -4,7 +4,7 @@
     result = call(lab, 'cancel', calls=100, rate=50, dial='ring')
     assert result.ok == 100, result
 
-Scenarios are in scenarios/.  Call-IDs look like 'cancel-17-r2@lab': scenario,
+Scenarios are in cfg/scenarios/.  Call-IDs look like 'cancel-17-r2@lab': scenario,
 number of the call (from 1), run; Via branches and tags are made of the same
 numbers.  So nothing in a message depends on chance, and a seeded steering
 policy does the same in each run.
@@ -17,8 +17,8 @@ import signal
 from lab import ANYCAST, ANYCAST6, SIP_PORT
 from proc import LabError
 
-SCENARIOS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'scenarios')
-# What the caller dials when a test does not say: see scenarios/gateway.xml.
+SCENARIOS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'cfg', 'scenarios')
+# What the caller dials when a test does not say: see cfg/scenarios/gateway.xml.
 DIALS = {'call': 'answer1', 'cancel': 'ring1', 'rejected': 'busy1',
          'failed': 'unavailable1', 'reinvite': 'answer1'}
 # A forked call may ring once more while the caller makes up his mind.

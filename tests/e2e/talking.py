@@ -1,13 +1,13 @@
 """Answered calls on a cluster, and what becomes of requests within them."""
 import contextlib
 
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import Lab
 from phone import Callees, Caller
 from policies import to
 from proc import wait_until
 
-CALLS = f'{HERE}/calls.cfg'
+CALLS = f'{CFG}/calls.cfg'
 ASK = (('X-Ask', 'yes'),)
 
 

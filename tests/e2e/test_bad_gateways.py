@@ -5,12 +5,12 @@ import os
 
 import pytest
 
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import Lab
 from phone import Callees, Caller
 from proc import LabError, wait_until
 
-ROUTING = os.path.join(HERE, 'bad_gateway.cfg')
+ROUTING = os.path.join(CFG, 'bad_gateway.cfg')
 MANNERS = ('482', '491', 'silence')
 SHAPES = {'one': 1, 'fork3': 3, 'fork3-mixed': 3}     # how many gateways ring; mixed: only one of them is bad
 DEEDS = ('cancel', 'answer', 'busy', 'late cancel', 'late answer')

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import Lab
 from owner_gone import ROUTING
 from phone import Callees, Caller
@@ -193,7 +193,7 @@ def kill_new_owner(cluster, cases):
 def test_there_and_back():
     """What was lost to a node that dies, too, comes home."""
     with Lab(nodes='ab') as lab, Callees(lab) as callees, Caller(lab) as caller:
-        world = World(lab, Hung(), callees, caller, 1, os.path.join(HERE, 'come_back.cfg'))
+        world = World(lab, Hung(), callees, caller, 1, os.path.join(CFG, 'come_back.cfg'))
         world.others, world.deeds = 'b', ('cancel', 'answer', 'busy')
         world.ring()
         world.away()

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import Lab
 from phone import Callees, Caller
 from proc import wait_until
@@ -18,7 +18,7 @@ KEPT = {'consumed': ['Authorization'], 'www': ['Proxy-Authorization'], 'kept': [
 def taken():
     """(callees, requests in the records), after the takeover."""
     with Lab(nodes='ab') as lab, Callees(lab) as callees, Caller(lab) as caller:
-        cluster = Cluster(lab, nodes='ab', routing=os.path.join(HERE, 'credentials.cfg'))
+        cluster = Cluster(lab, nodes='ab', routing=os.path.join(CFG, 'credentials.cfg'))
         lab.route_all('a')
         calls = {dial: caller.call(f'{dial}@lab', dial, headers=HEADERS) for dial in KEPT}
         wait_until(lambda: all(callees.legs(call.call_id) for call in calls.values()), 5, 'all ring')

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from cluster import HERE, Node
+from cluster import CFG, Node
 from policies import by_kind, to
 from proc import wait_until
 from talking import Talk, steer_split
 
-DIALOG = f'{HERE}/dialog.cfg'
+DIALOG = f'{CFG}/dialog.cfg'
 CONFIRMED, OVER = '4', '5'       # states of the dialog module
 _numbers = itertools.count(1)
 

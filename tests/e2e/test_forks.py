@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import Lab
 from phone import Callees, Caller
 from proc import LabError, wait_until
 
-ROUTING = os.path.join(HERE, 'forks.cfg')
+ROUTING = os.path.join(CFG, 'forks.cfg')
 # What the first gateway of a step says. 408: nothing, so that tm gives it up before the owner dies; silent: it does so later.
 SAYS = ('302', '401', '407', '404', '408', '480', '486', '500', '503', '603', 'silent')
 # The ports that say so; all others ring.

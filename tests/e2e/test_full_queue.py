@@ -5,7 +5,7 @@ import os
 import pytest
 
 from accidents import kill_kamsyncd
-from cluster import HERE
+from cluster import CFG
 from proc import wait_until
 from talking import all_at_a
 
@@ -15,7 +15,7 @@ SET = ('X-Set', 'note|kept')
 
 @pytest.fixture
 def bed(lab):
-    with all_at_a(lab, routing=os.path.join(HERE, 'calls.cfg'), defines={'KAMSYNC_QUEUE_MAX': QUEUE}) as parts:
+    with all_at_a(lab, routing=os.path.join(CFG, 'calls.cfg'), defines={'KAMSYNC_QUEUE_MAX': QUEUE}) as parts:
         yield parts
 
 

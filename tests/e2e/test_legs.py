@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import Lab
 from phone import Callees
 from policies import to
@@ -22,7 +22,7 @@ class Legs:
     def __init__(self):
         self.lab = Lab()
         try:
-            self.cluster = Cluster(self.lab, routing=f'{HERE}/owner_gone.cfg')
+            self.cluster = Cluster(self.lab, routing=f'{CFG}/owner_gone.cfg')
             self.callees = Callees(self.lab)
             self.peer = Peer(self.lab, 'caller', 5090)
         except BaseException:

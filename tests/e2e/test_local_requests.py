@@ -3,7 +3,7 @@ another node. The gateway stays active on all nodes."""
 import re
 import time
 
-from cluster import HERE, Cluster, Node
+from cluster import CFG, Cluster, Node
 from lab import ANYCAST
 from phone import Callees
 from policies import to
@@ -26,7 +26,7 @@ class DispatcherNode(Node):
 def test_dispatcher_keeps_its_gateway(lab):
     with Callees(lab) as callees:
         lab.steer(to('b'))
-        cluster = Cluster(lab, node_class=DispatcherNode, modules=f'{HERE}/local_requests.cfg')
+        cluster = Cluster(lab, node_class=DispatcherNode, modules=f'{CFG}/local_requests.cfg')
         begun = time.time()
 
         def asked(node):

@@ -6,14 +6,14 @@ import signal
 
 import pytest
 
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import Lab
 from policies import by_kind, to
 from proc import wait_until
 from rawsip import Peer, Request
 from sipp import Gateway
 
-CFG = f'{HERE}/no_record.cfg'
+NO_RECORD = f'{CFG}/no_record.cfg'
 MSG_MAX, TXNS_MAX = 3000, 1000
 _numbers = itertools.count(1)
 
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 def cluster(request):
     with Lab() as lab:
         Gateway(lab)
-        cluster = Cluster(lab, routing=CFG, modules=CFG, txns_max=TXNS_MAX,
+        cluster = Cluster(lab, routing=NO_RECORD, modules=NO_RECORD, txns_max=TXNS_MAX,
                           defines={'KAMSYNC_ALL_MAX': request.param, 'KAMSYNC_MSG_MAX': MSG_MAX})
         yield cluster
         cluster.stop()

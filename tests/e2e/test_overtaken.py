@@ -6,19 +6,19 @@ import time
 
 import pytest
 
-from cluster import HERE
+from cluster import CFG
 from policies import to
 from proc import wait_until
 from talking import all_at_a
 
-CFG = os.path.join(HERE, 'overtaken.cfg')
+OVERTAKEN = os.path.join(CFG, 'overtaken.cfg')
 CANCELS, CALLS = 20, 6
 HOWS = {200: ('completed', 200), 486: ('rejected', 486)}
 
 
 @pytest.fixture
 def bed(lab):
-    with all_at_a(lab, modules=CFG, defines={'CHILDREN': 6}) as parts:
+    with all_at_a(lab, modules=OVERTAKEN, defines={'CHILDREN': 6}) as parts:
         yield parts
 
 

@@ -3,12 +3,12 @@ needs any more, a final reply that did not arrive."""
 import pytest
 
 from accidents import LARGE
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from phone import Callees
 from policies import to
 from proc import wait_until
 
-ROUTING = f'{HERE}/owner_gone.cfg'
+ROUTING = f'{CFG}/owner_gone.cfg'
 
 
 class Deaf(Callees):

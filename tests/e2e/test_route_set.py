@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import Lab
 from phone import Callees, Caller
 from proc import wait_until
 
-ROUTING = os.path.join(HERE, 'route_set.cfg')
+ROUTING = os.path.join(CFG, 'route_set.cfg')
 ROUTES = {5060: ['<sip:one.example;lr>'], 5062: ['<sip:one.example;lr>', '<sip:two.example;lr;x="|, ">']}
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import Lab
 from phone import Callees, Caller
 from proc import wait_until
@@ -96,7 +96,7 @@ def desk():
 @pytest.fixture(scope='module')
 def two_gateways():
     with Lab() as lab:
-        the_desk = Desk(lab, routing=os.path.join(HERE, 'claims.cfg'))
+        the_desk = Desk(lab, routing=os.path.join(CFG, 'claims.cfg'))
         yield the_desk
         the_desk.close()
 

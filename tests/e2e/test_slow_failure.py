@@ -4,18 +4,18 @@ import os
 
 import pytest
 
-from cluster import HERE
+from cluster import CFG
 from policies import to
 from proc import wait_until
 from talking import all_at_a
 
-CFG = os.path.join(HERE, 'slow_failure.cfg')
+SLOW_FAILURE = os.path.join(CFG, 'slow_failure.cfg')
 DIALS = {'late2': 2, 'late7': 7, 'susp7': 7}
 
 
 @pytest.fixture
 def bed(lab):
-    with all_at_a(lab, routing=CFG, modules=CFG, defines={'CHILDREN': 4}) as parts:
+    with all_at_a(lab, routing=SLOW_FAILURE, modules=SLOW_FAILURE, defines={'CHILDREN': 4}) as parts:
         yield parts
 
 

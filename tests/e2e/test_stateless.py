@@ -5,7 +5,7 @@ import time
 import pytest
 
 from accidents import LARGE
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from phone import T1, Callees, Caller
 from policies import by_kind, to
 from proc import wait_until
@@ -21,7 +21,7 @@ def phones(lab):
 
 
 def cluster_of(lab, **options):
-    return Cluster(lab, nodes='ab', config=f'{HERE}/stateless.cfg', routing=None, **options)
+    return Cluster(lab, nodes='ab', config=f'{CFG}/stateless.cfg', routing=None, **options)
 
 
 def ring(phones, call_id):

@@ -20,7 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 OURS = os.path.join(HERE, '../../kamailio-cfg')
 DIFF = os.path.join(OURS, 'stock/kamailio.cfg.diff')
 STOCK = '/etc/kamailio/kamailio.cfg'
-# What to dial: the lab's gateway does what the name says (scenarios/gateway.xml).
+# What to dial: the lab's gateway does what the name says (cfg/scenarios/gateway.xml).
 CALLEES = ('answer1', 'ring1', 'busy1')
 
 

@@ -5,13 +5,13 @@ import time
 import pytest
 
 from accidents import LARGE
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from phone import T1
 from policies import by_kind, to
 from proc import wait_until
 from rawsip import Peer, Request
 
-ROUTING = f'{HERE}/owner_gone.cfg'
+ROUTING = f'{CFG}/owner_gone.cfg'
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 import netns
-from cluster import HERE, Cluster
+from cluster import CFG, Cluster
 from lab import ANYCAST, SIP_PORT, Lab
 from policies import by_kind, to
 from proc import wait_until
@@ -92,7 +92,7 @@ class TcpPhone(Phone):
 @pytest.fixture(scope='module')
 def cluster():
     with Lab() as lab:
-        cluster = Cluster(lab, modules=f'{HERE}/untracked.cfg', defines={'KAMSYNC_MSG_MAX': MSG_MAX, 'KAMSYNC_QUEUE_MAX': QUEUE_MAX})
+        cluster = Cluster(lab, modules=f'{CFG}/untracked.cfg', defines={'KAMSYNC_MSG_MAX': MSG_MAX, 'KAMSYNC_QUEUE_MAX': QUEUE_MAX})
         lab.steer(to('a'))
         yield cluster
         cluster.stop()
