@@ -19,7 +19,7 @@ for folder in ('system', 'e2e'):
 
 from fake_kamailio import FakeKamailio  # noqa: E402
 from harness import Daemon, Redis, free_port, wait_until  # noqa: E402
-from redis_proxy import Proxy  # noqa: E402
+from lab.redis_proxy import Proxy  # noqa: E402
 from sip import Call  # noqa: E402
 
 BYTES_PER_S = 400_000   # with some 1.2 kB for each change: about 330 changes a second

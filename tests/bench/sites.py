@@ -12,11 +12,10 @@ import os
 import subprocess
 import time
 
-import cluster
 import measure
-import netns
-from cluster import Cluster, Node
-from lab import ANYCAST, REDIS_PORT, SIP_PORT, Lab
+from lab import cluster, netns
+from lab.cluster import Cluster, Node
+from lab.lab import ANYCAST, REDIS_PORT, SIP_PORT, Lab
 
 SHARED_MB = 1024
 PROXY_PORT = 6380

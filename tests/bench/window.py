@@ -12,12 +12,12 @@ import struct
 import subprocess
 
 import measure
-import netns
-from lab import REDIS_PORT
+from lab import netns
+from lab.lab import REDIS_PORT
+from lab.packets import Packet, parse_udp
+from lab.steering import ETH_P_ALL, SO_RCVBUFFORCE
 from measure import Report
-from packets import Packet, parse_udp
 from sites import Site, result
-from steering import ETH_P_ALL, SO_RCVBUFFORCE
 
 OUTGOING, SO_TIMESTAMPNS = 4, 35
 LIMIT_MS = 20

@@ -13,11 +13,11 @@ import platform
 import statistics
 import time
 
-from cluster import CFG, Cluster
-from lab import Lab
-from phone import Callees, Caller, Leg
-from proc import LabError, wait_until
-from rawsip import Peer, Request
+from lab.cluster import CFG, Cluster
+from lab.lab import Lab
+from lab.phone import Callees, Caller, Leg
+from lab.proc import LabError, wait_until
+from lab.rawsip import Peer, Request
 
 ROUTING = os.path.join(CFG, 'claims.cfg')
 # options of the cluster

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from lab import Lab
-from phone import Callees, Caller
-from plain import plain_cluster
+from lab.lab import Lab
+from lab.phone import Callees, Caller
+from lab.plain import plain_cluster
 
 NEEDED = ('ip', 'kamailio', 'redis-server', 'sipp')
 

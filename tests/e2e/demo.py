@@ -14,11 +14,11 @@ import sys
 import textwrap
 import time
 
-import cluster as clusters
-from lab import ANYCAST, Lab
-from proc import LabError, wait_until
-from ringing import Ringing
-from sipp import Caller, Gateway
+from lab import cluster as clusters
+from lab.lab import ANYCAST, Lab
+from lab.proc import LabError, wait_until
+from lab.ringing import Ringing
+from lab.sipp import Caller, Gateway
 
 NEEDED = ('ip', 'kamailio', 'redis-server', 'redis-cli', 'sipp')
 RINGS_ON = 2.0  # seconds to watch a phone that nobody stops

@@ -10,7 +10,7 @@ From the command line:
     ./random_table.py --both --calls 2000 --seed 7            # with kamsync, and without
 
 start_cluster(lab) starts the nodes and returns an object with .lab and
-.nodes, such as plain.Cluster.  Forked calls need a routing that sends what is
+.nodes, such as lab.plain.Cluster.  Forked calls need a routing that sends what is
 dialed as fork3-... to the ports 5060, 5062 and 5064 of the gateway at once.
 
 The outcome is read from the packets at the caller's and at the gateway's
@@ -22,10 +22,10 @@ import importlib
 import sys
 from collections import Counter
 
-from lab import Lab
-from policies import at_random, to
-from proc import LabError, wait_until
-from sipp import Caller, Gateway
+from lab.lab import Lab
+from lab.policies import at_random, to
+from lab.proc import LabError, wait_until
+from lab.sipp import Caller, Gateway
 
 # How long each rings before it answers, in ms. The last one answers forked calls: if its 200 is read in the same moment as the
 # 180 of another branch, tm never cancels that branch, with kamsync or without. On a busy machine 20 ms were not always enough.
@@ -142,7 +142,7 @@ def run_both(calls=2000, rate=200, seed=1):
     has no answer after 2 s will get none, so the callers do not wait longer;
     the retransmissions that are counted are those of this short time.
     """
-    from cluster import Cluster   # not needed for plain nodes, and wants more
+    from lab.cluster import Cluster   # not needed for plain nodes, and wants more
     tables = []
     for kamsync, patience in ((True, 8000), (False, 2000)):
         with Lab() as lab:
@@ -192,7 +192,7 @@ def main():
     options.add_argument('--rate', type=int, default=200)
     options.add_argument('--seed', default='1')
     options.add_argument('--steer', help='all packets to this node')
-    options.add_argument('--cluster', default='plain:plain_cluster')
+    options.add_argument('--cluster', default='lab.plain:plain_cluster')
     options.add_argument('--show', type=int, default=2,
                          help='so many bad calls packet by packet')
     options.add_argument('--both', action='store_true',

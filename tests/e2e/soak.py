@@ -16,13 +16,13 @@ import sys
 import time
 from collections import Counter
 
-from cluster import KAMSYNCD, Cluster
-from lab import Lab
-from phone import Callees, Caller
-from redis_faults import Redis
+from lab.cluster import KAMSYNCD, Cluster
+from lab.lab import Lab
+from lab.phone import Callees, Caller
+from lab.redis_faults import Redis
 from soak_accidents import SPARED, Accidents
 from soak_graph import GROWN_KB, GROWN_SHARE, REDIS_MORE_KB, SANITIZER, TITLE, Graph, Sample, open_files
-from traffic import Traffic, answer_or_ring, archive_complaint
+from lab.traffic import Traffic, answer_or_ring, archive_complaint
 
 RATE = 10
 POLL_S = 1.0               # how often the archive is read

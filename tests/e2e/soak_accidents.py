@@ -12,8 +12,8 @@ call passed between a phone and that process's node, or between a phone and any 
 import time
 from collections import Counter
 
-from proc import wait_until
-from redis_faults import MASTER_PORT, Redis, encode
+from lab.proc import wait_until
+from lab.redis_faults import MASTER_PORT, Redis, encode
 
 IN_FLIGHT_S = 0.1
 SPARED = 'a'          # its kamsyncd is never killed: a life long enough to see its memory grow

@@ -10,11 +10,11 @@ import argparse
 import statistics
 import time
 
-from cluster import Cluster
-from lab import Lab
-from owner_gone import ROUTING
-from phone import Callees, Caller
-from proc import wait_until
+from lab.cluster import Cluster
+from lab.lab import Lab
+from lab.owner_gone import ROUTING
+from lab.phone import Callees, Caller
+from lab.proc import wait_until
 
 SHARED_MB = 512
 RATE = 500           # INVITEs per second, to set the calls up

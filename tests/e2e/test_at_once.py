@@ -4,14 +4,14 @@ import signal
 
 import pytest
 
-from accidents import STRAY, start, wait_records
-from cluster import Cluster
-from lab import Lab
-from policies import by_kind, to
-from proc import wait_until
-from rawsip import Peer, Request
-from ringing import Ringing
-from sipp import Gateway
+from lab.accidents import STRAY, start, wait_records
+from lab.cluster import Cluster
+from lab.lab import Lab
+from lab.policies import by_kind, to
+from lab.proc import wait_until
+from lab.rawsip import Peer, Request
+from lab.ringing import Ringing
+from lab.sipp import Gateway
 
 COUNT = 20
 

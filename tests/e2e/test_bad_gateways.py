@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from cluster import CFG, Cluster
-from lab import Lab
-from phone import Callees, Caller
-from proc import LabError, wait_until
+from lab.cluster import CFG, Cluster
+from lab.lab import Lab
+from lab.phone import Callees, Caller
+from lab.proc import LabError, wait_until
 
 ROUTING = os.path.join(CFG, 'bad_gateway.cfg')
 MANNERS = ('482', '491', 'silence')

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from cluster import Cluster
-from lab import Lab
-from policies import to
-from proc import wait_until
+from lab.cluster import Cluster
+from lab.lab import Lab
+from lab.policies import to
+from lab.proc import wait_until
 from test_torture import answer_to
 from test_untracked import Call, Phone
 

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from accidents import kill_kamsyncd
-from lab import ANYCAST
-from policies import call_number, to
-from proc import wait_until
-from talking import ASK, Talk, known, steer_split
+from lab.accidents import kill_kamsyncd
+from lab.lab import ANYCAST
+from lab.policies import call_number, to
+from lab.proc import wait_until
+from lab.talking import ASK, Talk, known, steer_split
 
 ENDED_TTL_S = 33
 METHODS = ('BYE', 'INVITE', 'UPDATE', 'INFO', 'REFER', 'PRACK')

@@ -13,11 +13,11 @@ import secrets
 import sys
 import time
 
-from cluster import Cluster
-from lab import Lab
-from phone import Callees, Caller
-from policies import at_random
-from proc import LabError, wait_until
+from lab.cluster import Cluster
+from lab.lab import Lab
+from lab.phone import Callees, Caller
+from lab.policies import at_random
+from lab.proc import LabError, wait_until
 
 RATE = 150
 TOLERANCE_MS = 50

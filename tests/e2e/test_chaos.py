@@ -11,12 +11,12 @@ import random
 import secrets
 import time
 
-from cluster import Cluster
-from lab import Lab
-from owner_gone import ROUTING
-from phone import Callees, Caller
-from policies import at_random
-from proc import LabError, wait_until
+from lab.cluster import Cluster
+from lab.lab import Lab
+from lab.owner_gone import ROUTING
+from lab.phone import Callees, Caller
+from lab.policies import at_random
+from lab.proc import LabError, wait_until
 
 CALLS, RATE = 1000, 400
 IN_FLIGHT_S = 0.06    # an INVITE so short before the death may have died with Kamailio, before kamsyncd heard of it

@@ -2,7 +2,7 @@
 import pytest
 
 from claims import start, window
-from lab import Lab
+from lab.lab import Lab
 
 TRIALS = 15
 

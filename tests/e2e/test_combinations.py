@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from cluster import Cluster
-from lab import Lab
-from policies import by_call, combination_of, combinations, to
-from proc import LabError, wait_until
-from sipp import Gateway, call
+from lab.cluster import Cluster
+from lab.lab import Lab
+from lab.policies import by_call, combination_of, combinations, to
+from lab.proc import LabError, wait_until
+from lab.sipp import Gateway, call
 
 PORTS = (5060, 5062, 5064)
 

@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from cluster import CFG, Cluster
-from lab import Lab
-from owner_gone import ROUTING
-from phone import Callees, Caller
-from policies import at_random, call_number, to
-from proc import LabError, wait_until
+from lab.cluster import CFG, Cluster
+from lab.lab import Lab
+from lab.owner_gone import ROUTING
+from lab.phone import Callees, Caller
+from lab.policies import at_random, call_number, to
+from lab.proc import LabError, wait_until
 
 COPIES = 3
 SHAPES = {'one': 1, 'fork3': 3}       # how many gateways ring

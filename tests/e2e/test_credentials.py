@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from cluster import CFG, Cluster
-from lab import Lab
-from phone import Callees, Caller
-from proc import wait_until
+from lab.cluster import CFG, Cluster
+from lab.lab import Lab
+from lab.phone import Callees, Caller
+from lab.proc import wait_until
 
 HEADERS = (('Proxy-Authorization', 'Digest username="alice", response="0123"'), ('Authorization', 'Digest response="4567"'))
 KEPT = {'consumed': ['Authorization'], 'www': ['Proxy-Authorization'], 'kept': ['Proxy-Authorization', 'Authorization']}

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from cluster import Cluster
-from phone import Callees, Caller
-from policies import to
-from proc import wait_until
+from lab.cluster import Cluster
+from lab.phone import Callees, Caller
+from lab.policies import to
+from lab.proc import wait_until
 
 CUT_S = 5
 COPIES = 3

@@ -7,11 +7,11 @@ import signal
 
 import pytest
 
-from accidents import kill_kamsyncd, restart_kamsyncd
-from cluster import Cluster
-from phone import Callees, Caller
-from proc import wait_until
-from traffic import Traffic, answer_or_ring, archive_complaint
+from lab.accidents import kill_kamsyncd, restart_kamsyncd
+from lab.cluster import Cluster
+from lab.phone import Callees, Caller
+from lab.proc import wait_until
+from lab.traffic import Traffic, answer_or_ring, archive_complaint
 
 
 @contextlib.contextmanager

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from cluster import CFG, Node
-from policies import by_kind, to
-from proc import wait_until
-from talking import Talk, steer_split
+from lab.cluster import CFG, Node
+from lab.policies import by_kind, to
+from lab.proc import wait_until
+from lab.talking import Talk, steer_split
 
 DIALOG = f'{CFG}/dialog.cfg'
 CONFIRMED, OVER = '4', '5'       # states of the dialog module

@@ -6,13 +6,13 @@ import socket
 
 import pytest
 
-import netns
-from accidents import LARGE, STRAY, Ordinary, cancel_by_lookup, kill_kamsyncd, restart_kamsyncd, start, wait_records
-from policies import to
-from proc import wait_until
-from rawsip import Peer, Request
-from ringing import Ringing
-from sipp import Caller
+from lab import netns
+from lab.accidents import LARGE, STRAY, Ordinary, cancel_by_lookup, kill_kamsyncd, restart_kamsyncd, start, wait_records
+from lab.policies import to
+from lab.proc import wait_until
+from lab.rawsip import Peer, Request
+from lab.ringing import Ringing
+from lab.sipp import Caller
 
 EVAPI = ('127.0.0.1', 8448)
 

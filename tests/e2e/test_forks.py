@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from cluster import CFG, Cluster
-from lab import Lab
-from phone import Callees, Caller
-from proc import LabError, wait_until
+from lab.cluster import CFG, Cluster
+from lab.lab import Lab
+from lab.phone import Callees, Caller
+from lab.proc import LabError, wait_until
 
 ROUTING = os.path.join(CFG, 'forks.cfg')
 # What the first gateway of a step says. 408: nothing, so that tm gives it up before the owner dies; silent: it does so later.

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from accidents import kill_kamsyncd
-from cluster import CFG
-from proc import wait_until
-from talking import all_at_a
+from lab.accidents import kill_kamsyncd
+from lab.cluster import CFG
+from lab.proc import wait_until
+from lab.talking import all_at_a
 
 QUEUE, TALKING, RINGING, OTHERS = 200, 20, 5, 120
 SET = ('X-Set', 'note|kept')

@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 
-from cluster import KAMSYNCD
-from policies import to
-from proc import wait_until
-from talking import ASK, Talk
+from lab.cluster import KAMSYNCD
+from lab.policies import to
+from lab.proc import wait_until
+from lab.talking import ASK, Talk
 
 KAMSYNCCTL = os.path.join(os.path.dirname(KAMSYNCD), 'ctl/kamsyncctl')
 

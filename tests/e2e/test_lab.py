@@ -11,13 +11,13 @@ import sys
 
 import pytest
 
-import netns
-from lab import REDIS_PORT, Lab
-from policies import (at_random, by_call, by_kind, combination_of,
+from lab import netns
+from lab.lab import REDIS_PORT, Lab
+from lab.policies import (at_random, by_call, by_kind, combination_of,
                       combinations, lose, to)
-from proc import LabError, wait_until
+from lab.proc import LabError, wait_until
 from random_table import run_table
-from sipp import Caller, Gateway, call
+from lab.sipp import Caller, Gateway, call
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_nothing_is_left():
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_nothing_is_left_after_an_interruption(tmp_path, number):
     """Not even of a lab that nobody closes."""
-    script = ('from lab import Lab; import signal\n'
+    script = ('from lab.lab import Lab; import signal\n'
               'signal.signal(signal.SIGINT, signal.default_int_handler)\n'  # ignored by what a shell runs with "&"
               'lab = Lab(); redis = lab.redis()\n'
               'print(lab.prefix, redis.pid, lab.directory, flush=True)\n'

@@ -1,8 +1,8 @@
 """An INVITE that is longer than a frame to Kamailio, and its owner dies: it is taken over all the same."""
-from cluster import Cluster
-from phone import Callees, Caller
-from policies import to
-from proc import wait_until
+from lab.cluster import Cluster
+from lab.phone import Callees, Caller
+from lab.policies import to
+from lab.proc import wait_until
 
 SIZES = (17_000, 20_000, 28_000)
 

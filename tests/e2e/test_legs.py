@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from cluster import CFG, Cluster
-from lab import Lab
-from phone import Callees
-from policies import to
-from proc import wait_until
-from rawsip import Peer, Request
+from lab.cluster import CFG, Cluster
+from lab.lab import Lab
+from lab.phone import Callees
+from lab.policies import to
+from lab.proc import wait_until
+from lab.rawsip import Peer, Request
 
 TOLERANCE_MS = 50
 

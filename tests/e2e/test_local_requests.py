@@ -3,11 +3,11 @@ another node. The gateway stays active on all nodes."""
 import re
 import time
 
-from cluster import CFG, Cluster, Node
-from lab import ANYCAST
-from phone import Callees
-from policies import to
-from proc import wait_until
+from lab.cluster import CFG, Cluster, Node
+from lab.lab import ANYCAST
+from lab.phone import Callees
+from lab.policies import to
+from lab.proc import wait_until
 
 
 class DispatcherNode(Node):

@@ -1,10 +1,10 @@
 """Anybody can send CANCELs of calls that nobody has: Kamailio's log gets the first lines of each second, then how many there were."""
 import time
 
-from cluster import Cluster
-from policies import to
-from proc import wait_until
-from rawsip import Peer, Request
+from lab.cluster import Cluster
+from lab.policies import to
+from lab.proc import wait_until
+from lab.rawsip import Peer, Request
 
 MOST, COUNT = 20, 600
 

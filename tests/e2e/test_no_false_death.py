@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from accidents import start
-from policies import at_random
-from sipp import Caller
+from lab.accidents import start
+from lab.policies import at_random
+from lab.sipp import Caller
 
 SECONDS, RATE = 11, 12          # of calls; per second and kind
 SHARE = 0.8

@@ -6,12 +6,12 @@ import signal
 
 import pytest
 
-from cluster import CFG, Cluster
-from lab import Lab
-from policies import by_kind, to
-from proc import wait_until
-from rawsip import Peer, Request
-from sipp import Gateway
+from lab.cluster import CFG, Cluster
+from lab.lab import Lab
+from lab.policies import by_kind, to
+from lab.proc import wait_until
+from lab.rawsip import Peer, Request
+from lab.sipp import Gateway
 
 NO_RECORD = f'{CFG}/no_record.cfg'
 MSG_MAX, TXNS_MAX = 3000, 1000

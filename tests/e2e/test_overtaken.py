@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from cluster import CFG
-from policies import to
-from proc import wait_until
-from talking import all_at_a
+from lab.cluster import CFG
+from lab.policies import to
+from lab.proc import wait_until
+from lab.talking import all_at_a
 
 OVERTAKEN = os.path.join(CFG, 'overtaken.cfg')
 CANCELS, CALLS = 20, 6

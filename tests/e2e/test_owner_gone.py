@@ -6,9 +6,8 @@ for the table as Markdown.
 
 import pytest
 
-import owner_gone
-import tables
-from owner_gone import CANNOT, FATES, ROWS, SHAPES
+from lab import owner_gone, tables
+from lab.owner_gone import CANNOT, FATES, ROWS, SHAPES
 
 _outcomes = {}
 

@@ -2,11 +2,11 @@
 needs any more, a final reply that did not arrive."""
 import pytest
 
-from accidents import LARGE
-from cluster import CFG, Cluster
-from phone import Callees
-from policies import to
-from proc import wait_until
+from lab.accidents import LARGE
+from lab.cluster import CFG, Cluster
+from lab.phone import Callees
+from lab.policies import to
+from lab.proc import wait_until
 
 ROUTING = f'{CFG}/owner_gone.cfg'
 

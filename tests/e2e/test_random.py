@@ -9,7 +9,7 @@ import secrets
 import pytest
 
 from random_table import run_both, side_by_side
-from tables import write
+from lab.tables import write
 
 CALLS, RATE = 2000, 100
 

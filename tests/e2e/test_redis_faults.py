@@ -7,9 +7,8 @@ import secrets
 
 import pytest
 
-import redis_faults
-import tables
-from redis_faults import FAULTS, Bed
+from lab import redis_faults, tables
+from lab.redis_faults import FAULTS, Bed
 
 BACK_S = {'lookups': 1.0, 'records': 3.0, 'archive': 8.0}
 _outcomes = {}

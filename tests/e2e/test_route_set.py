@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from cluster import CFG, Cluster
-from lab import Lab
-from phone import Callees, Caller
-from proc import wait_until
+from lab.cluster import CFG, Cluster
+from lab.lab import Lab
+from lab.phone import Callees, Caller
+from lab.proc import wait_until
 
 ROUTING = os.path.join(CFG, 'route_set.cfg')
 ROUTES = {5060: ['<sip:one.example;lr>'], 5062: ['<sip:one.example;lr>', '<sip:two.example;lr;x="|, ">']}

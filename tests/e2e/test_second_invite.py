@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from cluster import CFG, Cluster
-from lab import Lab
-from phone import Callees, Caller
-from proc import wait_until
+from lab.cluster import CFG, Cluster
+from lab.lab import Lab
+from lab.phone import Callees, Caller
+from lab.proc import wait_until
 
 FR_TIMER_S = 32      # longer than tm's fr_timer (30 s), after which b said 408
 QUIET_S = 1.7        # b would have sent the INVITE again after 0.5 and 1.5 s

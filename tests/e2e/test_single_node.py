@@ -1,11 +1,11 @@
 """One node, no Redis: kamsyncd keeps the records in its own memory, so ringing calls outlive a restart of Kamailio."""
 import pytest
 
-from cluster import Cluster
-from owner_gone import ROUTING, on_invite
-from phone import Callees, Caller
-from policies import to
-from proc import LabError, wait_until
+from lab.cluster import Cluster
+from lab.owner_gone import ROUTING, on_invite
+from lab.phone import Callees, Caller
+from lab.policies import to
+from lab.proc import LabError, wait_until
 
 SHAPES = ('one', 'fork3', 'serial')
 

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from cluster import CFG
-from policies import to
-from proc import wait_until
-from talking import all_at_a
+from lab.cluster import CFG
+from lab.policies import to
+from lab.proc import wait_until
+from lab.talking import all_at_a
 
 SLOW_FAILURE = os.path.join(CFG, 'slow_failure.cfg')
 DIALS = {'late2': 2, 'late7': 7, 'susp7': 7}

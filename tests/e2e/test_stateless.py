@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from accidents import LARGE
-from cluster import CFG, Cluster
-from phone import T1, Callees, Caller
-from policies import by_kind, to
-from proc import wait_until
+from lab.accidents import LARGE
+from lab.cluster import CFG, Cluster
+from lab.phone import T1, Callees, Caller
+from lab.policies import by_kind, to
+from lab.proc import wait_until
 
 SEARCHED = 3     # seconds; the second search comes a second after the first
 EVERYWHERE = {'one node': to('a'), 'elsewhere': by_kind({'INVITE': 'a'}, default='b')}

@@ -9,12 +9,12 @@ from collections import Counter
 
 import pytest
 
-from cluster import Cluster, Node
-from lab import ANYCAST, Lab
-from policies import by_call, combination_of, combinations, to
-from proc import wait_until
-from rawsip import Peer, Request
-from sipp import Gateway, call
+from lab.cluster import Cluster, Node
+from lab.lab import ANYCAST, Lab
+from lab.policies import by_call, combination_of, combinations, to
+from lab.proc import wait_until
+from lab.rawsip import Peer, Request
+from lab.sipp import Gateway, call
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OURS = os.path.join(HERE, '../../kamailio-cfg')

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from cluster import SECRET, Cluster
-from lab import ANYCAST, Lab
-from policies import by_kind, to
-from proc import wait_until
-from rawsip import Peer, Request
-from sipp import Gateway
+from lab.cluster import SECRET, Cluster
+from lab.lab import ANYCAST, Lab
+from lab.policies import by_kind, to
+from lab.proc import wait_until
+from lab.rawsip import Peer, Request
+from lab.sipp import Gateway
 
 COMPACT = ('v', 'f', 't', 'i', 'm', 'l')
 _ports = itertools.count(15090)

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from cluster import CONFIG
+from lab.cluster import CONFIG
 
 
 def check(tmp_path, module, config=CONFIG):

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from cluster import Cluster
-from lab import ANYCAST, Lab
-from policies import to
-from proc import wait_until
-from rawsip import Peer
+from lab.cluster import Cluster
+from lab.lab import ANYCAST, Lab
+from lab.policies import to
+from lab.proc import wait_until
+from lab.rawsip import Peer
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 import torture  # noqa: E402

@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from accidents import LARGE
-from cluster import CFG, Cluster
-from phone import T1
-from policies import by_kind, to
-from proc import wait_until
-from rawsip import Peer, Request
+from lab.accidents import LARGE
+from lab.cluster import CFG, Cluster
+from lab.phone import T1
+from lab.policies import by_kind, to
+from lab.proc import wait_until
+from lab.rawsip import Peer, Request
 
 ROUTING = f'{CFG}/owner_gone.cfg'
 

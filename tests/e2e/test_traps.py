@@ -10,14 +10,14 @@ import time
 
 import pytest
 
-import netns
-from accidents import LARGE
-from cluster import Cluster
-from evapiclient import EvapiClient, frame, harmless
-from lab import ANYCAST
-from policies import to
-from proc import wait_until
-from rawsip import Peer, Request
+from lab import netns
+from lab.accidents import LARGE
+from lab.cluster import Cluster
+from lab.evapiclient import EvapiClient, frame, harmless
+from lab.lab import ANYCAST
+from lab.policies import to
+from lab.proc import wait_until
+from lab.rawsip import Peer, Request
 
 BURST = 2000
 HELLOS, HELLOS_MAX = 200, 5000  # looked at after so many whether one was met

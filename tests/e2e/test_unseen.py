@@ -2,11 +2,11 @@
 has the transactions and goes on serving calls, so it must not be taken for dead."""
 import pytest
 
-from accidents import STRAY, kill_kamsyncd, start, wait_records
-from policies import to
-from proc import LabError, wait_until
-from ringing import Ringing
-from sipp import Caller
+from lab.accidents import STRAY, kill_kamsyncd, start, wait_records
+from lab.policies import to
+from lab.proc import LabError, wait_until
+from lab.ringing import Ringing
+from lab.sipp import Caller
 
 
 def kill_a_s_kamsyncd(cluster):

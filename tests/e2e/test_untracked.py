@@ -6,12 +6,12 @@ import socket
 
 import pytest
 
-import netns
-from cluster import CFG, Cluster
-from lab import ANYCAST, SIP_PORT, Lab
-from policies import by_kind, to
-from proc import wait_until
-from rawsip import Peer
+from lab import netns
+from lab.cluster import CFG, Cluster
+from lab.lab import ANYCAST, SIP_PORT, Lab
+from lab.policies import by_kind, to
+from lab.proc import wait_until
+from lab.rawsip import Peer
 from test_torture import answer_to
 
 MSG_MAX, QUEUE_MAX = 3000, 20

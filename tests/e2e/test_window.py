@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from accidents import LARGE
-from cluster import Cluster
-from lab import Lab
-from policies import by_kind
-from proc import wait_until
-from rawsip import Peer, Request
-from sipp import Gateway
+from lab.accidents import LARGE
+from lab.cluster import Cluster
+from lab.lab import Lab
+from lab.policies import by_kind
+from lab.proc import wait_until
+from lab.rawsip import Peer, Request
+from lab.sipp import Gateway
 
 DELAYS_MS = (1, 2, 5, 10, 20, 50)
 CALLS = 30

@@ -11,7 +11,7 @@ from sip import Call
 sys.path += [os.path.join(REPO, 'tests', 'e2e'), os.path.join(REPO, 'tests', 'bench')]
 
 import overload  # noqa: E402
-from redis_proxy import Proxy  # noqa: E402
+from lab.redis_proxy import Proxy  # noqa: E402
 
 
 @pytest.fixture

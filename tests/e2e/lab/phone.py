@@ -18,9 +18,9 @@ import socket
 import threading
 import time
 
-import netns
-from lab import ANYCAST, SIP_PORT
-from proc import LabError, wait_until
+from lab import netns
+from lab.lab import ANYCAST, SIP_PORT
+from lab.proc import LabError, wait_until
 
 T1, T2, TIMER_F = 0.5, 4.0, 32.0
 PORTS = (5060, 5062, 5064, 5066)

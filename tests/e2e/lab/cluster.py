@@ -8,14 +8,14 @@ import os
 import re
 import socket
 
-from lab import ANYCAST, ANYCAST6
-from proc import wait_until
+from lab.lab import ANYCAST, ANYCAST6
+from lab.proc import wait_until
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-CONFIG = os.path.join(HERE, '../../kamailio-cfg/node.cfg')
-CFG = os.path.join(HERE, 'cfg')
+E2E = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CONFIG = os.path.join(E2E, '../../kamailio-cfg/node.cfg')
+CFG = os.path.join(E2E, 'cfg')
 ROUTING = os.path.join(CFG, 'routing.cfg')
-KAMSYNCD = os.environ.get('KAMSYNCD', os.path.join(HERE, '../../build/daemon/kamsyncd'))
+KAMSYNCD = os.environ.get('KAMSYNCD', os.path.join(E2E, '../../build/daemon/kamsyncd'))
 KEYS_AT_ONCE = 500
 SECRET = 'the-secret-of-the-lab-cluster-6\\6'
 

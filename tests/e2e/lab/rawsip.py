@@ -10,8 +10,8 @@ import select
 import socket
 import time
 
-import netns
-from lab import ANYCAST, ANYCAST6, SIP_PORT
+from lab import netns
+from lab.lab import ANYCAST, ANYCAST6, SIP_PORT
 
 
 class Peer:

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import time
 
-import netns
+from lab import netns
 
 
 class LabError(Exception):

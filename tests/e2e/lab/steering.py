@@ -13,8 +13,8 @@ import socket
 import threading
 import time
 
-import netns
-from packets import Packet, Trace, is_fragment, parse_udp
+from lab import netns
+from lab.packets import Packet, Trace, is_fragment, parse_udp
 
 ETH_P_ALL, ETH_HEADER = 3, 14
 ETH_IP, ETH_IP6 = b'\x08\x00', b'\x86\xdd'

@@ -23,10 +23,10 @@ import sys
 import tempfile
 import threading
 
-import netns
-from netns import ip
-from proc import LabError, Proc, wait_until
-from steering import Side, Steering
+from lab import netns
+from lab.netns import ip
+from lab.proc import LabError, Proc, wait_until
+from lab.steering import Side, Steering
 
 ANYCAST, ANYCAST6 = '192.0.2.1', '2001:db8:a::1'
 SIP_PORT, REDIS_PORT = 5060, 6379

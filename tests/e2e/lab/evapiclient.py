@@ -14,9 +14,9 @@ import select
 import socket
 import time
 
-import netns
-from cluster import SECRET, keys_file
-from proc import wait_until
+from lab import netns
+from lab.cluster import SECRET, keys_file
+from lab.proc import wait_until
 
 PORT = 8448
 

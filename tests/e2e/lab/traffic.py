@@ -11,8 +11,8 @@ The phones must be made with on_invite=answer_or_ring.
 import random
 import time
 
-from policies import at_random
-from proc import LabError, wait_until
+from lab.policies import at_random
+from lab.proc import LabError, wait_until
 
 RING_S = 0.08                # until a phone that is going to answer does so
 TALK_S, CANCEL_S = (0.2, 2.5), (0.15, 1.2)

@@ -1,8 +1,8 @@
 """What the tests of accidents share: a cluster with a gateway, calls that must not notice, and their wishes."""
-from cluster import Cluster
-from policies import by_kind, to
-from proc import wait_until
-from sipp import Caller, Gateway
+from lab.cluster import Cluster
+from lab.policies import by_kind, to
+from lab.proc import wait_until
+from lab.sipp import Caller, Gateway
 
 # an INVITE to a, its CANCEL and ACK elsewhere
 STRAY = by_kind({'CANCEL': 'b', 'ACK': 'c'}, default='a')

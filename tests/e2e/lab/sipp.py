@@ -14,10 +14,10 @@ import glob
 import os
 import signal
 
-from lab import ANYCAST, ANYCAST6, SIP_PORT
-from proc import LabError
+from lab.lab import ANYCAST, ANYCAST6, SIP_PORT
+from lab.proc import LabError
 
-SCENARIOS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'cfg', 'scenarios')
+SCENARIOS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../cfg/scenarios')
 # What the caller dials when a test does not say: see cfg/scenarios/gateway.xml.
 DIALS = {'call': 'answer1', 'cancel': 'ring1', 'rejected': 'busy1',
          'failed': 'unavailable1', 'reinvite': 'answer1'}

@@ -9,8 +9,8 @@
 import itertools
 import statistics
 
-from proc import LabError, wait_until
-from rawsip import Peer, Request
+from lab.proc import LabError, wait_until
+from lab.rawsip import Peer, Request
 
 _ports = itertools.count(16090)
 

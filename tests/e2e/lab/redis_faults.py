@@ -12,13 +12,13 @@ import shutil
 import socket
 import time
 
-import netns
-from cluster import Cluster
-from lab import Lab, REDIS_PORT
-from phone import Callees, Caller
-from proc import LabError, wait_until
-from redis_proxy import Proxy
-from traffic import Traffic, answer_or_ring, archive_complaint
+from lab import netns
+from lab.cluster import Cluster
+from lab.lab import Lab, REDIS_PORT
+from lab.phone import Callees, Caller
+from lab.proc import LabError, wait_until
+from lab.redis_proxy import Proxy
+from lab.traffic import Traffic, answer_or_ring, archive_complaint
 
 PASSWORD = 'the-password-of-the-lab'
 PROXY_PORT, MASTER_PORT = 6380, 6390

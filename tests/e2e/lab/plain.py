@@ -2,7 +2,7 @@
 and the picture of what anycast does to SIP when nobody helps."""
 import os
 
-from lab import ANYCAST, ANYCAST6
+from lab.lab import ANYCAST, ANYCAST6
 
 # A record-routing, transaction-stateful proxy, as short as it gets.
 CONFIG = '''

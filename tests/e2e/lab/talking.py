@@ -1,11 +1,11 @@
 """Answered calls on a cluster, and what becomes of requests within them."""
 import contextlib
 
-from cluster import CFG, Cluster
-from lab import Lab
-from phone import Callees, Caller
-from policies import to
-from proc import wait_until
+from lab.cluster import CFG, Cluster
+from lab.lab import Lab
+from lab.phone import Callees, Caller
+from lab.policies import to
+from lab.proc import wait_until
 
 CALLS = f'{CFG}/calls.cfg'
 ASK = (('X-Ask', 'yes'),)

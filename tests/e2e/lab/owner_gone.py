@@ -7,11 +7,11 @@ import os
 import signal
 import time
 
-from cluster import CFG, Cluster
-from lab import Lab
-from phone import Callees, Caller
-from policies import call_number
-from proc import wait_until
+from lab.cluster import CFG, Cluster
+from lab.lab import Lab
+from lab.phone import Callees, Caller
+from lab.policies import call_number
+from lab.proc import wait_until
 
 ROUTING = os.path.join(CFG, 'owner_gone.cfg')
 SHAPES = ('one branch', 'parallel', 'second serial branch')
