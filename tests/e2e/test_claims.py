@@ -1,8 +1,8 @@
-"""One INVITE at two nodes (KAMSYNC_CLAIM): how often do two phones ring? The whole table: claims.py."""
+"""One INVITE at two nodes (KAMSYNC_CLAIM): how often do two phones ring? The whole table: tools/claims.py."""
 import pytest
 
-from claims import start, window
 from lab.lab import Lab
+from tools.claims import start, window
 
 TRIALS = 15
 

@@ -14,10 +14,10 @@ import pytest
 from lab import netns
 from lab.lab import REDIS_PORT, Lab
 from lab.policies import (at_random, by_call, by_kind, combination_of,
-                      combinations, lose, to)
+                          combinations, lose, to)
 from lab.proc import LabError, wait_until
-from random_table import run_table
 from lab.sipp import Caller, Gateway, call
+from tools.random_table import run_table
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import secrets
 
 import pytest
 
-from random_table import run_both, side_by_side
 from lab.tables import write
+from tools.random_table import run_both, side_by_side
 
 CALLS, RATE = 2000, 100
 

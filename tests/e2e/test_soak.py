@@ -3,7 +3,7 @@ run; `./dev soak` goes on for as long as told."""
 import os
 import secrets
 
-import soak
+from tools import soak
 
 CALLS_S, ROW_S = 26, 1
 

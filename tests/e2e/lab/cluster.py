@@ -168,7 +168,7 @@ class Cluster:
 
 
 def kamsync_cluster(lab):
-    """For the command line of random_table.py."""
+    """For the command line of tools/random_table.py."""
     return Cluster(lab, log_level=0)
 
 

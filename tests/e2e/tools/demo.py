@@ -14,6 +14,9 @@ import sys
 import textwrap
 import time
 
+if not __package__:  # run as a program
+    sys.path.insert(0, os.path.dirname(os.path.dirname(__file__)))
+
 from lab import cluster as clusters
 from lab.lab import ANYCAST, Lab
 from lab.proc import LabError, wait_until

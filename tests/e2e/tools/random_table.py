@@ -19,8 +19,12 @@ good but where a branch was never cancelled is not as it should be.
 """
 import argparse
 import importlib
+import os
 import sys
 from collections import Counter
+
+if not __package__:  # run as a program
+    sys.path.insert(0, os.path.dirname(os.path.dirname(__file__)))
 
 from lab.lab import Lab
 from lab.policies import at_random, to

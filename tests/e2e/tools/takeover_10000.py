@@ -7,8 +7,13 @@ Prints figures; no part of the test run. The second part: one ringing call at a 
 right behind that, at a survivor: how long until the 200.
 """
 import argparse
+import os
 import statistics
+import sys
 import time
+
+if not __package__:  # run as a program
+    sys.path.insert(0, os.path.dirname(os.path.dirname(__file__)))
 
 from lab.cluster import Cluster
 from lab.lab import Lab

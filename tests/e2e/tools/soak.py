@@ -16,13 +16,16 @@ import sys
 import time
 from collections import Counter
 
+if not __package__:  # run as a program
+    sys.path.insert(0, os.path.dirname(os.path.dirname(__file__)))
+
 from lab.cluster import KAMSYNCD, Cluster
 from lab.lab import Lab
 from lab.phone import Callees, Caller
 from lab.redis_faults import Redis
-from soak_accidents import SPARED, Accidents
-from soak_graph import GROWN_KB, GROWN_SHARE, REDIS_MORE_KB, SANITIZER, TITLE, Graph, Sample, open_files
 from lab.traffic import Traffic, answer_or_ring, archive_complaint
+from tools.soak_accidents import SPARED, Accidents
+from tools.soak_graph import GROWN_KB, GROWN_SHARE, REDIS_MORE_KB, SANITIZER, TITLE, Graph, Sample, open_files
 
 RATE = 10
 POLL_S = 1.0               # how often the archive is read
@@ -31,14 +34,14 @@ LATER_S = 20               # a call that ended so long ago is looked at
 SHORT = {'tx_ttl_s': 10, 'done_ttl_s': 5, 'ended_ttl_s': 32, 'tx_max_s': 60, 'call_max_s': 60, 'cdr_max': 1000}
 BACK_S = SHORT['ended_ttl_s'] + 8        # until all records are gone that no accident excuses
 EXCUSED_S = SHORT['call_max_s'] + BACK_S + 5     # and these too: their end was lost, and is concluded
-PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/soak.md')
+PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../../docs/soak.md')
 
 PROSE = """# A soak
 
 Calls and accidents at random, three nodes, every packet to a node chosen at random. Written by `{command}` on {day}.
 
 * *Accidents*: the routes flap; a Kamailio, a kamsyncd, a Redis is killed with -9; Redis is paused, sleeps, is full, becomes a
-  replica, is cut off from a node. What they excuse, and by which rule, stands in `tests/e2e/soak_accidents.py`.
+  replica, is cut off from a node. What they excuse, and by which rule, stands in `tests/e2e/tools/soak_accidents.py`.
 * *Memory* is resident memory. malloc keeps what was once in use, and the ring of decisions for `kamsyncctl trace` has to be filled
   once; so the first quarter is for warming up, and the last quarter is compared with the second (at most {share} and {more} kB
   more), for each process that lived so long. The kamsyncd of node a is never killed.

@@ -11,7 +11,11 @@ import glob
 import os
 import platform
 import statistics
+import sys
 import time
+
+if not __package__:  # run as a program
+    sys.path.insert(0, os.path.dirname(os.path.dirname(__file__)))
 
 from lab.cluster import CFG, Cluster
 from lab.lab import Lab

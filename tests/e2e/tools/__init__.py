@@ -1,0 +1,1 @@
+"""Programs that one runs; parts of some of them are used by tests, too."""
