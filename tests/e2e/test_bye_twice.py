@@ -9,8 +9,8 @@ from lab.cluster import Cluster
 from lab.lab import Lab
 from lab.policies import to
 from lab.proc import wait_until
-from test_torture import answer_to
-from test_untracked import Call, Phone
+from lab.rawcall import Call
+from lab.rawsip import Peer, answer_to
 
 _numbers = itertools.count()
 
@@ -19,7 +19,7 @@ _numbers = itertools.count()
 def world():
     with Lab() as lab:
         cluster = Cluster(lab)
-        gateway = Phone(lab, 'gateway', 5060)
+        gateway = Peer(lab, 'gateway', 5060)
         yield cluster, gateway
         gateway.close()
         cluster.stop()
@@ -49,7 +49,7 @@ def next_bye(gateway, call, node):
 def test_it_ends_with_the_one_that_was_accepted(world, first, says):
     """a's is refused; whichever comes first."""
     cluster, gateway = world
-    peer, call = Phone(cluster.lab, 'caller', 15950 + next(_numbers)), Call(f'twice-{first}-{says[:3]}')
+    peer, call = Peer(cluster.lab, 'caller', 15950 + next(_numbers)), Call(f'twice-{first}-{says[:3]}')
     cluster.lab.steer(to('a'))
     call.begin(peer, gateway)
     byes = {}
@@ -75,7 +75,7 @@ def test_it_ends_with_the_one_that_was_accepted(world, first, says):
 
 def test_refused_by_both_it_goes_on(world):
     cluster, gateway = world
-    peer, call = Phone(cluster.lab, 'caller', 15949), Call('twice-refused')
+    peer, call = Peer(cluster.lab, 'caller', 15949), Call('twice-refused')
     cluster.lab.steer(to('a'))
     call.begin(peer, gateway)
     before = refused(cluster)

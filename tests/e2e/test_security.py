@@ -14,12 +14,12 @@ from lab import netns
 from lab.accidents import start, wait_records
 from lab.cluster import SECRET
 from lab.evapiclient import PORT, EvapiClient, frame, harmless, proof
+from lab.handover import handover_header, incarnation, with_header
 from lab.lab import ANYCAST
 from lab.policies import by_kind
 from lab.proc import wait_until
 from lab.rawsip import Peer, Request
 from lab.ringing import Ringing
-from test_strays import handover_header, incarnation, with_header
 
 # Longer than a block of SHA-256, so it is hashed. In the lab's own, "6" and "\\" become zeros in the script's key (RFC 2104).
 NEW = 'the-secret-that-comes-after-it-6\\6-' + 40 * '6'

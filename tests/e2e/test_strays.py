@@ -1,12 +1,10 @@
 """Strays one by one: what nobody owns, what comes too late, what is forged, and what is spelled oddly."""
-import hashlib
-import hmac
 import itertools
-import time
 
 import pytest
 
 from lab.cluster import SECRET, Cluster
+from lab.handover import handover_header, incarnation, with_header
 from lab.lab import ANYCAST, Lab
 from lab.policies import by_kind, to
 from lab.proc import wait_until
@@ -15,7 +13,6 @@ from lab.sipp import Gateway
 
 COMPACT = ('v', 'f', 't', 'i', 'm', 'l')
 _ports = itertools.count(15090)
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope='module')
@@ -152,22 +149,6 @@ def test_owner_sees_the_network_s_addresses(cluster, caller):
     assert (answer.node, f'rport={caller.port}' in answer.text) == ('a', True)
     assert f'received={caller.ip}' in answer.text
     caller.send(request.ack(caller, caller.expect('SIP/2.0 487')))
-
-
-def handover_header(node, why, src, message, secret, inc, sender=2, age=0):
-    at = f'{int(time.time()) - age}.{next(_numbers):06}.1'
-    body = f'to={node.id};inc={inc};why={why};src={src};dst=udp:{ANYCAST}:5060;from={sender};at={at}'
-    proof = hmac.new(secret.encode(), f'{body} {message}'.encode(), hashlib.sha256).hexdigest()
-    return f'X-Kamsync: {body};proof={proof}\r\n'
-
-
-def incarnation(node):
-    return node.lab.redis_cli('get', f'kamsync:node:{node.id}').split('"inc":"')[1].split('"')[0]
-
-
-def with_header(message, header):
-    first, rest = message.split('\r\n', 1)
-    return f'{first}\r\n{header}{rest}'
 
 
 @pytest.mark.parametrize('forgery', ['wrong secret', 'other node', 'old incarnation', 'changed message', 'two headers',

@@ -13,13 +13,12 @@ from lab.cluster import Cluster
 from lab.lab import ANYCAST, Lab
 from lab.policies import to
 from lab.proc import wait_until
-from lab.rawsip import Peer
+from lab.rawsip import Peer, answer_to, headers
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 import torture  # noqa: E402
 
 CALLER_PORTS = (5060, 5050)  # where the Vias of the messages want the answers
-COMPACT = {'v': 'via', 'f': 'from', 't': 'to', 'i': 'call-id'}
 MESSAGES = torture.messages()
 INVITES = [name for name, data in MESSAGES.items() if data.startswith(b'INVITE')]
 ORDINARY = torture.invite('ordinary').encode()
@@ -36,14 +35,6 @@ REFUSED = {'wsinv', 'intmeth', 'esc02', 'badinv01', 'ncl', 'quotbal', 'lwsruri',
 _runs = itertools.count(1)
 
 
-def headers(data):
-    """[(name, text)], folded lines in one."""
-    head = data.partition(b'\r\n\r\n')[0].decode('latin-1')
-    lines = re.split(r'\r\n(?![ \t])', head)[1:]
-    found = [(line.partition(':')[0].strip().lower(), line) for line in lines]
-    return [(COMPACT.get(name, name), line) for name, line in found]
-
-
 def has_early_second_cseq(data):
     """Kamailio reads until it has what it needs, and refuses a message with a second CSeq in that part."""
     names = [name for name, _ in headers(data)]
@@ -57,14 +48,6 @@ REFUSED |= UNPARSED
 # No stray: Kamailio drops them before its script.
 UNASKED = {'wsinv', 'badinv01', 'quotbal', 'lwsruri', 'lwsstart', 'badvers', 'insuf'} | UNPARSED
 UNREADABLE -= UNPARSED
-
-
-def answer_to(request, status):
-    """What a far end answers. It repeats what it got, well-formed or not."""
-    lines = [line for name, line in headers(request) if name in ('via', 'from', 'call-id', 'cseq')]
-    target = [line for name, line in headers(request) if name == 'to'][:1]
-    lines += [line if re.search(r';\s*tag', line) else f'{line};tag=gateway' for line in target]
-    return '\r\n'.join([f'SIP/2.0 {status}', *lines, 'Content-Length: 0', '', '']).encode('latin-1')
 
 
 def busy(request):

@@ -6,71 +6,18 @@ import socket
 
 import pytest
 
-from lab import netns
 from lab.cluster import CFG, Cluster
 from lab.lab import ANYCAST, SIP_PORT, Lab
 from lab.policies import by_kind, to
 from lab.proc import wait_until
+from lab.rawcall import Call, answered
 from lab.rawsip import Peer
-from test_torture import answer_to
 
 MSG_MAX, QUEUE_MAX = 3000, 20
 _numbers = itertools.count(1)
 
 
-class Call:
-    """Answered by the gateway, acknowledged and hung up by the caller."""
-
-    def __init__(self, name, call_id=None, branch=True, tag=';tag=raw', body='', before='', more=''):
-        number = next(_numbers)
-        self.call_id = call_id or f'{name}-{number}@lab'
-        self.branch = f';branch=z9hG4bK{name}{number}' if branch else ''
-        self.tag, self.body, self.before, self.more = tag, body, before, more
-
-    def text(self, peer, method, cseq, to_tag='', route=''):
-        body = self.body if method == 'INVITE' else ''
-        uri = f'sip:callee@{ANYCAST}'
-        return (f'{self.before}{method} {uri} SIP/2.0\r\n'
-                f'Via: SIP/2.0/{peer.transport} {peer.host}:{peer.port}{self.branch and self.branch + str(cseq)}\r\n{self.more}'
-                f'From: <sip:caller@{peer.host}:{peer.port}>{self.tag}\r\nTo: <{uri}>{to_tag}\r\nCall-ID: {self.call_id}\r\n'
-                f'CSeq: {cseq} {method}\r\nMax-Forwards: 70\r\n{route}Contact: <sip:caller@{peer.host}:{peer.port}>\r\n'
-                f'Content-Length: {len(body)}\r\n\r\n{body}').encode('latin-1')
-
-    def begin(self, peer, gateway):
-        peer.send(self.text(peer, 'INVITE', 1))
-        answered(gateway, b'INVITE', f'Contact: <sip:callee@{gateway.ip}:{gateway.port}>\r\n')
-        peer.expect('SIP/2.0 200', 15)
-
-    def live(self, peer, gateway):
-        self.begin(peer, gateway)
-        self.end(peer, gateway)
-
-    def bye(self, peer, gateway, cseq=2):
-        text = self.text(peer, 'BYE', cseq, ';tag=gateway', f'Route: <sip:{ANYCAST};lr>\r\n')
-        return text.replace(f' sip:callee@{ANYCAST} '.encode(), f' sip:callee@{gateway.ip}:{gateway.port} '.encode())
-
-    def end(self, peer, gateway):
-        peer.send(self.bye(peer, gateway))
-        answered(gateway, b'BYE')
-        peer.expect('SIP/2.0 200', 15)
-
-
-def answered(gateway, method, headers='', status='200 OK'):
-    """Its first request of that kind gets that answer; what is left of an earlier call (an ACK, a repetition) is read over."""
-    while True:
-        gateway.sock.settimeout(15)
-        data, source = gateway.sock.recvfrom(65535)
-        if data.lstrip(b'\r\n').startswith(method):
-            answer = answer_to(data.lstrip(b'\r\n'), status).replace(b'Content-Length', headers.encode() + b'Content-Length')
-            gateway.send(answer, source)
-            return
-
-
-class Phone(Peer):
-    transport = 'UDP'
-
-
-class TcpPhone(Phone):
+class TcpPeer(Peer):
     """One connection to a node: the lab steers datagrams."""
     transport = 'TCP'
 
@@ -101,14 +48,14 @@ def cluster():
 
 @pytest.fixture(scope='module')
 def gateway(cluster):
-    gateway = Phone(cluster.lab, 'gateway', 5060)
+    gateway = Peer(cluster.lab, 'gateway', 5060)
     yield gateway
     gateway.close()
 
 
 @pytest.fixture
 def peer(cluster):
-    peer = Phone(cluster.lab, 'caller', 15700 + next(_numbers))
+    peer = Peer(cluster.lab, 'caller', 15700 + next(_numbers))
     yield peer
     peer.close()
 
@@ -172,7 +119,7 @@ def test_its_end_comes_later(cluster, gateway, peer):
 
 
 def test_over_tcp(cluster, gateway):
-    phone, call = TcpPhone(cluster.lab, 'a', 15700 + next(_numbers)), Call('tcp')
+    phone, call = TcpPeer(cluster.lab, 'a', 15700 + next(_numbers)), Call('tcp')
     call.begin(phone, gateway)
     phone.close()
     says_so(one_entry(cluster, call), call, phone, 'transport', 'untracked')

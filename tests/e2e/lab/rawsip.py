@@ -6,6 +6,7 @@
     caller.expect('SIP/2.0 180')
     caller.send(invite.cancel(caller))
 """
+import re
 import select
 import socket
 import time
@@ -13,8 +14,12 @@ import time
 from lab import netns
 from lab.lab import ANYCAST, ANYCAST6, SIP_PORT
 
+COMPACT = {'v': 'via', 'f': 'from', 't': 'to', 'i': 'call-id'}
+
 
 class Peer:
+    transport = 'UDP'
+
     def __init__(self, lab, side, port, family=4):
         self.ip, self.port, self.family = lab.address(side, family), port, family
         self.host = self.ip if family == 4 else f'[{self.ip}]'
@@ -93,3 +98,19 @@ class Request:
         to = next(line for line in final.split('\r\n') if line.lower().startswith(('to:', 't:')))
         tag = to[to.index(';tag='):] if ';tag=' in to else ''
         return self._text(peer, 'ACK', to_tag=tag, headers=headers)
+
+
+def headers(data):
+    """[(name, text)], folded lines in one."""
+    head = data.partition(b'\r\n\r\n')[0].decode('latin-1')
+    lines = re.split(r'\r\n(?![ \t])', head)[1:]
+    found = [(line.partition(':')[0].strip().lower(), line) for line in lines]
+    return [(COMPACT.get(name, name), line) for name, line in found]
+
+
+def answer_to(request, status):
+    """What a far end answers. It repeats what it got, well-formed or not."""
+    lines = [line for name, line in headers(request) if name in ('via', 'from', 'call-id', 'cseq')]
+    target = [line for name, line in headers(request) if name == 'to'][:1]
+    lines += [line if re.search(r';\s*tag', line) else f'{line};tag=gateway' for line in target]
+    return '\r\n'.join([f'SIP/2.0 {status}', *lines, 'Content-Length: 0', '', '']).encode('latin-1')
