@@ -79,11 +79,11 @@ void engine_told(struct engine *e, struct span text, int64_t now)
         if (!is_own(e, message))
             on_call(e, message, t);
     } else if (t && strcmp(t, "second") == 0) {
-        second_told(e, message, now);
+        first_told(e, message, now);
     } else if (t && strcmp(t, "answered") == 0) {
-        second_told_answer(e, message, now);
+        first_told_answer(e, message, now);
     } else if (t && strcmp(t, "failed") == 0) {
-        second_told_failure(e, message, now);
+        first_told_failure(e, message, now);
     } else if (t && strcmp(t, "unwritten") == 0) {
         /* It may have lost all, too: as one that was made a replica for a moment, when this node wrote nothing. */
         rewrite_doubt(e, now);

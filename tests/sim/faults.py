@@ -43,7 +43,7 @@ FAULTS = [
     ("the last of the records that changed waits", "owner.c",
      "while (n-- > 0 && e->owner.puts", "while (n-- > 1 && e->owner.puts", "its record says"),
     ("any number of lookups may wait", "strays.c", "#define STRAYS_MAX 2048", "#define STRAYS_MAX 100000", "strays"),
-    ("who comes back asks nobody whether it has lost its calls", "recheck.c",
+    ("who comes back asks nobody whether it has lost its calls", "takeovers.c",
      "    own->unsure = t && t->own;", "    own->unsure = false;", "two owners"),
     ("a node whose beats are refused does not mind", "peers.c",
      "    e->peers.unheard = e->peers.missed = true;", "    e->peers.missed = true;\n    return;", "two owners"),

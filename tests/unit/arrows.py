@@ -24,9 +24,7 @@ EXCEPTIONS = """
 
 # Files of one room of which each rests on all others.
 CIRCLES = """
-sip sip_build
 calls calls_write lapse legs
-early finish giveup inject naming owner recheck search second state takeover
 """
 
 WORDS = re.compile(r"(?<![\w.>])(\w+)\s*\(")

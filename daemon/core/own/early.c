@@ -154,7 +154,6 @@ void early_take(struct engine *e, struct span name, int64_t now)
 void early_learnt(struct engine *e, int64_t now)
 {
     e->learning = false;
-    state_missed(e);
     for (size_t left = e->early.count; left > 0 && e->early.count > 0; left--) {
         struct event ev = take_oldest(e);
 

@@ -9,7 +9,7 @@
 #include "own_impl.h"
 #include "call_impl.h"
 #include "call.h"
-#include "takeover.h"
+#include "takeovers.h"
 
 #define HEARD_MS 8000 /* tm has repeated its final reply four times by then; clocks may differ by some s */
 #define CANCEL_MS 500 /* T1; then after twice as long each time, up to: */

@@ -11,7 +11,7 @@
  * begins anew. */
 #include "own_impl.h"
 #include "link_impl.h"
-#include "takeover.h"
+#include "takeovers.h"
 
 /* The script takes no handover that is older than 10 s; and some time for it to say what it has taken. */
 #define CARRIED_OUT_MS 12000

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "call.h"
-#include "takeover.h"
+#include "takeovers.h"
 
 /* With what the call keeps and the replies of its branches had, or without. */
 static char *injection(struct engine *e, const struct takeover *t, bool all)

@@ -3,7 +3,7 @@
  * This node may have had the transaction before, and lost it to another one, or let it go. Whoever looks for it goes
  * from each name to who claimed from there: so a name that leads to somebody else already would lead past this node. */
 #include "own_impl.h"
-#include "takeover.h"
+#include "takeovers.h"
 
 #define NAMES_MAX 8 /* of this node's own */
 

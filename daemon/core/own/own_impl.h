@@ -22,26 +22,30 @@ void owner_cancel(struct engine *e, struct event *ev, int64_t now);
 void owner_replied(struct engine *e, struct txn *t, int index, int code, struct span to_tag, int64_t at, int64_t now);
 /* The store's answer to the first write of a record; false when the token is none of those. */
 bool owner_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span record, int64_t now);
+/* Gives changed records to the store, as many as may be under way. */
+void owner_flush(struct engine *e, int64_t now);
+/* The slow pass over all transactions. */
+void owner_janitor(struct engine *e, int64_t now);
+/* Others may have thought this node dead, or the store may not remember what it has claimed: before anything is written
+ * again, looks whether they have claimed it. !all: only what it has taken over. */
+void owner_recheck(struct engine *e, bool all);
+/* Kamailio has just taken that transaction over: it is this node's, and what waited for it goes there. */
+void owner_take(struct engine *e, struct txn *t, int64_t now);
+
+/* keep.c: what becomes this node's own, and what is another's. */
+/* 0, or negative when memory is short. One of the same key is forgotten. */
+int owner_add(struct engine *e, struct txn *t);
+/* Makes the transaction this node's own; frees it when memory is short. */
+bool owner_adopt(struct engine *e, struct txn *t);
 /* Kamailio leaves it alone from now on: its CANCEL and its replies are strays, and no timer of it runs out. */
 void owner_release(struct engine *e, const struct txn *t, int64_t now);
 /* Its INVITE's head, short enough for any frame, for this node's Kamailio: what that does with it is `why`. The caller
  * frees it; NULL when tm does not have it, or memory is short. */
 char *owner_head(struct engine *e, const struct txn *t, const char *why);
-/* Gives changed records to the store, as many as may be under way. */
-void owner_flush(struct engine *e, int64_t now);
-/* The slow pass over all transactions. */
-void owner_janitor(struct engine *e, int64_t now);
 /* Another node has taken it over while this one was thought dead: forgets it, and tells Kamailio to leave it alone. */
 void owner_lose(struct engine *e, struct txn *t, int64_t now);
 /* The first half of it: Kamailio is told. */
 void owner_lost(struct engine *e, const struct txn *t, int64_t now);
-/* Others may have thought this node dead, or the store may not remember what it has claimed: before anything is written
- * again, looks whether they have claimed it. !all: only what it has taken over. */
-void owner_recheck(struct engine *e, bool all);
-/* Makes the transaction this node's own; frees it when memory is short. */
-bool owner_adopt(struct engine *e, struct txn *t);
-/* The same for one that Kamailio has just taken over; what waited for it goes there. */
-void owner_take(struct engine *e, struct txn *t, int64_t now);
 
 /* state.c: whether Kamailio has answered the caller. */
 /* All its branches have failed, or events of it may have been lost: Kamailio is asked, if it is time for that. */
@@ -160,13 +164,15 @@ bool second_replied(struct engine *e, const struct event *ev, int64_t now);
 bool second_cancelled(struct engine *e, const char *key, int64_t now);
 /* A stray reply of a far end that only this node has asked ends here; false: it is none. */
 bool second_stray(struct engine *e, const struct arrived *a, int64_t now);
-/* Another node has forgotten one of this node's; or had its 2xx. */
-void second_told(struct engine *e, const json_t *message, int64_t now);
-void second_told_failure(struct engine *e, const json_t *message, int64_t now);
-void second_told_answer(struct engine *e, const json_t *message, int64_t now);
 void second_tick(struct engine *e, int64_t now);
 int64_t second_due(const struct engine *e);
 void second_clear(struct engine *e);
+
+/* first.c */
+/* Another node has forgotten one of this node's; or had its 2xx. */
+void first_told(struct engine *e, const json_t *message, int64_t now);
+void first_told_failure(struct engine *e, const json_t *message, int64_t now);
+void first_told_answer(struct engine *e, const json_t *message, int64_t now);
 
 /* left.c: what this node's dead Kamailio has left, for a store that does not have it. */
 /* The store is back, or has forgotten all: since when it may have missed what this node knew. */

@@ -30,29 +30,6 @@
 #define QUIET_MS 10000    /* what rings is looked at so often, at the least */
 #define QUIET_PART 30     /* and so often within its time to live */
 
-/* Another transaction of that key can only be an older one: the caller used its branch again. */
-static int add(struct engine *e, struct txn *t)
-{
-    struct txn *old = txns_by_key(&e->txns, t->key);
-
-    if (old)
-        txns_remove(&e->txns, old);
-    return txns_add(&e->txns, t);
-}
-
-bool owner_adopt(struct engine *e, struct txn *t)
-{
-    if (add(e, t) < 0) {
-        txn_free(t);
-        return false;
-    }
-    if (t->unsure)
-        takeover_recheck(e, t);
-    else
-        txns_mark(&e->txns, t);
-    return true;
-}
-
 /* The node that died had accepted the caller's CANCEL, so he sends it no more. Kamailio gets it as if it came now: tm
  * cancels each branch as soon as that may be. Again, until it has told of it: it may be in the midst of the takeover.
  */
@@ -86,51 +63,6 @@ void owner_take(struct engine *e, struct txn *t, int64_t now)
     else if (t->cancelled)
         keep_promise(e, t, now);
     early_take(e, span_of(t->key), now); /* a CANCEL */
-}
-
-char *owner_head(struct engine *e, const struct txn *t, const char *why)
-{
-    struct handover h = {.to = e->self.id, .inc = e->self.inc, .why = why, .src = t->src, .dst = t->dst};
-    size_t len = 0;
-    char *msg = t->req.n ? sip_question(t->req, t->id, &len) : NULL;
-    char *text = msg ? engine_handover(e, h, (struct span){msg, len}) : NULL;
-
-    free(msg);
-    return text;
-}
-
-/* Gives the INVITE's head back to Kamailio, so that tm forgets the transaction: its timers would end, one day, a call
- * that is another node's by now. */
-static void release(struct engine *e, const struct txn *t, int64_t now)
-{
-    char *text = owner_head(e, t, "lost");
-
-    if (t->req.n)
-        engine_send(e, e->self.sip, NULL, text, now);
-    free(text);
-}
-
-void owner_release(struct engine *e, const struct txn *t, int64_t now)
-{
-    losses_add(e, t, now);
-    release(e, t, now);
-}
-
-void owner_lost(struct engine *e, const struct txn *t, int64_t now)
-{
-    char call_id[128];
-
-    e->count.txns_lost++;
-    engine_log(e, LOG_LEVEL_WARN, "another node has taken over call-id=%s",
-               printable(call_id, sizeof(call_id), span_of(t->call_id)));
-    owner_release(e, t, now);
-}
-
-void owner_lose(struct engine *e, struct txn *t, int64_t now)
-{
-    owner_lost(e, t, now);
-    calls_lose(e, t);
-    txns_remove(&e->txns, t);
 }
 
 void owner_recheck(struct engine *e, bool all)
@@ -204,7 +136,7 @@ static struct txn *begin(struct engine *e, const struct event *ev, const struct 
     if (!t)
         return NULL;
     t->record = RECORD_NONE;
-    *rc = add(e, t);
+    *rc = owner_add(e, t);
     if (*rc < 0) {
         txn_free(t);
         return NULL;

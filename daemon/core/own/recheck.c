@@ -8,7 +8,7 @@
 #include "own_impl.h"
 #include "call_impl.h"
 #include "cluster_impl.h"
-#include "takeover.h"
+#include "takeovers.h"
 
 #include <stdio.h>
 
@@ -309,26 +309,4 @@ void recheck_got(struct engine *e, struct takeover *t, enum get_status status, s
         on_watched(e, t, status, text, now);
     else
         on_own_record(e, t, status, text, now);
-}
-
-/* This node was about to take over what its Kamailio has begun itself by now: that is claimed as an own one instead. */
-static struct takeover *find_own(struct engine *e, const char *key)
-{
-    struct takeover *t = takeover_find(e, key);
-
-    if (!t || t->own || t->state >= INJECTED)
-        return t;
-    takeover_end(e, t);
-    return NULL;
-}
-
-void takeover_recheck(struct engine *e, struct txn *own)
-{
-    struct takeover *t = find_own(e, own->key);
-
-    if (t && t->own)
-        t->doubt = t->state != WAITING;
-    else if (!t && (t = takeover_add(e, own->key)))
-        t->own = true;
-    own->unsure = t && t->own;
 }

@@ -1,6 +1,6 @@
-/* What takeover.c and recheck.c share: one transaction on its way to this node, or one of its own that is claimed. */
-#ifndef KAMSYNC_TAKEOVER_H
-#define KAMSYNC_TAKEOVER_H
+/* What the files of takeovers share: one transaction on its way to this node, or one of its own that is claimed. */
+#ifndef KAMSYNC_TAKEOVERS_H
+#define KAMSYNC_TAKEOVERS_H
 
 #include "own_impl.h"
 
@@ -41,6 +41,12 @@ struct takeover {
     int64_t sent_ms;  /* when the INVITE went to Kamailio */
 };
 
+/* takeovers.c */
+/* The one that waits for the store's answer to that, or of that key; NULL. */
+struct takeover *takeover_by_token(const struct engine *e, uint64_t token);
+struct takeover *takeover_by_key(const struct engine *e, const char *key);
+/* Whether there is room for one more under way. */
+bool takeover_may_begin(const struct engine *e);
 /* The takeover of that key, or NULL; what is done, and counts only for the pace, is out of the way. */
 struct takeover *takeover_find(struct engine *e, const char *key);
 /* NULL when memory is short. */

@@ -1,0 +1,72 @@
+/* A transaction becomes this node's own, or another's: then Kamailio is told to leave it alone. */
+#include "own_impl.h"
+#include "call_impl.h"
+#include "link_impl.h"
+
+/* Another transaction of that key can only be an older one: the caller used its branch again. */
+int owner_add(struct engine *e, struct txn *t)
+{
+    struct txn *old = txns_by_key(&e->txns, t->key);
+
+    if (old)
+        txns_remove(&e->txns, old);
+    return txns_add(&e->txns, t);
+}
+
+bool owner_adopt(struct engine *e, struct txn *t)
+{
+    if (owner_add(e, t) < 0) {
+        txn_free(t);
+        return false;
+    }
+    if (t->unsure)
+        takeover_recheck(e, t);
+    else
+        txns_mark(&e->txns, t);
+    return true;
+}
+
+char *owner_head(struct engine *e, const struct txn *t, const char *why)
+{
+    struct handover h = {.to = e->self.id, .inc = e->self.inc, .why = why, .src = t->src, .dst = t->dst};
+    size_t len = 0;
+    char *msg = t->req.n ? sip_question(t->req, t->id, &len) : NULL;
+    char *text = msg ? engine_handover(e, h, (struct span){msg, len}) : NULL;
+
+    free(msg);
+    return text;
+}
+
+/* Gives the INVITE's head back to Kamailio, so that tm forgets the transaction: its timers would end, one day, a call
+ * that is another node's by now. */
+static void release(struct engine *e, const struct txn *t, int64_t now)
+{
+    char *text = owner_head(e, t, "lost");
+
+    if (t->req.n)
+        engine_send(e, e->self.sip, NULL, text, now);
+    free(text);
+}
+
+void owner_release(struct engine *e, const struct txn *t, int64_t now)
+{
+    losses_add(e, t, now);
+    release(e, t, now);
+}
+
+void owner_lost(struct engine *e, const struct txn *t, int64_t now)
+{
+    char call_id[128];
+
+    e->count.txns_lost++;
+    engine_log(e, LOG_LEVEL_WARN, "another node has taken over call-id=%s",
+               printable(call_id, sizeof(call_id), span_of(t->call_id)));
+    owner_release(e, t, now);
+}
+
+void owner_lose(struct engine *e, struct txn *t, int64_t now)
+{
+    owner_lost(e, t, now);
+    calls_lose(e, t);
+    txns_remove(&e->txns, t);
+}
