@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 """Holds the rooms of daemon/core to their order: each knows of those below it only.
 
-    arrows.py SOURCE_ROOT [--show]
+    arrows.py SOURCE_ROOT
 
-An arrow goes from a file to another one that it rests on: it calls a function which that one defines, or includes its
-header (x.c and x.h are one file here, and so is what a room keeps in struct engine: to use e->PART is an arrow to the
-room's parts). What stands in core/ itself is the hall, above all; but for engine.h and engine_parts.h, which are the
-outside and the table of contents, and below all.
+An arrow goes from a file to another one that it rests on: it names a function which that one defines, includes its header,
+or uses e->PART, where that one says what stands in this part of struct engine. x.c and x.h are one file here. What stands in
+core/ itself is the hall, above all; but for the outside, the table of contents, and the notices by which a room tells those
+above it something, which are below all.
 
-It fails when an arrow runs up that EXCEPTIONS does not name, or a circle of files is not one of CIRCLES; and when what
-these name is gone, so they get shorter only.
+It fails when an arrow runs up, and when files rest on each other in a circle.
 """
 import os
 import re
@@ -17,29 +16,21 @@ import sys
 
 ROOMS = ["base", "sip", "link", "txn", "cluster", "call", "own", "ask", "hall"]  # the lowest first
 BELOW_ALL = ("engine", "engine_parts", "notice")
+OF_ALL = {"self"}  # parts of struct engine: who this node is
 
-# What still runs up: FILE -> FILE. Take out what is gone; add nothing.
-EXCEPTIONS = """
-"""
-
-# Files of one room of which each rests on all others.
-CIRCLES = """
-calls calls_write lapse legs
-"""
-
-WORDS = re.compile(r"(?<![\w.>])(\w+)\s*\(")
-# Without a call: a function that is handed on.
-HANDED = re.compile(r"(?<![\w.>])(\w+)\b(?!\s*\()")
+DEFINED = re.compile(r"^(?!static\b|typedef\b|#)[A-Za-z_][^;{}=()]*?\b(\w+)\([^;{}]*?\)\s*\{", re.M)
+NAMES = re.compile(r"(?<![\w.>])[a-z]\w+")
 
 
 def code_of(text):
     """Without comments and texts."""
-    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', lambda m: " " if m[0][0] == "/" else "0", text, flags=re.S)
+    pattern = r"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])+'"""
+    return re.sub(pattern, lambda m: " " if m[0][0] == "/" else "0", text, flags=re.S)
 
 
 class Sources:
     def __init__(self, core):
-        self.room, self.code, self.includes, self.where = {}, {}, {}, {}
+        self.room, self.code, self.includes = {}, {}, {}
         for folder, _, names in sorted(os.walk(core)):
             for name in sorted(names):
                 stem, ext = os.path.splitext(name)
@@ -60,8 +51,7 @@ class Sources:
         found = {}
         for (stem, ext), code in self.code.items():
             if ext == ".c":
-                for name in re.findall(r"^(?!static\b|typedef\b|struct \w+ \{|#)[A-Za-z_][^;{}=()]*?\b(\w+)\([^;{}]*?\)\s*\{", code, re.M):
-                    found[name] = stem
+                found.update((name, stem) for name in DEFINED.findall(code))
         return found
 
     def parts(self):
@@ -83,10 +73,9 @@ class Sources:
             for include in self.includes[stem]:
                 if include in self.room:
                     found.setdefault((stem, include), set()).add(f'"{include}.h"')
-            words = set(WORDS.findall(code)) | set(HANDED.findall(code)) if ext == ".c" else ()
-            for word in set(words) & set(functions):
-                found.setdefault((stem, functions[word]), set()).add(word + "()")
-            for part in set(re.findall(r"\be->(\w+)\b", code)) & set(parts) - {"self"}:
+            for name in set(NAMES.findall(code)) & set(functions) if ext == ".c" else ():
+                found.setdefault((stem, functions[name]), set()).add(name + "()")
+            for part in set(re.findall(r"\be->(\w+)\b", code)) & set(parts) - OF_ALL:
                 found.setdefault((stem, parts[part]), set()).add("e->" + part)
         return {(a, b): why for (a, b), why in found.items() if a != b and self.is_room(a) and self.is_room(b)}
 
@@ -116,33 +105,19 @@ def circles(arrows):
     return found
 
 
-def main(root, *options):
+def main(root):
     sources = Sources(os.path.join(root, "daemon", "core"))
     assert set(sources.room.values()) == set(ROOMS), f"rooms: {sorted(set(sources.room.values()))}"
-    arrows, level = sources.arrows(), {s: ROOMS.index(r) for s, r in sources.room.items()}
-    up = {(a, b) for a, b in arrows if level[a] < level[b]}
-    known = {tuple(line.split(" -> ")) for line in EXCEPTIONS.split("\n") if line}
-    known_knots = [line.split() for line in CIRCLES.split("\n") if line]
-    between = {(sources.room[a], sources.room[b]) for a, b in arrows if sources.room[a] != sources.room[b]}
+    arrows, level = sources.arrows(), {stem: ROOMS.index(room) for stem, room in sources.room.items()}
+    up = [(a, b) for a, b in sorted(arrows) if level[a] < level[b]]
     knots = circles(arrows)
-    print(f"{len(arrows)} arrows between {len(sources.room)} files, {len(up)} of them up; {sum(map(len, knots))} files in circles of "
-          f"{', '.join(str(len(k)) for k in knots) or 'none'}; circles of rooms: {circles(between) or 'none'}")
-    if "--show" in options:
-        for a, b in sorted(up, key=lambda x: (level[x[0]], level[x[1]], x)):
-            print(f"{sources.room[a]:8} {sources.room[b]:8} {a} -> {b}   {' '.join(sorted(arrows[a, b]))}")
-        for knot in knots:
-            print("circle:", *(f"{sources.room[f]}/{f}" for f in sorted(knot, key=lambda f: level[f])))
-    for a, b in sorted(up - known):
+    print(f"{len(arrows)} arrows between {len(sources.room)} files, {len(up)} of them up; "
+          f"{sum(map(len, knots))} files in circles")
+    for a, b in up:
         print(f"{sources.room[a]}/{a} must not use {sources.room[b]}/{b}, which is above it: {', '.join(sorted(arrows[a, b]))}")
-    for a, b in sorted(known - up):
-        print(f"{a} -> {b} is gone: take it out of EXCEPTIONS")
     for knot in knots:
-        if knot not in known_knots:
-            print("a circle that CIRCLES does not name:", *knot)
-    for knot in known_knots:
-        if knot not in knots:
-            print("that circle is another one now, or gone: say so in CIRCLES:", *knot)
-    return 0 if up == known and sorted(knots) == sorted(known_knots) else 1
+        print("these rest on each other:", *(f"{sources.room[f]}/{f}" for f in knot))
+    return 1 if up or knots else 0
 
 
 if __name__ == "__main__":

@@ -38,8 +38,6 @@ void calls_passed(struct engine *e, const char *tx, struct span reply);
 void calls_dialog_over(struct engine *e, struct span name, struct span tag, int64_t at);
 /* The call has ended elsewhere. */
 void calls_over(struct engine *e, struct span name);
-/* It has no transaction here: whether anybody else's was found. Ends it, the second time that none was. */
-void calls_looked(struct engine *e, struct span name, bool found);
 /* Another node has taken that transaction of it over. tx: NULL, it did not say which. */
 void calls_taken(struct engine *e, struct span name, const char *tx);
 /* No other node has it. */

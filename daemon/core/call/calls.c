@@ -11,168 +11,16 @@
  * Every node keeps what it has added until the call is over, so that it can write it again should the store forget. */
 #include "call_impl.h"
 #include "link_impl.h"
-#include "calls.h"
+#include "calls_list.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <utlist.h>
 
-#include "count.h"
-
-#define CALLS_MAX 1000000      /* calls in memory, */
-#define CALLS_BYTES (1L << 30) /* and bytes of their texts: their callers choose how long these are */
-#define AGAIN_MS 10000         /* who was challenged or redirected has tried again by then */
-#define CHECK_MS 60000         /* each call is looked at so often */
-#define REFRESH_MS 600000      /* and written again at least so often: should its end have been missed, that shows it */
-
-struct call *calls_known(const struct engine *e, struct span name)
-{
-    struct call *c;
-
-    HASH_FIND(hh, e->calls.by_name, name.p, name.n, c);
-    return c;
-}
-
-/* Its INVITE's transaction may live on, and begins no call any more; once that was answered, it knows. */
-static void tell_txn(const struct engine *e, const struct call *c)
-{
-    struct txn *t = c->role != CALL_GUEST && c->tx && !c->answered ? txns_by_key(&e->txns, c->tx) : NULL;
-
-    if (t)
-        t->call_told = true;
-}
-
-void calls_drop(struct engine *e, struct call *c)
-{
-    tell_txn(e, c);
-    calls_move(e, c, CALL_IDLE);
-    e->calls.at[CALL_IDLE]--;
-    DL_DELETE2(e->calls.oldest, c, older, newer);
-    HASH_DELETE(hh, e->calls.by_name, c); /* NOLINT(clang-analyzer-*): uthash */
-    e->calls.count--;
-    e->calls.bytes -= c->bytes;
-    call_free(c);
-}
-
-static void count_bytes(struct engine *e, struct call *c)
-{
-    const char *const texts[] = {c->caller, c->callee, c->ruri, c->source, c->tx};
-    size_t bytes = c->name.n;
-
-    for (size_t i = 0; i < COUNT(texts); i++)
-        bytes += texts[i] ? strlen(texts[i]) : 0;
-    e->calls.bytes += bytes - c->bytes;
-    c->bytes = bytes;
-}
-
-static struct call *add(struct engine *e, struct span name, int64_t at, int64_t now)
-{
-    bool full = e->calls.count >= CALLS_MAX || e->calls.bytes >= CALLS_BYTES;
-    struct call *c = full ? NULL : call_new(name);
-
-    if (c)
-        HASH_ADD_KEYPTR(hh, e->calls.by_name, c->name.p, name.n, c); /* NOLINT(clang-analyzer-*): uthash */
-    if (!c || !c->hh.tbl) {
-        e->count.calls_shed++;
-        call_free(c);
-        return NULL;
-    }
-    count_bytes(e, c);
-    c->joined = at;
-    c->begun_ms = c->checked_ms = c->refreshed_ms = now;
-    DL_APPEND2(e->calls.oldest, c, older, newer);
-    e->calls.at[CALL_IDLE]++;
-    e->calls.count++;
-    return c;
-}
-
-struct call *calls_find_or_add(struct engine *e, struct span name, int64_t at, int64_t now)
-{
-    struct call *c = calls_known(e, name);
-
-    return c ? c : add(e, name, at, now);
-}
-
-int64_t calls_time(const struct engine *e, const struct event *ev)
-{
-    return ev && ev->at ? ev->at : e->io.wall(e->io.ctx);
-}
-
-void calls_end(struct engine *e, struct call *c)
-{
-    tell_txn(e, c);
-    if (!leg_next(e, c))
-        calls_drop(e, c);
-}
-
-/* It stays another node's call; this one has only added variables to it. */
-static void leave(struct engine *e, struct call *c)
-{
-    char **const texts[] = {&c->caller, &c->callee, &c->ruri, &c->source, &c->to_tag, &c->tx, &c->inc};
-
-    for (size_t i = 0; i < COUNT(texts); i++) {
-        free(*texts[i]);
-        *texts[i] = NULL;
-    }
-    json_decref(c->legs);
-    c->legs = NULL;
-    count_bytes(e, c);
-    c->node = c->trying = c->ringing = c->answered = c->ended = c->code = 0;
-    c->how = c->by = c->untracked = NULL;
-    c->role = CALL_GUEST;
-    c->write_as = WRITE_NEW;
-    c->finishing = false;
-    c->back_ms = 0;
-    calls_move(e, c, CALL_IDLE);
-    calls_mark(e, c);
-}
-
-void calls_leave(struct engine *e, struct call *c)
-{
-    leave(e, c);
-    if (!json_object_size(c->vars) && !json_object_size(c->dialogs))
-        calls_drop(e, c);
-}
+#define AGAIN_MS 10000    /* who was challenged or redirected has tried again by then */
+#define CHECK_MS 60000    /* each call is looked at so often */
+#define REFRESH_MS 600000 /* and written again at least so often: should its end have been missed, that shows it */
 
 /* ---- what the INVITE's transaction does to it ---- */
-
-/* From and To are what the caller says; the R-URI is what he gets, and the source who he is. False when memory is
- * short. */
-static bool name_both(struct call *c, const char *src, const struct sip_id *id)
-{
-    return call_set_text(&c->caller, id->from_uri) == 0 && call_set_text(&c->callee, id->to_uri) == 0 &&
-           call_set_text(&c->ruri, id->ruri) == 0 && call_set_text(&c->source, span_of(src)) == 0;
-}
-
-/* What was known of another INVITE's dialogs. */
-static void forget_dialogs(struct call *c)
-{
-    free(c->other_tag);
-    free(c->to_tag);
-    json_decref(c->dialogs);
-    c->other_tag = c->to_tag = NULL;
-    c->dialogs = NULL;
-}
-
-bool calls_follow(struct engine *e, struct call *c, const char *tx, const char *src, const struct sip_id *id,
-                  int64_t at)
-{
-    if (!name_both(c, src, id) || call_set_text(&c->tx, span_of(tx)) < 0 ||
-        call_set_text(&c->inc, span_of(e->self.inc)) < 0)
-        return false;
-    count_bytes(e, c);
-    forget_dialogs(c);
-    c->trying = at;
-    c->ringing = c->answered = c->ended = c->code = 0;
-    c->how = c->by = c->untracked = NULL;
-    c->finishing = c->adrift = false;
-    c->role = CALL_OWNER;
-    c->write_as = c->write_as == WRITE_TAKE ? WRITE_TAKE : WRITE_NEW;
-    c->tries = 0;
-    c->back_ms = 0;
-    c->node = e->self.id;
-    return true;
-}
 
 void calls_begin(struct engine *e, const struct txn *t, const struct sip_id *id, int64_t at, int64_t now)
 {
@@ -259,16 +107,6 @@ void calls_reply(struct engine *e, struct txn *t, int code, struct span to_tag, 
     calls_mark(e, c);
 }
 
-static void over(struct engine *e, struct call *c, const char *how, const char *by, int64_t at)
-{
-    if (c->role == CALL_AWAY)
-        return;
-    c->how = how;
-    c->by = by;
-    c->ended = at;
-    calls_mark(e, c);
-}
-
 /* The far end never said so: it is our own conclusion. */
 static bool is_concluded(const struct txn *t)
 {
@@ -295,14 +133,14 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
     if (!c || c->answered || (c->role != CALL_AWAY && leg_next(e, c)))
         return;
     c->code = code;
-    over(e, c,
-         t->cancelled ? "cancelled"
-         : timed_out  ? "timed out"
-                      : "rejected",
-         t->cancelled ? "caller"
-         : timed_out  ? "kamsync"
-                      : "callee",
-         t->last && !is_concluded(t) ? t->last : calls_time(e, NULL));
+    calls_conclude(e, c,
+                   t->cancelled ? "cancelled"
+                   : timed_out  ? "timed out"
+                                : "rejected",
+                   t->cancelled ? "caller"
+                   : timed_out  ? "kamsync"
+                                : "callee",
+                   t->last && !is_concluded(t) ? t->last : calls_time(e, NULL));
     if (!call_is_refused(c))
         return;
     c->back_ms = now + AGAIN_MS;
@@ -324,7 +162,7 @@ void calls_untracked(struct engine *e, struct span name, const char *tx, const c
     }
     c->untracked = why;
     c->back_ms = now + AGAIN_MS;
-    over(e, c, "untracked", NULL, at);
+    calls_conclude(e, c, "untracked", NULL, at);
 }
 
 /* ---- variables ---- */
@@ -346,7 +184,7 @@ const struct call *calls_of_event(const struct engine *e, const struct event *ev
 static struct call *add_other(struct engine *e, const struct event *ev, int64_t now)
 {
     struct span name = call_name(ev->call_id, ev->from_tag);
-    struct call *c = add(e, name, calls_time(e, ev), now);
+    struct call *c = calls_add(e, name, calls_time(e, ev), now);
 
     free((char *)name.p);
     if (!c || !ev->to_tag.n || call_set_text(&c->other_tag, ev->to_tag) == 0)
@@ -392,11 +230,6 @@ json_t *calls_vars(const struct engine *e, const struct txn *t)
     return NULL;
 }
 
-const struct call *calls_find(const struct engine *e, struct span name)
-{
-    return calls_known(e, name);
-}
-
 void calls_over(struct engine *e, struct span name)
 {
     struct call *c = calls_known(e, name);
@@ -434,19 +267,6 @@ void calls_keep(struct engine *e, const struct txn *t)
     calls_mark(e, c);
 }
 
-void calls_looked(struct engine *e, struct span name, bool found)
-{
-    struct call *c = calls_known(e, name);
-    bool again = c && c->adrift;
-
-    if (!c)
-        return;
-    c->adrift = !found;
-    if (found || !again)
-        return;
-    over(e, c, "timed out", "kamsync", calls_time(e, NULL));
-}
-
 void calls_restarted(struct engine *e)
 {
     struct call *c, *next;
@@ -462,7 +282,7 @@ void calls_restarted(struct engine *e)
 
 bool calls_read(struct engine *e, struct span name, const struct pair *pairs, size_t count, bool take, int64_t now)
 {
-    struct call *c = calls_known(e, name) ? NULL : add(e, name, calls_time(e, NULL), now);
+    struct call *c = calls_known(e, name) ? NULL : calls_add(e, name, calls_time(e, NULL), now);
 
     if (!c)
         return false;
@@ -470,7 +290,7 @@ bool calls_read(struct engine *e, struct span name, const struct pair *pairs, si
         calls_drop(e, c);
         return false;
     }
-    count_bytes(e, c);
+    calls_measure(e, c);
     c->role = take ? CALL_HEIR : CALL_OWNER;
     c->write_as = take ? WRITE_TAKE : WRITE_OURS;
     c->node = e->self.id;
@@ -501,7 +321,7 @@ static void check(struct engine *e, struct call *c, int64_t now)
 {
     if (!c->how && now - c->begun_ms > e->conf.call_max_ms) {
         if (c->role != CALL_GUEST && c->role != CALL_AWAY)
-            over(e, c, "unknown", "kamsync", calls_time(e, NULL));
+            calls_conclude(e, c, "unknown", "kamsync", calls_time(e, NULL));
         else
             calls_drop(e, c);
         return;
@@ -532,10 +352,4 @@ void calls_janitor(struct engine *e, int64_t now)
         c->checked_ms = now;
         check(e, c, now);
     }
-}
-
-void calls_clear(struct engine *e)
-{
-    while (e->calls.oldest)
-        calls_drop(e, e->calls.oldest);
 }

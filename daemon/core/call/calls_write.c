@@ -1,13 +1,10 @@
-/* The calls on their way to the store. Each stands in the list of its place:
- *
- *     idle ▶ dirty ▶ writing ▶ idle, or dirty again, if it changed meanwhile
- *                            ▶ held: another node has it, and may be about to leave it; or its caller may come back
+/* The calls on their way to the store.
  *
  * A call that has ended is written once as it is, and then its end, which drops it. */
 #include "call_impl.h"
 #include "cluster_impl.h"
 #include "link_impl.h"
-#include "calls.h"
+#include "calls_list.h"
 
 #include <utlist.h>
 
@@ -18,43 +15,6 @@
 #define TRY_MS 500
 #define OTHER_TRIES_MAX 10  /* the store may have forgotten the call, and its node is writing it again */
 #define TTL_MORE_MS 3600000 /* the record outlives the longest call */
-
-static struct call **list_of(struct engine *e, enum call_place place)
-{
-    struct call **const lists[] = {NULL, &e->calls.dirty, &e->calls.writing, &e->calls.held};
-
-    return lists[place];
-}
-
-void calls_move(struct engine *e, struct call *c, enum call_place place)
-{
-    struct call **list = list_of(e, c->place);
-
-    if (list)
-        DL_DELETE(*list, c);
-    e->calls.at[c->place]--;
-    c->place = place;
-    e->calls.at[place]++;
-    list = list_of(e, place);
-    if (list)
-        DL_APPEND(*list, c);
-}
-
-void calls_mark(struct engine *e, struct call *c)
-{
-    if (c->role == CALL_AWAY)
-        return; /* whoever has taken it over writes it */
-    if (c->place == CALL_WRITING)
-        c->again = true;
-    else if (c->place != CALL_DIRTY)
-        calls_move(e, c, CALL_DIRTY);
-}
-
-void calls_hold(struct engine *e, struct call *c, int64_t until)
-{
-    calls_move(e, c, CALL_HELD);
-    c->hold_ms = until;
-}
 
 /* Whether another node has the transaction that it lives by may be a question yet (second.c, recheck.c). */
 static bool is_decided(const struct engine *e, const struct call *c)

@@ -9,7 +9,7 @@
 
 #include <utlist.h>
 
-#include "call.h"
+#include "calls_list.h"
 
 #define LAPSES_MAX 1024 /* questions under way; more of them wait for their next look */
 
@@ -52,6 +52,20 @@ void lapse_look(struct engine *e, const struct call *c, int64_t now)
         finish(e, l);
 }
 
+/* Ends it, the second time that nobody has its transaction. */
+static void looked(struct engine *e, struct span name, bool found)
+{
+    struct call *c = calls_known(e, name);
+    bool again = c && c->adrift;
+
+    if (!c)
+        return;
+    c->adrift = !found;
+    if (found || !again)
+        return;
+    calls_conclude(e, c, "timed out", "kamsync", calls_time(e, NULL));
+}
+
 void lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t now)
 {
     struct lapse *l;
@@ -62,7 +76,7 @@ void lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t
         return;
     c = calls_find(e, l->name);
     if (c && is_adrift(e, c) && status != GET_FAILED && now >= e->store.doubt_ms)
-        calls_looked(e, l->name, status == GET_FOUND);
+        looked(e, l->name, status == GET_FOUND);
     finish(e, l);
 }
 

@@ -8,7 +8,7 @@
  * Two phones of a fork that answer one INVITE make two dialogs as well. */
 #include "call_impl.h"
 #include "cluster_impl.h"
-#include "calls.h"
+#include "calls_list.h"
 
 /* So many are kept in mind, if their names are no longer: a caller chooses these. Of others only an answer counts. */
 #define LEGS_MAX 16
@@ -110,6 +110,13 @@ bool leg_next(struct engine *e, struct call *c)
         return true;
     }
     return false;
+}
+
+void calls_end(struct engine *e, struct call *c)
+{
+    calls_part(e, c);
+    if (!leg_next(e, c))
+        calls_drop(e, c);
 }
 
 struct call *leg_answered(struct engine *e, struct txn *t, int64_t at)
