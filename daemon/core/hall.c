@@ -1,3 +1,4 @@
+/* The hall: what comes in, from Kamailio, from the store or with time, is handed to the rooms whose it is. */
 #include "hall_impl.h"
 #include "ask_impl.h"
 #include "call_impl.h"
@@ -13,9 +14,6 @@
 #include <stdio.h>
 
 #define JANITOR_MS 1000
-#define ACK_FRAMES 16     /* of events, and as many strays; the script waits after 32, and 64 */
-#define ACK_MS 1000       /* fewer keep nobody waiting, and an ack costs Kamailio as much as two events */
-#define ACK_STRAY_MS 100  /* the script gives nothing to a kamsyncd that leaves strays unacknowledged for a second */
 #define RECONNECT_MS 1000 /* a link that we closed is back long before */
 
 /* ---- life ---- */
@@ -88,22 +86,6 @@ void engine_free(struct engine *e)
     free(e);
 }
 
-/* ---- the link to Kamailio ---- */
-
-void engine_link_up(struct engine *e, const char *tag, int64_t now)
-{
-    snprintf(e->contact.tag, sizeof(e->contact.tag), "%s", tag);
-    e->contact.hello = false;
-    e->acks.n = 0;
-    e->acks.due = false;
-    e->acks.late_ms = 0;
-    e->contact.pings = 0;
-    e->contact.down_ms = 0;
-    frame_reset(&e->reader);
-    e->count.frames_shed += link_close(&e->link, now); /* the absence was long: what waits may be too old by now */
-    greeting_begin(e, now);
-}
-
 int engine_configure(struct engine *e, const struct engine_conf *conf, int64_t now)
 {
     int rc = take_conf(e, conf);
@@ -116,94 +98,7 @@ int engine_configure(struct engine *e, const struct engine_conf *conf, int64_t n
     return rc;
 }
 
-static void node_down(struct engine *e, const char *why, int64_t now)
-{
-    if (!e->self.up)
-        return;
-    hall_write(e, now); /* what was learnt last is what a survivor will need */
-    e->self.up = false;
-    e->left.dead_ms = now;
-    engine_log(e, LOG_LEVEL_WARN, "%s: telling all nodes", why);
-    peers_beat(e, true);
-}
-
-void engine_link_down(struct engine *e, int64_t now)
-{
-    e->count.frames_shed += link_close(&e->link, now);
-    e->contact.hello = false;
-    e->contact.greet_ms = 0;
-    if (!e->contact.down_ms)
-        node_down(e, "Kamailio is away", now);
-}
-
-/* When a silence of Kamailio's has lasted too long. */
-static int64_t hang_due(const struct engine *e)
-{
-    if (e->self.up && e->contact.down_ms)
-        return e->contact.down_ms;
-    return e->self.up && link_oldest(&e->link) >= 0 ? e->contact.progress_ms + e->conf.hang_ms : INT64_MAX;
-}
-
-/* Kamailio answers (again). */
-static void node_up(struct engine *e, bool same_incarnation)
-{
-    bool was_down = !e->self.up;
-
-    e->self.up = true;
-    if (was_down && same_incarnation) {
-        left_alive(e);
-        owner_recheck(e, true);
-    }
-    if (was_down)
-        peers_beat(e, true);
-}
-
-static void on_hello(struct engine *e, const struct msg *m, int64_t now)
-{
-    bool known = e->self.id != 0, restarted = known && strcmp(e->self.inc, m->inc) != 0;
-
-    e->count.link_ups++;
-    e->contact.hello = true;
-    e->acks.events_read = e->acks.events_acked = e->acks.strays_read = e->acks.strays_acked = 0;
-    e->acks.late_ms = 0;
-    if (restarted)
-        left_restarted(e);
-    e->self.id = (int)m->node;
-    snprintf(e->self.sip, sizeof(e->self.sip), "%s", m->sip);
-    snprintf(e->self.inc, sizeof(e->self.inc), "%s", m->inc);
-    engine_log(e, LOG_LEVEL_INFO, "Kamailio is node %d at %s, incarnation %s%s", e->self.id, e->self.sip, e->self.inc,
-               restarted ? ": restarted" : "");
-    roll_reset(e);
-    nodes_forget(&e->nodes, e->self.id); /* read before it was known who we are */
-    if (restarted) {                     /* what it had are orphans now; their records stay in the store */
-        bool calls = e->search.calls || e->search.learn; /* that search goes on: it finds this node's own, too */
-
-        txns_clear(&e->txns);
-        takeover_clear(e);
-        losses_clear(e);
-        calls_restarted(e);
-        search_begin(e, calls);
-    }
-    if (!known) { /* this kamsyncd is new, Kamailio may not be */
-        e->search = (struct search){.wanted = true, .calls = true, .learn = true};
-        e->learning = true;
-    }
-    losses_again(e, now);
-    advice_address(e, now);
-    node_up(e, known && !restarted);
-    for (size_t i = 0; i < e->nodes.count; i++)
-        peers_tell(e, &e->nodes.list[i], now);
-}
-
-/* An ack is due: at once for many unacknowledged ones, in a moment for a few. A stray's would only stand in the way of
- * what is to be sent for it. */
-static void owe_ack(struct engine *e, int64_t unacknowledged, int64_t at_last_ms)
-{
-    if (unacknowledged >= ACK_FRAMES)
-        e->acks.due = true;
-    else if (!e->acks.late_ms || at_last_ms < e->acks.late_ms)
-        e->acks.late_ms = at_last_ms;
-}
+/* ---- from Kamailio ---- */
 
 static void on_events(struct engine *e, struct msg *m, int64_t now)
 {
@@ -211,10 +106,7 @@ static void on_events(struct engine *e, struct msg *m, int64_t now)
     struct event ev;
     int rc;
 
-    if (m->n - e->acks.events_read > 1)
-        e->count.frames_lost += (uint64_t)(m->n - e->acks.events_read - 1);
-    e->acks.events_read = m->n;
-    owe_ack(e, m->n - e->acks.events_acked, now + ACK_MS);
+    acks_events(e, m->n, now);
     for (int i = 1; (rc = msg_event(&ev, m, why, sizeof(why))) != 0; i++) {
         if (rc < 0) {
             e->count.frames_bad++;
@@ -224,16 +116,6 @@ static void on_events(struct engine *e, struct msg *m, int64_t now)
         event_take(e, &ev, now);
         event_clear(&ev);
     }
-}
-
-static void greet(struct engine *e, const struct msg *m, int64_t now)
-{
-    int rc = greeting_answered(e, m);
-
-    if (rc == 0)
-        on_hello(e, m, now);
-    else if (rc == -EPERM)
-        advice_proof(e, m->proof, now);
 }
 
 /* Of two words about one node the later one counts, so all are said again. */
@@ -251,18 +133,17 @@ static void on_msg(struct engine *e, struct msg *m, int64_t now)
     switch (m->type) {
     case MSG_HELLO:
         if (!e->contact.hello)
-            greet(e, m, now);
+            kamailio_hello(e, m, now);
         break;
     case MSG_ACK:
         on_ack(e, m->n, now);
-        node_up(e, true);
+        kamailio_up(e, true);
         break;
     case MSG_EVENTS:
         on_events(e, m, now);
         break;
     case MSG_STRAY:
-        e->acks.strays_read = m->k > e->acks.strays_read ? m->k : e->acks.strays_read;
-        owe_ack(e, e->acks.strays_read - e->acks.strays_acked, now + ACK_STRAY_MS);
+        acks_stray(e, m->k, now);
         if (m->ask)
             dialog_ask(e, m, now);
         else if (!second_stray(e, &(struct arrived){m->msg, m->src, m->dst, NULL}, now))
@@ -384,36 +265,6 @@ void engine_store_down(struct engine *e, int64_t now)
 
 /* ---- time ---- */
 
-/* At most one ack is under way, so that acks cannot crowd the window. */
-static bool may_ack(const struct engine *e)
-{
-    return !e->acks.n && e->contact.hello;
-}
-
-static void send_ack(struct engine *e, int64_t now)
-{
-    bool late = e->acks.late_ms && now >= e->acks.late_ms;
-    int64_t n;
-
-    if ((!e->acks.due && !late) || !may_ack(e))
-        return;
-    if (late)
-        e->acks.late_ms = now + ACK_MS; /* should memory be short */
-    n = link_next_n(&e->link);
-    if (!link_push_once(&e->link, n, msg_ack(n, e->acks.events_read, e->acks.strays_read), now))
-        return;
-    e->acks.n = n;
-    e->acks.due = false;
-    e->acks.late_ms = 0;
-    e->acks.events_acked = e->acks.events_read;
-    e->acks.strays_acked = e->acks.strays_read;
-}
-
-static int64_t ack_due(const struct engine *e)
-{
-    return e->acks.late_ms && may_ack(e) ? e->acks.late_ms : INT64_MAX;
-}
-
 void engine_flush(struct engine *e, int64_t now)
 {
     char *bytes;
@@ -428,7 +279,7 @@ void engine_flush(struct engine *e, int64_t now)
     calls_flush(e);
     ending_tick(e, now); /* behind what else is to be written of those calls */
     roll_run(e, now);
-    send_ack(e, now);
+    acks_send(e, now);
     if (link_oldest(&e->link) < 0)
         e->contact.progress_ms = now;
     while ((bytes = link_take(&e->link, &len)) != NULL) {
@@ -443,10 +294,7 @@ void engine_tick(struct engine *e, int64_t now)
     strays_tick(e, now);
     dialog_tick(e, now);
     admin_tick(e, now);
-    if (now >= hang_due(e)) {
-        e->count.hangs++;
-        node_down(e, "Kamailio does not answer", now);
-    }
+    kamailio_tick(e, now);
     if (now >= e->peers.next_beat_ms)
         contact_probe(e, now);
     contact_tick(e, now);
@@ -465,9 +313,9 @@ void engine_tick(struct engine *e, int64_t now)
 
 int64_t engine_wait(const struct engine *e, int64_t now)
 {
-    const int64_t dues[] = {strays_due(e),  takeover_due(e), hang_due(e),    peers_due(e),    dialog_due(e),
-                            ending_due(e),  admin_due(e),    ack_due(e),     roll_due(e),     left_due(e),
-                            rewrite_due(e), second_due(e),   contact_due(e), greeting_due(e), e->next_janitor_ms};
+    const int64_t dues[] = {strays_due(e),  takeover_due(e), kamailio_due(e), peers_due(e),    dialog_due(e),
+                            ending_due(e),  admin_due(e),    acks_due(e),     roll_due(e),     left_due(e),
+                            rewrite_due(e), second_due(e),   contact_due(e),  greeting_due(e), e->next_janitor_ms};
     int64_t due = INT64_MAX;
 
     for (size_t i = 0; i < COUNT(dues); i++)

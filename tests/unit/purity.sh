@@ -43,7 +43,7 @@ for f in *.h core/*.h core/*/*.h io/*.h; do
         complain "$f does not stand alone"
 done
 
-for f in *.c core/*.c core/*/*.c io/*.c ../tests/unit/*.c ../tests/unit/worlds/*.c; do
+for f in *.c core/*.[ch] core/*/*.[ch] io/*.[ch] ../tests/unit/*.c ../tests/unit/worlds/*.c; do
     lines=$(wc -l <"$f")
     [ "$lines" -le 600 ] || complain "$f: $lines lines, more than 600"
 done

@@ -32,6 +32,16 @@ bool engine_fits(const char *text);
 /* What rooms above have to know: the hall hands it out, now. */
 void engine_post(struct engine *e, struct notice n, int64_t now);
 
+/* acks.c: what this node has read. */
+/* A new connection; and its hello. */
+void acks_connected(struct engine *e);
+void acks_hello(struct engine *e);
+/* Frame n of events, and stray k, have been read. */
+void acks_events(struct engine *e, int64_t n, int64_t now);
+void acks_stray(struct engine *e, int64_t k, int64_t now);
+void acks_send(struct engine *e, int64_t now);
+int64_t acks_due(const struct engine *e);
+
 /* contact.c: whether Kamailio gets what it is told. */
 /* Frame n is; how many before it got lost, and are sent again. */
 size_t contact_acked(struct engine *e, int64_t n, int64_t now);
