@@ -33,7 +33,7 @@ def variables(text):
 
 
 def table(path):
-    """{route: {takes, gives, exits}}: what its table says."""
+    """[(route, {takes, gives, exits}), …]: what its table says."""
     rows = re.findall(r"^# ([^|\n]+)\|([^|\n]*)\|([^|\n]*)\|(.*)$", path.read_text(), re.M)
     assert [cell.strip() for cell in rows[0]] == ["route", "takes", "gives", "exits?"]
     named = re.compile(r"\bks_\w+|\bkamsync\w*")
@@ -53,18 +53,28 @@ def ends(name):
     return own.union(*(ends(callee) for callee in CALL.findall(text) if callee in ROUTES))
 
 
+def written(name):
+    """What the route sets, and those that it calls."""
+    own = {a or b for line in ROUTES[name] for a, b in SET.findall(line) if SET.match(line)}
+    return own.union(*(written(callee) for callee in CALL.findall("\n".join(ROUTES[name])) if callee in ROUTES))
+
+
 def unset(name):
-    """What is read in the text of the route before it is set there, or given by a route that is called before."""
-    wanted, known = set(), set()
+    """What is read in the text of the route before it is set there, or given by a route that is called before. What a called route
+    sets and does not give is lost to the block of the call: it used the name for something else."""
+    wanted, known, lost = set(), set(), []
     for line in ROUTES[name]:
+        depth = len(line) - len(line.lstrip("\t"))
+        while lost and line.strip() and depth < lost[-1][0]:
+            known |= lost.pop()[1]
         target = SET.match(line)
         wanted |= variables(line[target.end():] if target else line) - known
         if target:
             known |= variables(target[0])
-        for callee in CALL.findall(line):
-            said = SAID.get(callee, {"takes": set(), "gives": set()})
-            wanted |= said["takes"] - known
-            known |= said["gives"]
+        for callee in filter(ROUTES.get, CALL.findall(line)):
+            wanted |= SAID[callee]["takes"] - known
+            lost.append((depth, known & written(callee) - SAID[callee]["gives"]))
+            known = known - lost[-1][1] | SAID[callee]["gives"]
     return wanted - KEPT
 
 
@@ -81,11 +91,14 @@ def test_what_is_called_exists():
     assert armed and {f"branch_route[{name}]" for name in armed} <= set(ROUTES)
 
 
+def test_what_is_kept_is_used():
+    assert KEPT and KEPT <= set().union(*map(written, ROUTES))
+
+
 @pytest.mark.parametrize("name", ROUTES)
 def test_a_row_is_true(name):
     said, text = SAID[name], "\n".join(ROUTES[name])
     callees = [SAID[callee] for callee in CALL.findall(text) if callee in SAID]
     assert said["exits"] == ends(name)
     assert unset(name) <= said["takes"] <= variables(text).union(*(callee["takes"] for callee in callees))
-    written = {a or b for line in ROUTES[name] if SET.match(line) for a, b in SET.findall(line)}
-    assert said["gives"] <= written.union(*(callee["gives"] for callee in callees))
+    assert said["gives"] <= written(name)
