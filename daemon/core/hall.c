@@ -6,7 +6,6 @@
 #include "link_impl.h"
 #include "own_impl.h"
 
-#include "call.h"
 #include "count.h"
 
 #include <errno.h>

@@ -1,5 +1,4 @@
 /* What other kamsyncds tell (told.c): whom it matters to. */
-#include "hall_impl.h"
 #include "ask_impl.h"
 #include "call_impl.h"
 #include "cluster_impl.h"

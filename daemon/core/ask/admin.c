@@ -12,7 +12,6 @@
 
 #include "call.h"
 #include "count.h"
-#include "key.h"
 #include "record.h"
 #include "siptext.h"
 

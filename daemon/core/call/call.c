@@ -6,7 +6,6 @@
 #include "base64.h"
 #include "count.h"
 #include "decimal.h"
-#include "key.h"
 #include "siptext.h"
 
 enum kind { NAME, TEXT, WORD, NUMBER };

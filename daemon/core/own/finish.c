@@ -8,7 +8,6 @@
  * So it is with a CANCEL that the dead owner had accepted, if nothing is taken over (takeover = 0). */
 #include "own_impl.h"
 #include "call_impl.h"
-#include "call.h"
 #include "takeovers.h"
 
 #define HEARD_MS 8000 /* tm has repeated its final reply four times by then; clocks may differ by some s */

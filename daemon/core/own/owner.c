@@ -15,7 +15,6 @@
 #include <utlist.h>
 
 #include "base64.h"
-#include "call.h"
 #include "count.h"
 #include "key.h"
 #include "record.h"

@@ -12,7 +12,6 @@
 
 #include <stdio.h>
 
-#include "call.h"
 #include "record.h"
 
 /* Longer than another node is at work with a takeover that fails (giveup.c). */

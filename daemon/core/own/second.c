@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <utlist.h>
 
-#include "base64.h"
 #include "call.h"
 #include "record.h"
 #include "siptext.h"

@@ -24,8 +24,6 @@
 
 #include <utlist.h>
 
-#include "call.h"
-#include "key.h"
 #include "record.h"
 #include "takeovers.h"
 
