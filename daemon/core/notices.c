@@ -26,16 +26,16 @@ void hall_notice(struct engine *e, const struct notice *n, int64_t now)
     case NOTICE_ALL_HERE:
         strays_look(e, NULL, now);
         break;
-    case NOTICE_REFUSED:
+    case NOTICE_STORE_REFUSES:
         rewrite_refused(e, now);
         break;
-    case NOTICE_TAKEN:
+    case NOTICE_STORE_TAKES:
         rewrite_taken(e, now);
         break;
     case NOTICE_TAKEN_OVER:
         strays_wake(e, n->key, now);
         break;
-    case NOTICE_LEFT:
+    case NOTICE_GIVEN_UP:
         strays_despair(e, n->key);
         break;
     case NOTICE_ACTED:

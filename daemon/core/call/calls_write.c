@@ -152,7 +152,7 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
     fine = result == CALL_WRITTEN || (result == CALL_OTHER && (c->role == CALL_GUEST || c->finishing));
     call_vars_arrived(c, fine);
     if (result != CALL_FAILED && result != CALL_REFUSED)
-        engine_post(e, (struct notice){.type = NOTICE_TAKEN}, now);
+        engine_post(e, (struct notice){.type = NOTICE_STORE_TAKES}, now);
     if (fine) {
         written(e, c);
     } else if (result == CALL_OTHER && c->role == CALL_AWAY) {
@@ -174,7 +174,7 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         c->finishing = false; /* its beginning must be there before its end */
         c->write_as = c->write_as == WRITE_NEW ? is_written_as(c) : c->write_as;
         if (result == CALL_FAILED)
-            engine_post(e, (struct notice){.type = NOTICE_REFUSED}, now);
+            engine_post(e, (struct notice){.type = NOTICE_STORE_REFUSES}, now);
         else if (result == CALL_REFUSED)
             calls_hold(e, c, now + doubt_pause(&c->refusals));
         else

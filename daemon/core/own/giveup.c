@@ -42,7 +42,7 @@ void giveup(struct engine *e, struct takeover *t, int64_t now)
     engine_trace(e, span_of(t->txn->call_id), "takeover failed");
     engine_log(e, LOG_LEVEL_WARN, "takeover failed call-id=%s",
                printable(call_id, sizeof(call_id), span_of(t->txn->call_id)));
-    engine_post(e, (struct notice){.type = NOTICE_LEFT, .key = t->key}, now);
+    engine_post(e, (struct notice){.type = NOTICE_GIVEN_UP, .key = t->key}, now);
     t->due_ms = settled_ms(t, now);
     step_aside(e, t, FAILED);
 }

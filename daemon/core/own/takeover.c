@@ -209,7 +209,7 @@ void takeover_begin(struct engine *e, const char *key, struct span record, int64
     if (t)
         consider(e, t, record, now);
     else if ((t = takeover_by_key(e, key)) != NULL && t->state == FAILED)
-        engine_post(e, (struct notice){.type = NOTICE_LEFT, .key = key}, now); /* it was tried a moment ago */
+        engine_post(e, (struct notice){.type = NOTICE_GIVEN_UP, .key = key}, now); /* it was tried a moment ago */
 }
 
 void takeover_settle(struct engine *e, const char *key, struct span record, const struct sip_id *answer, int64_t now)
