@@ -28,7 +28,7 @@ struct option {
     size_t at;
     const char *fallback;
     int64_t min, max;
-    bool reload; /* a SIGHUP may change it */
+    bool reload; /* SIGHUP may change it */
     const char *help;
 };
 
@@ -110,7 +110,7 @@ static int fail(struct reading *r, const char *fmt, ...)
         vsnprintf(r->why, r->why_size, fmt, ap);
     va_end(ap);
     r->failed = true;
-    return 0; /* inih: stop here */
+    return 0; /* inih: stop parsing */
 }
 
 static char **text_at(const struct config *c, const struct option *o)
@@ -162,8 +162,8 @@ static int on_pair(void *user, const char *section, const char *name, const char
     return fail(r, "%s: %s: memory is short", r->path, name);
 }
 
-/* The file, to be read; NULL when it cannot be, with the reason in errno (0: see reason()). A pipe or a terminal might
- * keep a reload waiting for ever, and the daemon with it. */
+/* Opens the file for reading; NULL with the reason in errno (0: see reason()). Only regular files: a pipe or a terminal
+ * might block a reload, and with it the daemon, for ever. */
 static FILE *open_regular(const char *path)
 {
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -185,7 +185,7 @@ static const char *reason(void)
     return errno ? strerror(errno) : "not a regular file";
 }
 
-/* Also one that only happens to be in a folder which nobody else can enter: that may change. */
+/* Also true for a file that only its folder keeps others out of: that may change. */
 static bool is_open_to_all(FILE *f)
 {
     struct stat st = {0};
@@ -222,7 +222,7 @@ static char *read_secret(struct reading *r, const char *option, const char *path
     return strdup(line);
 }
 
-/* One line of printable ASCII is the same on all nodes, whoever has written it. */
+/* Printable ASCII in one line is the same on all nodes, however it was written. */
 static bool good_secret(const char *s)
 {
     size_t n = strlen(s);
@@ -233,8 +233,8 @@ static bool good_secret(const char *s)
     return n >= SECRET_MIN;
 }
 
-/* Clusters that were given one secret do not believe each other. What proves is the secret itself only in the one that
- * has no name of its own. False: memory is short. */
+/* Makes clusters that share one secret reject each other's proofs: only the cluster of the default name uses
+ * the secret itself as the key. False: out of memory. */
 static bool make_own(char **secret, const char *cluster)
 {
     char *own;
@@ -303,7 +303,7 @@ static void check_places(struct reading *r)
         fail(r, "%s: store '%s' is neither memory:// nor redis://host[:port][/db]", r->path, c->store);
 }
 
-/* The name goes into the node's record, which others must be able to read. */
+/* The name goes into the node's record, which other nodes must be able to parse. */
 static bool good_name(const char *s)
 {
     size_t n = strlen(s);

@@ -1,4 +1,4 @@
-/* The configuration file: one table row per option (config.c), which is also the source of --help. */
+/* The configuration file: one table row per option (config.c), which also generates --help. */
 #ifndef KAMSYNC_CONFIG_H
 #define KAMSYNC_CONFIG_H
 
@@ -9,7 +9,7 @@
 #include "io/store.h"
 
 struct config {
-    char *kamailio, *store, *cluster, *name, *log_level; /* texts are owned */
+    char *kamailio, *store, *cluster, *name, *log_level; /* owned */
     char *secret_file, *old_secret_file;
     char *redis_user, *redis_password_file;
     char *keys_file;
@@ -21,22 +21,22 @@ struct config {
     char *control;
     int64_t call_max_s, ended_ttl_s, cdr_max;
     int64_t takeover, claim_strict;
-    /* Owned: read from their files, "" where there is none. The two secrets are this cluster's alone: see config.c. */
+    /* Owned: read from their files, "" without one. The two secrets are specific to this cluster: see config.c. */
     char *secret, *old_secret, *redis_password;
-    struct sockaddr_storage kamailio_addr; /* what `kamailio` says */
-    bool clustered;                        /* `store` is a Redis: */
-    struct redis_conf redis;               /* points into the texts above */
+    struct sockaddr_storage kamailio_addr; /* parsed `kamailio` */
+    bool clustered;                        /* `store` is a Redis */
+    struct redis_conf redis;               /* its strings are those above */
 };
 
-/* Reads the file (NULL: defaults only) and the secrets that it names. 0, or -1 with why: file, line, option and what is
- * wrong with it. On 0 the caller ends with config_clear(). */
+/* Reads the file (NULL: defaults only) and the secrets that it names. 0, and the caller ends with config_clear(); or -1
+ * with why: file, line, option and error. */
 int config_read(struct config *c, const char *path, char *why, size_t why_size);
 void config_clear(struct config *c);
 
-/* The name of an option that a reload cannot change but that differs; NULL when there is none. */
+/* The name of an option that differs but cannot be changed by a reload; NULL when there is none. */
 const char *config_needs_restart(const struct config *old, const struct config *fresh);
 
-/* Every option: name, default, what it does. */
+/* Prints every option: name, default, meaning. */
 void config_help(FILE *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* Callbacks here are thin: bytes go into the engine, what it asks for goes to the sockets.
+/* Callbacks here are thin: bytes go into the engine, and its requests to the sockets.
  *
  *     libuv ▶ evapi.c / redis.c / memory.c ▶ engine ▶ (struct engine_io) ▶ evapi.c / redis.c / memory.c
  *
@@ -20,7 +20,7 @@
 #include "readiness.h"
 #include "service.h"
 
-#define STOP_MS 2000 /* how long an orderly end waits for the store */
+#define STOP_MS 2000 /* how long an orderly shutdown waits for the store */
 
 enum { SIGNALS = 5 };
 static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
@@ -37,7 +37,7 @@ struct daemon {
     uv_timer_t timer;
     uv_signal_t signals[SIGNALS];
     struct readiness readiness;
-    int64_t stop_ms; /* when an orderly end gives up waiting; 0 while running */
+    int64_t stop_ms; /* when an orderly shutdown stops waiting; 0 while running */
     bool closed;
 };
 
@@ -46,7 +46,7 @@ static int64_t now(struct daemon *d)
     return (int64_t)uv_now(&d->loop);
 }
 
-/* ---- what the engine asks for ---- */
+/* ---- the engine's requests ---- */
 
 static void do_link_write(void *ctx, struct span bytes)
 {
@@ -154,7 +154,7 @@ static void do_answer(void *ctx, uint64_t client, json_t *answer)
 {
     struct daemon *d = ctx;
 
-    if (json_object_get(answer, "counters")) { /* a status: what only this side knows */
+    if (json_object_get(answer, "counters")) { /* a status: adds what only this side knows */
         json_object_set_new(answer, "version", json_string(KAMSYNC_VERSION));
         json_object_set_new(answer, "cluster", json_string(d->config.cluster));
         json_object_set_new(answer, "drained", json_boolean(d->readiness.drained));
@@ -168,7 +168,7 @@ static void do_log(void *ctx, enum log_level level, const char *line)
     log_line(level, line);
 }
 
-/* ---- what the sockets tell ---- */
+/* ---- input from the sockets ---- */
 
 static void on_link_up(void *ctx)
 {
@@ -206,14 +206,9 @@ static void on_store_down(void *ctx)
     engine_store_down(((struct daemon *)ctx)->engine, now(ctx));
 }
 
-static void on_put_done(void *ctx, bool ok)
+static void on_put_done(void *ctx, uint64_t token, enum put_status status, struct span record)
 {
-    engine_put_done(((struct daemon *)ctx)->engine, ok, now(ctx));
-}
-
-static void on_put_refused(void *ctx, uint64_t token)
-{
-    engine_put_refused(((struct daemon *)ctx)->engine, token, now(ctx));
+    engine_put_done(((struct daemon *)ctx)->engine, token, status, record, now(ctx));
 }
 
 static void on_got(void *ctx, uint64_t token, enum get_status status, struct span record)
@@ -288,7 +283,7 @@ static void on_told(void *ctx, struct span text)
 
 /* ---- settings ---- */
 
-/* Without a cluster the proof is only for this node's own eyes, and any secret will do. */
+/* Without a cluster this node only verifies its own proofs, so any secret will do. */
 static const char *secret_of(const struct config *c)
 {
     static char own[33];
@@ -323,7 +318,7 @@ static struct engine_conf engine_conf(const struct config *c)
     };
 }
 
-/* The new values are read whole and checked before the first one is used. False: the old ones stay. */
+/* Reads and checks all new values before using the first. False: the old ones stay. */
 static bool reload(struct daemon *d)
 {
     struct config fresh;
@@ -337,7 +332,7 @@ static bool reload(struct daemon *d)
     }
     fixed = config_needs_restart(&d->config, &fresh);
     conf = engine_conf(&fresh);
-    /* Kamailio reads the keys when the engine tells it to. */
+    /* Kamailio reads the keys on the engine's request. */
     if (fixed || !keys_write(fresh.keys_file, secret_of(&fresh), fresh.old_secret) ||
         engine_configure(d->engine, &conf, now(d)) < 0) {
         if (fixed)
@@ -388,10 +383,10 @@ static const char *reload_asked(struct daemon *d)
     return reload(d) ? NULL : "the settings are wrong, so the old ones stay: see the log, or kamsyncd --check";
 }
 
-/* What concerns the process; all else is the engine's. */
+/* Commands about the process; the engine handles all others. */
 static const struct {
     const char *cmd;
-    const char *(*run)(struct daemon *d); /* NULL, or what is wrong */
+    const char *(*run)(struct daemon *d); /* NULL, or the error */
 } commands[] = {{"drain", drain}, {"undrain", undrain}, {"reload", reload_asked}};
 
 static void on_request(void *ctx, uint64_t client, const json_t *request)
@@ -414,7 +409,7 @@ static void on_gone(void *ctx, uint64_t client)
     engine_forget_client(((struct daemon *)ctx)->engine, client);
 }
 
-/* Without it kamsyncd does its work all the same. */
+/* Without this socket kamsyncd works all the same. */
 static void start_control(struct daemon *d)
 {
     const struct control_events on = {d, on_request, on_gone};
@@ -441,13 +436,13 @@ static void close_all(struct daemon *d)
         uv_close((uv_handle_t *)&d->signals[i], NULL);
 }
 
-/* Kamailio lives on without us, so nobody is told that this node is down: its script queues what happens meanwhile. */
+/* Kamailio goes on without kamsyncd, so the node is not announced as down: its script queues the events. */
 static void stop(struct daemon *d)
 {
     log_printf(LOG_LEVEL_INFO, "stopping");
     service_stopping();
     evapi_close(d->evapi);
-    d->evapi = NULL; /* the engine may still want to write */
+    d->evapi = NULL; /* the engine may still write */
     d->stop_ms = now(d) + STOP_MS;
 }
 
@@ -459,7 +454,7 @@ static bool all_written(struct daemon *d)
     return !s.store || (s.dirty == 0 && s.puts == 0);
 }
 
-/* While drained a node goes on with the calls that it has; strays still find it. */
+/* A drained node continues the calls that it has; strays still find it. */
 static void show_readiness(struct daemon *d)
 {
     struct engine_status s;
@@ -512,7 +507,6 @@ static int start_sockets(struct daemon *d)
                                        .up = on_store_up,
                                        .down = on_store_down,
                                        .put_done = on_put_done,
-                                       .put_refused = on_put_refused,
                                        .got = on_got,
                                        .claimed = on_claimed,
                                        .scan_key = on_scan_key,

@@ -4,8 +4,8 @@
 
 #include "config.h"
 
-/* Runs until SIGTERM or SIGINT. The configuration is taken over; path is where SIGHUP reads it again (NULL: nowhere).
- * Returns the exit status: 0 after an orderly end. */
+/* Runs until SIGTERM or SIGINT. Takes ownership of the configuration; SIGHUP reads it again from path (NULL: does not).
+ * Returns the exit status: 0 after an orderly shutdown. */
 int daemon_run(struct config *config, const char *path);
 
 #endif

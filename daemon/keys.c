@@ -10,7 +10,7 @@
 #include "core/link/proof.h"
 #include "log.h"
 
-/* Whatever stands there, a link maybe, is neither followed nor written to. */
+/* An existing file, or link, is neither followed nor written to. */
 static int open_new(const char *path)
 {
     if (unlink(path) < 0 && errno != ENOENT)

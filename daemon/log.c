@@ -8,7 +8,7 @@
 
 #include "core/base/count.h"
 
-/* A pipe that poll() calls ready takes so much at once, and any other file more. */
+/* A pipe that poll() reports as ready accepts this much at once, any other file more. */
 #define LINE_MAX_BYTES 1024
 
 static const char *const names[] = {"error", "warn", "info", "debug"};

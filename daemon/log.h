@@ -1,10 +1,10 @@
-/* Log lines on standard error: time, level, text. Never waits: what nobody reads is lost, and counted. */
+/* Log lines on standard error: time, level, text. Never blocks: lines that no reader takes are dropped and counted. */
 #ifndef KAMSYNC_LOG_H
 #define KAMSYNC_LOG_H
 
 #include "engine.h"
 
-/* Lines of lesser weight than this are dropped. */
+/* Lines of a lower level are dropped. */
 void log_set_level(enum log_level level);
 
 /* "error", "warn", "info", "debug" to a level; -1 for anything else. */

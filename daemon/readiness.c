@@ -10,7 +10,7 @@
 
 #define LOOK_MS 1000
 
-/* 0 or errno. O_NONBLOCK: a pipe must not keep us waiting. */
+/* 0 or errno. O_NONBLOCK: a pipe must not block the daemon. */
 static int make(const char *path)
 {
     int fd = access(path, F_OK) == 0 ? -1 : open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);

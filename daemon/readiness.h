@@ -1,5 +1,5 @@
-/* Whether this node should get new calls: a file that is there while it should (ready_file), and one beside it that is
- * there while somebody has drained the node, so that a restart does not undo that. */
+/* Whether this node should get new calls: the ready file (ready_file) exists while it should, and a drain file beside
+ * it while an administrator has drained the node, so that a restart does not undo that. */
 #ifndef KAMSYNC_READINESS_H
 #define KAMSYNC_READINESS_H
 
@@ -9,19 +9,19 @@
 struct readiness {
     char file[4096]; /* "": none */
     char drain_file[4096];
-    bool ready;      /* the file is there */
-    bool drained;    /* no new calls, please */
-    bool wanted;     /* what was last tried: that the file is there, or not; */
-    int failed;      /* and why that went wrong, as errno; 0: it did not */
-    int64_t look_ms; /* when it is looked at again */
+    bool ready;      /* the file exists */
+    bool drained;    /* the node should get no new calls */
+    bool wanted;     /* what was last tried: to have the file, or not */
+    int failed;      /* errno of that try; 0: it succeeded */
+    int64_t look_ms; /* time of the next check */
 };
 
-/* Removes a file that an earlier kamsyncd left behind. The drain file stands beside the ready file; without one, beside
+/* Removes a file left by an earlier kamsyncd. The drain file is beside the ready file; without one, beside
  * the control socket. */
 void readiness_start(struct readiness *r, const char *ready_file, const char *control);
 void readiness_drain(struct readiness *r, bool drained);
-/* To be called often: sees to it that the file is there if the node is well and not drained, else not. What went wrong
- * is tried again every second. */
+/* Call it often: makes the file exist if the node is well and not drained, and removes it otherwise. Retries a failure
+ * every second. */
 void readiness_show(struct readiness *r, bool well, int64_t now);
 
 #endif

@@ -1,5 +1,5 @@
-/* The engine's inside: what each room keeps stands in a part of its own, and whoever uses that part uses the room
- * (tests/unit/arrows.py). Nobody outside of the core includes it. */
+/* The engine's internals: the state of each room is a part of its own, and whoever uses that part uses the room
+ * (tests/unit/arrows.py). No file outside the core includes this one. */
 #ifndef KAMSYNC_ENGINE_PARTS_H
 #define KAMSYNC_ENGINE_PARTS_H
 
@@ -13,16 +13,16 @@
 #include "txns.h"
 
 struct engine {
-    /* what all rooms use */
+    /* used by all rooms */
     struct engine_conf conf; /* texts owned */
     struct engine_io io;
     notice_handler *on_notice;
     struct counters count;
     struct node self; /* id 0 before the first hello */
     uint64_t last_token;
-    int64_t turn_ms; /* the last turn of the loop, 0: none yet */
+    int64_t turn_ms; /* the last turn of the loop; 0: none yet */
     int64_t next_janitor_ms;
-    bool learning; /* until own transactions and calls are known again, what concerns unknown ones waits */
+    bool learning; /* own transactions and calls are being read back: events of unknown ones wait */
 
     /* link */
     struct out out;
@@ -54,7 +54,7 @@ struct engine {
     struct search search;
     struct early_events early;
     struct takeovers takeovers;
-    struct loss *losses; /* which Kamailio has not yet acknowledged */
+    struct loss *losses; /* those that Kamailio has not yet acknowledged */
     struct seconds seconds;
     struct legacy left;
 

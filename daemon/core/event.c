@@ -1,4 +1,4 @@
-/* What Kamailio tells of, one event at a time: to whom it matters. */
+/* Kamailio's events: hands each to the rooms that need it. */
 #include "hall_impl.h"
 #include "ask_impl.h"
 #include "call_impl.h"
@@ -31,7 +31,7 @@ void event_take(struct engine *e, struct event *ev, int64_t now)
             acted_tell(e, ev->all, now);
         owner_cancel(e, ev, now);
         break;
-    case EVENT_BYE: /* a variable that came before it may wait */
+    case EVENT_BYE: /* a variable reported before it may wait */
         if (!e->learning || !early_keep(e, ev, ev->call_id, now))
             ending_bye(e, ev, now);
         break;

@@ -1,4 +1,4 @@
-/* The hall: what comes in, from Kamailio, from the store or with time, is handed to the rooms whose it is. */
+/* The hall: hands all input, from Kamailio, the store and the clock, to the rooms. */
 #include "hall_impl.h"
 #include "ask_impl.h"
 #include "call_impl.h"
@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 #define JANITOR_MS 1000
-#define RECONNECT_MS 1000 /* a link that we closed is back long before */
+#define RECONNECT_MS 1000 /* a link that this end closed is back long before */
 
 /* ---- life ---- */
 
@@ -50,6 +50,7 @@ struct engine *engine_new(const struct engine_conf *conf, const struct engine_io
         return NULL;
     e->io = *io;
     e->on_notice = hall_notice;
+    e->self.version = NODE_VERSION;
     e->self.beat = e->roll.n = conf->beat_base;
     e->peers.next_beat_ms = e->peers.next_probe_ms = e->next_janitor_ms = now;
     if (take_conf(e, conf) < 0) {
@@ -117,7 +118,7 @@ static void on_events(struct engine *e, struct msg *m, int64_t now)
     }
 }
 
-/* Of two words about one node the later one counts, so all are said again. */
+/* The latest report on a node counts, so all are sent again. */
 static void on_ack(struct engine *e, int64_t n, int64_t now)
 {
     bool lost = contact_acked(e, n, now) > 0;
@@ -204,9 +205,9 @@ void engine_store_up(struct engine *e, int64_t now)
     e->peers.missed = false;
     peers_beat(e, true);
     e->peers.next_beat_ms = now;
-    /* It may have forgotten everything; and if it was away for long, the others may have thought us dead. */
-    owner_recheck(e, now - (e->peers.read_ms < e->store.lost_ms ? e->peers.read_ms : e->store.lost_ms) >=
-                         e->conf.node_ttl_ms / 2);
+    /* It may have lost everything; and if it was away for long, the others may have thought this node dead. */
+    owner_doubt(e, now - (e->peers.read_ms < e->store.lost_ms ? e->peers.read_ms : e->store.lost_ms) >=
+                       e->conf.node_ttl_ms / 2);
     calls_mark_all(e);
     left_gather(e, e->store.lost_ms);
     if (!e->store.lost_ms)
@@ -216,20 +217,25 @@ void engine_store_up(struct engine *e, int64_t now)
 
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
 {
-    if (!takeover_got(e, token, status, text, now) && !strays_got(e, token, status, text, now))
-        lapse_got(e, token, status, now);
+    if (takeover_got(e, token, status, text, now) || strays_got(e, token, status, text, now))
+        return;
+    lapse_got(e, token, status, now);
+    fence_got(e, token, status, text, now);
 }
 
 void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
 {
-    struct holder h;
+    static const enum put_status as_put[] = {
+        [CLAIM_WON] = PUT_DONE, [CLAIM_LOST] = PUT_FENCED, [CLAIM_FAILED] = PUT_FAILED, [CLAIM_REFUSED] = PUT_REFUSED};
 
-    if (owner_claimed(e, token, status, holder, now))
-        return;
-    if (!holder_read(&h, holder))
-        h = (struct holder){0};
-    if (!takeover_claimed(e, token, status, &h, now) && !left_claimed(e, token, status, now))
-        strays_claimed(e, token, status, &h, now);
+    if (!strays_claimed(e, token, status, holder, now))
+        owner_put_done(e, token, as_put[status], holder, now); /* the first record of a transaction */
+}
+
+void engine_put_done(struct engine *e, uint64_t token, enum put_status status, struct span record, int64_t now)
+{
+    if (!takeover_put_done(e, token, status, record, now) && !left_put_done(e, token, status, now))
+        owner_put_done(e, token, status, record, now);
 }
 
 void engine_call_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
@@ -248,9 +254,9 @@ void engine_call_got(struct engine *e, uint64_t token, enum get_status status, c
 
 void engine_store_forgot(struct engine *e, int64_t now)
 {
-    e->store.back_ms = now; /* it is as good as another one: claims are gone, too */
+    e->store.back_ms = now; /* it is as good as another store */
     peers_own_lost(e, now);
-    txns_forget_all(&e->txns);
+    owner_doubt(e, true);
     rewrite_doubt(e, now);
     left_gather(e, now);
 }
@@ -259,7 +265,7 @@ void engine_store_down(struct engine *e, int64_t now)
 {
     e->store.up = false;
     e->store.lost_ms = now;
-    e->rewrite = (struct rewrite){0}; /* all is written again when it is back */
+    e->rewrite = (struct rewrite){0}; /* everything is written again when it is back */
 }
 
 /* ---- time ---- */
@@ -276,7 +282,7 @@ void engine_flush(struct engine *e, int64_t now)
     owner_flush(e, now);
     left_run(e, now);
     calls_flush(e);
-    ending_tick(e, now); /* behind what else is to be written of those calls */
+    ending_tick(e, now); /* after the other writes of those calls */
     roll_run(e, now);
     acks_send(e, now);
     if (link_oldest(&e->link) < 0)
@@ -299,6 +305,7 @@ void engine_tick(struct engine *e, int64_t now)
     contact_tick(e, now);
     peers_tick(e, now);
     rewrite_tick(e, now);
+    owner_tick(e, now);
     second_tick(e, now);
     greeting_tick(e, now);
     if (now >= e->next_janitor_ms) {
@@ -312,9 +319,10 @@ void engine_tick(struct engine *e, int64_t now)
 
 int64_t engine_wait(const struct engine *e, int64_t now)
 {
-    const int64_t dues[] = {strays_due(e),  takeover_due(e), kamailio_due(e), peers_due(e),    dialog_due(e),
-                            ending_due(e),  admin_due(e),    acks_due(e),     roll_due(e),     left_due(e),
-                            rewrite_due(e), second_due(e),   contact_due(e),  greeting_due(e), e->next_janitor_ms};
+    const int64_t dues[] = {strays_due(e), takeover_due(e), kamailio_due(e), peers_due(e),
+                            dialog_due(e), owner_due(e),    ending_due(e),   admin_due(e),
+                            acks_due(e),   roll_due(e),     left_due(e),     rewrite_due(e),
+                            second_due(e), contact_due(e),  greeting_due(e), e->next_janitor_ms};
     int64_t due = INT64_MAX;
 
     for (size_t i = 0; i < COUNT(dues); i++)

@@ -1,4 +1,4 @@
-/* The hall, which hands out what comes in. */
+/* The hall, which hands all input to the rooms. */
 #ifndef KAMSYNC_HALL_IMPL_H
 #define KAMSYNC_HALL_IMPL_H
 
@@ -6,14 +6,14 @@
 #include "msg.h"
 
 /* standstill.c */
-/* After a host stood still the others may have thought it dead; and Kamailio had no time to answer. Comes before
- * anything is written. */
+/* If the host stalled, the others may have thought it dead, and Kamailio had no time to answer. Comes before
+ * any write. */
 void hall_see_standstill(struct engine *e, int64_t now);
-/* Own transactions that changed go to the store. */
+/* Writes changed own transactions to the store. */
 void hall_write(struct engine *e, int64_t now);
 
 /* kamailio.c */
-/* Its hello, if it is ours. */
+/* Kamailio's hello, if its proof verifies. */
 void kamailio_hello(struct engine *e, const struct msg *m, int64_t now);
 /* It answers (again). */
 void kamailio_up(struct engine *e, bool same_incarnation);
@@ -24,7 +24,7 @@ int64_t kamailio_due(const struct engine *e);
 /* notices.c */
 notice_handler hall_notice;
 
-/* event.c: Kamailio tells of something; what is kept of the event is taken out of it. */
+/* event.c: an event from Kamailio; parts that are kept are taken out of it. */
 void event_take(struct engine *e, struct event *ev, int64_t now);
 
 #endif

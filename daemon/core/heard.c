@@ -1,4 +1,4 @@
-/* What other kamsyncds tell (told.c): whom it matters to. */
+/* Messages from other kamsyncds (told.c): hands each to the rooms that need it. */
 #include "ask_impl.h"
 #include "call_impl.h"
 #include "cluster_impl.h"
@@ -9,7 +9,7 @@
 #include "call.h"
 #include "siptext.h"
 
-/* It goes into this node's Kamailio like one that came over the network, if it is a peer's. */
+/* Sends it into this node's Kamailio like one from the network, if its proof is a peer's. */
 static void on_handover(struct engine *e, const json_t *message, int64_t now)
 {
     const char *base64 = json_string_value(json_object_get(message, "msg"));
@@ -84,7 +84,7 @@ void engine_told(struct engine *e, struct span text, int64_t now)
     } else if (t && strcmp(t, "failed") == 0) {
         first_told_failure(e, message, now);
     } else if (t && strcmp(t, "unwritten") == 0) {
-        /* It may have lost all, too: as one that was made a replica for a moment, when this node wrote nothing. */
+        /* It may also have lost everything, e.g. as a replica for a moment while this node wrote nothing. */
         rewrite_doubt(e, now);
     } else if (t && strcmp(t, "left") == 0) {
         search_begin(e, false);

@@ -1,4 +1,4 @@
-/* This node's Kamailio comes, goes, hangs, and has been started anew: what that means for all that it had. */
+/* This node's Kamailio connects, disconnects, hangs or restarts: what that means for all its transactions. */
 #include "hall_impl.h"
 #include "call_impl.h"
 #include "cluster_impl.h"
@@ -16,7 +16,7 @@ void engine_link_up(struct engine *e, const char *tag, int64_t now)
     e->contact.pings = 0;
     e->contact.down_ms = 0;
     frame_reset(&e->reader);
-    e->count.frames_shed += link_close(&e->link, now); /* the absence was long: what waits may be too old by now */
+    e->count.frames_shed += link_close(&e->link, now); /* after a long absence waiting frames may be too old */
     greeting_begin(e, now);
 }
 
@@ -24,7 +24,7 @@ static void down(struct engine *e, const char *why, int64_t now)
 {
     if (!e->self.up)
         return;
-    hall_write(e, now); /* what was learnt last is what a survivor will need */
+    hall_write(e, now); /* a survivor will need the latest state */
     e->self.up = false;
     e->left.dead_ms = now;
     engine_log(e, LOG_LEVEL_WARN, "%s: telling all nodes", why);
@@ -62,16 +62,16 @@ void kamailio_up(struct engine *e, bool same_incarnation)
     e->self.up = true;
     if (was_down && same_incarnation) {
         left_alive(e);
-        owner_recheck(e, true);
+        owner_doubt(e, true);
     }
     if (was_down)
         peers_beat(e, true);
 }
 
-/* What the one before had are orphans now; their records stay in the store. */
+/* Transactions of the previous incarnation are orphans now; their records stay in the store. */
 static void leave_behind(struct engine *e)
 {
-    bool calls = e->search.calls || e->search.learn; /* that search goes on: it finds this node's own, too */
+    bool calls = e->search.calls || e->search.learn; /* that search continues: it also finds this node's own */
 
     txns_clear(&e->txns);
     takeover_clear(e);
@@ -95,7 +95,7 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     engine_log(e, LOG_LEVEL_INFO, "Kamailio is node %d at %s, incarnation %s%s", e->self.id, e->self.sip, e->self.inc,
                restarted ? ": restarted" : "");
     roll_reset(e);
-    nodes_forget(&e->nodes, e->self.id); /* read before it was known who we are */
+    nodes_forget(&e->nodes, e->self.id); /* read before this node's id was known */
     if (restarted)
         leave_behind(e);
     if (!known) { /* this kamsyncd is new, Kamailio may not be */

@@ -1,4 +1,4 @@
-/* Who acts upon what a room has found out. */
+/* Delivers notices to the rooms that act upon them. */
 #include "hall_impl.h"
 #include "ask_impl.h"
 #include "call_impl.h"
@@ -14,7 +14,7 @@ void hall_notice(struct engine *e, const struct notice *n, int64_t now)
         search_begin(e, n->whole);
         break;
     case NOTICE_DOUBTED:
-        owner_recheck(e, true);
+        owner_doubt(e, true);
         break;
     case NOTICE_ASKED:
         hall_write(e, now);
@@ -34,6 +34,9 @@ void hall_notice(struct engine *e, const struct notice *n, int64_t now)
         break;
     case NOTICE_TAKEN_OVER:
         strays_wake(e, n->key, now);
+        break;
+    case NOTICE_UNANSWERED:
+        owner_unanswered(e, n->key, now);
         break;
     case NOTICE_GIVEN_UP:
         strays_despair(e, n->key);

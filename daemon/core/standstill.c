@@ -1,4 +1,4 @@
-/* A host that stood still: what has to be done before it writes anything. */
+/* After a stall of the host: what has to be done before anything is written. */
 #include "hall_impl.h"
 #include "cluster_impl.h"
 #include "own_impl.h"
@@ -8,7 +8,7 @@ void hall_see_standstill(struct engine *e, int64_t now)
     if (e->turn_ms && now - e->turn_ms >= e->conf.node_ttl_ms / 2) {
         e->contact.progress_ms = now;
         peers_beat(e, true);
-        owner_recheck(e, true);
+        owner_doubt(e, true);
     }
     e->turn_ms = now;
 }

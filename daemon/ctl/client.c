@@ -15,9 +15,9 @@
 #define PATIENCE_MS 3000
 #define ANSWER_MAX ((size_t)64 << 20)
 #define REQUEST_MAX 4096
-#define READ_MIN 4096 /* bytes that there is room for at each read */
+#define READ_MIN 4096 /* least room in bytes at each read */
 
-/* "kamsyncd at PATH", which most sentences start with. */
+/* "kamsyncd at PATH", the beginning of most sentences. */
 static void say_who(struct buf *why, const char *path)
 {
     buf_printf(why, "kamsyncd at ");
@@ -32,14 +32,14 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* What is known of the socket, or of the nearest directory above that may be looked into. */
+/* Status of the socket, or of the nearest directory above that is accessible. */
 static bool stat_nearest(const char *path, struct stat *st)
 {
     char *part = span_dup(span_of(path)), *slash;
     bool found = part && stat(part, st) == 0;
 
     while (part && !found && (slash = strrchr(part, '/'))) {
-        slash[slash == part] = '\0'; /* the slash of the root stays */
+        slash[slash == part] = '\0'; /* keeps the root's slash */
         found = stat(part, st) == 0;
         if (slash == part)
             break;
@@ -109,7 +109,7 @@ static int dial(const char *path, struct buf *why)
     return -1;
 }
 
-/* Errors show up when the answer is read: who closes at once may have said why before. */
+/* Errors are found when the answer is read: a peer that closes at once may have said why. */
 static void send_request(int fd, const char *line, size_t n)
 {
     while (n) {
@@ -122,7 +122,7 @@ static void send_request(int fd, const char *line, size_t n)
     }
 }
 
-/* Waits for bytes and adds them to the answer: how many, 0 at the end, or a negative errno. */
+/* Waits for bytes and adds them to the answer; returns how many, 0 at the end, or a negative errno. */
 static ssize_t read_some(int fd, struct buf *answer, int64_t until)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -208,7 +208,7 @@ static json_t *converse(int fd, const char *path, const char *request, struct bu
     return answer;
 }
 
-/* As one line; the caller frees it. */
+/* In one line; the caller frees it. */
 static char *request_line(const json_t *request)
 {
     char *text = json_dumps(request, JSON_COMPACT);

@@ -12,7 +12,7 @@
 #include "value.h"
 
 #define FOLLOW_MS 1000
-#define FOLLOW_COUNT 1000 /* of one answer; when it is full, the next question follows at once */
+#define FOLLOW_COUNT 1000 /* limit of one answer; if reached, the next question follows at once */
 
 void complain(const char *text, const char *about, const char *rest)
 {
@@ -29,7 +29,7 @@ static json_t *request_of(const char *command)
     return json_pack("{s:s}", "cmd", command);
 }
 
-/* A command line may hold bytes that JSON cannot: they go as kamsyncd itself would write them. */
+/* A command line may hold bytes that JSON cannot: these are written as kamsyncd writes them. */
 static void set_text(json_t *request, const char *name, const char *text)
 {
     json_t *value = text ? json_string(text) : NULL;
@@ -47,7 +47,7 @@ static void set_number(json_t *request, const char *name, int64_t number)
     json_object_set_new(request, name, json_integer(number));
 }
 
-/* Says why the answer is none, in one line; kamsyncd's words may quote SIP. */
+/* Prints the reason for the failure in one line; kamsyncd's text may quote SIP. */
 static int refuse(const struct options *o, const json_t *answer)
 {
     const json_t *error = json_object_get(answer, "error");
@@ -67,7 +67,7 @@ static int refuse(const struct options *o, const json_t *answer)
     return STATUS_NO;
 }
 
-/* Asks, and frees the request. With STATUS_FINE the caller derefs the answer; else what is wrong was said. */
+/* Asks, and frees the request. With STATUS_FINE the caller derefs the answer; otherwise the error was printed. */
 static int ask(const struct options *o, json_t *request, json_t **answer)
 {
     struct buf why = {0};
@@ -92,7 +92,7 @@ static int ask(const struct options *o, json_t *request, json_t **answer)
     return status;
 }
 
-/* What is meant for people goes to stdout before the warning about silent nodes goes to stderr. */
+/* Output for people goes to stdout before the warning about silent nodes goes to stderr. */
 static void warn_silent(const json_t *answer)
 {
     fflush(stdout);
@@ -137,7 +137,7 @@ int command_trace(const struct options *o)
     return ask_and_show(o, show_trace);
 }
 
-/* Orders are short, and their answers hold nothing else. */
+/* Requests and answers of orders are short. */
 static int order(const struct options *o, const char *done)
 {
     json_t *answer;
@@ -168,7 +168,7 @@ int command_reload(const struct options *o)
     return order(o, "settings read again");
 }
 
-/* The calls were found, so a trace that does not come is only worth a complaint, which ask() makes. */
+/* The calls were found, so a missing trace only causes an error message, which ask() prints. */
 static void show_with_trace(const struct options *o, const json_t *calls)
 {
     json_t *request = request_of("trace"), *trace;
@@ -206,7 +206,7 @@ int command_call(const struct options *o)
     return status;
 }
 
-/* Nothing of the terminal was changed, so there is nothing to restore. */
+/* The terminal was not changed, so there is nothing to restore. */
 static void on_interrupt(int number)
 {
     (void)number;
@@ -235,7 +235,7 @@ static int64_t wall_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* As many lines as fit below each other, when nobody said how many. */
+/* As many lines as fit on the screen, if no limit is given. */
 static int64_t fitting_limit(const struct options *o)
 {
     const int others = 4; /* the two heads, the total, and the cursor's line */
@@ -261,7 +261,7 @@ static json_t *calls_request(const struct options *o)
     return request;
 }
 
-/* Like top in a terminal, else one block below the other. */
+/* Like top in a terminal, otherwise one block below the other. */
 static void put_watch_head(const struct options *o, bool first)
 {
     struct buf b = {0};
@@ -297,7 +297,7 @@ static int calls_once(const struct options *o, bool first)
     return STATUS_FINE;
 }
 
-/* A daemon that restarts is waited for, and only the first complaint about it is heard. */
+/* Waits for a daemon that restarts, and prints only the first error about that. */
 int command_calls(const struct options *o)
 {
     struct options again = *o;
@@ -313,10 +313,10 @@ int command_calls(const struct options *o)
     return status;
 }
 
-/* Where `cdr -f` is. */
+/* The position of `cdr -f`. */
 struct place {
-    json_t *after; /* id of the newest call that was seen; NULL: none yet */
-    bool heads;    /* stand above */
+    json_t *after; /* id of the newest call seen; NULL: none yet */
+    bool heads;    /* have been printed */
 };
 
 static json_t *cdr_request(const struct options *o, const struct place *at, int64_t count)
@@ -344,7 +344,7 @@ static void put_cdr(const struct options *o, const json_t *answer, struct place 
     at->heads = true;
 }
 
-/* Asks for up to count calls behind the place, or the newest, and moves the place on. */
+/* Asks for up to count calls after the place, or for the newest, and moves the place on. */
 static int cdr_once(const struct options *o, struct place *at, int64_t count, bool show, size_t *got)
 {
     json_t *answer, *list, *id;
@@ -379,7 +379,7 @@ static void follow(const struct options *o, struct place *at)
     }
 }
 
-/* With no calls wanted, the newest is asked for all the same: what comes behind it is new. */
+/* Even if no calls are wanted, asks for the newest: those after it are new. */
 int command_cdr(const struct options *o)
 {
     bool none = o->count == 0;

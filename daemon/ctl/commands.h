@@ -1,5 +1,5 @@
-/* What each command of kamsyncctl does: asks kamsyncd, prints to stdout, complaints to stderr. The returned value is
- * the program's exit status. */
+/* The commands of kamsyncctl: ask kamsyncd, print to stdout, errors to stderr. The returned value is the program's exit
+ * status. */
 #ifndef KAMSYNCCTL_COMMANDS_H
 #define KAMSYNCCTL_COMMANDS_H
 
@@ -8,11 +8,11 @@
 
 enum { STATUS_FINE, STATUS_NO, STATUS_USAGE };
 
-/* From the command line; all texts are borrowed from there. NULL and 0 are "not given" where nothing else is said. */
+/* The command line, from which all strings are borrowed. NULL and 0 mean "not given" unless stated otherwise. */
 struct options {
     const char *socket;
     bool json;
-    const char *command; /* its name, which is the protocol's as well */
+    const char *command; /* its name, also in the protocol */
     const char *call_id;
     int64_t node;
     const char *state, *caller, *callee;
@@ -20,10 +20,10 @@ struct options {
     int64_t watch_ms;
     int64_t count; /* of `cdr`; -1 when not given */
     bool follow;
-    bool quiet; /* of what fails nothing is said: it was said before */
+    bool quiet; /* prints no errors: the first was printed already */
 };
 
-/* status, nodes, tx, trace: one question, one answer that is shown. */
+/* status, nodes, tx, trace: one question, one answer shown. */
 int command_status(const struct options *o);
 int command_nodes(const struct options *o);
 int command_tx(const struct options *o);
@@ -31,7 +31,7 @@ int command_trace(const struct options *o);
 
 int command_call(const struct options *o);
 
-/* With watch_ms and follow these two end by ctrl-c only, with status 0, or when the first question fails. */
+/* With watch_ms and follow these two end only by ctrl-c, with status 0, or when the first question fails. */
 int command_calls(const struct options *o);
 int command_cdr(const struct options *o);
 

@@ -1,4 +1,4 @@
-/* kamsyncctl: asks the kamsyncd of this host what it knows (proto/control.md), and gives it orders. */
+/* kamsyncctl: queries this host's kamsyncd (proto/control.md), and gives it orders. */
 #include <errno.h>
 #include <getopt.h>
 #include <langinfo.h>
@@ -14,7 +14,7 @@
 #define DEFAULT_SOCKET "/run/kamsync/control.sock"
 struct command {
     const char *name;
-    bool call_id; /* wants one */
+    bool call_id; /* needs one */
     const char *args;
     const char *help;
     int (*run)(const struct options *o);
@@ -40,7 +40,7 @@ struct flag {
     const char *name;
     int letter;
     int has_arg;
-    const char *command; /* the only one that takes it; NULL: all do */
+    const char *command; /* the only command with it; NULL: all have it */
     const char *shown, *help;
 };
 
@@ -60,10 +60,10 @@ static const struct flag flags[] = {
     {"version", 'V', no_argument, NULL, "-V, --version", "the version"},
 };
 
-/* What was read so far. */
+/* The command line as read so far. */
 struct reading {
     struct options options;
-    const struct flag *given[COUNT(flags)]; /* those of one command only, each once */
+    const struct flag *given[COUNT(flags)]; /* those of only one command, each once */
     bool failed;
 };
 
@@ -76,7 +76,7 @@ static bool wrong(struct reading *r, const char *text, const char *about, const 
 
 #define SEE_HELP ": see 'kamsyncctl --help'"
 
-/* Help texts may have a second line, which goes below the first. */
+/* Help texts may have a second line, which is put below the first. */
 static void put_row(FILE *out, const char *name, const char *help)
 {
     const char *second = strchr(help, '\n');
@@ -139,7 +139,7 @@ static int64_t read_above_0(struct reading *r, const char *name, const char *tex
     return number;
 }
 
-/* Seconds, also parts of one; ms in the end. */
+/* Seconds, also fractions, as ms. */
 static int64_t read_seconds(struct reading *r, const char *text)
 {
     char *end;
@@ -151,7 +151,7 @@ static int64_t read_seconds(struct reading *r, const char *text)
     return 0;
 }
 
-/* getopt knows --watch=5 only: a number that stands behind is taken here. */
+/* getopt knows only --watch=5: a number in the next word is read here. */
 static int64_t read_watch(struct reading *r, int argc, char **argv)
 {
     const char *text = optarg;
@@ -211,7 +211,7 @@ static void take_calls_flag(struct reading *r, int letter, int argc, char **argv
     }
 }
 
-/* Of a short option argv tells too much or the word before; getopt names it in optopt. */
+/* For a short option, argv has the whole group or the previous word; getopt names the letter in optopt. */
 static void wrong_flag(struct reading *r, const char *word)
 {
     const char letter[] = {'-', (char)optopt, '\0'};
@@ -246,7 +246,7 @@ static void take_flag(struct reading *r, int letter, int argc, char **argv)
     }
 }
 
-/* Reads all options; true when one of them was --help or --version, and was answered. */
+/* Reads all options; true when one was --help or --version, which it has answered. */
 static bool read_flags(struct reading *r, int argc, char **argv)
 {
     struct option longs[COUNT(flags) + 1] = {0};
@@ -289,7 +289,7 @@ static bool check_flags(struct reading *r, const struct command *c)
     return true;
 }
 
-/* The command and its Call-ID, which are all that is left when the options are gone. */
+/* The command and its Call-ID, the only words besides the options. */
 static const struct command *read_words(struct reading *r, char **words)
 {
     const struct command *c = find_command(r, words[0]);

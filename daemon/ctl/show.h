@@ -1,5 +1,5 @@
-/* Answers of kamsyncd (proto/control.md) as text for people. Pure functions: from JSON to a file, with no clock and no
- * terminal. All text goes through buf_safe(). What an answer lacks, or has in another form, stands as "-". */
+/* Prints kamsyncd's answers (proto/control.md) for people. Pure functions: from JSON to a file, with no clock and no
+ * terminal. All text passes through buf_safe(). A missing or malformed value is shown as "-". */
 #ifndef KAMSYNCCTL_SHOW_H
 #define KAMSYNCCTL_SHOW_H
 
@@ -12,11 +12,11 @@
 void show_status(const json_t *answer, FILE *out);
 void show_nodes(const json_t *answer, FILE *out);
 
-/* show_calls.c: one line per call. now: ms since 1970, for how long a call is in its state. */
+/* show_calls.c: one line per call. now: ms since 1970, for the time that a call is in its state. */
 void show_calls(const json_t *answer, int64_t now, FILE *out);
 void show_cdr(const json_t *list, bool heads, FILE *out);
 
-/* show_call.c: one call. trace is the answer to `trace`, whose lines go between the moments of the call, or NULL. */
+/* show_call.c: one call. trace: the answer to `trace`, whose lines are merged into the call's timeline, or NULL. */
 void show_call(const json_t *call, const json_t *trace, FILE *out);
 void show_trace(const json_t *answer, FILE *out);
 

@@ -7,14 +7,14 @@
 #include "table.h"
 #include "value.h"
 
-/* Something that happened: a state that the call came into, or a line of the trace. All borrowed from the JSON. */
+/* One event: a state that the call entered, or a line of the trace. All borrowed from the JSON. */
 struct moment {
     int64_t at;
-    size_t order;        /* among those at the same time */
-    const json_t *node;  /* NULL when that is not known */
-    const char *what;    /* what happened, or: */
-    const json_t *text;  /* the trace's words, or: */
-    const json_t *ended; /* the call, whose end is told */
+    size_t order;        /* among events at the same time */
+    const json_t *node;  /* NULL when unknown */
+    const char *what;    /* what happened; or */
+    const json_t *text;  /* the trace's text; or */
+    const json_t *ended; /* the call, for its end */
 };
 
 struct timeline {
@@ -30,13 +30,13 @@ static void add_moment(struct timeline *t, struct moment m)
     t->moments[t->count++] = m;
 }
 
-/* ---- nodes: when each first had to do with the call stands in "at.<id>" ---- */
+/* ---- nodes: "at.<id>" is when each first handled the call ---- */
 
 struct part {
     int64_t at, id;
 };
 
-/* Digits only, so that no other field is taken for one. */
+/* Only digits, so that no other field is taken for a node. */
 static bool read_part(struct part *p, const json_t *call, const char *name)
 {
     size_t digits = strncmp(name, "at.", 3) == 0 ? strspn(name + 3, "0123456789") : 0;
@@ -56,7 +56,7 @@ static int sooner(const void *a, const void *b)
     return p->id < q->id ? -1 : p->id > q->id;
 }
 
-/* In order. The caller frees them. */
+/* Sorted. The caller frees them. */
 static struct part *parts_of(const json_t *call, size_t *count)
 {
     struct part *parts = grow(NULL, (json_object_size(call) + 1) * sizeof(*parts));
@@ -93,8 +93,8 @@ static int64_t joined(const json_t *call, const json_t *id)
     return value_ms(call, name);
 }
 
-/* Where each state was seen is not said. With several nodes this is sure: the INVITE came to the first one, and a node
- * that first had to do with the call when it ended has ended it. */
+/* The record does not say where each state was seen. With several nodes only this is certain: the INVITE came to the
+ * first one, and a node that first handled the call when it ended has ended it. */
 static void add_states(struct timeline *t, const json_t *call, const json_t *nodes)
 {
     const json_t *first = json_array_size(nodes) ? json_array_get(nodes, 0) : json_object_get(call, "node");
@@ -251,7 +251,7 @@ static void put_head(const json_t *call, FILE *out)
     table_end(&t, 0, false, out);
 }
 
-/* The words for who ended it stand beside the protocol's field, which is short. */
+/* Who ended it is explained next to the protocol's short value. */
 static void put_facts(const json_t *call, const json_t *nodes, FILE *out)
 {
     struct table t;

@@ -3,15 +3,15 @@
 #include "table.h"
 #include "value.h"
 
-/* When the call came into the state that it is in; -1 when that is not known. */
+/* When the call entered its state; -1 when unknown. */
 static int64_t state_since(const json_t *call)
 {
     const char *state = json_string_value(json_object_get(call, "state"));
 
-    return state ? value_ms(call, state) : -1; /* the fields have the names of the states */
+    return state ? value_ms(call, state) : -1; /* fields are named like the states */
 }
 
-/* Clocks of two hosts differ a little: what lies in the future began just now. */
+/* Clocks of two hosts differ a little: a time in the future counts as now. */
 static int64_t ms_until(int64_t now, int64_t since)
 {
     if (since < 0)
@@ -70,7 +70,7 @@ static void cdr_cells(struct table *t, const json_t *call)
     value_field(table_cell(t), call, "call_id");
 }
 
-/* The widths are set, since with -f table follows table. */
+/* Fixed widths, since with -f table follows table. */
 void show_cdr(const json_t *list, bool heads, FILE *out)
 {
     static const struct column columns[] = {

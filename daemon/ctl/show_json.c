@@ -1,7 +1,7 @@
 #include "show.h"
 #include "value.h"
 
-/* jansson escapes all control characters but DEL, which can only stand inside of a text. */
+/* jansson escapes all control characters but DEL, which can occur only inside a string. */
 static int write_escaped(const char *p, size_t n, void *out)
 {
     for (size_t i = 0; i < n; i++) {

@@ -3,7 +3,7 @@
 #include "table.h"
 #include "value.h"
 
-/* A number of the status, and what it counts. */
+/* A number of the status, and its meaning. */
 struct figure {
     const char *field, *unit;
 };

@@ -3,7 +3,7 @@
 #include "table.h"
 #include "value.h"
 
-/* A column of the table of branches: JSON field and head. */
+/* A column of the table of branches: JSON field and heading. */
 struct part {
     const char *field;
     struct column column;
@@ -14,7 +14,7 @@ static const struct part parts[] = {
     {"sock", {"FROM", 0, false}}, {"ruri", {"R-URI", 0, false}}, {"route", {"ROUTE", 0, false}},
 };
 
-/* The route comes last, so that it can be left out: few have one. */
+/* The route is the last column, so that it can be left out: few branches have one. */
 static size_t part_count(const json_t *branches)
 {
     for (size_t i = 0; i < json_array_size(branches); i++)
@@ -38,7 +38,7 @@ static void put_branches(const json_t *branches, FILE *out)
     table_end(&t, 2, true, out);
 }
 
-/* The INVITE's first line and its length stand for all of it. */
+/* Shows the INVITE as its first line and length. */
 static void add_request(struct buf *b, const json_t *req)
 {
     const char *text = json_string_value(req);

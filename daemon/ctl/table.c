@@ -1,6 +1,6 @@
 #include "table.h"
 
-/* A single long text must not push all other rows apart: it only shifts its own. */
+/* One long text must not widen all other rows: it only shifts its own. */
 #define WIDEST 48
 
 void table_begin(struct table *t, const struct column *columns, size_t count)
@@ -8,7 +8,7 @@ void table_begin(struct table *t, const struct column *columns, size_t count)
     *t = (struct table){.columns = columns, .count = count};
 }
 
-/* The text buffer's width serves as that of the cell that is being written. */
+/* The text buffer's width is that of the cell being written. */
 static void finish_cell(struct table *t)
 {
     if (t->used)
@@ -50,7 +50,7 @@ static void add_cell(struct buf *out, const struct column *c, struct span text, 
         buf_pad(out, pad);
 }
 
-/* Blanks at the end of a line would wrap it in a narrow terminal. */
+/* Trailing blanks would wrap a line in a narrow terminal. */
 static void end_line(struct buf *line, FILE *out)
 {
     while (line->n && line->p[line->n - 1] == ' ')

@@ -1,4 +1,4 @@
-/* Rows with aligned columns, for answers of any size: cells are kept in one buffer until all widths are known. */
+/* Rows with aligned columns, for answers of any size: cells are buffered until all widths are known. */
 #ifndef KAMSYNCCTL_TABLE_H
 #define KAMSYNCCTL_TABLE_H
 
@@ -6,7 +6,7 @@
 
 struct column {
     const char *head;
-    size_t least; /* at least so wide, so that tables which follow each other are aligned */
+    size_t least; /* least width, which aligns tables that follow each other */
     bool right;
 };
 
@@ -14,7 +14,7 @@ struct cell {
     size_t end, width;
 };
 
-/* Fields are the module's own. */
+/* Fields are private to the module. */
 struct table {
     const struct column *columns; /* borrowed */
     size_t count;
@@ -25,10 +25,10 @@ struct table {
 
 void table_begin(struct table *t, const struct column *columns, size_t count);
 
-/* The next cell, from left to right, row by row: what is added to the buffer until the next call is its text. */
+/* Begins the next cell, from left to right, row by row: text added to the buffer until the next call is its content. */
 struct buf *table_cell(struct table *t);
 
-/* Writes the rows, each with `indent` blanks before it, with or without the line of heads, and frees all. */
+/* Writes the rows, each indented by `indent` blanks, with or without the headings, and frees everything. */
 void table_end(struct table *t, size_t indent, bool heads, FILE *out);
 
 #endif

@@ -10,8 +10,8 @@ struct range {
     unsigned width;
 };
 
-/* Letters and marks that go from left to right and stand alone. Left out on purpose: combining marks, right-to-left
- * scripts, format and variation characters, blanks other than the ASCII one, private use. In order. */
+/* Left-to-right letters and symbols that stand alone, sorted. Left out on purpose: combining marks, right-to-left
+ * scripts, format and variation characters, blanks other than the ASCII one, private use. */
 static const struct range letters[] = {
     {0x00A1, 0x00AC, 1}, {0x00AE, 0x02FF, 1}, {0x0370, 0x0482, 1}, {0x048A, 0x052F, 1}, {0x0531, 0x058A, 1},
     {0x10A0, 0x10FF, 1}, {0x1E00, 0x1FFE, 1}, {0x2010, 0x2027, 1}, {0x2030, 0x205E, 1}, {0x20A0, 0x20C0, 1},
@@ -52,7 +52,7 @@ void buf_own(struct buf *b, struct span s, size_t width)
     b->width += width;
 }
 
-/* How many bytes a character with this first byte has; 0 when none begins so. */
+/* Length of a character with this first byte; 0 when invalid. */
 static size_t utf8_length(unsigned char first)
 {
     if (first >= 0xC2 && first <= 0xDF)
@@ -62,8 +62,8 @@ static size_t utf8_length(unsigned char first)
     return first >= 0xF0 && first <= 0xF4 ? 4 : 0;
 }
 
-/* The character at p; *len is its length, 0 when that is no UTF-8. What four bytes could say too long, or what is a
- * surrogate, needs no test here: the table of letters has neither, and overlong forms are refused below. */
+/* The character at p; *len is its length, 0 when it is not UTF-8. Four bytes beyond the range, and surrogates, need no
+ * check here, as the table of letters has neither, and overlong forms are rejected below. */
 static uint32_t utf8_read(struct span s, size_t *len)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -87,7 +87,7 @@ static uint32_t utf8_read(struct span s, size_t *len)
     return c;
 }
 
-/* Columns of a letter; 0 for whatever is none. */
+/* Columns of a letter; 0 for any other character. */
 static unsigned letter_width(uint32_t c)
 {
     for (size_t i = 0; i < COUNT(letters) && letters[i].from <= c; i++)
@@ -96,7 +96,7 @@ static unsigned letter_width(uint32_t c)
     return 0;
 }
 
-/* Adds the letter at the beginning of s; its length, or 0 when there is none to be shown. */
+/* Adds the letter at the beginning of s; returns its length, or 0 when there is none to show. */
 static size_t add_letter(struct buf *b, struct span s)
 {
     size_t len = 0;
@@ -109,7 +109,7 @@ static size_t add_letter(struct buf *b, struct span s)
     return len;
 }
 
-/* A backslash before an x is written \x5c, so that each \xNN that is shown stands for one byte. */
+/* A backslash before an x is written as \x5c, so that each \xNN shown stands for one byte. */
 static bool is_plain(struct span s)
 {
     unsigned char c = (unsigned char)s.p[0];

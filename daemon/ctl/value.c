@@ -7,7 +7,7 @@
 
 #define LAST_MS 253402300799999 /* the end of the year 9999 */
 
-/* What cannot be decoded is shown as it is. */
+/* A value that cannot be decoded is shown unchanged. */
 static void add_base64(struct buf *b, const char *text)
 {
     size_t n = 0;
@@ -98,7 +98,7 @@ void value_duration(struct buf *b, int64_t ms)
         buf_printf(b, "%" PRId64 ":%02" PRId64 ":%02" PRId64, s / 3600, s / 60 % 60, s % 60);
 }
 
-/* strftime() of a time; false, and "-" is added, when it is none. */
+/* strftime() of a time; if it is none, false, and "-" is added. */
 static bool add_time(struct buf *b, int64_t ms, const char *format)
 {
     time_t s = (time_t)(ms / 1000);

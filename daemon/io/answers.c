@@ -3,11 +3,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* More than an engine ever has under way, so that an answer needs no memory when memory is short. Pages that are not
- * used cost nothing. */
+/* More than an engine ever has under way, so that an answer needs no allocation when out of memory. Unused pages cost
+ * nothing. */
 #define ANSWERS_RESERVED 16384
 
-/* What is asked meanwhile is answered at the next turn. */
+/* Requests made meanwhile are answered at the next turn. */
 static void on_idle(uv_idle_t *idle)
 {
     struct answers *a = idle->data;
@@ -74,7 +74,7 @@ void answers_add(struct answers *a, struct answer x)
         uv_idle_start(&a->idle, on_idle);
 }
 
-/* ---- the usual ones ---- */
+/* ---- common answers ---- */
 
 static struct span text_of(const struct answer *x)
 {
@@ -83,7 +83,7 @@ static struct span text_of(const struct answer *x)
 
 static void give_put(struct store *s, const struct answer *x)
 {
-    s->on.put_done(s->on.ctx, x->status);
+    s->on.put_done(s->on.ctx, x->token, (enum put_status)x->status, text_of(x));
 }
 
 static void give_got(struct store *s, const struct answer *x)
@@ -122,7 +122,7 @@ static void give_not_archived(struct store *s, const struct answer *x)
     s->on.archived(s->on.ctx, x->token, NULL, NULL, 0, false);
 }
 
-/* failed: what to say without memory for the text. */
+/* failed: the status to give when there is no memory for the text. */
 static void add_text(struct answers *a, struct answer x, struct span text, int failed)
 {
     x.n = text.n;
@@ -134,9 +134,9 @@ static void add_text(struct answers *a, struct answer x, struct span text, int f
     answers_add(a, x);
 }
 
-void answers_put_done(struct answers *a, bool ok)
+void answers_put_done(struct answers *a, uint64_t token, enum put_status status, struct span record)
 {
-    answers_add(a, (struct answer){.give = give_put, .status = ok});
+    add_text(a, (struct answer){.give = give_put, .token = token, .status = (int)status}, record, PUT_FAILED);
 }
 
 void answers_got(struct answers *a, uint64_t token, enum get_status status, struct span record)

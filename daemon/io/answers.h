@@ -1,5 +1,5 @@
-/* What a store can say at once, kept until the loop's next turn: the engine that asks may be in the midst of a list,
- * and no answer comes before the call that asked has returned. */
+/* Answers that a store has at once, kept until the loop's next turn: the engine may be in the midst of a list, and
+ * no answer comes before the call that asked has returned. */
 #ifndef KAMSYNC_ANSWERS_H
 #define KAMSYNC_ANSWERS_H
 
@@ -21,20 +21,20 @@ struct answers {
     void (*closed)(struct store *s);
 };
 
-/* -ENOMEM, or 0; then it has to be closed. */
+/* -ENOMEM, or 0: then it has to be closed. */
 int answers_init(struct answers *a, uv_loop_t *loop, struct store *s);
-/* Forgets those that wait; closed() is called later. */
+/* Drops the waiting answers; closed() is called later. */
 void answers_close(struct answers *a, void (*closed)(struct store *s));
 
-/* Takes the data. */
+/* Takes ownership of the data. */
 void answers_add(struct answers *a, struct answer x);
 
-/* The usual ones. Texts are copied; when there is no memory for that, the answer is that it failed. */
-void answers_put_done(struct answers *a, bool ok);
+/* Common answers. Texts are copied; if out of memory, the answer is a failure. */
+void answers_put_done(struct answers *a, uint64_t token, enum put_status status, struct span record);
 void answers_got(struct answers *a, uint64_t token, enum get_status status, struct span record);
 void answers_claimed(struct answers *a, uint64_t token, enum claim_status status, struct span holder);
 void answers_call_written(struct answers *a, uint64_t token, enum call_result result);
-/* A reading that failed. */
+/* A failed scan. */
 void answers_not_scanned(struct answers *a);
 void answers_call_not_got(struct answers *a, uint64_t token);
 void answers_no_call_keys(struct answers *a, uint64_t token);

@@ -2,20 +2,20 @@
 --
 -- KEYS    1  the call
 --         2  the archive, a stream
---         3  maybe another place of the call, where it is looked for if it does not stand at the first
--- ARGV    1  what to do: "get", or one of enum call_mode: "add", "begin" ("first": so with call_write.first), "take",
---            "end", "end-answered"
+--         3  optional: another key of the call, used if it is not at the first
+-- ARGV    1  what to do: "get", or one of enum call_mode: "add", "begin" ("first": the same with call_write.first),
+--            "take", "end", "end-answered"
 --         2  the node that writes
---         3  life of the record in ms
---         4  how many entries the archive keeps, 0: all
---         5  how many of the last pairs go over nothing that is there
+--         3  TTL of the record in ms
+--         4  limit of entries in the archive, 0: no limit
+--         5  how many of the last pairs replace no existing field
 --         6  (the two that end) the dialog's tag, "": all its dialogs are over
 --         …  name, value, name, value…
 -- Answer  the record ("get"), else one of enum call_result: "written", "other", "over", "absent", "early", "foreign",
 --         "goes-on"
 --
--- Why a script: several nodes see the same BYE, and take the same call over. Each has to look and to write in one step,
--- or a call would end twice. core/engine.h says what each mode does; io/memory_calls.c does the same without Redis.
+-- Why a script: several nodes see the same BYE, and take over the same call. Each has to check and write in one step,
+-- or a call would end twice. core/engine.h defines each mode; io/memory_calls.c does the same without Redis.
 
 local key, mode, node, ttl, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
@@ -28,11 +28,11 @@ if mode == 'get' then return redis.call('HGETALL', key) end
 local ends = mode == 'end' or mode == 'end-answered'
 local begins = mode == 'begin' or mode == 'first' or mode == 'take'
 
--- What is to be written: from ARGV[first] on; from ARGV[weak + 1] on only where nothing is there.
+-- The fields to write: from ARGV[first] on; from ARGV[weak + 1] on only those that do not exist.
 local weak, given, first = #ARGV - 2 * ARGV[5], {}, ends and 7 or 6
 for i = first, #ARGV - 1, 2 do given[ARGV[i]] = ARGV[i + 1] end
 
--- What is there. Only an end reads all of it, and a leg, at the bottom.
+-- The existing record. Only an end reads all of it, and a leg, at the bottom.
 local was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered')
 local ended, owner, tx, answered = was[1], was[2], was[3], was[4]
 local all = ends and redis.call('HGETALL', key)
@@ -47,12 +47,12 @@ local function number(text)
   return text and #text < 16 and text:match('^%d+$') and tonumber(text)
 end
 
--- Of two times as they are written, without a leading zero.
+-- Compares two times as written, without leading zeros.
 local function later(a, b)
   return #a > #b or (#a == #b and a > b)
 end
 
--- After its end only another INVITE of the same name begins it anew: one that came later, or was answered.
+-- After its end only another INVITE of the same name begins a new call: one that came later, or was answered.
 local leg = given.tx and tx and given.tx ~= tx
 if ended then
   local from, to = number(given.trying), number(ended)
@@ -63,7 +63,7 @@ if ended then
   owner, tx, answered, leg = nil, nil, nil, false
 end
 
--- A leg, which is another INVITE of the same name, takes nothing from one that was answered, or is another node's.
+-- A leg, another INVITE of the same name, takes nothing from one that was answered, or is another node's.
 if leg and mode ~= 'add' then
   if answered or ends and is_other(owner) then return 'foreign' end
   if is_other(owner) and not given.answered then return 'other' end
@@ -71,7 +71,7 @@ end
 if ends and #all == 0 then return 'absent' end
 if mode == 'end-answered' and not answered then return 'early' end
 
--- One of its dialogs is over; the call is over with the last of them.
+-- One of its dialogs is over; the call ends with the last of them.
 if ends and ARGV[6] ~= '' and had.to_tag then
   local tag, goes_on = ARGV[6], false
   local function open(t) return t ~= tag and not had['over.' .. t] end
@@ -85,7 +85,7 @@ if ends and ARGV[6] ~= '' and had.to_tag then
   end
 end
 
--- It ended when the last one did.
+-- The call ended when its last dialog did.
 for name, at in pairs(had) do
   if name:sub(1, 5) == 'over.' and later(at, given.ended or '') then given.ended = at end
 end
@@ -93,11 +93,11 @@ for i = first, #ARGV - 1, 2 do
   if ends and ARGV[i] == 'ended' then ARGV[i + 1] = given.ended end
 end
 
--- Another node's call is not begun over that node's head.
+-- A call that another node owns is not begun.
 local same = mode ~= 'first' and given.tx and tx == given.tx and not answered
 if begins and mode ~= 'take' and is_other(owner) and not same and not leg then return 'other' end
 
--- The archive comes first: should it be refused, nothing is written.
+-- The archive comes first: if that is refused, nothing is written.
 if ends then
   local is, names, entry, more = {}, {}, {}, {}
   local function add(name, value)
@@ -126,7 +126,7 @@ if ends then
   if #more > 0 then redis.call('HSET', key, unpack(more)) end
 end
 
--- What the INVITE before this leg had come to goes.
+-- Removes the state of the INVITE before this leg.
 if leg and begins then
   local fields, kept = redis.call('HGETALL', key), {}
   for i = 1, #fields do

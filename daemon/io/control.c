@@ -22,7 +22,7 @@ struct client {
     uv_timer_t timer;
     uv_write_t write;
     char *answer;
-    char request[REQUEST_MAX + 1]; /* never filled: libuv would want to read on at once */
+    char request[REQUEST_MAX + 1]; /* never filled: libuv would read on at once */
     size_t len;
     bool asked, closing;
     int open; /* handles */
@@ -125,7 +125,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct client *x = stream->data;
 
-    if (n < 0 || x->asked) { /* it has gone, or says more than it should */
+    if (n < 0 || x->asked) { /* it is gone, or sends more than one request */
         client_close(x);
         return;
     }
@@ -156,7 +156,7 @@ static void on_connection(uv_stream_t *server, int status)
         uv_timer_start(&x->timer, on_patience, PATIENCE_MS, 0);
 }
 
-/* A socket that a dead process left behind would keep us from binding. */
+/* A socket left by a dead process would prevent binding. */
 static int clear_path(const char *path)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -186,7 +186,7 @@ static void make_folder(const char *path)
     if (!slash || slash == folder)
         return;
     *slash = '\0';
-    mkdir(folder, 0755); /* should that fail, so does the binding, and says why */
+    mkdir(folder, 0755); /* if that fails, so does the binding, with the reason */
 }
 
 static int listen_at(struct control *c)

@@ -6,9 +6,9 @@
 
 #define BACKOFF_FIRST_MS 20
 #define BACKOFF_MAX_MS 500
-#define CONNECT_MS 1000 /* a Kamailio that hangs takes only so many connections, and then none for long */
+#define CONNECT_MS 1000 /* a hanging Kamailio accepts only so many connections, and then none for long */
 
-/* One attempt to connect and what comes of it; it outlives its evapi until its handle has closed. */
+/* One attempt to connect and its connection; it outlives its evapi until its handle has closed. */
 struct conn {
     uv_tcp_t tcp;
     uv_connect_t req;
@@ -34,7 +34,7 @@ struct write {
 static void attempt(struct evapi *ev);
 static void gone(struct evapi *ev, const char *why);
 
-/* Also when an attempt has taken too long, or the connection is to be given up. */
+/* Also when an attempt has timed out, or the connection is to be given up. */
 static void on_retry(uv_timer_t *timer)
 {
     struct evapi *ev = timer->data;
@@ -71,7 +71,7 @@ static void drop_conn(struct evapi *ev)
     ev->conn = NULL;
 }
 
-/* The one exit of every connection. */
+/* Every connection ends here. */
 static void gone(struct evapi *ev, const char *why)
 {
     bool was_up = ev->up;
@@ -93,8 +93,8 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     *buf = uv_buf_init(c->ev ? c->ev->buf : NULL, c->ev ? sizeof(c->ev->buf) : 0);
 }
 
-/* evapi leaves Nagle's algorithm on, so it holds a small frame back until we acknowledge the one before: without this,
- * up to 40 ms for each stray. The option does not last, hence after every read. */
+/* evapi leaves Nagle's algorithm on, so it delays a small frame until the previous one is acknowledged: without this,
+ * up to 40 ms for each stray. The option does not last, so it is set after every read. */
 static void acknowledge_now(uv_tcp_t *tcp)
 {
     uv_os_fd_t fd;
@@ -116,7 +116,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     else if (c->ev->on.data(c->ev->on.ctx, buf->base, (size_t)n) < 0)
         gone(c->ev, "not understood, or not believed");
     else
-        c->ev->attempt = 0; /* it speaks: no earlier, or one that only accepts would be asked without pause */
+        c->ev->attempt = 0; /* it sends data: no earlier, or a peer that only accepts would be retried without pause */
 }
 
 static void on_connect(uv_connect_t *req, int status)
@@ -192,7 +192,7 @@ static void write_later(struct evapi *ev, struct span bytes)
         free(w);
 }
 
-/* At once, as far as the socket takes it: a request to libuv costs another turn of the loop for its end. */
+/* Written at once, as far as the socket accepts it: a libuv request costs another turn of the loop for its end. */
 void evapi_write(struct evapi *ev, struct span bytes)
 {
     uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes.p, (unsigned)bytes.n);
@@ -203,7 +203,7 @@ void evapi_write(struct evapi *ev, struct span bytes)
         write_later(ev, (struct span){bytes.p + done, bytes.n - done});
 }
 
-/* What Kamailio has not read by now is not to be carried out: it is sent again, or is too old. */
+/* Data that Kamailio has not read by now must not be carried out: it is sent again, or is too old. */
 void evapi_reopen(struct evapi *ev)
 {
     const struct linger forget = {.l_onoff = 1};

@@ -1,9 +1,10 @@
-/* memory://: one node, no Redis. Records die with this process, unless they stand in a file (memory_file.h) as well,
- * and survive a restart of Kamailio. */
+/* memory://: one node, no Redis. Records survive a restart of Kamailio, and end with this process unless there is also
+ * a file (memory_file.h). */
 #include <stdlib.h>
 
 #include "key.h"
 #include "memory_impl.h"
+#include "record.h"
 
 #define SWEEP_MS 1000
 
@@ -86,8 +87,14 @@ static void memory_put(struct store *s, const char *key, const char *value, int6
 {
     struct memory *m = (struct memory *)s;
 
-    (void)token;
-    answers_put_done(&m->answers, set_and_save(m, key, value, ttl_ms));
+    struct entry *x = find(m, key);
+    struct span was = span_of(x && x->ends_ms > uv_now(m->loop) ? x->value : NULL);
+
+    if (record_fences(was, span_of(value)))
+        answers_put_done(&m->answers, token, PUT_FENCED, was);
+    else
+        answers_put_done(&m->answers, token, set_and_save(m, key, value, ttl_ms) ? PUT_DONE : PUT_FAILED,
+                         (struct span){0});
 }
 
 static void memory_get(struct store *s, const char *key, uint64_t token)
@@ -127,13 +134,13 @@ static void give_names(struct store *s, const struct answer *a)
 
 static void memory_scan(struct store *s, uint64_t cursor)
 {
-    (void)cursor; /* all in one part */
+    (void)cursor; /* all in one batch */
     answers_add(&((struct memory *)s)->answers, (struct answer){.give = give_names});
 }
 
 static void memory_beat(struct store *s, int id, const char *record, int64_t ttl_ms, bool announce)
 {
-    (void)s, (void)id, (void)record, (void)ttl_ms, (void)announce; /* nobody else could read it */
+    (void)s, (void)id, (void)record, (void)ttl_ms, (void)announce; /* no other node could read it */
 }
 
 static void give_nodes(struct store *s, const struct answer *a)
@@ -228,7 +235,7 @@ static void on_sweep(uv_timer_t *timer)
 
 static void memory_flush(struct store *store)
 {
-    (void)store; /* nothing waits */
+    (void)store; /* nothing to flush */
 }
 
 struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const char *state_file, const struct store_events *on)

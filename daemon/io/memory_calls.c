@@ -1,4 +1,4 @@
-/* Calls and their archive in this process' memory, with the same meaning as in Redis (redis_calls.c). */
+/* Calls and their archive in this process' memory, with the same semantics as in Redis (redis_calls.c). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <utlist.h>
@@ -30,7 +30,7 @@ static void drop(struct memory *m, struct call *x)
     free(x);
 }
 
-/* One whose life has ended is not there. */
+/* An expired call is not found. */
 static struct call *find(struct memory *m, const char *key)
 {
     struct call *x;
@@ -60,7 +60,7 @@ static struct call *add(struct memory *m, const char *key)
     return NULL;
 }
 
-/* -1: the call is nobody's. */
+/* -1: the call has no node. */
 static bool is_other(const struct fields *f, int node)
 {
     const struct pair *p = fields_find(f, span_of("node"));
@@ -75,7 +75,7 @@ static bool ends(const struct call_write *w)
     return w->mode == CALL_END || w->mode == CALL_END_ANSWERED;
 }
 
-/* It lives by the same transaction, and is not answered: whoever has that has the call. */
+/* The same transaction, and not answered: the call goes with the transaction. */
 static bool is_same(const struct fields *f, const struct call_write *w)
 {
     const struct pair *tx = fields_find(f, span_of("tx"));
@@ -86,7 +86,7 @@ static bool is_same(const struct fields *f, const struct call_write *w)
     return false;
 }
 
-/* Of the two the one where the call has begun; `other` may be NULL. */
+/* The call at whichever key it began; `other` may be NULL. */
 static struct call *find_either(struct memory *m, const char *key, const char *other)
 {
     struct call *x = find(m, key), *y = other ? find(m, other) : NULL;
@@ -94,7 +94,7 @@ static struct call *find_either(struct memory *m, const char *key, const char *o
     return y && fields_find(y->fields, span_of("tx")) && !(x && fields_find(x->fields, span_of("tx"))) ? y : x;
 }
 
-/* Whether that dialog is there, or is over. */
+/* Whether the record has that dialog, or its end. */
 static bool has(const struct fields *f, const char *what, struct span tag)
 {
     for (size_t i = 0; f && i < f->count; i++) {
@@ -107,7 +107,7 @@ static bool has(const struct fields *f, const char *what, struct span tag)
     return false;
 }
 
-/* Whether another dialog than that one goes on. */
+/* Whether a dialog other than that one goes on. */
 static bool goes_on(const struct fields *f, struct span tag)
 {
     struct span first = fields_find(f, span_of("to_tag"))->value;
@@ -123,7 +123,7 @@ static bool goes_on(const struct fields *f, struct span tag)
     return false;
 }
 
-/* What the end of one dialog is to the call. */
+/* What the end of one dialog means for the call. */
 static enum call_result of_dialog(const struct fields *f, struct span tag)
 {
     const struct pair *first = fields_find(f, span_of("to_tag"));
@@ -148,7 +148,7 @@ static bool begins(const struct call_write *w)
     return w->mode == CALL_BEGIN || w->mode == CALL_TAKE;
 }
 
-/* It is written for another INVITE than the one that the record lives by. */
+/* Whether it is written for another INVITE than the one that the record follows. */
 static bool is_leg(const struct fields *f, const struct call_write *w)
 {
     const struct pair *tx = given(w, "tx"), *was = fields_find(f, span_of("tx"));
@@ -156,7 +156,7 @@ static bool is_leg(const struct fields *f, const struct call_write *w)
     return tx && was && w->mode != CALL_ADD && !span_eq(tx->value, was->value);
 }
 
-/* It came after the end of that call; or was answered, when that one had not been. */
+/* Whether it came after the end of that call; or was answered, when that one was not. */
 static bool begins_anew(const struct fields *f, const struct call_write *w)
 {
     const struct pair *trying = given(w, "trying");
@@ -215,7 +215,7 @@ static void save_cdr(struct memory *m, const struct cdr *x)
                         .kind = 'a', .id = {x->id[0], x->id[1]}, .pairs = x->fields->list, .count = x->fields->count});
 }
 
-/* cdr: the entry that it has just got, or NULL. */
+/* cdr: the new entry, or NULL. */
 static void save_call(struct memory *m, const struct call *x, const struct cdr *cdr)
 {
     memory_file_add(m->file, &(struct memory_line){.kind = cdr ? 'e' : 'c',
@@ -226,7 +226,7 @@ static void save_call(struct memory *m, const struct call *x, const struct cdr *
                                                    .count = x->fields->count});
 }
 
-/* An entry with the id m->last_id; NULL when memory is short. */
+/* An entry with the id m->last_id; NULL when out of memory. */
 static struct cdr *append(struct memory *m, const struct pair *pairs, size_t count)
 {
     struct cdr *x = calloc(1, sizeof(*x));
@@ -245,7 +245,7 @@ static struct cdr *append(struct memory *m, const struct pair *pairs, size_t cou
     return x;
 }
 
-/* Entries are in the order of their ids, also when the clock is set back. */
+/* Ids only grow, even if the clock is set back. */
 static struct cdr *file_away(struct memory *m, const struct fields *f)
 {
     uv_timeval64_t clock = {0};
@@ -258,7 +258,7 @@ static struct cdr *file_away(struct memory *m, const struct fields *f)
     return append(m, f->list, f->count);
 }
 
-/* The archive comes last of what can fail, so that a call that ends has one entry, and one whose end fails has none. */
+/* The archive is the last step that can fail, so that an ended call has one entry, and one whose end fails has none. */
 static enum call_result apply(struct memory *m, const struct call_write *w, struct call *x)
 {
     bool anew = x && fields_find(x->fields, span_of("ended"));
@@ -362,7 +362,7 @@ void memory_call_keys(struct store *s, struct span call_id, uint64_t cursor, uin
 {
     char *start = key_call(call_id, (struct span){0});
 
-    (void)cursor; /* all in one part */
+    (void)cursor; /* all in one batch */
     answers_add(&((struct memory *)s)->answers,
                 (struct answer){.give = give_keys, .token = token, .data = start, .n = span_of(start).n});
 }
@@ -374,7 +374,7 @@ static bool is_after(const struct cdr *x, const uint64_t id[2])
     return x->id[0] > id[0] || (x->id[0] == id[0] && x->id[1] > id[1]);
 }
 
-/* The first one to deliver: behind `after`, or so that count ones are left. */
+/* The first entry to deliver: after `after`, or so that count entries are left. */
 static struct cdr *first_of(const struct memory *m, const uint64_t *after, int count)
 {
     struct cdr *x = m->archive;
@@ -389,7 +389,7 @@ static struct cdr *first_of(const struct memory *m, const uint64_t *after, int c
     return x;
 }
 
-/* What of it is wanted: `status` entries, those behind the id that is the data, or the newest ones. */
+/* Delivers `status` entries: those after the id in the data, or the newest ones. */
 static void give_archive(struct store *s, const struct answer *a)
 {
     struct cdr *x = first_of((struct memory *)s, a->data, a->status);
@@ -421,7 +421,7 @@ void memory_archive(struct store *s, const char *after, int count, uint64_t toke
 
 void memory_tell(struct store *s, int node, const char *text)
 {
-    (void)s, (void)node, (void)text; /* there is no other */
+    (void)s, (void)node, (void)text; /* there is no other node */
 }
 
 /* ---- the file ---- */

@@ -133,7 +133,7 @@ bool name_starts(struct span name, const char *start)
     return name.n > strlen(start) && memcmp(name.p, start, strlen(start)) == 0;
 }
 
-/* Whether a is the later one of two times. */
+/* Whether a is the later of two times. */
 static bool is_later(struct span a, struct span b)
 {
     return a.n > b.n || (a.n == b.n && memcmp(a.p, b.p, a.n) > 0);

@@ -9,16 +9,16 @@
 #include <unistd.h>
 
 #define GROW_MIN (8 << 20) /* bytes: a small file may grow to this */
-#define PAIRS_MAX 256      /* in a line: more than the fields of any call */
+#define PAIRS_MAX 256      /* of a line: more than any call has fields */
 
 struct memory_file {
     struct store_events on;
     char *path, *fresh_path;
     int fd, fresh_fd; /* -1: not open */
-    bool broken;      /* it lacks something: to be written anew as soon as that can be done */
+    bool broken;      /* it lacks something: to be rewritten as soon as possible */
     bool complained;
     off_t size, grow_at;
-    char *line; /* being made */
+    char *line; /* being assembled */
     size_t len, room;
 };
 
@@ -157,7 +157,7 @@ void memory_file_add(struct memory_file *f, const struct memory_line *line)
         errno = ENOSPC;
     complain(f, fresh ? f->fresh_path : f->path);
     if (fresh)
-        shut(&f->fresh_fd); /* given up: again in a moment */
+        shut(&f->fresh_fd); /* given up: retried in a moment */
 }
 
 bool memory_file_wants(const struct memory_file *f)
@@ -196,7 +196,7 @@ static int digit(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* In place; false when it is no word of ours. */
+/* In place; false when the word is not of our form. */
 static bool decode(char *word, struct span *out)
 {
     char *to = word;
@@ -231,7 +231,7 @@ static bool read_pairs(char *rest, struct pair *pairs, size_t *count)
     return !rest && *count > 0;
 }
 
-/* A whole number that is not negative. */
+/* A non-negative integer. */
 static bool read_number(const char *word, uint64_t *out)
 {
     char *end = NULL;

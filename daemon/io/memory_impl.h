@@ -1,4 +1,4 @@
-/* What memory.c and memory_calls.c share. */
+/* Shared by memory.c and memory_calls.c. */
 #ifndef KAMSYNC_MEMORY_IMPL_H
 #define KAMSYNC_MEMORY_IMPL_H
 
@@ -20,7 +20,7 @@ struct memory {
     struct call *calls;
     struct cdr *archive; /* oldest first */
     int64_t cdr_max, cdr_count;
-    uint64_t last_id[2]; /* of the newest entry: the next one has a greater one, whatever the clock says */
+    uint64_t last_id[2]; /* of the newest entry: the next id is greater, whatever the clock says */
 };
 
 void memory_call_write(struct store *s, const struct call_write *w, uint64_t token);
@@ -32,7 +32,7 @@ void memory_tell(struct store *s, int node, const char *text);
 void memory_calls_scan(struct memory *m);
 void memory_calls_sweep(struct memory *m);
 void memory_calls_clear(struct memory *m);
-/* A line of the file that is about calls; and all of them for the file. */
+/* Loads a line about calls from the file; adds all calls to the file. */
 void memory_calls_load(struct memory *m, const struct memory_line *line);
 void memory_calls_save(struct memory *m);
 

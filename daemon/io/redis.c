@@ -1,6 +1,6 @@
-/* The store in Redis: one connection for commands, pipelined, and one that listens for what other nodes announce.
+/* The store in Redis: one connection for commands, pipelined, and one that subscribes to other nodes' announcements.
  *
- * Everything is asynchronous, and a NULL reply means "unknown": never "absent". */
+ * Everything is asynchronous, and a NULL reply means "unknown", never "absent". */
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -11,9 +11,9 @@
 #include "redis_command.h"
 #include "redis_impl.h"
 
-#define MEMBERS_MAX 8192  /* node ids that are looked at; more than any node keeps */
-#define COMPLAIN_MS 60000 /* the same refusal is said so often */
-#define NODES_TTL_S 86400 /* the set of node ids; each beat renews it */
+#define MEMBERS_MAX 8192  /* limit of node ids that are read; more than any node keeps */
+#define COMPLAIN_MS 60000 /* the same refusal is logged at this interval */
+#define NODES_TTL_S 86400 /* the set of node ids; each heartbeat renews it */
 
 void redis_complain(struct redis *s, const redisReply *r)
 {
@@ -32,10 +32,10 @@ void redis_complain(struct redis *s, const redisReply *r)
     s->store.on.log(s->store.on.ctx, LOG_LEVEL_ERROR, line);
 }
 
-/* Errors that speak of the whole store: it takes no writes, or does not answer at all, and that ends for all records at
- * once. Any other speaks of one record: WRONGTYPE, since something else stands there; ERR; TRYAGAIN, MOVED and ASK, of
- * one slot; NOPERM as well, since rights are given for commands and keys, so some writes may be taken while others are
- * not, for ever. UNKILLABLE is said only to who kills a script. */
+/* Errors that concern the whole store: it takes no writes, or does not answer at all, which ends for all records at
+ * once. Any other error concerns one record: WRONGTYPE (a value of another type); ERR; TRYAGAIN, MOVED and ASK, for
+ * one slot; also NOPERM, since rights are given for commands and keys, so that some writes may succeed while others
+ * fail for ever. UNKILLABLE is sent only to a client that kills a script. */
 bool redis_is_own(const redisReply *r)
 {
     static const char *const all[] = {"READONLY", "OOM",        "LOADING",    "NOAUTH",     "MISCONF",
@@ -54,12 +54,23 @@ static void on_put(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis *s = redis_of(ac);
 
+    redisReply *r = reply;
+    enum put_status status = redis_is_error(r) ? PUT_FAILED : PUT_DONE;
+    struct span record = {0};
+
     redis_conn_answered(&s->commands);
-    redis_complain(s, reply);
-    if (redis_is_own(reply))
-        s->store.on.put_refused(s->store.on.ctx, (uintptr_t)data);
-    else
-        s->store.on.put_done(s->store.on.ctx, !redis_is_error(reply));
+    if (redis_has_no_script(r)) {
+        *s->script[SCRIPT_PUT] = '\0'; /* the scripts were flushed: the next write loads it again */
+    } else {
+        redis_complain(s, r);
+        if (redis_is_own(r))
+            status = PUT_REFUSED;
+    }
+    if (r && r->type == REDIS_REPLY_STRING) {
+        status = PUT_FENCED;
+        record = (struct span){r->str, (size_t)r->len};
+    }
+    s->store.on.put_done(s->store.on.ctx, (uintptr_t)data, status, record);
 }
 
 static bool send_put(struct redis *s, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
@@ -68,11 +79,11 @@ static bool send_put(struct redis *s, const char *key, const char *value, int64_
 
     if (!s->commands.is_ready)
         return false;
-    command_begin(&command, 5);
-    command_word(&command, span_of("SET"));
+    command_begin(&command, 6);
+    redis_put_script(s, &command, SCRIPT_PUT, !*s->script[SCRIPT_PUT]);
+    command_number(&command, 1);
     command_word(&command, span_of(key));
     command_word(&command, span_of(value));
-    command_word(&command, span_of("PX"));
     command_number(&command, ttl_ms);
     return command_send(&command, s->commands.ac, on_put, (void *)(uintptr_t)token);
 }
@@ -84,7 +95,7 @@ static void redis_put(struct store *store, const char *key, const char *value, i
     if (send_put(s, key, value, ttl_ms, token))
         redis_conn_sent(&s->commands);
     else
-        answers_put_done(&s->answers, false);
+        answers_put_done(&s->answers, token, PUT_FAILED, (struct span){0});
 }
 
 bool redis_is_none(const redisReply *r)
@@ -114,7 +125,7 @@ static void on_get(redisAsyncContext *ac, void *reply, void *data)
 static void redis_get(struct store *store, const char *key, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
-    void *data = (void *)(uintptr_t)token; /* a count of strays: 32 bits would do */
+    void *data = (void *)(uintptr_t)token; /* a count of lookups: 32 bits would do */
 
     if (!s->commands.is_ready || redisAsyncCommand(s->commands.ac, on_get, data, "GET %s", key) != REDIS_OK)
         answers_got(&s->answers, token, GET_FAILED, (struct span){0});
@@ -122,9 +133,9 @@ static void redis_get(struct store *store, const char *key, uint64_t token)
         redis_conn_sent(&s->commands);
 }
 
-/* ---- claims and searches ---- */
+/* ---- claims and scans ---- */
 
-/* SET … NX GET (Redis 7.0): nil when the value was written, else the value that stands there. */
+/* SET … NX GET (Redis 7.0): nil if the value was written, else the existing value. */
 static void on_claim(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis *s = redis_of(ac);
@@ -222,8 +233,8 @@ void redis_on_done(redisAsyncContext *ac, void *reply, void *data)
     redis_complain(s, reply);
 }
 
-/* What stood where this node's beat goes: should it be another node's, the two have one id. Is it no longer there, the
- * store may have lost everything without any connection's end: FLUSHALL, a replica for a moment. */
+/* The previous value of this node's record: if it is another node's, the two have the same id. If there is none, the
+ * store may have lost everything without a broken connection: FLUSHALL, or it was a replica for a moment. */
 static void on_own(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis *s = redis_of(ac);
@@ -280,14 +291,14 @@ static void on_node(redisAsyncContext *ac, void *reply, void *data)
     if (redis_is_error(r))
         s->nodes_ok = false;
     else if (r->type == REDIS_REPLY_NIL)
-        SEND(s, "SREM %s %ld", s->nodes, id); /* gone for a day; should it live after all, each beat adds it */
+        SEND(s, "SREM %s %ld", s->nodes, id); /* gone for a day; if it is alive after all, each heartbeat adds it */
     else if (r->type == REDIS_REPLY_STRING)
         s->store.on.node(s->store.on.ctx, (struct span){r->str, (size_t)r->len});
     if (--s->nodes_left == 0)
         end_reading(s);
 }
 
-/* Ids are numbers; whatever else somebody has put among them is no node's. */
+/* Ids are numbers; any other member is no node's. */
 static void read_node(struct redis *s, const redisReply *member)
 {
     int id = member->type == REDIS_REPLY_STRING ? atoi(member->str) : 0;
@@ -355,7 +366,7 @@ static void commands_ready(struct redis_conn *c)
     s->reading_nodes = false;
     *s->complained = '\0';
     s->nodes_left = 0;
-    redis_load_script(s);
+    redis_load_scripts(s);
     redis_look_at_policy(s);
     s->store.on.up(s->store.on.ctx);
 }
@@ -365,7 +376,7 @@ static void commands_lost(struct redis_conn *c)
     struct redis *s = c->data;
 
     s->store.on.down(s->store.on.ctx);
-    /* What was told to this node meanwhile waits in that connection, if the way was only cut for a while, and is too
+    /* If the path was only cut for a while, messages to this node wait in that connection, and are too
      * old by now. */
     redis_conn_renew(&s->listener);
 }
@@ -380,7 +391,7 @@ static void listener_ready(struct redis_conn *c)
 
 static void listener_lost(struct redis_conn *c)
 {
-    (void)c; /* node records are read with each beat as well, and what is told to a node may be lost */
+    (void)c; /* node records are also read with each heartbeat, and messages to a node may be lost */
 }
 
 static void redis_free(struct redis *s)
@@ -420,7 +431,7 @@ static void redis_close(struct store *store)
     answers_close(&s->answers, one_closed);
 }
 
-/* A number behind that mark, if it is there; false when it is more than most. */
+/* A number after that mark, if present; false when it is more than most. */
 static bool take_number(char **at, char mark, unsigned long most, int *number)
 {
     unsigned long n;

@@ -1,8 +1,8 @@
-/* Calls in Redis: a hash each, which a script writes in one atomic step; the archive, a stream; and what nodes tell
- * each other, by pub/sub.
+/* Calls in Redis: a hash each, which a script writes in one atomic step; the archive, a stream; and messages between
+ * nodes, by pub/sub.
  *
- * Writes to one call that wait for their answers at the same time are done in the order of their sending, except when
- * an administrator flushes the scripts between them. */
+ * Concurrent writes to one call are executed in the order of their sending, unless an administrator flushes the scripts
+ * between them. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,11 +22,11 @@ static const char *const results[] = {
     [CALL_WRITTEN] = "written", [CALL_OTHER] = "other",     [CALL_OVER] = "over",      [CALL_ABSENT] = "absent",
     [CALL_EARLY] = "early",     [CALL_FOREIGN] = "foreign", [CALL_GOES_ON] = "goes-on"};
 
-/* What waits for the script's answer, with all that is needed to ask again: the words behind the script. */
+/* A script call that waits for its answer, with all that is needed to repeat it: the words after the script. */
 struct job {
     uint64_t token;
-    bool reads; /* the record is asked for */
-    bool whole; /* sent with the whole script, not with its name */
+    bool reads; /* the job reads the record */
+    bool whole; /* sent with the whole script, not its hash */
     size_t count;
     struct buffer words;
 };
@@ -56,7 +56,7 @@ static struct job *job_new(const struct redis *s, const struct call_write *w, ui
     if (!j)
         return NULL;
     j->token = token;
-    j->whole = !*s->script;
+    j->whole = !*s->script[SCRIPT_CALL];
     j->count = 4 + ends + (w->other != NULL) + COUNT(numbers) + 2 * w->count;
     put_keys(&j->words, s, w->key, w->other);
     command_word(&j->words, span_of(w->mode == CALL_BEGIN && w->first ? "first" : modes[w->mode]));
@@ -80,8 +80,7 @@ static bool send_job(struct redis *s, struct job *j)
     if (!s->commands.is_ready || j->words.failed)
         return false;
     command_begin(&command, 2 + j->count);
-    command_word(&command, span_of(j->whole ? "EVAL" : "EVALSHA"));
-    command_word(&command, span_of(j->whole ? call_lua : s->script));
+    redis_put_script(s, &command, SCRIPT_CALL, j->whole);
     buffer_put(&command, j->words.p, j->words.n);
     if (!command_send(&command, s->commands.ac, on_written, j))
         return false;
@@ -97,7 +96,8 @@ static enum call_result result_of(const redisReply *r)
     return redis_is_own(r) ? CALL_REFUSED : CALL_FAILED;
 }
 
-/* What a reply of name, value, name, value… holds; false when it is none, or memory is short. The caller frees it. */
+/* The pairs of a reply name, value, name, value…; false when it is none, or when out of memory. The caller frees them.
+ */
 static bool read_pairs(const redisReply *r, struct pair **pairs, size_t *count)
 {
     *pairs = NULL;
@@ -116,7 +116,7 @@ static bool read_pairs(const redisReply *r, struct pair **pairs, size_t *count)
     return *pairs;
 }
 
-/* The record, of which there may be none. */
+/* The record, which may be absent. */
 static void got(struct redis *s, uint64_t token, const redisReply *r)
 {
     struct pair *pairs;
@@ -129,7 +129,7 @@ static void got(struct redis *s, uint64_t token, const redisReply *r)
     free(pairs);
 }
 
-/* NOSCRIPT: somebody flushed the scripts. EVAL brings it back for all that come later. */
+/* NOSCRIPT: the scripts were flushed. EVAL loads it again for all later calls. */
 static void on_written(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis *s = redis_of(ac);
@@ -139,7 +139,7 @@ static void on_written(redisAsyncContext *ac, void *reply, void *data)
     bool reads = j->reads;
 
     redis_conn_answered(&s->commands);
-    if (r && r->type == REDIS_REPLY_ERROR && !j->whole && strncmp(r->str, "NOSCRIPT", 8) == 0) {
+    if (!j->whole && redis_has_no_script(r)) {
         j->whole = true;
         if (send_job(s, j))
             return;
@@ -163,24 +163,6 @@ void redis_call_write(struct store *store, const struct call_write *w, uint64_t 
     answers_call_written(&s->answers, token, CALL_FAILED);
 }
 
-/* A Redis that does not name it, for want of a right, gets the whole script each time. */
-static void on_loaded(redisAsyncContext *ac, void *reply, void *data)
-{
-    struct redis *s = redis_of(ac);
-    redisReply *r = reply;
-
-    redis_on_done(ac, reply, data);
-    if (r && r->type == REDIS_REPLY_STRING)
-        snprintf(s->script, sizeof(s->script), "%s", r->str);
-}
-
-void redis_load_script(struct redis *s)
-{
-    *s->script = '\0';
-    if (redisAsyncCommand(s->commands.ac, on_loaded, NULL, "SCRIPT LOAD %s", call_lua) == REDIS_OK)
-        redis_conn_sent(&s->commands);
-}
-
 /* ---- reading ---- */
 
 static void on_call(redisAsyncContext *ac, void *reply, void *data)
@@ -200,14 +182,14 @@ static bool get_one(struct redis *s, const char *key, uint64_t token)
     return true;
 }
 
-/* The script chooses. */
+/* The script chooses which. */
 static bool get_either(struct redis *s, const char *key, const char *other, uint64_t token)
 {
     struct job *j = calloc(1, sizeof(*j));
 
     if (!j)
         return false;
-    *j = (struct job){.token = token, .reads = true, .whole = !*s->script, .count = 5};
+    *j = (struct job){.token = token, .reads = true, .whole = !*s->script[SCRIPT_CALL], .count = 5};
     put_keys(&j->words, s, key, other);
     command_word(&j->words, span_of("get"));
     if (send_job(s, j))
@@ -239,7 +221,7 @@ static void on_keys(redisAsyncContext *ac, void *reply, void *data)
     s->store.on.call_keys(s->store.on.ctx, token, ok, ok ? strtoull(r->element[0]->str, NULL, 10) : 0);
 }
 
-/* What their names have in common, with a backslash before each asterisk. The caller frees it. */
+/* The common pattern of their keys, with a backslash before each asterisk. The caller frees it. */
 static char *pattern_of(struct span call_id)
 {
     char *key = key_call(call_id, (struct span){0});
@@ -329,9 +311,9 @@ void redis_archive(struct store *store, const char *after, int count, uint64_t t
         answers_not_archived(&s->answers, token);
 }
 
-/* ---- what nodes tell each other ---- */
+/* ---- messages between nodes ---- */
 
-/* That of a node, or of all (0). */
+/* The channel of a node, or of all (0). */
 static const char *told_channel(const struct redis *s, char out[CHANNEL_MAX], int node)
 {
     char name[KEY_SHORT_MAX];
@@ -349,7 +331,7 @@ void redis_tell(struct store *store, int node, const char *text)
         redis_conn_sent(&s->commands);
 }
 
-/* A node whose id has changed stays subscribed to the channel of the old one until the next connection. */
+/* A node whose id has changed stays subscribed to its old channel until the next connection. */
 static bool is_for_us(const struct redis *s, const redisReply *channel)
 {
     char all[CHANNEL_MAX], own[CHANNEL_MAX];

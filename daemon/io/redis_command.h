@@ -1,6 +1,6 @@
-/* A command as Redis reads it (RESP: "*<words>", then each word behind "$<length>"), put together word by word, and
- * sent by redisAsyncFormattedCommand(). For the commands that each call brings several times: hiredis needs 700
- * instructions for a word, and that was a third of all that kamsyncd did. */
+/* Assembles a command in Redis' protocol (RESP: "*<words>", then each word after "$<length>") word by word, for
+ * redisAsyncFormattedCommand(). Used for the frequent commands of each call: hiredis takes 700
+ * instructions for a word, which was a third of kamsyncd's time. */
 #ifndef KAMSYNC_REDIS_COMMAND_H
 #define KAMSYNC_REDIS_COMMAND_H
 
@@ -31,7 +31,7 @@ static inline void command_number(struct buffer *b, int64_t number)
     command_word(b, (struct span){digits, decimal(digits, number)});
 }
 
-/* Frees the command. False when memory was short, or the connection takes none: then the callback is never called. */
+/* Frees the command. False when out of memory, or the connection takes none: then the callback is never called. */
 static inline bool command_send(struct buffer *b, redisAsyncContext *ac, redisCallbackFn *fn, void *data)
 {
     bool sent = !b->failed && redisAsyncFormattedCommand(ac, fn, data, b->p, b->n) == REDIS_OK;

@@ -7,9 +7,9 @@
 #include "redis_loop.h"
 
 #define BACKOFF_FIRST_MS 50
-#define BACKOFF_MAX_MS 250 /* lookups shall work again within a second of Redis' return */
+#define BACKOFF_MAX_MS 250 /* lookups must work again within a second of Redis' return */
 #define WATCHDOG_MS 100
-#define STEADY_MS 1000 /* a connection that lasted so long was a good one */
+#define STEADY_MS 1000 /* a connection that lasted this long was good */
 
 static void look_up(struct redis_conn *c);
 static void connect_next(struct redis_conn *c);
@@ -56,13 +56,13 @@ static void forget_addresses(struct redis_conn *c)
     c->next_address = NULL;
 }
 
-/* A name may have several addresses, and Redis listen on one of them. */
+/* A name may have several addresses, with Redis listening on one of them. */
 static void on_next(uv_timer_t *timer)
 {
     connect_next(timer->data);
 }
 
-/* Every end of a connection comes here once. hiredis frees the context itself. */
+/* Every connection ends here, once. hiredis frees the context itself. */
 static void gone(struct redis_conn *c, const char *why)
 {
     bool was_ready = c->is_ready;
@@ -73,14 +73,14 @@ static void gone(struct redis_conn *c, const char *why)
     c->is_ready = c->odd = false;
     c->pending = 0;
     if (was_ready && uv_now(c->loop) - c->ready_ms >= STEADY_MS)
-        c->attempt = 0; /* else each return, at which all is written again, would follow the last one at once */
+        c->attempt = 0; /* else reconnects, each with a rewrite of everything, would follow one another at once */
     if (was_ready || c->attempt == 0)
         say(c, LOG_LEVEL_WARN, was_ready ? "connection lost" : "cannot connect, trying again for ever", why);
     *c->ip = '\0';
     if (was_ready)
         c->lost(c);
     if (!was_ready && c->next_address && !c->closing)
-        uv_timer_start(&c->timer, on_next, 0, 0); /* the caller is still at work with this one */
+        uv_timer_start(&c->timer, on_next, 0, 0); /* the caller still uses this one */
     else
         retry_later(c);
 }
@@ -93,7 +93,7 @@ static void on_disconnect(const redisAsyncContext *ac, int status)
     gone(c, ac->errstr);
 }
 
-/* Else the kernel would go on sending it for minutes, and old records would overtake newer ones. */
+/* Otherwise the kernel would keep sending it for minutes, and old records would overtake newer ones. */
 static void forget_unsent(const redisAsyncContext *ac)
 {
     const struct linger at_once = {.l_onoff = 1};
@@ -106,8 +106,8 @@ static void on_watchdog(uv_timer_t *timer)
     struct redis_conn *c = timer->data;
     bool waiting = c->pending > 0 || !c->is_ready;
     redisAsyncContext *ac = c->ac;
-    /* To connect takes one round trip. What the network drops now must not keep us from trying again when it does no
-     * more. */
+    /* Connecting takes one round trip. If the network drops packets now, that must not delay the next try when it no
+     * longer does. */
     int64_t patience = ac && !(ac->c.flags & REDIS_CONNECTED) ? c->conf->timeout_ms / 2 : c->conf->timeout_ms;
 
     if (!ac || !waiting || uv_now(c->loop) - c->progress_ms < (uint64_t)patience)
@@ -122,7 +122,7 @@ static void on_watchdog(uv_timer_t *timer)
     }
 }
 
-/* Says so once, and tries again later: Redis may be loading, or the administrator at work. */
+/* Logged once, and retried later: Redis may be loading, or under maintenance. */
 static void on_greeted(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis_conn *c = ac->data;
@@ -145,7 +145,7 @@ static void on_ping(redisAsyncContext *ac, void *reply, void *data)
 
     on_greeted(ac, reply, data);
     if (!r || r->type == REDIS_REPLY_ERROR || (ac->c.flags & REDIS_DISCONNECTING) || c->is_ready)
-        return; /* hiredis may come here again, with a message of a channel that it does not know */
+        return; /* hiredis may call this again, with a message of an unknown channel */
     c->is_ready = true;
     c->refused = false;
     c->ready_ms = uv_now(c->loop);
@@ -243,7 +243,7 @@ static void on_looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *res
     connect_next(c);
 }
 
-/* uv_getaddrinfo() runs in libuv's own pool, so a slow name server blocks nobody. A numeric address needs no lookup. */
+/* uv_getaddrinfo() runs in libuv's thread pool, so a slow name server blocks nothing. A numeric address needs none. */
 static void look_up(struct redis_conn *c)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};

@@ -1,5 +1,5 @@
-/* One connection to Redis that comes back for ever: name lookup, connect, AUTH, SELECT, then ready; gone, backoff,
- * again.
+/* One connection to Redis that reconnects for ever: name lookup, connect, AUTH, SELECT, then ready; lost, backoff,
+ * retry.
  *
  *     start ▶ resolving ▶ connecting ▶ greeting ▶ READY
  *               ▲              └ failed: the next address of the name, if there is one
@@ -20,40 +20,40 @@ struct redis_conn {
     const char *role;              /* for log lines */
     void (*ready)(struct redis_conn *c);
     void (*lost)(struct redis_conn *c);   /* only after ready() */
-    void (*closed)(struct redis_conn *c); /* after redis_conn_close(): nothing is open any more */
+    void (*closed)(struct redis_conn *c); /* after redis_conn_close(): everything is closed */
     void *data;
 
     redisAsyncContext *ac; /* NULL unless connecting or connected */
     uv_getaddrinfo_t lookup;
-    struct addrinfo *addresses;          /* owned: of the name; */
-    const struct addrinfo *next_address; /* that is tried when this one fails, NULL: it was the last */
-    char ip[64];                         /* that is tried, or connected to; "" for none */
+    struct addrinfo *addresses;          /* owned: of the name */
+    const struct addrinfo *next_address; /* tried when this one fails; NULL: there is none */
+    char ip[64];                         /* being tried, or connected to; "" for none */
     uv_timer_t timer;                    /* backoff, then the watchdog */
     bool looking_up, is_ready, closing;
-    bool odd;     /* what came was refused (redis_guard.c) */
-    bool refused; /* that was said; until it is ready again */
+    bool odd;     /* input was refused (redis_guard.c) */
+    bool refused; /* the refusal was logged; until it is ready again */
     unsigned attempt;
-    size_t pending;       /* commands that were not answered */
-    uint64_t ready_ms;    /* since when it is */
-    uint64_t progress_ms; /* when one was last answered, or first pending */
+    size_t pending;       /* unanswered commands */
+    uint64_t ready_ms;    /* since when it is ready */
+    uint64_t progress_ms; /* when a command was last answered, or first pending */
 };
 
-/* The fields above the line are set by the caller. */
+/* The caller sets the fields above the line. */
 void redis_conn_start(struct redis_conn *c);
 void redis_conn_close(struct redis_conn *c);
-/* Writes what was asked for. */
+/* Writes queued commands. */
 void redis_conn_flush(struct redis_conn *c);
-/* Gives an established connection up, to make a fresh one. */
+/* Closes an established connection and makes a new one. */
 void redis_conn_renew(struct redis_conn *c);
 
 /* Bookkeeping for the watchdog: each command that expects one answer, and its answer. */
 void redis_conn_sent(struct redis_conn *c);
 void redis_conn_answered(struct redis_conn *c);
 
-/* Makes a line fit for the log: Redis may have said anything. */
+/* Makes a line safe for the log: Redis may have sent anything. */
 void redis_clean(char *line);
 
-/* redis_guard.c: lets nothing reach hiredis that it would end the process for. The context's data is the connection. */
+/* redis_guard.c: keeps from hiredis what would make it end the process. The context's data is the connection. */
 void redis_guard(redisAsyncContext *ac);
 
 #endif

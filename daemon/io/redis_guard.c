@@ -1,13 +1,13 @@
-/* hiredis (to 1.2 at least) asserts what a Redis should say, and so ends the whole process when one is broken or is
- * none: a reply that nobody asked for, or a message that is none to somebody who has subscribed. So each part of a
- * reply is looked at when hiredis is about to make it an object; who refuses there makes hiredis close the connection.
+/* hiredis (to 1.2 at least) asserts that a Redis behaves, and so ends the whole process if the peer is broken or no
+ * Redis: on a reply to no command, or on a non-message after SUBSCRIBE. So each part of a reply is checked when
+ * hiredis is about to make an object of it; a refusal makes hiredis close the connection.
  *
  *     bytes ▶ hiredis' reader ▶ (guard) ▶ hiredis' objects ▶ hiredis' callbacks, which assert ▶ ours */
 #include <strings.h>
 
 #include "redis_conn.h"
 
-#define ELEMENTS_MAX 1000000 /* of an array: hiredis makes room for all before it has seen one */
+#define ELEMENTS_MAX 1000000 /* of an array: hiredis allocates them all before it has read one */
 
 #if HIREDIS_MAJOR > 0
 typedef size_t count_t;
@@ -17,13 +17,13 @@ typedef int count_t;
 
 static const redisReplyObjectFunctions *plain;
 
-/* Whether commands of this connection are answered by messages now, not one by one. */
+/* Whether commands on this connection are now answered by messages, not one by one. */
 static bool listens(const redisAsyncContext *ac)
 {
     return (ac->c.flags & REDIS_SUBSCRIBED) && !ac->replies.head;
 }
 
-/* Whole replies: asked for, or a message, which has three parts. */
+/* Whole replies: to a command, or a message, which has three parts. */
 static bool is_wanted(const redisAsyncContext *ac, int type, size_t elements)
 {
     if (ac->replies.head || type == REDIS_REPLY_ERROR)
@@ -36,7 +36,7 @@ static bool is_word(const char *p, size_t n, const char *word)
     return n == strlen(word) && strncasecmp(p, word, n) == 0;
 }
 
-/* The parts of a message: "message" or "subscribe", the channel, and the text or a number. */
+/* The parts of a message: "message" or "subscribe", the channel, and a text or a number. */
 static bool is_message_part(int idx, int type, const char *p, size_t n)
 {
     if (idx == 2)
@@ -57,14 +57,14 @@ static bool is_sound(const redisReadTask *task, size_t elements, const char *p, 
     return task->parent->parent || !listens(ac) || is_message_part(task->idx, task->type, p, n);
 }
 
-/* elements: of an array; p and n: of a text. */
+/* elements: of an array; p and n: of a string. */
 static bool allowed(const redisReadTask *task, size_t elements, const char *p, size_t n)
 {
     struct redis_conn *c = ((redisAsyncContext *)task->privdata)->data;
 
     if (is_sound(task, elements, p, n))
         return true;
-    c->odd = true; /* else the log would say what hiredis thinks: that memory is short */
+    c->odd = true; /* else the log would give hiredis' reason: out of memory */
     return false;
 }
 

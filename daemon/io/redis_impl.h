@@ -1,30 +1,33 @@
-/* What redis.c and redis_calls.c share. */
+/* Shared by redis.c and redis_calls.c. */
 #ifndef KAMSYNC_REDIS_IMPL_H
 #define KAMSYNC_REDIS_IMPL_H
 
 #include "answers.h"
+#include "buffer.h"
 #include "key.h"
 #include "redis_conn.h"
 
 #define CHANNEL_MAX (KEY_SHORT_MAX + 16)
 
+enum script { SCRIPT_PUT, SCRIPT_CALL, SCRIPTS };
+
 struct redis {
     struct store store;
     struct redis_conf conf;
     struct redis_conn commands, listener;
-    bool reading_nodes; /* one reading at a time */
-    size_t nodes_left;  /* answers that this reading waits for */
+    bool reading_nodes; /* one read at a time */
+    size_t nodes_left;  /* answers that this read waits for */
     bool nodes_ok;
-    char complained[16]; /* the first word of what this connection's Redis last refused; "": nothing */
-    bool own_there;      /* this node's own record was seen in the store */
+    char complained[16]; /* first word of the last error logged for this connection; "": none */
+    bool own_there;      /* this node's own record was in the store */
     uint64_t complained_ms;
-    char policy[64];        /* the maxmemory-policy that was last warned of */
-    struct answers answers; /* to what could not be sent */
+    char policy[64];        /* last maxmemory-policy warned of */
+    struct answers answers; /* for commands that could not be sent */
     int closed;             /* of connections and answers */
     char nodes[KEY_SHORT_MAX], nodes_channel[CHANNEL_MAX], cdr[KEY_SHORT_MAX];
+    char script[SCRIPTS][41]; /* their hashes; "" until Redis has returned them, on each connection */
     /* redis_calls.c */
-    char script[41]; /* what Redis calls the script of call_write; "" until it has said so, on each connection */
-    int id;          /* this node's; 0: not known yet */
+    int id; /* this node's; 0: not known yet */
 };
 
 static inline struct redis *redis_of(const redisAsyncContext *ac)
@@ -37,21 +40,21 @@ static inline bool redis_is_error(const redisReply *r)
     return !r || r->type == REDIS_REPLY_ERROR;
 }
 
-/* Whether an error says that this one record is not taken (or not read): what stands there is of another type, say.
- * False also for no reply. */
+/* Whether an error says that this one record is refused (or cannot be read), e.g. for a value of another type.
+ * False also without a reply. */
 bool redis_is_own(const redisReply *r);
-/* The channel of that name. Redis' channels know no databases: in another one than 0 its number stands behind the name,
- * so that clusters of the same name which share a server do not hear each other. Returns out. */
+/* The channel of that name. Redis channels are shared by all databases: so the number of a database other than 0 is
+ * appended, to separate clusters of the same name on one server. Returns out. */
 const char *redis_channel(const struct redis *s, char out[CHANNEL_MAX], const char *name);
-/* No record stands there: nothing, or what somebody else has put there, which is not a text. */
+/* No record is there: nothing, or a foreign value that is no string. */
 bool redis_is_none(const redisReply *r);
-#define SCAN_COUNT 500 /* names that Redis looks at in one go: well under a ms */
-/* Whether it is a part of the names; one of them or NULL. */
+#define SCAN_COUNT 500 /* keys per SCAN: well under a ms */
+/* Whether it is a batch of keys; one of them or NULL. */
 bool redis_is_scan(const redisReply *r);
 const char *redis_scanned_key(const redisReply *r, size_t i);
-/* Says once per connection what Redis refuses: a full memory, a read-only replica, a missing right. */
+/* Logs once per connection that Redis refuses: out of memory, read-only replica, missing right. */
 void redis_complain(struct redis *s, const redisReply *r);
-/* For commands whose answer matters to nobody else. */
+/* For commands whose answer has no other use. */
 void redis_on_done(redisAsyncContext *ac, void *reply, void *data);
 
 void redis_call_write(struct store *store, const struct call_write *w, uint64_t token);
@@ -60,14 +63,17 @@ void redis_call_keys(struct store *store, struct span call_id, uint64_t cursor, 
 void redis_archive(struct store *store, const char *after, int count, uint64_t token);
 void redis_tell(struct store *store, int node, const char *text);
 
-/* redis_policy.c: warns when Redis may throw records away. */
+/* redis_policy.c: warns if Redis may evict records. */
 void redis_look_at_policy(struct redis *s);
 
-/* The script of call_write (call.lua, which says what it does). */
-extern const char call_lua[];
-/* To be called when the connection for commands is ready, before anything else is sent on it. */
-void redis_load_script(struct redis *s);
-/* Listens to what is told to this node: when the listener is ready, and when the node's id is known or another one. */
+/* redis_scripts.c: the scripts (put.lua and call.lua, which describe themselves).
+ * Call it when the connection for commands is ready, before any other command. */
+void redis_load_scripts(struct redis *s);
+/* The first two words of a command that runs it: by its hash, or (whole) with its text. */
+void redis_put_script(const struct redis *s, struct buffer *command, enum script which, bool whole);
+/* Redis does not know the script of that hash. */
+bool redis_has_no_script(const redisReply *r);
+/* Subscribes to messages for this node: when the listener is ready, and when the node's id is known or changes. */
 void redis_listen(struct redis *s);
 void redis_hear(struct redis *s, int id);
 

@@ -5,12 +5,12 @@
 
 struct watch {
     uv_poll_t handle;
-    redisAsyncContext *ac; /* NULL: it is gone */
+    redisAsyncContext *ac; /* NULL: gone */
     int events;
     bool unwritten; /* commands wait for redis_loop_write() */
 };
 
-/* After an error libuv watches no more, and says no event: hiredis, when it reads, finds out what it was. */
+/* After an error libuv stops watching, and reports no event: hiredis finds the error by reading. */
 static void on_event(uv_poll_t *handle, int status, int events)
 {
     struct watch *w = handle->data;
@@ -20,7 +20,7 @@ static void on_event(uv_poll_t *handle, int status, int events)
     if (w->ac && (status < 0 || (events & UV_READABLE)))
         redisAsyncHandleRead(w->ac);
     if (w->ac && (events & UV_WRITABLE))
-        redisAsyncHandleWrite(w->ac); /* all written: del_write() */
+        redisAsyncHandleWrite(w->ac); /* del_write() if all is written */
 }
 
 /* Each real change costs libuv two system calls. */
@@ -52,7 +52,7 @@ static void add_write(void *arg)
     if (w->ac->c.flags & REDIS_CONNECTED)
         w->unwritten = true;
     else
-        change(w, w->events | UV_WRITABLE); /* that is how hiredis hears of the connection */
+        change(w, w->events | UV_WRITABLE); /* so hiredis learns of the connection */
 }
 
 static void del_write(void *arg)
@@ -70,7 +70,7 @@ void redis_loop_write(redisAsyncContext *ac)
     if (!w->unwritten || (w->events & UV_WRITABLE))
         return;
     w->unwritten = false;
-    redisAsyncHandleWrite(ac); /* which may have ended it */
+    redisAsyncHandleWrite(ac); /* which may have closed it */
     if (w->ac && w->unwritten)
         change(w, w->events | UV_WRITABLE); /* the socket is full */
 }

@@ -1,6 +1,6 @@
-/* What Redis does when its memory is full. Only "noeviction" is right: then it refuses writes, and kamsyncd keeps what
- * it knows, says so, and writes it when there is room. By any other policy it throws away records of calls that live,
- * and says nothing. CONFIG GET would tell, too, but is a right that nobody should have; INFO has it as well. */
+/* Checks what Redis does when its memory is full. Only "noeviction" is right: it refuses writes, so that kamsyncd keeps
+ * its records, says so, and writes them when there is room. Any other policy silently evicts records of live calls.
+ * INFO has it as well as CONFIG GET, for which nobody should have the right. */
 #include <stdio.h>
 
 #include "redis_impl.h"
@@ -16,7 +16,7 @@ static void warn(struct redis *s, const char *what, const char *detail)
     s->store.on.log(s->store.on.ctx, LOG_LEVEL_WARN, line);
 }
 
-/* The policy in the text of INFO; false when it is not there, as in what is no Redis. */
+/* The policy from INFO's text; false when it is missing, as with a server that is no Redis. */
 static bool read_policy(char *out, size_t size, const char *info)
 {
     const char *at = strstr(info, FIELD);

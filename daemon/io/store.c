@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-/* Digits only: strtoull() alone would take blanks and signs, and what does not fit. */
+/* Digits only: strtoull() alone would accept blanks, signs and overflow. */
 static const char *read_number(const char *p, uint64_t *out)
 {
     char *end;

@@ -6,19 +6,18 @@
 
 #include "engine.h"
 
-/* What a store tells, each with the ctx given here. */
+/* What a store reports, each with the ctx given here. */
 struct store_events {
     void *ctx;
     void (*up)(void *ctx);
     void (*down)(void *ctx);
-    void (*put_done)(void *ctx, bool ok);
-    void (*put_refused)(void *ctx, uint64_t token);
+    void (*put_done)(void *ctx, uint64_t token, enum put_status status, struct span record);
     void (*got)(void *ctx, uint64_t token, enum get_status status, struct span record);
     void (*claimed)(void *ctx, uint64_t token, enum claim_status status, struct span holder);
     void (*scan_key)(void *ctx, const char *key);
     void (*scanned)(void *ctx, bool ok, uint64_t next);
     void (*node)(void *ctx, struct span record);
-    void (*announced)(void *ctx, struct span record); /* by a node, maybe this one: it need not stand in the store */
+    void (*announced)(void *ctx, struct span record); /* by a node, maybe this one: it need not be in the store */
     void (*nodes_read)(void *ctx, bool ok);
     void (*call_written)(void *ctx, uint64_t token, enum call_result result);
     void (*call_got)(void *ctx, uint64_t token, enum get_status status, const struct pair *pairs, size_t count);
@@ -26,13 +25,13 @@ struct store_events {
     void (*call_keys)(void *ctx, uint64_t token, bool ok, uint64_t next);
     void (*archived)(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok);
     void (*told)(void *ctx, struct span text);
-    void (*forgot)(void *ctx); /* what this node had written is gone, without any connection's end */
+    void (*forgot)(void *ctx); /* this node's records are gone, without a broken connection */
     void (*log)(void *ctx, enum log_level level, const char *line);
 };
 
 struct store;
 
-/* The same verbs as in struct engine_io. */
+/* The same operations as in struct engine_io. */
 struct store_ops {
     void (*put)(struct store *s, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
     void (*get)(struct store *s, const char *key, uint64_t token);
@@ -45,9 +44,9 @@ struct store_ops {
     void (*call_keys)(struct store *s, struct span call_id, uint64_t cursor, uint64_t token);
     void (*archive)(struct store *s, const char *after, int count, uint64_t token);
     void (*tell)(struct store *s, int node, const char *text);
-    /* Sends what was asked for; to be called before the loop waits. */
+    /* Sends queued commands; call it before the loop waits. */
     void (*flush)(struct store *s);
-    /* Ends all that is open, so that the loop can end; the store frees itself when the last handle has closed. */
+    /* Closes everything, so that the loop can end; the store frees itself when the last handle has closed. */
     void (*close)(struct store *s);
 };
 
@@ -60,20 +59,20 @@ struct redis_conf {
     char host[256];
     int port, db;
     const char *user, *password; /* "" for none; the store copies them */
-    int64_t timeout_ms;          /* no answer for so long: the connection is given up */
-    int64_t cdr_max;             /* so many ended calls, or a few more, are kept in the archive; 0: all */
+    int64_t timeout_ms;          /* without an answer for so long the connection is closed */
+    int64_t cdr_max;             /* ended calls kept in the archive, or a few more; 0: all */
 };
 
 /* "redis://host[:port][/db]", "redis://[v6]…" into host, port and db. 0 or -EINVAL. */
 int redis_conf_url(struct redis_conf *conf, const char *url);
 
-/* The two numbers of an entry's id in the archive, "<ms>-<n>". 0, or -EINVAL when it is none. */
+/* The two numbers of an archive entry's id, "<ms>-<n>". 0, or -EINVAL when it is none. */
 int store_cdr_id(const char *id, uint64_t part[2]);
 
-/* Both start by themselves and call on->up() once they can be used, never from within the call. NULL when memory is
- * short. */
+/* Both start by themselves and call on->up() once usable, never from within the call. NULL when out of
+ * memory. */
 struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const struct store_events *on);
-/* state_file: where it keeps what it has, "" for nowhere. */
+/* state_file: the file that keeps its data, "" for none. */
 struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const char *state_file, const struct store_events *on);
 
 #endif

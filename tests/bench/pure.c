@@ -196,14 +196,13 @@ static void io_close(void *ctx)
 
 static void give_put(const struct answer *a)
 {
-    (void)a;
-    engine_put_done(e, true, now);
+    engine_put_done(e, a->token, PUT_DONE, (struct span){0}, now);
 }
 
 static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
-    (void)ctx, (void)key, (void)value, (void)ttl_ms, (void)token;
-    answer_later((struct answer){give_put, 0, true});
+    (void)ctx, (void)key, (void)value, (void)ttl_ms;
+    answer_later((struct answer){give_put, token, true});
 }
 
 static void give_got(const struct answer *a)
@@ -421,7 +420,7 @@ static void do_record(unsigned times)
     must(msg_event(&ev, &m, why, sizeof(why)) - 1);
     must(txn_read(&t, &ev, 0));
     for (unsigned i = 0; i < times; i++)
-        free(record_write(t, 1, "100.1", NULL, true));
+        free(record_write(t, &(struct head){1, 1, "100.1", false, NULL}, NULL, true));
     txn_free(t);
     event_clear(&ev);
     msg_clear(&m);

@@ -76,7 +76,7 @@ def test_no_orphans_under_load(lab, loaded):
     assert load.busy() > SHARE - 0.05, 'that was no load'
     for name, counters in after.items():
         wrong = {what: counters[what] for what in ('takeovers', 'verdict_orphan', 'verdict_cut', 'hangs', 'txns_lost',
-                                                   'claims_lost') if counters[what]}
+                                                   'takeovers_lost') if counters[what]}
         assert not wrong and counters['nodes_changed'] == before[name]['nodes_changed'], (name, wrong, cluster[name].log())
     for result in results:
         assert result.failed == 0, result

@@ -177,21 +177,26 @@ static void do_hello(struct world *w, struct input *in)
 static char *record(struct world *w, struct input *in)
 {
     unsigned kind = input_byte(in), call = kind & 3, node = 1 + (kind >> 2 & 3), code = kind & 64 ? 180 : 486;
-    char *req, *text;
+    unsigned more;
+    char *req, *text, *front;
 
     if (kind & 128)
         return input_text(in);
     if (kind & 32)
         return text_of("%s", w->kept[call][1] ? w->kept[call][1] : "");
+    more = input_byte(in);
     req = invite(call);
-    text = text_of("{\"owner\":%u,\"inc\":\"%u00.1\",\"done\":%s,\"call_id\":\"c%u@x\",\"cseq\":1,\"branch\":"
+    front = more & 7 ? text_of("\"epoch\":%u,", more & 7) : text_of("%s", "");
+    text = text_of("{%s\"owner\":%u,\"inc\":\"%u00.1\"%s,\"done\":%s,\"call_id\":\"c%u@x\",\"cseq\":1,\"branch\":"
                    "\"z9hG4bK-c%u\",\"sent_by\":\"198.51.100.9:5060\",\"from_tag\":\"a1\",\"src\":\"udp:198.51.100.9:"
                    "5060\",\"dst\":"
                    "\"udp:192.0.2.10:5060\",\"branches\":[{\"i\":0,\"code\":%u,\"via\":\"SIP/2.0/UDP "
                    "192.0.2.3:5060;branch=z9hG4bKt%u.0\",\"to\":\"udp:203.0.113.5:5060\",\"sock\":\"udp:192.0.2.10:"
                    "5060\",\"ruri\":\"sip:b@x\"}]%s%s%s}",
-                   node, node, kind & 16 ? "true" : "false", call, call, code, call,
-                   kind & 8 ? "" : ",\"req\":{\"base64\":\"", kind & 8 ? "" : req, kind & 8 ? "" : "\"}");
+                   front, more & 8 ? 0 : node, node, more & 16 ? ",\"taking\":true" : "", kind & 16 ? "true" : "false",
+                   call, call, code, call, kind & 8 ? "" : ",\"req\":{\"base64\":\"", kind & 8 ? "" : req,
+                   kind & 8 ? "" : "\"}");
+    free(front);
     free(req);
     return text;
 }
@@ -224,6 +229,8 @@ static void do_claimed(struct world *w, struct input *in)
         return;
     if (kind & 128)
         text = input_text(in);
+    else if (key_is_tx(x.key))
+        text = record(w, in); /* where the first one of a transaction should go */
     engine_claimed(w->e, x.token,
                    kind & 3   ? CLAIM_WON
                    : kind & 4 ? CLAIM_FAILED
@@ -268,13 +275,27 @@ static void do_node(struct world *w, struct input *in)
     world_node(w, 2 + (int)(kind & 1), (long)(w->now / 1000 + (kind >> 4)), inc, kind & 4);
 }
 
+static void answer_put(struct world *w, struct input *in, bool good)
+{
+    enum put_status status = good ? PUT_DONE : (enum put_status)(input_byte(in) % (PUT_REFUSED + 1));
+    struct wait x;
+    char *text;
+
+    if (!world_take(&w->puts, 0, &x))
+        return;
+    text = status == PUT_FENCED ? record(w, in) : NULL;
+    engine_put_done(w->e, x.token, status, span_of(text), w->now);
+    free(text);
+    free(x.key);
+}
+
 static void do_done(struct world *w, struct input *in)
 {
     unsigned kind = input_byte(in);
     struct wait x;
 
-    for (size_t n = 1 + (kind & 7); n > 0 && w->puts > 0; n--, w->puts--)
-        engine_put_done(w->e, kind & 8, w->now);
+    for (size_t n = 1 + (kind & 7); n > 0; n--)
+        answer_put(w, in, kind & 8);
     if (world_take(&w->writes, kind >> 4, &x)) {
         engine_call_written(w->e, x.token, (enum call_result)(input_byte(in) % (CALL_FAILED + 1)), w->now);
         free(x.key);

@@ -42,18 +42,68 @@ static void check_txn(const struct txn *t)
 
 static void rewrite(struct txn *t)
 {
+    const struct holder from = {6, 2, "18.1"};
     bool whole = t->req.n > 0;
-    char *text = record_write(t, 1, "17.5", json_incref(t->vars), true);
+    char *text = record_write(t, &(struct head){7, 1, "17.5", true, &from}, json_incref(t->vars), true);
     struct txn *again = NULL;
     struct record r;
 
     must(text && record_read(&r, span_of(text)) == 0);
-    must(r.owner == 1 && same(r.inc, "17.5") && r.whole == whole && !r.done);
+    must(r.epoch == 7 && r.taking && r.owner == 1 && same(r.inc, "17.5") && r.whole == whole && !r.done);
     must(record_txn(&again, span_of(text), 5) == 0);
     expect_same(t, again);
     must(!whole || json_equal(t->vars, again->vars) || (!t->vars && !again->vars));
     txn_free(again);
     free(text);
+}
+
+#define OTHER "{\"epoch\":999999999999999,\"owner\":2,\"inc\":\"18.1\""
+
+/* What is taken from a head can be written as `from`, and is then the same. */
+static void check_holder(struct holder h, const char *epoch, const char *owner, const char *inc)
+{
+    char number[30];
+
+    if (!h.epoch)
+        return;
+    snprintf(number, sizeof(number), "%lld %d", (long long)h.epoch, h.owner);
+    must(strncmp(number, epoch, strlen(epoch)) == 0 && strcmp(number + strlen(epoch) + 1, owner) == 0);
+    must(strcmp(h.inc, inc) == 0 && msg_is_word(h.inc));
+}
+
+/* A record of another holder that stands there is gone over by what is from exactly that, and by nothing else. */
+static void check_from(struct span text, const char *head)
+{
+    char epoch[RECORD_HEAD_MAX] = "1", owner[RECORD_HEAD_MAX], inc[RECORD_HEAD_MAX] = "", over[4 * RECORD_HEAD_MAX];
+    bool old = strncmp(head, "{\"owner\":", 9) == 0;
+    const char *const each[] = {OTHER, OTHER ",\"from\":\"%s %s %s\"", OTHER ",\"from\":\"%s %s %s0\"",
+                                OTHER ",\"taking\":true,\"from\":\"%s %s %s\""};
+
+    must(old ? sscanf(head, "{\"owner\":%[0-9],\"inc\":\"%[^\"]", owner, inc) >= 1
+             : sscanf(head, "{\"epoch\":%[0-9],\"owner\":%[0-9],\"inc\":\"%[^\"]", epoch, owner, inc) >= 2);
+    must(strtoll(epoch, NULL, 10) == record_epoch(text));
+    check_holder(record_holder(text), epoch, owner, inc);
+    if (strcmp(owner, "2") == 0 && strcmp(inc, "18.1") == 0)
+        return;
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(over, sizeof(over), each[i], epoch, owner, inc);
+        must(record_fences(text, span_of(over)) == (i != 1));
+    }
+}
+
+/* Whatever stands there: the same record goes over itself, and what is no record neither fences nor is fenced. */
+static void check_head(struct span text)
+{
+    const struct span other = span_of(OTHER);
+    char head[RECORD_HEAD_MAX + 1] = "";
+    size_t n = record_head(text);
+
+    must(n <= text.n && n <= RECORD_HEAD_MAX && !record_fences(text, text));
+    must(n > 0 || (!record_fences(text, other) && !record_fences(other, text)));
+    if (n > 0)
+        memcpy(head, text.p, n);
+    if (n > 0 && strlen(head) == n)
+        check_from(text, head);
 }
 
 static void check_node(struct span text)
@@ -78,7 +128,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct record r;
 
     if (record_read(&r, text) == 0)
-        must(r.owner > 0 && is_graphic(r.inc));
+        must(r.owner >= 0 && is_graphic(r.inc));
+    check_head(text);
     if (record_txn(&t, text, 5) == 0) {
         check_txn(t);
         rewrite(t);

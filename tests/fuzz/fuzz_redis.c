@@ -71,23 +71,18 @@ static void on_down(void *ctx)
     ((struct redis_world *)ctx)->up = false;
 }
 
-static void on_put(void *ctx, bool ok)
-{
-    (void)ok;
-    answered(ctx, PUT);
-}
-
-static void on_put_refused(void *ctx, uint64_t token)
-{
-    must(token == 7);
-    answered(ctx, PUT);
-}
-
 /* Reads every byte, for the address sanitizer's eyes. */
 static void touch(struct span s)
 {
     for (size_t i = 0; i < s.n; i++)
         (void)*(const volatile char *)&s.p[i];
+}
+
+static void on_put(void *ctx, uint64_t token, enum put_status status, struct span record)
+{
+    must(token == 7 && (status == PUT_FENCED || !record.n));
+    touch(record);
+    answered(ctx, PUT);
 }
 
 static void on_got(void *ctx, uint64_t token, enum get_status status, struct span record)
@@ -188,10 +183,10 @@ static void on_log(void *ctx, enum log_level level, const char *line)
     must(is_printable(line));
 }
 
-static const struct store_events events = {NULL,         on_up,         on_down,         on_put,      on_put_refused,
-                                           on_got,       on_claimed,    on_scan_key,     on_scanned,  on_node,
-                                           on_node,      on_nodes_read, on_call_written, on_call_got, on_call_key,
-                                           on_call_keys, on_archived,   on_told,         on_forgot,   on_log};
+static const struct store_events events = {NULL,          on_up,           on_down,     on_put,      on_got,
+                                           on_claimed,    on_scan_key,     on_scanned,  on_node,     on_node,
+                                           on_nodes_read, on_call_written, on_call_got, on_call_key, on_call_keys,
+                                           on_archived,   on_told,         on_forgot,   on_log};
 
 /* ---- the socket ---- */
 

@@ -68,6 +68,8 @@ NODE_TEXT = '{"id":2,"name":"node2","sip":"192.0.2.2:5060","inc":"200.1","beat":
 RECORDS = [record(), record(False), record(done=True), record(req={"base64": "SU5WSVRF/w=="}), NODE_TEXT,
            record(src="udp:1.1.1.1:5060\r\nX: y"), record(inc="a\r\nb"), record(call_id={"base64": "YQBi"}),
            NODE_TEXT.replace("192.0.2.2", "a\\r\\nb"), record(cseq=-1, at=-1), record(branches=[])]
+RECORDS += [head + record()[len('{"owner": 2, "inc": "200.1"'):] for head in (
+    '{"epoch":7,"owner":2,"inc":"200.1","from":"6 1 100.1","taking":true', '{"owner":2,"inc":"200.1"')]
 
 CALL = {"call_id": "c0@x", "node": "2", "inc": "200.1", "caller": "sip:a@x", "callee": "sip:b@x", "from_tag": "a1",
         "to_tag": "b1", "tx": "kamsync:tx:{c0@x}:1:z9hG4bK-c0", "trying": "1800000000000", "ringing": "1800000001000",

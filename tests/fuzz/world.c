@@ -89,20 +89,26 @@ static void io_write(void *ctx, struct span bytes)
     frame_reset(&r);
 }
 
-static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+static void keep(struct world *w, const char *key, const char *value)
 {
-    struct world *w = ctx;
     char **place = w->kept[w->kept_next++ % COUNT(w->kept)];
     struct record r;
 
-    (void)token; /* world_refuse() makes it up */
-    check_key(key);
-    must(ttl_ms > 0 && record_read(&r, span_of(value)) == 0);
+    must(record_read(&r, span_of(value)) == 0);
     free(place[0]);
     free(place[1]);
     place[0] = text_of("%s", key);
     place[1] = text_of("%s", value);
-    w->puts++;
+}
+
+static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
+{
+    struct world *w = ctx;
+
+    check_key(key);
+    must(ttl_ms > 0);
+    keep(w, key, value);
+    wait_for(&w->puts, NULL, token);
 }
 
 static void io_close(void *ctx)
@@ -118,7 +124,11 @@ static void io_get(void *ctx, const char *key, uint64_t token)
 static void io_claim(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
     check_key(key);
-    must(ttl_ms > 0 && is_printable(value));
+    must(ttl_ms > 0);
+    if (*value == '{')
+        keep(ctx, key, value); /* a transaction's first record */
+    else
+        must(is_printable(value));
     wait_for(&((struct world *)ctx)->claims, key, token);
 }
 
@@ -327,6 +337,7 @@ void world_free(struct world *w)
     waits_clear(&w->gets);
     waits_clear(&w->claims);
     waits_clear(&w->writes);
+    waits_clear(&w->puts);
     waits_clear(&w->readings);
     waits_clear(&w->listings);
     waits_clear(&w->archives);
@@ -434,6 +445,10 @@ static void fail_all(struct world *w)
 {
     struct wait x;
 
+    while (world_take(&w->puts, 0, &x)) {
+        free(x.key);
+        engine_put_done(w->e, x.token, PUT_FAILED, (struct span){0}, w->now);
+    }
     while (world_take(&w->gets, 0, &x)) {
         free(x.key);
         engine_got(w->e, x.token, GET_FAILED, (struct span){0}, w->now);
@@ -466,8 +481,6 @@ void world_store(struct world *w, bool up)
         return;
     if (!up) {
         fail_all(w);
-        for (; w->puts > 0; w->puts--)
-            engine_put_done(w->e, false, w->now);
         if (w->scanning) {
             w->scanning = false;
             engine_scanned(w->e, false, 0, w->now);

@@ -23,8 +23,7 @@ struct waits {
 struct world {
     struct engine *e;
     int64_t now;
-    struct waits gets, claims, writes, readings, listings, archives;
-    size_t puts;
+    struct waits puts, gets, claims, writes, readings, listings, archives;
     bool scanning, linked, stored;
     int64_t unacked[WAITS_MAX]; /* frames that Kamailio has got */
     size_t unacked_count;

@@ -126,7 +126,7 @@ static long number(int argc, char **argv, const char *name, long value)
 
 int main(int argc, char **argv)
 {
-    static const char *const faults[] = {"claim", "return", "end", "same"};
+    static const char *const faults[] = {"fence", "claim", "end", "same"};
     long seeds = number(argc, argv, "--seeds", 800), first = number(argc, argv, "--first", 1);
     int steps = (int)number(argc, argv, "--steps", 120);
     bool good;

@@ -37,7 +37,7 @@ def test_fields(node, redis, record):
     node.kamailio.events(call.branch_event(route=b'Route: <sip:p1.example;lr>\r\nRoute: <sip:p2.example;lr>\r\n'))
     value = record(call)
     assert value == {
-        'owner': 1, 'inc': node.kamailio.inc, 'state': 'trying', 'code': 0, 'done': False, 'at': pytest.approx(time.time() * 1000, abs=5000),
+        'epoch': 1, 'owner': 1, 'inc': node.kamailio.inc, 'state': 'trying', 'code': 0, 'done': False, 'at': pytest.approx(time.time() * 1000, abs=5000),
         'call_id': call.call_id.decode(), 'from_tag': 'f1', 'cseq': 4711, 'branch': call.branch.decode(),
         'sent_by': call.sent_by.decode(), 'src': SRC, 'dst': DST, 'req': call.invite().decode(),
         'branches': [{'i': 0, 'code': 0, 'to': GATEWAY, 'sock': SOCK, 'ruri': 'sip:bob@example.com',

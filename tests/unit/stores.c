@@ -153,6 +153,24 @@ static void on_got(void *ctx, uint64_t token, enum get_status status, const stru
     cr_expect((count > 0) == (status == GET_FOUND));
 }
 
+static void keep_text(struct client *c, uint64_t token, int status, struct span text)
+{
+    c->answers[token]++;
+    c->results[token] = status;
+    c->text = scratch("%.*s", (int)text.n, text.n ? text.p : "");
+}
+
+static void on_put(void *ctx, uint64_t token, enum put_status status, struct span record)
+{
+    cr_expect(status == PUT_FENCED || !record.n);
+    keep_text(ctx, token, (int)status, record);
+}
+
+static void on_read(void *ctx, uint64_t token, enum get_status status, struct span record)
+{
+    keep_text(ctx, token, (int)status, record);
+}
+
 static void on_call_key(void *ctx, uint64_t token, const char *key)
 {
     (void)token;
@@ -250,6 +268,8 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
                               .scanned = on_scanned,
                               .node = on_node,
                               .announced = on_node,
+                              .put_done = on_put,
+                              .got = on_read,
                               .call_written = on_written,
                               .call_got = on_got,
                               .call_key = on_call_key,
@@ -325,6 +345,22 @@ enum call_result client_write(struct client *c, const char *key, enum call_mode 
 enum get_status client_get(struct client *c, const char *key)
 {
     c->store->ops->call_get(c->store, key, NULL, ++c->token);
+    client_wait(c);
+    return (enum get_status)c->results[c->token];
+}
+
+enum put_status client_put(struct client *c, const char *key, const char *record)
+{
+    cr_assert(c->token < TOKENS - 1);
+    c->store->ops->put(c->store, key, record, 60000, ++c->token);
+    client_wait(c);
+    return (enum put_status)c->results[c->token];
+}
+
+enum get_status client_read(struct client *c, const char *key)
+{
+    cr_assert(c->token < TOKENS - 1);
+    c->store->ops->get(c->store, key, ++c->token);
     client_wait(c);
     return (enum get_status)c->results[c->token];
 }

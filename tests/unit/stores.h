@@ -22,6 +22,7 @@ struct client {
     bool up;
     unsigned answers[TOKENS]; /* how often each token was answered to its end */
     int results[TOKENS];      /* of a write, or the status of a reading */
+    char *text;               /* the last record that was read, or that fenced a put; "": none */
     json_t *record;           /* last reading of a call: its fields, NULL for none */
     json_t *archive;          /* last reading of the archive: [id, fields] each */
     unsigned forgot;          /* so often the store said that it has */
@@ -57,6 +58,9 @@ void client_ask_write(struct client *c, const char *key, enum call_mode mode, in
 /* And waits for the answer. */
 enum call_result client_write(struct client *c, const char *key, enum call_mode mode, int node, const char *pairs);
 enum get_status client_get(struct client *c, const char *key);
+/* A transaction's record. */
+enum put_status client_put(struct client *c, const char *key, const char *record);
+enum get_status client_read(struct client *c, const char *key);
 bool client_archive(struct client *c, const char *after, int count);
 
 #endif

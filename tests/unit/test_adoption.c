@@ -108,7 +108,7 @@ Test(adoption, cancel_goes_to_each_pending_branch)
     cr_assert(fake_count(f, "send") == 2, "%zu", fake_count(f, "send"));
     expect_sent(f, 0, 0, "CANCEL", NULL, REST("CANCEL"));
     expect_sent(f, 1, 1, "CANCEL", "<sip:r1;lr>, <sip:r2;lr>", REST("CANCEL"));
-    cr_expect(count(f)->adoptions == 1 && count(f)->verdict_orphan == 1 && strays_of(f) == 0 && f->claim_count == 0);
+    cr_expect(count(f)->adoptions == 1 && count(f)->verdict_orphan == 1 && strays_of(f) == 0 && f->put_count == 0);
     fake_free(f);
 }
 
@@ -128,7 +128,7 @@ Test(adoption, ack_goes_to_each_failed_branch)
         cr_assert(fake_count(f, "send") == 2, "%zu", fake_count(f, "send"));
         expect_sent(f, 0, 2, "ACK", NULL, REST("ACK"));
         expect_sent(f, 1, 3, "ACK", "<sip:r3;lr>", REST("ACK"));
-        cr_expect(strays_of(f) == 0 && f->claim_count == 0);
+        cr_expect(strays_of(f) == 0 && f->put_count == 0);
         fake_free(f);
     }
 }
@@ -238,7 +238,6 @@ static struct fake *answered(const char *branches)
     struct fake *f = fake_peers();
 
     fake_death(f);
-    f->answer_puts = true;
     say_stray(f, 1, reply(200, "1"));
     cr_assert(f->get_count == 1);
     cr_expect_str_eq(f->gets[0].key, "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060");
@@ -254,14 +253,14 @@ Test(adoption, answer_is_passed_on_and_settled)
     char *cancel;
 
     cr_expect(fake_count(f, "send") == 0, "should another node win, its tm must hear of the answer");
-    cr_assert(f->claim_count == 1, "one node settles it");
-    fake_claimed(f, CLAIM_WON, NULL);
+    cr_assert(f->put_count == 1 && json_is_true(fake_put_field(f, "taking")), "one node settles it");
+    fake_put_done(f, 1, true);
     fake_turn(f);
     cr_expect(fake_sent_count(f, "why=done") == 1, "back, to go on to the caller");
-    cr_assert(f->put_count == 1);
+    cr_assert(f->put_count == 2 && !fake_put_field(f, "taking"));
     cr_expect(json_is_true(fake_put_field(f, "done")) && json_integer_value(fake_put_field(f, "code")) == 200);
     cr_expect_str_eq(json_string_value(fake_put_field(f, "state")), "answered");
-    cr_expect(json_integer_value(fake_put_field(f, "owner")) == 1 && f->puts[0].ttl_ms == 32000);
+    cr_expect(json_integer_value(fake_put_field(f, "owner")) == 1 && f->puts[1].ttl_ms == 32000);
     cr_expect(fake_sent_count(f, "why=takeover") == 0, "an answered INVITE is not sent again");
     /* Branch 0 still rings; 1 answered, the others have failed. */
     cr_assert(fake_sent_count(f, "CANCEL sip:") == 1);
@@ -279,9 +278,9 @@ Test(adoption, settled_by_another_node_is_left_to_it)
     struct leg c = call_make(1);
     struct fake *f = answered(four(&c));
 
-    fake_claimed(f, CLAIM_LOST, "3 300.1");
+    fake_put_fenced(f, scratch("{\"epoch\":2,%s", fake_whole(&c, 3, "300.1", four(&c)) + 1));
     fake_pass(f, 3000);
-    cr_expect(f->put_count == 0 && fake_sent_count(f, "CANCEL sip:") == 0);
+    cr_expect(f->put_count == 1 && fake_sent_count(f, "CANCEL sip:") == 0);
     fake_free(f);
 }
 
@@ -292,17 +291,18 @@ Test(adoption, answer_that_is_repeated_is_settled_once)
     struct leg c = call_make(1);
     struct fake *f = answered(four(&c));
 
-    fake_claimed(f, CLAIM_WON, NULL);
+    f->answer_puts = true;
+    fake_put_done(f, 1, true);
     fake_turn(f);
     for (int k = 2; k < 5; k++) {
         size_t gets = f->get_count;
 
         say_stray(f, k, reply(200, "1"));
         if (f->get_count > gets)
-            fake_answer(f, f->puts[0].value);
+            fake_answer(f, f->puts[1].value);
         fake_pass(f, 500);
     }
-    cr_expect(f->put_count == 1 && f->claim_count == 1);
+    cr_expect(f->put_count == 2);
     cr_expect(fake_sent_count(f, "SIP/2.0 200 ") == 4, "each one goes on to the caller");
     cr_expect(fake_sent_count(f, "CANCEL sip:bob0@") >= 2 && fake_sent_count(f, "CANCEL sip:bob0@") <= 3);
     say_stray(f, 5, reply(487, "0"));
@@ -321,7 +321,7 @@ Test(adoption, negative_reply_that_is_repeated_is_acknowledged)
     fake_death(f);
     fake_stray(f, 1, &c, "CANCEL");
     fake_answer(f, fake_whole(&c, 2, "200.1", four(&c)));
-    fake_claimed(f, CLAIM_WON, NULL);
+    fake_put_done(f, 1, true);
     fake_turn(f);
     fake_taken(f, 1, 1);
     fake_turn(f);
@@ -341,8 +341,8 @@ Test(adoption, negative_reply_of_an_orphan_is_a_reason_to_take_over)
     fake_death(f);
     say_stray(f, 1, reply(486, "1"));
     fake_answer(f, fake_whole(&c, 2, "200.1", four(&c)));
-    cr_assert(f->claim_count == 1);
-    fake_claimed(f, CLAIM_WON, NULL);
+    cr_assert(f->put_count == 1);
+    fake_put_done(f, 1, true);
     fake_turn(f);
     cr_assert(fake_sent_count(f, "why=takeover") == 1);
     fake_taken(f, 1, 1);

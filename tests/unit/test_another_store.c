@@ -1,10 +1,8 @@
-/* A store that is not what it was: it takes no beats, or has lost the last ones, or what was claimed. Then this node
- * may have lost its transactions to others, and looks before it writes anything. */
+/* A store that is not what it was: it takes no beats, or has lost the last ones, or what was taken over. Then this node
+ * may have lost its transactions to others, and writes them with another epoch, which shows it. */
 #include "fake.h"
 
 TestSuite(another_store, .fini = no_leaks);
-
-#define CLAIM_OF(inc) "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060:" inc
 
 static struct span own_record(int64_t beat)
 {
@@ -42,23 +40,35 @@ Test(another_store, refused_beats)
     struct leg c, other = call_make(2);
     struct fake *f = owning(&c);
 
-    pass_reading(f, 1000);
-    cr_expect(f->claim_count == 0);
-    pass_reading(f, 1500);
-    cr_assert(f->claim_count == 1, "%zu", f->claim_count);
-    cr_expect_str_eq(f->claims[0].key, CLAIM_OF("100.1"));
-    fake_branch(f, 2, &other, "0", true);
+    f->answer_puts = false;
+    pass_reading(f, 2500);
+    fake_reply(f, 2, &c, "0", 180);
+    fake_branch(f, 3, &other, "0", true);
     fake_turn(f);
     engine_announced(f->e, own_record(6), f->now); /* a replica takes PUBLISH */
     fake_turn(f);
     cr_expect(f->put_count == 0, "nobody can have seen it alive, and it writes");
     see_own(f, 7);
     fake_turn(f);
-    cr_expect(f->put_count == 1, "of the other nobody else can know");
-    f->found = "";
-    fake_claimed(f, CLAIM_LOST, "2 200.1");
+    cr_assert(f->put_count == 2);
+    cr_expect(json_integer_value(fake_put_field(f, "epoch")) == 1, "of the other nobody else can know");
+    fake_node(f, 2, 1, "200.1", true);
+    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 2, "200.1"), 2, false));
+    fake_put_done(f, 1, true);
     fake_turn(f);
-    cr_expect(f->put_count == 1 && fake_count(f, "lost") == 1);
+    cr_expect(f->put_count == 2 && fake_count(f, "lost") == 1);
+    fake_free(f);
+}
+
+Test(another_store, beats_in_time_are_no_doubt)
+{
+    struct leg c;
+    struct fake *f = owning(&c);
+
+    pass_reading(f, 1000);
+    fake_reply(f, 2, &c, "0", 180);
+    fake_turn(f);
+    cr_expect(f->put_count == 1 && json_integer_value(fake_put_field(f, "epoch")) == 1);
     fake_free(f);
 }
 
@@ -67,41 +77,18 @@ Test(another_store, beats_that_are_gone)
     struct leg c;
     struct fake *f = owning(&c);
 
-    f->found = "";
     see_own(f, 3);
-    fake_turn(f);
-    cr_assert(f->claim_count == 1 && f->put_count == 0);
-    fake_claimed(f, CLAIM_WON, NULL);
     fake_turn(f);
     cr_expect(f->put_count == 0, "no beat has been taken yet");
     see_own(f, 6);
     fake_turn(f);
-    cr_expect(f->put_count == 1);
+    cr_expect(f->put_count == 1 && json_integer_value(fake_put_field(f, "epoch")) == 2);
     fake_free(f);
 }
 
-/* The caller sends his INVITE again, and another node may have routed it and written its record by now. */
-Test(another_store, what_has_no_record_there_goes_over_nobody_s)
-{
-    struct leg c;
-    struct fake *f = owning(&c);
-
-    f->found = "";
-    see_own(f, 3);
-    fake_turn(f);
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_turn(f);
-    f->record = fake_orphan(&c, 2, "200.1");
-    f->answer_puts = false;
-    see_own(f, 6);
-    fake_turn(f);
-    cr_expect(f->put_count == 1 && f->unanswered_count == 1 && f->unanswered[0] > 0, "that is a claim");
-    fake_free(f);
-}
-
-/* Call 1 was taken over from node 2, whose record the store that comes back has. While that was away, the far end
- * refused it, maybe. Its own claim is won. */
-static struct fake *taken_and(struct leg *c, bool refused)
+/* Call 1 was taken over from node 2, whose record was of epoch 1. While the store was away, the far end refused it,
+ * maybe. Now that is there again, with this record. */
+static struct fake *taken_and(struct leg *c, bool refused, const char *record)
 {
     struct fake *f = fake_peers();
 
@@ -110,11 +97,11 @@ static struct fake *taken_and(struct leg *c, bool refused)
     fake_death(f);
     fake_stray(f, 1, c, "CANCEL");
     fake_answer(f, fake_orphan(c, 2, "200.1"));
-    fake_claimed(f, CLAIM_WON, NULL);
     fake_turn(f);
     fake_taken(f, 1, 1);
     fake_turn(f);
     fake_ack_all(f);
+    cr_assert(json_integer_value(fake_put_field(f, "epoch")) == 2);
     engine_store_down(f->e, f->now);
     fake_pass(f, 100);
     if (refused) {
@@ -123,78 +110,39 @@ static struct fake *taken_and(struct leg *c, bool refused)
         fake_pass(f, 2000);
     }
     fake_forget(f);
+    f->record = record;
     engine_store_up(f->e, f->now);
     fake_turn(f);
-    cr_assert(f->claim_count == 1);
-    cr_expect_str_eq(f->claims[0].key, CLAIM_OF("100.1"));
-    fake_claimed(f, CLAIM_WON, NULL);
-    cr_assert(f->get_count == 1);
     return f;
 }
 
-static struct fake *taken(struct leg *c)
+/* Over nothing, or over the dead node's, which it was taken from. */
+Test(another_store, what_was_taken_over_is_written_again)
 {
-    return taken_and(c, false);
-}
+    struct leg c = call_make(1);
+    const char *there[] = {NULL, fake_orphan(&c, 2, "200.1")};
 
-Test(another_store, what_was_taken_over_is_claimed_again)
-{
-    static const struct {
-        enum claim_status status;
-        const char *holder;
-        size_t puts, lost;
-    } cases[] = {{CLAIM_WON, NULL, 1, 0}, {CLAIM_LOST, "1 100.1", 1, 0}, {CLAIM_LOST, "3 300.1", 0, 1}};
+    for (size_t i = 0; i < COUNT(there); i++) {
+        struct fake *f = taken_and(&c, false, there[i]);
 
-    for (size_t i = 0; i < COUNT(cases); i++)
-        for (int absent = 0; absent < 2; absent++) {
-            struct leg c;
-            struct fake *f = taken(&c);
-
-            fake_answer(f, absent ? NULL : fake_orphan(&c, 2, "200.1"));
-            cr_assert(f->claim_count == 2, "case %zu: %zu claims", i, f->claim_count);
-            cr_expect_str_eq(f->claims[1].key, CLAIM_OF("200.1"));
-            fake_claimed(f, cases[i].status, cases[i].holder);
-            fake_turn(f);
-            cr_expect(f->put_count == cases[i].puts && fake_count(f, "lost") == cases[i].lost, "case %zu", i);
-            fake_free(f);
-        }
-}
-
-/* It was not this node's first try that won: node 3 had claimed it before, and let it go. */
-Test(another_store, what_was_taken_over_after_another_let_it_go_is_found_so_again)
-{
-    static const struct {
-        const char *holder;
-        size_t puts, lost;
-    } cases[] = {{"1 100.1", 1, 0}, {"2 200.2", 0, 1}};
-
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        struct leg c;
-        struct fake *f = taken(&c);
-
-        fake_node(f, 2, 20, "200.2", true);
-        f->left = "0 300.1~1";
-        fake_answer(f, fake_orphan(&c, 2, "200.1"));
-        fake_claimed(f, CLAIM_LOST, "3 300.1");
-        cr_assert(f->claim_count == 3, "case %zu: %zu claims", i, f->claim_count);
-        cr_expect_str_eq(f->claims[2].key, CLAIM_OF("300.1~1"));
-        f->left = NULL;
-        fake_claimed(f, CLAIM_LOST, cases[i].holder);
-        fake_turn(f);
-        cr_expect(f->put_count == cases[i].puts && fake_count(f, "lost") == cases[i].lost, "case %zu", i);
+        cr_expect(f->put_count == 1 && json_integer_value(fake_put_field(f, "epoch")) == 3, "case %zu", i);
+        cr_expect(fake_count(f, "lost") == 0 && engine_counters(f->e)->txns_lost == 0, "case %zu", i);
         fake_free(f);
     }
 }
 
+/* Whatever the epochs: the first write stands. */
 Test(another_store, what_another_has_taken_over_there_is_lost)
 {
-    struct leg c;
-    struct fake *f = taken(&c);
+    struct leg c = call_make(1);
 
-    fake_answer(f, fake_orphan(&c, 3, "300.1"));
-    fake_turn(f);
-    cr_expect(f->put_count == 0 && fake_count(f, "lost") == 1 && f->claim_count == 1);
-    fake_free(f);
+    for (int epoch = 2; epoch <= 3; epoch++) {
+        struct fake *f = taken_and(&c, false, fake_epoch(fake_orphan(&c, 3, "300.1"), epoch, false));
+
+        cr_expect(f->put_count == 1 && json_integer_value(fake_put_field(f, "epoch")) == 3, "epoch %d", epoch);
+        cr_expect(fake_count(f, "lost") == 1 && engine_counters(f->e)->txns_lost == 1, "epoch %d", epoch);
+        fake_free(f);
+    }
 }
 
 static bool is_told(const struct fake *f, int node)
@@ -209,29 +157,9 @@ static bool is_told(const struct fake *f, int node)
 /* Its Kamailio would ring on: the caller has had his answer here. */
 Test(another_store, who_has_it_there_hears_that_it_has_ended_here)
 {
-    struct leg c;
-    struct fake *f = taken_and(&c, true);
+    struct leg c = call_make(1);
+    struct fake *f = taken_and(&c, true, fake_epoch(fake_orphan(&c, 3, "300.1"), 3, false));
 
-    fake_answer(f, fake_orphan(&c, 3, "300.1"));
-    fake_turn(f);
-    cr_expect(fake_count(f, "lost") == 1 && is_told(f, 3), "by its record");
-    fake_free(f);
-    f = taken_and(&c, true);
-    fake_answer(f, fake_orphan(&c, 2, "200.1"));
-    fake_claimed(f, CLAIM_LOST, "3 300.1");
-    fake_turn(f);
-    cr_expect(fake_count(f, "lost") == 1 && is_told(f, 3), "by its claim");
-    fake_free(f);
-}
-
-Test(another_store, who_was_taken_from_and_is_back_hears_it_too)
-{
-    struct leg c;
-    struct fake *f = taken_and(&c, true);
-
-    f->node_record = "{\"id\":2,\"name\":\"n\",\"sip\":\"192.0.2.2:5060\",\"inc\":\"200.1\",\"beat\":50,\"up\":true}";
-    fake_answer(f, fake_orphan(&c, 2, "200.1"));
-    fake_turn(f);
-    cr_expect(fake_count(f, "lost") == 1 && is_told(f, 2));
+    cr_expect(fake_count(f, "lost") == 1 && is_told(f, 3));
     fake_free(f);
 }

@@ -10,7 +10,9 @@ struct heard {
     struct store *store;
     unsigned count[KINDS];
     int status[KINDS];
-    char *text; /* of the last record or holder */
+    char *text;  /* of the last record or holder */
+    char *stays; /* the record that fences the last put */
+    unsigned fenced;
     bool again; /* it asks once more, from within an answer */
 };
 
@@ -33,9 +35,16 @@ static void on_change(void *ctx)
     (void)ctx;
 }
 
-static void on_put(void *ctx, bool ok)
+static void on_put(void *ctx, uint64_t token, enum put_status status, struct span record)
 {
-    hear(ctx, PUT, ok);
+    struct heard *h = ctx;
+
+    cr_expect(token == 6);
+    if (status == PUT_FENCED)
+        h->stays = scratch("%.*s", (int)record.n, record.p);
+    h->fenced += status == PUT_FENCED;
+    cr_expect(status == PUT_FENCED || !record.n);
+    hear(h, PUT, (int)status);
 }
 
 static void on_got(void *ctx, uint64_t token, enum get_status status, struct span record)
@@ -174,7 +183,8 @@ Test(answers, memory_gives_them_at_the_next_turn)
     ask_all(h.store);
     cr_expect(is_quiet(&h), "answered from within a call");
     cr_assert(wait_until(&loop, has_all, &h));
-    cr_expect(h.status[PUT] && h.status[GOT] == GET_FOUND && h.status[CLAIMED] == CLAIM_LOST && h.status[SCANNED]);
+    cr_expect(h.status[PUT] == PUT_DONE && h.status[GOT] == GET_FOUND && h.status[CLAIMED] == CLAIM_LOST &&
+              h.status[SCANNED]);
     cr_expect(h.status[NODES] && h.status[WRITTEN] == CALL_WRITTEN && h.status[CALL] == GET_FOUND && h.status[KEYS] &&
               h.status[ARCHIVED]);
     cr_expect_str_eq(h.text, "v");
@@ -195,7 +205,8 @@ Test(answers, redis_that_is_not_there_fails_at_the_next_turn)
     ask_all(h.store);
     cr_expect(is_quiet(&h), "answered from within a call");
     cr_assert(wait_until(&loop, has_all, &h));
-    cr_expect(!h.status[PUT] && h.status[GOT] == GET_FAILED && h.status[CLAIMED] == CLAIM_FAILED && !h.status[SCANNED]);
+    cr_expect(h.status[PUT] == PUT_FAILED && h.status[GOT] == GET_FAILED && h.status[CLAIMED] == CLAIM_FAILED &&
+              !h.status[SCANNED]);
     cr_expect(h.status[WRITTEN] == CALL_FAILED && h.status[CALL] == GET_FAILED && !h.status[KEYS] &&
               !h.status[ARCHIVED]);
     end(&loop, h.store);
@@ -212,6 +223,27 @@ Test(answers, what_waits_when_a_store_is_closed_is_freed)
     ask_all(h.store);
     end(&loop, h.store);
     cr_expect(is_quiet(&h));
+}
+
+/* The record that stays is the answer's own: whatever becomes of it in the store before the answer is given. */
+Test(answers, record_that_fences_is_kept_until_the_answer)
+{
+    static const char newer[] = "{\"epoch\":2,\"owner\":2,\"inc\":\"2\"}";
+    uv_loop_t loop;
+    struct heard h = {0};
+    struct store_events on = events(&h);
+
+    uv_loop_init(&loop);
+    h.store = store_memory(&loop, 0, "", &on);
+    h.store->ops->put(h.store, "k", newer, 60000, 6);
+    h.store->ops->put(h.store, "k", "{\"epoch\":1,\"owner\":1,\"inc\":\"1\"}", 60000, 6);
+    cr_expect(is_quiet(&h), "answered from within a call");
+    h.store->ops->put(h.store, "k", "{\"epoch\":3,\"owner\":3,\"inc\":\"3\",\"from\":\"2 2 2\"}", 60000, 6);
+    h.store->ops->archive(h.store, NULL, 1, 11);
+    cr_assert(wait_until(&loop, has_all, &h));
+    cr_expect(h.count[PUT] == 3 && h.fenced == 1);
+    cr_expect_str_eq(h.stays, newer);
+    end(&loop, h.store);
 }
 
 /* More than there is room for at first, so that it has to grow. */

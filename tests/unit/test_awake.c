@@ -1,10 +1,9 @@
 /* A node that stood still, hung or was cut off wakes with the last word of its Kamailio: that is not written over the
  * record of whoever has taken the transaction over. */
 #include "fake.h"
+#include "record.h"
 
 TestSuite(awake, .fini = no_leaks);
-
-#define OWN_CLAIM "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060:100.1"
 
 static size_t txns(const struct fake *f)
 {
@@ -29,20 +28,25 @@ static struct fake *ringing(struct leg *c)
     return f;
 }
 
-static void expect_asked(const struct fake *f)
+/* Node 2 has taken it over since. */
+static void take_it(struct fake *f, const struct leg *c)
 {
-    cr_expect(f->put_count == 0, "written, though another node may have it: %s", f->put_count ? f->puts[0].value : "");
-    cr_assert(f->claim_count == 1, "%zu claims", f->claim_count);
-    cr_expect_str_eq(f->claims[0].key, OWN_CLAIM);
+    f->record = fake_epoch(fake_orphan(c, 2, "200.1"), 2, false);
 }
 
-static void expect_lost(struct fake *f, const struct leg *c)
+static void expect_kept_out(const struct fake *f)
 {
-    expect_asked(f);
-    f->found = fake_orphan(c, 2, "200.1");
-    fake_claimed(f, CLAIM_LOST, "2 200.1");
+    cr_assert(f->put_count > 0);
+    for (size_t i = 0; i < f->put_count; i++)
+        cr_expect(record_fences(span_of(f->record), span_of(f->puts[i].value)), "written over another node's: %s",
+                  f->puts[i].value);
+}
+
+static void expect_lost(struct fake *f)
+{
     fake_pass(f, 6000);
-    cr_expect(f->put_count == 0 && txns(f) == 0 && fake_count(f, "lost") == 1);
+    expect_kept_out(f);
+    cr_expect(f->put_count == 1 && txns(f) == 0 && fake_count(f, "lost") == 1, "%zu writes", f->put_count);
     fake_free(f);
 }
 
@@ -56,10 +60,11 @@ Test(awake, answer_after_a_standstill)
     struct leg c;
     struct fake *f = ringing(&c);
 
+    take_it(f, &c);
     stand_still(f);
     fake_reply(f, 3, &c, "0", 200);
     fake_turn(f);
-    expect_lost(f, &c);
+    expect_lost(f);
 }
 
 Test(awake, rejection_after_a_standstill)
@@ -67,10 +72,11 @@ Test(awake, rejection_after_a_standstill)
     struct leg c;
     struct fake *f = ringing(&c);
 
+    take_it(f, &c);
     stand_still(f);
     fake_reply(f, 3, &c, "0", 486);
     fake_pass(f, 3000);
-    expect_lost(f, &c);
+    expect_lost(f);
 }
 
 /* What comes first need not be the loop's own turn. */
@@ -79,11 +85,12 @@ Test(awake, answer_and_a_roll_call_after_a_standstill)
     struct leg c;
     struct fake *f = ringing(&c);
 
+    take_it(f, &c);
     stand_still(f);
     fake_reply(f, 3, &c, "0", 200);
     fake_told(f, "{\"t\":\"roll\",\"from\":2,\"n\":7}");
     fake_turn(f);
-    expect_lost(f, &c);
+    expect_lost(f);
 }
 
 Test(awake, answer_and_the_end_of_the_link_after_a_standstill)
@@ -91,10 +98,12 @@ Test(awake, answer_and_the_end_of_the_link_after_a_standstill)
     struct leg c;
     struct fake *f = ringing(&c);
 
+    take_it(f, &c);
     stand_still(f);
     fake_reply(f, 3, &c, "0", 200);
     engine_link_down(f->e, f->now);
-    cr_expect(f->put_count == 0, "written, though another node may have it");
+    fake_turn(f);
+    expect_kept_out(f);
     fake_free(f);
 }
 
@@ -104,6 +113,7 @@ Test(awake, answer_of_a_kamailio_that_hung)
     struct leg c;
     struct fake *f = ringing(&c);
 
+    take_it(f, &c);
     f->conf.hang_ms = 1500;
     cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
     fake_turn(f);
@@ -117,7 +127,7 @@ Test(awake, answer_of_a_kamailio_that_hung)
     fake_reply(f, 1, &c, "0", 200);
     fake_ack_all(f);
     fake_turn(f);
-    expect_lost(f, &c);
+    expect_lost(f);
 }
 
 Test(awake, answer_while_the_store_was_away_for_long)
@@ -125,17 +135,18 @@ Test(awake, answer_while_the_store_was_away_for_long)
     struct leg c;
     struct fake *f = ringing(&c);
 
+    take_it(f, &c);
     engine_store_down(f->e, f->now);
     fake_pass(f, 10000);
     fake_reply(f, 3, &c, "0", 200);
     fake_pass(f, 1000);
     engine_store_up(f->e, f->now);
     fake_turn(f);
-    expect_lost(f, &c);
+    expect_lost(f);
 }
 
 /* The answer of the store may take its time: what is to be written is not forgotten meanwhile. */
-Test(awake, what_nobody_has_claimed_is_written)
+Test(awake, what_nobody_has_taken_is_written)
 {
     static const int codes[] = {200, 486};
     struct leg c;
@@ -143,18 +154,19 @@ Test(awake, what_nobody_has_claimed_is_written)
     for (size_t i = 0; i < COUNT(codes); i++) {
         struct fake *f = ringing(&c);
 
+        f->answer_puts = false;
         stand_still(f);
+        fake_turn(f);
         fake_reply(f, 3, &c, "0", codes[i]);
         fake_pass(f, 20000);
-        expect_asked(f);
-        f->found = "";
-        fake_claimed(f, CLAIM_WON, NULL);
+        cr_assert(f->put_count == 1 && txns(f) == 1, "nothing more before the store has said whose it is");
+        f->answer_puts = true;
+        fake_put_done(f, 1, true);
         fake_pass(f, 3000);
-        cr_assert(f->put_count >= 1);
-        cr_expect(json_is_true(fake_put_field(f, "done")));
+        cr_expect(json_is_true(fake_put_field(f, "done")) && json_integer_value(fake_put_field(f, "epoch")) == 2);
         cr_expect(json_integer_value(fake_put_field(f, "code")) == codes[i]);
         fake_pass(f, 10000);
-        cr_expect(txns(f) == 0);
+        cr_expect(txns(f) == 0 && fake_count(f, "lost") == 0);
         fake_free(f);
     }
 }
@@ -170,7 +182,6 @@ Test(awake, call_of_what_was_taken_over_and_answered_stays_as_it_is)
     fake_death(f);
     fake_stray(f, 1, &c, "CANCEL");
     fake_answer(f, fake_orphan(&c, 2, "200.1"));
-    fake_claimed(f, CLAIM_WON, NULL);
     fake_turn(f);
     fake_taken(f, 1, 1);
     fake_replied(f, &c, "0", 200, "b1", FAKE_EPOCH + f->now);
@@ -179,42 +190,22 @@ Test(awake, call_of_what_was_taken_over_and_answered_stays_as_it_is)
     fake_forget(f);
     f->now += 4000;
     fake_turn(f);
-    f->found = "";
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_turn(f);
+    cr_expect(f->put_count == 1 && json_integer_value(fake_put_field(f, "epoch")) == 3);
     cr_expect(fake_writes(f, CALL_TAKE) == 0, "%s, not %s", fake_call_text(f, "answered"), answered);
     fake_free(f);
 }
 
-/* The claim of whoever has taken it over is gone, its record is not: it has been written anew. */
-Test(awake, store_that_forgot_all_is_read_as_well)
+/* The record of whoever has taken it over has been written anew. */
+Test(awake, store_that_forgot_all)
 {
     struct leg c;
     struct fake *f = ringing(&c);
 
+    take_it(f, &c);
     engine_store_forgot(f->e, f->now);
+    fake_pass(f, 1000);
+    cr_assert(f->put_count == 0 && f->beat_count > 0, "written before a beat of this node's stands there");
+    engine_node(f->e, span_of(f->beats[(f->beat_count - 1) % COUNT(f->beats)].record), f->now);
     fake_turn(f);
-    expect_asked(f);
-    f->found = fake_orphan(&c, 2, "200.1");
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_turn(f);
-    cr_expect(f->put_count == 0 && txns(f) == 0 && fake_count(f, "lost") == 1);
-    fake_free(f);
-}
-
-/* The heir's claim has ended, too: then its record tells. */
-Test(awake, standstill_longer_than_claims_live)
-{
-    struct leg c;
-    struct fake *f = ringing(&c);
-
-    f->now += 2 * f->conf.tx_ttl_ms;
-    fake_reply(f, 3, &c, "0", 183);
-    fake_turn(f);
-    expect_asked(f);
-    f->found = fake_orphan(&c, 2, "200.1");
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_pass(f, 6000);
-    cr_expect(f->put_count == 0 && txns(f) == 0 && fake_count(f, "lost") == 1);
-    fake_free(f);
+    expect_lost(f);
 }

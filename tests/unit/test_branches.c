@@ -13,7 +13,7 @@ static struct fake *injected(const char *branches)
     fake_death(f);
     fake_stray(f, 1, &c, "CANCEL");
     fake_answer(f, fake_whole(&c, 2, "200.1", branches));
-    fake_claimed(f, CLAIM_WON, NULL);
+    fake_put_done(f, 1, true);
     fake_turn(f);
     return f;
 }

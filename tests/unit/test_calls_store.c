@@ -256,9 +256,10 @@ static struct fake *taking(struct leg *c)
     f->polite = true;
     fake_death(f);
     f->found = whole_with_vars(c);
+    f->answer_puts = true;
     fake_stray(f, 1, c, "CANCEL");
     fake_turn(f);
-    cr_assert(f->claim_count == 1);
+    cr_assert(f->put_count == 1 && json_is_true(fake_put_field(f, "taking")));
     return f;
 }
 
@@ -266,11 +267,7 @@ Test(calls_store, takeover_takes_the_call_and_its_variables_over)
 {
     struct leg c;
     struct fake *f = taking(&c);
-    char *msg;
-
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_turn(f);
-    msg = fake_sent(f, "why=takeover", 0, NULL);
+    char *msg = fake_sent(f, "why=takeover", 0, NULL);
     cr_assert_not_null(msg);
     cr_expect(strstr(msg, scratch("X-Kamsync-Call: %s %s\r\n", base64_of("{\"state\":\"ringing\"}"),
                                   base64_of("{\"color\":\"red\"}"))),
@@ -295,12 +292,11 @@ static void doubt_and_find_nothing(struct fake *f)
     engine_link_down(f->e, f->now);
     fake_pass(f, 700);
     fake_forget(f);
-    f->holder = f->found = "";
     engine_link_up(f->e, "tag-2", f->now);
     fake_turn(f);
     fake_hello(f, 1, "100.1");
     fake_turn(f);
-    cr_assert(f->claim_count > 0 && f->put_count > 0, "the transaction is this node's still");
+    cr_assert(f->put_count > 0, "the transaction is this node's still");
 }
 
 /* Whoever has it as well, and does not know that it has moved. */
@@ -311,14 +307,12 @@ static void expect_told_to_all(const struct fake *f)
     cr_expect(f->tells[f->tell_count - 1].node == 0 && said && strcmp(said, "over") == 0);
 }
 
-/* Its transaction stays for some seconds, and is claimed again when the store has forgotten all. */
+/* Its transaction stays for some seconds, and is written again after a doubt. */
 Test(calls_store, call_that_was_taken_over_and_has_ended_does_not_begin_anew)
 {
     struct leg c;
     struct fake *f = taking(&c);
 
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_turn(f);
     fake_taken(f, f->events + 1, 1);
     fake_replied(f, &c, "0", 200, "b1", AT(20));
     fake_turn(f);
@@ -336,8 +330,6 @@ Test(calls_store, rejection_of_a_call_that_was_taken_over_is_told_to_all)
     struct leg c;
     struct fake *f = taking(&c);
 
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_turn(f);
     fake_taken(f, f->events + 1, 1);
     fake_replied(f, &c, "0", 486, NULL, AT(20));
     fake_pass(f, 2000);
@@ -356,9 +348,8 @@ Test(calls_store, takeover_with_variables_that_are_too_long_for_a_frame)
     f->polite = true;
     fake_death(f);
     f->found = scratch("%.*s,\"vars\":{\"x\":\"%050000d\"}}", (int)strlen(record) - 1, record, 1);
+    f->answer_puts = true;
     fake_stray(f, 1, &c, "CANCEL");
-    fake_turn(f);
-    fake_claimed(f, CLAIM_WON, NULL);
     fake_turn(f);
     cr_expect(fake_sent_count(f, "why=takeover") == 1 && fake_sent_count(f, " e30=\r\n") == 1, "{}");
     fake_free(f);
@@ -374,10 +365,8 @@ Test(calls_store, settled_call_is_answered)
     f->polite = true;
     fake_death(f);
     f->found = whole_with_vars(&c);
+    f->answer_puts = true;
     fake_say(f, "%s", stray_text(1, reply, ""));
-    fake_turn(f);
-    cr_assert(f->claim_count == 1);
-    fake_claimed(f, CLAIM_WON, NULL);
     fake_turn(f);
     cr_assert(f->call_count == 1 && f->calls[0].mode == CALL_TAKE);
     expect_text(f, "state", "answered");
@@ -392,15 +381,15 @@ Test(calls_store, call_whose_transaction_another_node_has_is_not_listed_any_more
     struct leg c;
     struct fake *f = begun(&c);
 
+    fake_put_done(f, 1, true);
     engine_link_down(f->e, f->now);
     fake_pass(f, 700);
+    cr_assert(calls(f) == 1);
+    f->answer_puts = true;
+    f->record = fake_epoch(fake_orphan(&c, 2, "200.1"), 2, false);
     engine_link_up(f->e, "tag-2", f->now);
     fake_turn(f);
     fake_hello(f, 1, "100.1");
-    fake_turn(f);
-    cr_assert(f->claim_count == 1 && calls(f) == 1);
-    f->found = fake_orphan(&c, 2, "200.1");
-    fake_claimed(f, CLAIM_LOST, "2 200.1");
     fake_turn(f);
     cr_expect(calls(f) == 0 && engine_counters(f->e)->txns_lost == 1);
     fake_free(f);

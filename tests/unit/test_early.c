@@ -155,7 +155,7 @@ static struct fake *injected(struct leg *c)
     fake_death(f);
     fake_stray(f, 1, c, "CANCEL");
     fake_answer(f, fake_orphan(c, 2, "200.1"));
-    fake_claimed(f, CLAIM_WON, NULL);
+    fake_put_done(f, 1, true);
     f->found = fake_orphan(c, 2, "200.1");
     f->answer_puts = true;
     fake_turn(f);

@@ -263,7 +263,6 @@ Test(owner, nothing_is_asked_of_a_store_that_is_down)
     fake_pass(f, 5000);
     cr_expect(f->put_count == 0 && f->get_count == 0 && f->beat_count == 0 && f->node_reads == 0);
     cr_expect(status_of(f).dirty == 2);
-    f->holder = f->found = ""; /* nobody has claimed it meanwhile, or written it */
     engine_store_up(f->e, f->now);
     fake_turn(f);
     cr_expect(f->put_count == 1 && f->beat_count > 0 && f->node_reads == 1);
@@ -282,7 +281,6 @@ Test(owner, store_that_comes_back_gets_everything_again)
     fake_turn(f);
     engine_store_down(f->e, f->now);
     fake_forget(f);
-    f->holder = f->found = "";
     fake_pass(f, 2000);
     engine_store_up(f->e, f->now);
     fake_turn(f);
@@ -444,14 +442,13 @@ Test(owner, link_that_only_broke_keeps_everything)
     struct leg c;
     struct fake *f = with_call(&c);
 
-    f->found = "";
     engine_link_down(f->e, f->now);
     fake_pass(f, 3000);
-    f->holder = "";
     engine_link_up(f->e, "tag-2", f->now);
     fake_hello(f, 1, "100.1");
     fake_turn(f);
     cr_expect(status_of(f).txns == 1);
+    cr_expect(json_integer_value(fake_put_field(f, "epoch")) == 2, "so whoever was about to take it is kept out");
     fake_reply(f, 1, &c, "0", 200);
     fake_turn(f);
     cr_expect(last_done(f));

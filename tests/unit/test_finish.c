@@ -37,7 +37,7 @@ static struct fake *found(const struct leg *c, bool takeover, const char *state,
 {
     struct fake *f = searching(takeover);
 
-    f->holder = "";
+    f->answer_puts = true;
     f->found = over(c, state, code, FAKE_EPOCH + f->now - ago, branches);
     if (!*state)
         f->found = scratch("{\"cancelled\":true,%s", fake_whole(c, 2, "200.1", branches) + 1);
@@ -85,7 +85,7 @@ Test(finish, not_long_afterwards)
     struct fake *f = found(&c, true, "failed", 486, 20000, said(&c, 0, 486));
 
     fake_pass(f, 3000);
-    cr_expect(fake_sent_count(f, "why=takeover") == 0 && f->claim_count == 0);
+    cr_expect(fake_sent_count(f, "why=takeover") == 0 && f->put_count == 0);
     fake_free(f);
 }
 
@@ -141,6 +141,6 @@ Test(finish, nothing_else_is_taken_over_without_a_takeover)
     f->found = fake_orphan(&c, 2, "200.1");
     fake_scanned(f, 1, 1, true, 0);
     fake_pass(f, 1000);
-    cr_expect(f->claim_count == 0 && fake_sent_count(f, "why=takeover") == 0);
+    cr_expect(f->put_count == 0 && fake_sent_count(f, "why=takeover") == 0);
     fake_free(f);
 }

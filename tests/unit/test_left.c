@@ -16,7 +16,7 @@ static struct fake *with_call(void)
     fake_branch(f, 1, &c, "0", true);
     fake_turn(f);
     cr_assert(f->put_count == 1);
-    f->plain = true;
+    f->answer_puts = false;
     return f;
 }
 
@@ -46,8 +46,8 @@ static size_t written(const struct fake *f)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < f->claim_count; i++)
-        n += strcmp(f->claims[i].key, key) == 0;
+    for (size_t i = 0; i < f->put_count; i++)
+        n += strcmp(f->puts[i].key, key) == 0;
     return n;
 }
 
@@ -56,21 +56,20 @@ static const char *last_told(const struct fake *f)
     return f->tell_count ? fake_text(fake_tell(f, f->tell_count - 1), "t") : "";
 }
 
-Test(left, record_is_written_where_there_is_none)
+/* No newer epoch: whoever has taken it over stays its owner. */
+#define AS_IT_WAS "{\"epoch\":1,\"owner\":1,\"inc\":\"100.1\",\"state\""
+
+Test(left, record_is_written_as_it_was)
 {
     struct fake *f = with_call();
-    json_t *record;
 
     store_away(f);
     engine_link_down(f->e, f->now);
     store_back(f);
-    cr_assert(written(f) == 1 && f->put_count == 0, "%zu, %zu", written(f), f->put_count);
-    record = json_loads(f->claims[0].value, 0, NULL);
-    cr_expect(json_integer_value(json_object_get(record, "owner")) == 1);
-    cr_expect_str_eq(json_string_value(json_object_get(record, "inc")), "100.1");
-    json_decref(record);
+    cr_assert(written(f) == 1 && f->put_count == 1, "%zu, %zu", written(f), f->put_count);
+    cr_expect(strncmp(f->puts[0].value, AS_IT_WAS, strlen(AS_IT_WAS)) == 0, "%s", f->puts[0].value);
     cr_expect_str_neq(last_told(f), "left");
-    fake_claimed(f, CLAIM_WON, NULL);
+    fake_put_done(f, 1, true);
     cr_expect_str_eq(last_told(f), "left");
     cr_expect(engine_counters(f->e)->records_left == 1);
     fake_pass(f, 5000);
@@ -81,12 +80,29 @@ Test(left, record_is_written_where_there_is_none)
 Test(left, who_has_taken_it_over_has_written_it)
 {
     struct fake *f = with_call();
+    struct leg c = call_make(1);
 
     store_away(f);
     engine_link_down(f->e, f->now);
     store_back(f);
-    fake_claimed(f, CLAIM_LOST, "{\"owner\":2}");
+    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 2, "200.1"), 2, false));
     fake_pass(f, 5000);
+    cr_expect(written(f) == 1 && engine_counters(f->e)->records_left == 0 && engine_counters(f->e)->txns_lost == 0);
+    fake_free(f);
+}
+
+/* The caller has sent his INVITE again, and it went to a node that lives. */
+Test(left, who_has_routed_the_invite_since_keeps_it)
+{
+    struct fake *f = with_call();
+    struct leg c = call_make(1);
+
+    store_away(f);
+    engine_link_down(f->e, f->now);
+    fake_pass(f, 10000);
+    f->answer_puts = true;
+    f->record = fake_orphan(&c, 2, "200.1");
+    store_back(f);
     cr_expect(written(f) == 1 && engine_counters(f->e)->records_left == 0);
     fake_free(f);
 }
@@ -116,12 +132,12 @@ Test(left, a_write_that_failed_is_made_again)
     store_away(f);
     engine_link_down(f->e, f->now);
     store_back(f);
-    fake_claimed(f, CLAIM_FAILED, NULL);
+    fake_put_done(f, 1, false);
     fake_pass(f, 249);
     cr_expect(written(f) == 1);
     fake_pass(f, 1);
     cr_expect(written(f) == 2);
-    fake_claimed(f, CLAIM_WON, NULL);
+    fake_put_done(f, 1, true);
     fake_free(f);
 }
 
@@ -177,12 +193,11 @@ Test(left, of_one_that_was_restarted)
     fake_hello(f, 1, "100.2");
     store_back(f);
     cr_assert(written(f) == 1);
-    for (size_t i = 0; i < f->claim_count; i++)
-        cr_expect(strcmp(f->claims[i].key, key) != 0 || strstr(f->claims[i].value, "\"100.1\""));
+    cr_expect(strncmp(f->puts[0].value, AS_IT_WAS, strlen(AS_IT_WAS)) == 0, "%s", f->puts[0].value);
     fake_free(f);
 }
 
-/* Its connection only broke: it has its transactions, which are claimed and written as ever. */
+/* Its connection only broke: it has its transactions, which are written as ever, with another epoch. */
 Test(left, of_one_that_lives)
 {
     struct fake *f = with_call();
@@ -195,7 +210,10 @@ Test(left, of_one_that_lives)
     engine_link_up(f->e, "tag-2", f->now);
     fake_hello(f, 1, "100.1");
     own_beat(f);
-    cr_expect(written(f) == 0);
+    cr_expect(written(f) == 1 && json_integer_value(fake_put_field(f, "epoch")) == 2);
+    fake_put_done(f, 1, true);
+    fake_pass(f, 5000);
+    cr_expect(engine_counters(f->e)->records_left == 0);
     fake_free(f);
 }
 

@@ -391,9 +391,8 @@ static void take_over(struct fake *f, struct leg *c)
 {
     fake_death(f);
     f->found = fake_orphan(c, 2, "200.1");
+    f->answer_puts = true;
     fake_stray(f, 1, c, "CANCEL");
-    fake_turn(f);
-    fake_claimed(f, CLAIM_WON, NULL);
     fake_turn(f);
     fake_taken(f, f->events + 1, 1);
     fake_turn(f);

@@ -41,8 +41,8 @@ static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms
 {
     struct world *w = ctx;
 
-    (void)key, (void)value, (void)ttl_ms, (void)token;
-    engine_put_done(w->e, true, w->now);
+    (void)key, (void)value, (void)ttl_ms;
+    engine_put_done(w->e, token, PUT_DONE, (struct span){0}, w->now);
 }
 
 static void io_get(void *ctx, const char *key, uint64_t token)

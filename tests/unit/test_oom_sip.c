@@ -1,4 +1,5 @@
-/* Short memory while the messages of a second INVITE's end are made. */
+/* Short memory while SIP messages are made: those of a second INVITE's end, 100 Trying, what is handed over. */
+#include "handover.h"
 #include "helper.h"
 #include "oom.h"
 #include "sip.h"
@@ -30,4 +31,36 @@ Test(oom_sip, of_the_second)
 
     oom_run(make_refusal, &invite);
     oom_run(make_cancel, &invite);
+}
+
+static void make_trying(void *arg, bool *good)
+{
+    size_t len = 0;
+    char *text = sip_trying(*(struct span *)arg, "SIP/2.0/UDP 192.0.2.10;branch=z9hG4bK1.0", &len);
+
+    *good = text && len == strlen(text);
+    free(text);
+}
+
+Test(oom_sip, trying)
+{
+    struct leg c = call_make(1);
+    struct span invite = span_of(sip_request(&c, "INVITE"));
+
+    oom_run(make_trying, &invite);
+}
+
+static void make_handover(void *arg, bool *good)
+{
+    struct handover h = {
+        .to = 2, .inc = "1", .why = "owner", .src = "udp:1.1.1.1:1", .dst = "udp:1.1.1.1:1", .from = 2, .at = "1.1"};
+    char *text = handover_make(&h, span_of(arg), "secret");
+
+    *good = text != NULL;
+    free(text);
+}
+
+Test(oom_sip, handover)
+{
+    oom_run(make_handover, "ACK x SIP/2.0\r\n\r\n");
 }

@@ -7,6 +7,8 @@
 
 TestSuite(record, .fini = no_leaks);
 
+static const struct head head = {1, 1, "1", false, NULL};
+
 /* A transaction of this INVITE; `sent` gets Kamailio's Via on top of it. */
 static struct txn *txn_of(struct span req, const char *extra)
 {
@@ -35,7 +37,7 @@ static struct span plain_req(void)
 
 static json_t *written(struct txn *t)
 {
-    char *text = record_write(t, 3, "17.5", NULL, true);
+    char *text = record_write(t, &(struct head){7, 3, "17.5", false, NULL}, NULL, true);
     json_t *json = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 
     cr_assert_not_null(json, "%s", text);
@@ -61,7 +63,7 @@ Test(record, says_that_it_was_cancelled_and_when_it_ended)
     cr_expect_null(json_object_get(json, "last"), "it has not ended yet");
     json_decref(json);
     t->cancelled = txn_reply(t, 0, 487, 1);
-    text = record_write(t, 3, "17.5", NULL, true);
+    text = record_write(t, &(struct head){7, 3, "17.5", false, NULL}, NULL, true);
     cr_assert(record_txn(&read, span_of(text), 0) == 0);
     cr_expect(read->cancelled && read->last == 1800000000123);
     free(text);
@@ -109,7 +111,7 @@ static void expect_round_trip(const char *what, struct span req, bool done)
     int rc;
 
     t->done = done;
-    text = record_write(t, 12, "1763690712.000001", NULL, true);
+    text = record_write(t, &(struct head){1, 12, "1763690712.000001", false, NULL}, NULL, true);
     rc = record_read(&r, scratch_exact(span_of(text)));
     cr_expect(rc == 0, "%s: %d", what, rc);
     cr_expect(r.owner == 12 && r.done == done, "%s", what);
@@ -220,7 +222,7 @@ Test(record, who_rang_before_tm_gave_it_up_is_known)
         if (rang)
             txn_reply(t, 0, 180, 1);
         txn_reply(t, 0, 408, 1);
-        text = record_write(t, 1, "1", NULL, true);
+        text = record_write(t, &head, NULL, true);
         cr_assert(record_txn(&read, span_of(text), 1) == 0);
         cr_expect(txn_rings_on(read, &read->branches[0]) == rang);
         txn_reply(read, 0, 487, 1);
@@ -240,7 +242,7 @@ Test(record, of_a_cancelled_one_it_always_stays)
         char *text;
 
         t->cancelled = cancelled;
-        text = record_write(t, 3, "17.5", NULL, false);
+        text = record_write(t, &(struct head){7, 3, "17.5", false, NULL}, NULL, false);
         cr_expect((strstr(text, "\"req\":") != NULL) == cancelled);
         free(text);
     }
@@ -254,7 +256,7 @@ Test(record, final_reply_comes_back)
 
     t->done = true;
     t->final = 480;
-    text = record_write(t, 1, "1", NULL, true);
+    text = record_write(t, &head, NULL, true);
     cr_assert(record_txn(&read, span_of(text), 1) == 0);
     cr_expect(read->done && read->final == 480 && txn_state(read) == TXN_FAILED);
     free(text);
@@ -270,7 +272,7 @@ Test(record, how_branches_have_ended_comes_back)
     txn_reply(t, 0, 407, 1);
     txn_reply_head(t, 0, span_of("SIP/2.0 407 x\r\nProxy-Authenticate: \"q\"\r\n\r\n"));
     t->branches[0].over = true;
-    text = record_write(t, 1, "1", NULL, true);
+    text = record_write(t, &head, NULL, true);
     cr_assert(record_txn(&read, span_of(text), 1) == 0);
     cr_expect(read->branches[0].over && read->branches[0].code == 407);
     cr_expect_str_eq(read->branches[0].head, "Proxy-Authenticate: \"q\"\r\n");
@@ -297,7 +299,6 @@ Test(record, what_is_no_record_is_refused)
         "{\"owner\":\"1\",\"inc\":\"1\",\"done\":false,\"sent_by\":\"h\"}",
         "{\"owner\":1,\"inc\":1,\"done\":false,\"sent_by\":\"h\"}",
         "{\"owner\":1,\"inc\":\"1\",\"done\":0,\"sent_by\":\"h\"}",
-        "{\"owner\":0,\"inc\":\"1\",\"done\":false,\"sent_by\":\"h\"}",
         "{\"owner\":-1,\"inc\":\"1\",\"done\":false,\"sent_by\":\"h\"}",
         "{\"owner\":1,\"inc\":\"1\",\"done\":false,\"sent_by\":\"h\"} x",
     };
@@ -314,7 +315,7 @@ Test(record, what_is_no_record_is_refused)
 static int read_with(const char *name, const char *value, struct txn **read)
 {
     struct txn *t = txn_of(plain_req(), "Route: <sip:r1;lr>\r\n");
-    char *text = record_write(t, 1, "1", NULL, true), *changed;
+    char *text = record_write(t, &head, NULL, true), *changed;
     json_t *json = json_loads(text, 0, NULL);
     int rc;
 
@@ -345,11 +346,153 @@ Test(record, no_line_can_be_slipped_into_a_branch)
 Test(record, every_beginning_of_one_is_refused)
 {
     struct txn *t = txn_of(plain_req(), "");
-    char *text = record_write(t, 1, "1", NULL, true);
+    char *text = record_write(t, &head, NULL, true);
     struct record r;
 
     for (size_t n = 0; n < strlen(text); n++)
         cr_expect(record_read(&r, scratch_exact((struct span){text, n})) == -EBADMSG, "%zu bytes", n);
     free(text);
     txn_free(t);
+}
+
+/* ---- whose it is ---- */
+
+#define HEAD_7 "{\"epoch\":7,\"owner\":3,\"inc\":\"17.5\""
+
+Test(record, says_in_front_whose_it_is_and_since_which_epoch)
+{
+    for (int taking = 0; taking < 2; taking++) {
+        struct txn *t = txn_of(plain_req(), "");
+        char *text = record_write(t, &(struct head){7, 3, "17.5", taking, NULL}, NULL, true);
+        struct record r = {0};
+
+        cr_assert(record_read(&r, scratch_exact(span_of(text))) == 0);
+        cr_expect(r.epoch == 7 && r.owner == 3 && r.taking == taking);
+        cr_expect(record_head(span_of(text)) == strlen(HEAD_7) && strncmp(text, HEAD_7, strlen(HEAD_7)) == 0);
+        free(text);
+        txn_free(t);
+    }
+}
+
+/* So that the store can compare it with what stands there, before it reads anything else. */
+Test(record, says_next_over_whose_it_may_go)
+{
+    const struct holder none = {0}, dead = {6, 2, "200.1"};
+    const struct holder *const from[] = {NULL, &none, &dead};
+
+    for (size_t i = 0; i < COUNT(from); i++) {
+        struct txn *t = txn_of(plain_req(), "");
+        char *text = record_write(t, &(struct head){7, 3, "17.5", true, from[i]}, NULL, true);
+        const char *front =
+            from[i] == &dead ? HEAD_7 ",\"from\":\"6 2 200.1\",\"taking\":true," : HEAD_7 ",\"taking\":true,";
+        struct record r;
+
+        cr_assert(record_read(&r, span_of(text)) == 0);
+        cr_expect(r.epoch == 7 && r.owner == 3 && r.taking);
+        cr_expect(strncmp(text, front, strlen(front)) == 0, "%s", text);
+        free(text);
+        txn_free(t);
+    }
+}
+
+Test(record, released_one_is_nobodys)
+{
+    struct txn *t = txn_of(plain_req(), "");
+    char *text = record_write(t, &(struct head){8, 0, RECORD_NOBODY, false, NULL}, NULL, true);
+    struct record r;
+
+    cr_assert(record_read(&r, span_of(text)) == 0);
+    cr_expect(r.epoch == 8 && r.owner == 0 && !r.taking && r.whole);
+    cr_expect_str_eq(r.inc, RECORD_NOBODY);
+    free(text);
+    txn_free(t);
+}
+
+/* Kamsyncds of before wrote none, and go on while others are renewed one by one. */
+Test(record, of_before_there_were_epochs_counts_as_the_first)
+{
+    struct record r;
+
+    cr_assert(record_read(&r, BYTES("{\"owner\":2,\"inc\":\"1\",\"done\":false}")) == 0);
+    cr_expect(r.epoch == 1 && r.owner == 2 && !r.taking);
+}
+
+#define BEHIND ",\"owner\":1,\"inc\":\"1\""
+
+Test(record, epoch_of_any_text)
+{
+    static const struct {
+        const char *text;
+        int64_t epoch;
+    } each[] = {
+        {"{\"epoch\":1" BEHIND, 1},
+        {"{\"epoch\":12" BEHIND, 12},
+        {"{\"epoch\":007" BEHIND, 7},
+        {"{\"epoch\":999999999999999" BEHIND, 999999999999999},
+        {"{\"epoch\":1000000000000000" BEHIND, 1}, /* and below: no record */
+        {"{\"epoch\":0000000000000007" BEHIND, 1},
+        {"{\"epoch\":3.5" BEHIND, 1},
+        {"{\"epoch\":-5" BEHIND, 1},
+        {"{\"epoch\":\"9\"" BEHIND, 1},
+        {"{\"epoch\":" BEHIND, 1},
+        {"{\"epoch\": 9" BEHIND, 1},
+        {" {\"epoch\":9" BEHIND, 1},
+        {"{\"epoch\":9,\"inc\":\"1\",\"owner\":1", 1},
+        {"{\"owner\":1,\"epoch\":9,\"inc\":\"1\"", 1},
+        {"{\"epoch\":9", 1},
+        {"{\"epoch\":", 1},
+        {"{}", 1},
+        {"x", 1},
+        {"", 1},
+    };
+
+    for (size_t i = 0; i < COUNT(each); i++)
+        cr_expect(record_epoch(scratch_exact(span_of(each[i].text))) == each[i].epoch, "'%s'", each[i].text);
+}
+
+Test(record, head_of_any_text)
+{
+    static const char *const none[] = {"",
+                                       "x",
+                                       "{}",
+                                       "{\"owner\":1,\"inc\":\"1",
+                                       "{\"inc\":\"1\"}",
+                                       "{\"owner\":-1,\"inc\":\"1\"}",
+                                       "\"inc\"",
+                                       ",\"inc\":",
+                                       ",\"inc\":\"",
+                                       "{\"owner\":1,\"inc\":1}",
+                                       "{\"owner\":,\"inc\":\"1\"}",
+                                       "{\"owner\":1,\"x\":2,\"inc\":\"1\"}"};
+    char *most = scratch("{\"epoch\":999999999999999,\"owner\":2147483647,\"inc\":\"%079d\"", 1);
+    char *full = scratch("{\"owner\":1,\"inc\":\"%0*d\"", RECORD_HEAD_MAX - 19, 1);
+    char *far = scratch("{\"owner\":1,\"inc\":\"%0*d\"", RECORD_HEAD_MAX - 18, 1);
+
+    for (size_t i = 0; i < COUNT(none); i++)
+        cr_expect(record_head(scratch_exact(span_of(none[i]))) == 0, "'%s'", none[i]);
+    cr_expect(record_head(span_of(most)) == strlen(most), "the longest that this node writes");
+    cr_expect(record_head(span_of(full)) == RECORD_HEAD_MAX);
+    cr_expect(record_head(span_of(far)) == 0);
+}
+
+Test(record, no_beginning_of_a_head_is_read_beyond_its_end)
+{
+    const struct span other = span_of("{\"epoch\":8,\"owner\":1,\"inc\":\"1\"");
+
+    for (size_t n = 0; n < strlen(HEAD_7); n++) {
+        struct span some = scratch_exact((struct span){HEAD_7, n});
+
+        cr_expect(record_head(some) == 0, "%zu bytes", n);
+        cr_expect(!record_fences(some, other) && !record_fences(other, some), "%zu bytes", n);
+    }
+}
+
+/* It ends anywhere, and is as long as what it is from: then alone it goes over that. */
+Test(record, no_beginning_of_what_it_is_from_is_read_beyond_its_end)
+{
+    static const char all[] = "{\"epoch\":8,\"owner\":1,\"inc\":\"1\",\"from\":\"7 3 17.5\"";
+
+    for (size_t n = strlen("{\"epoch\":8,\"owner\":1,\"inc\":\"1\""); n < sizeof(all); n++)
+        cr_expect(record_fences(span_of(HEAD_7), scratch_exact((struct span){all, n})) == (n < strlen(all)),
+                  "%zu bytes", n);
 }

@@ -106,7 +106,7 @@ Test(search, survivors_share_the_orphans)
 
 Test(search, names_of_other_things_are_passed_over)
 {
-    static const char *const names[] = {"kamsync:claim:{a@b}:1:z9hG4bK1:1.1", "kamsync:node:1", "kamsync:nodes",
+    static const char *const names[] = {"kamsync:claim:{a@b}:1:z9hG4bK1:new", "kamsync:node:1", "kamsync:nodes",
                                         "kamsync:cdr", "kamsync:tx"};
     struct fake *f = searching();
 
@@ -219,6 +219,7 @@ Test(search, pace_is_limited)
     struct fake *f = searching();
     size_t answered = 0, taken = 0;
 
+    f->answer_puts = true;
     fake_scanned(f, 0, 100, true, 1);
     fake_pass(f, 500);
     cr_expect(f->get_count <= 64);
@@ -234,7 +235,6 @@ Test(search, pace_is_limited)
             c = call_make(i);
             engine_got(f->e, f->gets[answered++].token, GET_FOUND, span_of(fake_orphan(&c, 2, "200.1")), f->now);
             fake_settle(f);
-            engine_claimed(f->e, f->claims[f->claim_count - 1].token, CLAIM_WON, (struct span){0}, f->now);
         }
         fake_pass(f, 10);
         cr_assert(f->get_count - taken <= 64, "%zu under way", f->get_count - taken);
@@ -280,7 +280,7 @@ static void expect_left_alone(const char *(*record)(const struct leg *c))
         engine_got(f->e, f->gets[g].token, GET_FOUND, span_of(record(&c)), f->now);
     }
     fake_pass(f, 500);
-    cr_expect(f->claim_count == 0 && fake_count(f, "send") == 0 && status_of(f).takeovers == 0 && f->put_count == 0);
+    cr_expect(fake_count(f, "send") == 0 && status_of(f).takeovers == 0 && f->put_count == 0);
     fake_free(f);
 }
 
@@ -345,9 +345,9 @@ Test(search, owner_never_heard_of_is_dead_after_its_time_to_live_and_then_search
             fake_scanned(f, 1, 1, true, 0);
         while (answered < f->get_count)
             engine_got(f->e, f->gets[answered++].token, GET_FOUND, span_of(fake_orphan(&c, 9, "900.1")), f->now);
-        cr_assert(ms >= 3000 || f->claim_count == 0, "too early");
+        cr_assert(ms >= 3000 || f->put_count == 0, "too early");
     }
-    cr_expect(f->claim_count > 0, "its calls are never found");
+    cr_expect(f->put_count > 0, "its calls are never found");
     fake_free(f);
 }
 
@@ -372,14 +372,13 @@ static struct fake *learning(bool takeover, unsigned more)
     return f;
 }
 
-/* The record says that it is this node's own, and the claim is won: nobody has taken it. */
+/* The record says that it is this node's own. Whoever was about to take it is kept out by the next epoch. */
 static void answer_own(struct fake *f, const char *record)
 {
+    f->answer_puts = true;
     fake_answer(f, record);
     fake_turn(f);
-    cr_assert(f->claim_count > 0, "learnt without a claim");
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_answer(f, record); /* nor was that long ago */
+    cr_assert(f->put_count == 1 && json_integer_value(fake_put_field(f, "epoch")) == 2, "learnt without a proof");
 }
 
 static void expect_learnt(struct fake *f, const char *record)
@@ -411,7 +410,7 @@ Test(search, own_transactions_are_learnt_back_without_takeover_too)
     expect_learnt(learning(false, 5), fake_orphan(&c, 1, "100.1"));
 }
 
-Test(search, without_takeover_it_claims_no_orphan)
+Test(search, without_takeover_it_takes_no_orphan)
 {
     struct leg c = call_make(1);
     struct fake *f = fake_new();
@@ -429,7 +428,7 @@ Test(search, without_takeover_it_claims_no_orphan)
     fake_turn(f);
     fake_answer(f, fake_orphan(&c, 2, "200.1"));
     fake_turn(f);
-    cr_expect(f->claim_count == 0, "claimed, though takeover is off");
+    cr_expect(f->put_count == 0, "taken, though takeover is off");
     fake_free(f);
 }
 

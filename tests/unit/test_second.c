@@ -43,21 +43,21 @@ static void expect_forgotten(struct fake *f)
     cr_expect(engine_counters(f->e)->txns_second == 1 && engine_counters(f->e)->txns_lost == 0);
 }
 
-Test(second, first_write_goes_over_nothing)
+Test(second, nothing_follows_the_first_write_before_its_answer)
 {
     struct leg c = call_make(1);
     struct fake *f = fake_peers();
 
     fake_branch(f, 1, &c, "0", true);
     fake_turn(f);
-    cr_assert(f->put_count == 1 && f->unanswered_count == 1 && f->unanswered[0] > 0, "that is a claim");
+    cr_assert(f->put_count == 1);
     fake_reply(f, 2, &c, "0", 180);
     fake_pass(f, 100);
     cr_expect(f->put_count == 1, "nothing goes over it before it is known whose the record is");
     fake_put_done(f, 1, true);
     fake_turn(f);
-    cr_assert(f->put_count == 2 && f->unanswered_count == 1 && f->unanswered[0] == 0, "the second is an ordinary one");
-    cr_expect(json_integer_value(fake_put_field(f, "code")) == 180);
+    cr_expect(f->put_count == 2 && json_integer_value(fake_put_field(f, "code")) == 180);
+    cr_expect(json_integer_value(fake_put_field(f, "epoch")) == 1);
     fake_free(f);
 }
 
@@ -87,74 +87,6 @@ Test(second, asks_again_after_a_failure)
     f->answer_puts = true;
     fake_pass(f, 2000);
     cr_expect(txns(f) == 0 && f->put_count == 2 && engine_counters(f->e)->txns_second == 1);
-    fake_free(f);
-}
-
-Test(second, writes_over_its_own_record)
-{
-    struct leg c = call_make(1);
-    struct fake *f = fake_peers();
-
-    f->answer_puts = true;
-    f->record = fake_orphan(&c, 1, "100.1");
-    fake_branch(f, 1, &c, "0", true);
-    fake_pass(f, 1);
-    cr_expect(f->put_count == 2 && txns(f) == 1 && fake_count(f, "lost") == 0);
-    fake_free(f);
-}
-
-/* As any orphan: it is claimed. Until then nothing is written. */
-Test(second, claims_what_a_dead_node_had)
-{
-    struct leg c;
-    struct fake *f = routed(&c, "200.0", TO);
-
-    f->found = f->record;
-    fake_pass(f, 1);
-    cr_assert(f->claim_count == 1 && f->put_count == 1 && txns(f) == 1);
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_turn(f);
-    cr_assert(f->claim_count == 2);
-    cr_expect_str_eq(f->claims[1].key,
-                     "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060:200.0");
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_turn(f);
-    cr_expect(f->put_count == 2 && txns(f) == 1 && fake_count(f, "lost") == 0);
-    fake_free(f);
-}
-
-Test(second, loses_what_a_survivor_has_claimed)
-{
-    struct leg c;
-    struct fake *f = routed(&c, "200.0", TO);
-
-    f->found = f->record;
-    fake_pass(f, 1);
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_turn(f);
-    fake_claimed(f, CLAIM_LOST, "3 300.1");
-    fake_pass(f, 1000);
-    cr_expect(f->put_count == 1 && txns(f) == 0 && fake_count(f, "lost") == 1);
-    fake_free(f);
-}
-
-/* A stray has asked for it first; then this Kamailio has routed the INVITE itself. */
-Test(second, claims_what_it_was_about_to_take_over)
-{
-    struct leg c = call_make(1);
-    struct fake *f = fake_peers();
-
-    f->answer_puts = true;
-    f->found = f->record = other_record(&c, "200.0", 180, TO);
-    fake_stray(f, 1, &c, "CANCEL");
-    fake_pass(f, 30);
-    cr_assert(f->claim_count == 1);
-    fake_branch(f, 1, &c, "0", true);
-    fake_pass(f, 1);
-    cr_expect(f->put_count == 1, "it goes over no other claim's");
-    cr_assert(f->claim_count == 2);
-    cr_expect_str_eq(f->claims[1].key,
-                     "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060:100.1");
     fake_free(f);
 }
 
@@ -423,6 +355,44 @@ Test(second, ends_the_first_one_s_call_when_the_caller_was_refused)
     cr_assert(fake_sent_count(f, "CANCEL sip:") == 1);
     fake_sent(f, "CANCEL sip:", 0, &frame);
     cr_expect_str_eq(fake_text(frame, "to"), "192.0.2.2:5060");
+    fake_free(f);
+}
+
+/* The other one had it before, or has it now: what only this node has asked is cancelled, nothing else. */
+Test(second, cancels_what_rings_elsewhere_when_it_is_lost_too)
+{
+    static const char *const to[] = {TO, ELSEWHERE};
+
+    for (size_t i = 0; i < COUNT(to); i++) {
+        struct leg c = call_make(1);
+        struct fake *f = fake_peers();
+
+        f->polite = f->answer_puts = true;
+        fake_branch(f, 1, &c, "0", true);
+        fake_turn(f);
+        f->record = fake_epoch(other_record(&c, "200.1", 180, to[i]), 2, false);
+        fake_reply(f, 2, &c, "0", 180);
+        fake_pass(f, 100);
+        cr_assert(txns(f) == 0 && engine_counters(f->e)->txns_lost == 1);
+        cr_expect(fake_sent_count(f, "CANCEL sip:") == i, "%s: %zu", to[i], fake_sent_count(f, "CANCEL sip:"));
+        fake_free(f);
+    }
+}
+
+/* What has ended the heir asks himself about, and his script has tried the next far end. */
+Test(second, branch_that_failed_before_it_was_taken_over_ends_nothing)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    f->polite = f->answer_puts = true;
+    fake_branch(f, 1, &c, "0", true);
+    fake_turn(f);
+    f->record = fake_epoch(other_record(&c, "200.1", 503, "udp:192.0.2.2:5060"), 2, false);
+    fake_reply(f, 2, &c, "0", 503);
+    fake_pass(f, 40000);
+    cr_assert(txns(f) == 0 && engine_counters(f->e)->txns_lost == 1);
+    cr_expect(fake_sent_count(f, "CANCEL sip:") == 0);
     fake_free(f);
 }
 

@@ -11,8 +11,8 @@ static struct fake *injected(struct leg *c, const char *branches)
     fake_death(f);
     fake_stray(f, 1, c, "CANCEL");
     fake_answer(f, fake_whole(c, 2, "200.1", branches));
-    fake_claimed(f, CLAIM_WON, NULL);
-    f->found = fake_orphan(c, 2, "200.1");
+    fake_put_done(f, 1, true);
+    f->found = fake_epoch(fake_orphan(c, 1, "100.1"), 2, true);
     fake_turn(f);
     cr_assert(fake_sent_count(f, "why=takeover") == 1);
     return f;

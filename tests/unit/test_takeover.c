@@ -1,5 +1,5 @@
-/* Takeover, seen from one survivor: claim, the INVITE that goes back into its Kamailio, confirmation. Node 2 is the
- * owner that died, node 3 another survivor. */
+/* Takeover, seen from one survivor: its name in the record, the INVITE that goes back into its Kamailio, confirmation.
+ * Node 2 is the owner that died, node 3 another survivor. */
 #include "base64.h"
 #include "fake.h"
 
@@ -18,10 +18,14 @@ static struct engine_status status_of(const struct fake *f)
     return s;
 }
 
-#define CLAIM_OF(inc) "kamsync:claim:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060:" inc
+/* What the store has while this node is at it. */
+static char *taking_it(const struct leg *c)
+{
+    return fake_epoch(fake_orphan(c, 1, "100.1"), 2, true);
+}
 
-/* A stray CANCEL of call 1, whose record was found and whose claim is not yet answered. */
-static struct fake *claiming(struct leg *c, const char *branches)
+/* A stray CANCEL of call 1, whose record was found, and into which this node writes its name. */
+static struct fake *taking(struct leg *c, const char *branches)
 {
     struct fake *f = fake_peers();
 
@@ -30,36 +34,40 @@ static struct fake *claiming(struct leg *c, const char *branches)
     fake_stray(f, 1, c, "CANCEL");
     cr_assert(f->get_count == 1);
     fake_answer(f, branches ? fake_whole(c, 2, "200.1", branches) : fake_orphan(c, 2, "200.1"));
-    cr_assert(f->claim_count == 1);
+    cr_assert(f->put_count == 1);
     return f;
 }
 
-/* The same with the claim won and the INVITE injected. Each lookup finds the record of the dead owner from now on. */
+/* The same, and the store has that, and Kamailio the INVITE. */
 static struct fake *injected(struct leg *c, const char *branches)
 {
-    struct fake *f = claiming(c, branches);
+    struct fake *f = taking(c, branches);
 
-    fake_claimed(f, CLAIM_WON, NULL);
-    f->found = fake_orphan(c, 2, "200.1");
+    fake_put_done(f, 1, true);
+    f->found = taking_it(c);
     fake_turn(f);
     cr_assert(fake_sent_count(f, "why=takeover") == 1);
     return f;
 }
 
-Test(takeover, claim_is_made_on_the_dead_incarnation)
+Test(takeover, this_nodes_name_goes_into_the_record_first)
 {
     struct leg c;
-    struct fake *f = claiming(&c, NULL);
+    struct fake *f = taking(&c, NULL);
 
-    cr_expect_str_eq(f->claims[0].key, CLAIM_OF("200.1"));
-    cr_expect_str_eq(f->claims[0].value, "1 100.1");
-    cr_expect(f->claims[0].ttl_ms > 0);
+    cr_expect_str_eq(f->puts[0].key, "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060");
+    cr_expect(strstr(f->puts[0].value,
+                     "{\"epoch\":2,\"owner\":1,\"inc\":\"100.1\",\"from\":\"1 2 200.1\",\"taking\":true,") ==
+                  f->puts[0].value &&
+              f->puts[0].ttl_ms > 0);
+    cr_expect_str_eq(json_string_value(fake_put_field(f, "req")), sip_request(&c, "INVITE"), "the next one needs it");
+    cr_expect(f->asked == 1, "whether the owner is back");
     fake_turn(f);
-    cr_expect(fake_sent_count(f, "why=takeover") == 0, "nothing before the claim is won");
+    cr_expect(fake_sent_count(f, "why=takeover") == 0, "nothing before the store has that");
     fake_free(f);
 }
 
-Test(takeover, won_claim_puts_the_invite_back)
+Test(takeover, once_it_is_there_the_invite_goes_back)
 {
     struct leg c;
     struct fake *f = injected(&c, NULL);
@@ -77,18 +85,19 @@ Test(takeover, won_claim_puts_the_invite_back)
     fake_free(f);
 }
 
-Test(takeover, record_is_written_only_after_kamailio_has_it)
+Test(takeover, record_says_taking_until_kamailio_has_it)
 {
     struct leg c;
     struct fake *f = injected(&c, NULL);
 
     fake_pass(f, 400);
-    cr_expect(f->put_count == 0 && status_of(f).txns == 0);
+    cr_expect(f->put_count == 1 && status_of(f).txns == 0);
     fake_taken(f, 1, 1);
     fake_turn(f);
-    cr_assert(f->put_count == 1 && status_of(f).txns == 1 && status_of(f).takeovers == 0);
-    cr_expect_str_eq(f->puts[0].key, "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060");
-    cr_expect(json_integer_value(fake_put_field(f, "owner")) == 1);
+    cr_assert(f->put_count == 2 && status_of(f).txns == 1 && status_of(f).takeovers == 0);
+    cr_expect_str_eq(f->puts[1].key, f->puts[0].key);
+    cr_expect(json_integer_value(fake_put_field(f, "owner")) == 1 && !fake_put_field(f, "taking"));
+    cr_expect(json_integer_value(fake_put_field(f, "epoch")) == 2, "its own by then");
     cr_expect_str_eq(json_string_value(fake_put_field(f, "inc")), "100.1");
     cr_expect_str_eq(json_string_value(fake_put_field(f, "req")), sip_request(&c, "INVITE"));
     cr_expect(json_is_false(fake_put_field(f, "done")) && count(f)->takeovers_done == 1);
@@ -133,7 +142,7 @@ static struct fake *cancelled(struct leg *c, const char *stray)
     fake_death(f);
     fake_stray(f, 1, c, stray);
     fake_answer(f, scratch("{\"cancelled\":true,%s", record + 1));
-    fake_claimed(f, CLAIM_WON, NULL);
+    fake_put_done(f, 1, true);
     fake_turn(f);
     return f;
 }
@@ -194,7 +203,7 @@ Test(takeover, several_strays_wait_for_one_takeover)
     for (int k = 2; k <= 4; k++)
         fake_stray(f, k, &c, "CANCEL");
     fake_pass(f, 100);
-    cr_expect(f->claim_count == 1 && fake_sent_count(f, "why=takeover") == 1);
+    cr_expect(f->put_count == 1 && fake_sent_count(f, "why=takeover") == 1);
     fake_taken(f, 1, 1);
     fake_turn(f);
     cr_expect(fake_sent_count(f, "why=owner") == 4 && status_of(f).strays == 0);
@@ -202,7 +211,7 @@ Test(takeover, several_strays_wait_for_one_takeover)
 }
 
 /* It was read before this node's own was written: a second INVITE would be a retransmission to Kamailio, which would
- * not say that it has it, and so the claim would be let go. */
+ * not say that it has it, and so the record would be released. */
 Test(takeover, record_of_the_dead_owner_that_comes_late_begins_no_second_one)
 {
     struct leg c;
@@ -214,10 +223,10 @@ Test(takeover, record_of_the_dead_owner_that_comes_late_begins_no_second_one)
     late = f->gets[f->get_count - 1].token;
     fake_taken(f, 1, 1);
     fake_turn(f);
-    f->found = fake_orphan(&c, 1, "100.1");
+    f->found = fake_epoch(fake_orphan(&c, 1, "100.1"), 2, false);
     engine_got(f->e, late, GET_FOUND, span_of(fake_orphan(&c, 2, "200.1")), f->now);
     fake_pass(f, 5000);
-    cr_expect(f->claim_count == 1 && fake_sent_count(f, "why=takeover") == 1);
+    cr_expect(f->put_count == 2 && fake_sent_count(f, "why=takeover") == 1);
     cr_expect(fake_sent_count(f, "why=owner") == 2 && status_of(f).strays == 0 && status_of(f).takeovers == 0);
     fake_free(f);
 }
@@ -227,10 +236,8 @@ Test(takeover, record_of_the_dead_owner_that_comes_late_begins_no_second_one)
 Test(takeover, unconfirmed_is_tried_three_times)
 {
     struct leg c;
-    struct fake *f = claiming(&c, NULL);
+    struct fake *f = injected(&c, NULL);
 
-    fake_claimed(f, CLAIM_WON, NULL);
-    fake_turn(f);
     fake_ack_all(f);
     f->polite = true;
     f->found = ""; /* the record has ended meanwhile: nobody begins anew */
@@ -243,17 +250,16 @@ Test(takeover, unconfirmed_is_tried_three_times)
     fake_pass(f, 500);
     cr_expect(status_of(f).takeovers == 0 && count(f)->takeovers_failed == 1 && count(f)->takeovers == 1);
     fake_pass(f, 5000);
-    cr_expect(fake_sent_count(f, "why=takeover") == 3 && status_of(f).strays == 0 && f->put_count == 0);
+    cr_expect(fake_sent_count(f, "why=takeover") == 3 && status_of(f).strays == 0 && f->put_count == 1);
     fake_free(f);
 }
 
-/* The record stays an orphan's, so the stray finds it again and again: that must not begin the takeover anew. */
+/* The record names this node, so the stray finds it again and again: that must not begin the takeover anew. */
 Test(takeover, given_up_is_not_begun_again_by_the_same_stray)
 {
     struct leg c;
     struct fake *f = injected(&c, NULL);
 
-    f->holder = "1 100.1"; /* the claim was ours before */
     fake_ack_all(f);
     f->polite = true;
     fake_pass(f, 4000);
@@ -271,7 +277,8 @@ Test(takeover, refused_is_given_up_at_once_and_adopted)
     fake_taken(f, 1, 0);
     fake_turn(f);
     cr_expect(count(f)->takeovers_failed == 1);
-    f->holder = "1 100.1";
+    fake_put_done(f, 1, true);
+    f->found = fake_epoch(fake_orphan(&c, 0, "none"), 3, false);
     for (int i = 0; i < 400; i++) {
         size_t invites = fake_sent_count(f, "why=takeover");
 
@@ -281,17 +288,17 @@ Test(takeover, refused_is_given_up_at_once_and_adopted)
     }
     cr_expect(fake_sent_count(f, "why=takeover") == 1, "%zu INVITEs", fake_sent_count(f, "why=takeover"));
     cr_expect(count(f)->adoptions == 1 && fake_sent_count(f, "CANCEL sip:bob0@203.0.113.5:5060 SIP/2.0") == 1);
-    cr_expect(status_of(f).strays == 0 && f->put_count == 0);
+    cr_expect(status_of(f).strays == 0 && f->put_count == 2, "taken and released");
     fake_free(f);
 }
 
 Test(takeover, stray_is_concluded_whatever_happens)
 {
     struct leg c;
-    struct fake *f = claiming(&c, NULL);
+    struct fake *f = taking(&c, NULL);
 
     f->found = fake_orphan(&c, 2, "200.1");
-    fake_pass(f, 2999); /* the claim is never answered */
+    fake_pass(f, 2999); /* the write is never answered */
     cr_expect(fake_count(f, "send") == 0);
     fake_pass(f, 1);
     cr_expect(fake_sent_count(f, "why=orphan") == 1 && status_of(f).strays == 0 && count(f)->verdict_orphan == 1);
@@ -311,52 +318,43 @@ Test(takeover, confirmation_of_what_is_not_waited_for_changes_nothing)
     fake_taken(f, 3, 1);
     fake_taken(f, 4, 0);
     fake_turn(f);
-    cr_expect(status_of(f).txns == 1 && f->put_count == 1 && count(f)->takeovers_failed == 0);
+    cr_expect(status_of(f).txns == 1 && f->put_count == 2 && count(f)->takeovers_failed == 0);
     fake_free(f);
 }
 
-/* ---- claims ---- */
+/* ---- another one was faster ---- */
 
-Test(takeover, lost_claim_leaves_it_to_the_living_winner)
+Test(takeover, record_of_a_living_node_that_was_faster_stays)
 {
     struct leg c;
-    struct fake *f = claiming(&c, NULL);
+    struct fake *f = taking(&c, NULL);
 
-    fake_claimed(f, CLAIM_LOST, "3 300.1");
-    fake_turn(f);
-    cr_expect(fake_sent_count(f, "why=takeover") == 0 && count(f)->claims_lost == 1 && status_of(f).takeovers == 0);
-    f->found = fake_orphan(&c, 3, "300.1"); /* the winner has written it */
-    fake_pass(f, 100);
+    f->found = fake_epoch(fake_orphan(&c, 3, "300.1"), 2, true);
+    fake_put_fenced(f, f->found);
+    fake_pass(f, 50);
+    cr_expect(fake_sent_count(f, "why=takeover") == 0 && count(f)->takeovers_lost == 1 && status_of(f).takeovers == 0);
+    cr_expect(fake_count(f, "send") == 0 && status_of(f).strays == 1, "its Kamailio has the INVITE in a moment");
+    f->found = fake_epoch(fake_orphan(&c, 3, "300.1"), 2, false);
+    fake_pass(f, 50);
     cr_expect(fake_sent_count(f, "X-Kamsync: to=3;inc=300.1;why=owner;") == 1 && status_of(f).strays == 0);
+    cr_expect(f->put_count == 1);
     fake_free(f);
 }
 
-Test(takeover, own_claim_of_before_counts)
+/* This kamsyncd was restarted meanwhile; its Kamailio drops the INVITE if it has it already. */
+Test(takeover, what_it_was_taking_before_is_taken)
 {
-    struct leg c;
-    struct fake *f = claiming(&c, NULL);
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
 
-    fake_claimed(f, CLAIM_LOST, "1 100.1");
-    cr_assert(f->claim_count == 2);
-    cr_expect_str_eq(f->claims[1].key, CLAIM_OF("100.1"), "who else followed it?");
-    fake_turn(f);
-    cr_expect(fake_sent_count(f, "why=takeover") == 0);
-    fake_claimed(f, CLAIM_WON, NULL);
+    fake_death(f);
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_answer(f, taking_it(&c));
+    cr_assert(f->put_count == 1 && f->asked == 0, "nobody else has it");
+    cr_expect(json_integer_value(fake_put_field(f, "epoch")) == 3);
+    fake_put_done(f, 1, true);
     fake_turn(f);
     cr_expect(fake_sent_count(f, "why=takeover") == 1);
-    fake_free(f);
-}
-
-/* Node 3 took this node for dead when it had claimed, and followed: it may not have written the record yet. */
-Test(takeover, own_claim_of_before_that_was_followed_is_lost)
-{
-    struct leg c;
-    struct fake *f = claiming(&c, NULL);
-
-    fake_claimed(f, CLAIM_LOST, "1 100.1");
-    fake_claimed(f, CLAIM_LOST, "3 300.1");
-    fake_turn(f);
-    cr_expect(fake_sent_count(f, "why=takeover") == 0 && count(f)->claims_lost == 1 && status_of(f).takeovers == 0);
     fake_free(f);
 }
 
@@ -368,7 +366,7 @@ static char *word_of(int id, int beat, const char *inc, bool up)
                    id, inc, beat, up ? "true" : "false");
 }
 
-Test(takeover, owner_that_is_back_is_not_claimed_from)
+Test(takeover, owner_that_is_back_keeps_it)
 {
     struct leg c = call_make(1);
     struct fake *f = fake_peers();
@@ -378,26 +376,41 @@ Test(takeover, owner_that_is_back_is_not_claimed_from)
     f->found = fake_orphan(&c, 2, "200.1");
     fake_stray(f, 1, &c, "CANCEL");
     fake_pass(f, 100);
-    cr_expect(f->asked == 1 && f->claim_count == 0 && status_of(f).takeovers == 0);
+    cr_expect(f->asked == 1 && f->put_count == 0 && status_of(f).takeovers == 0);
     cr_expect(fake_sent_count(f, "X-Kamsync: to=2;inc=200.1;why=owner;") == 1, "it lives, and gets its CANCEL");
     fake_free(f);
 }
 
-/* The holder has restarted, claimed at once, and word of that is under way. */
-Test(takeover, claimant_that_is_newer_than_what_is_known_is_not_followed)
+/* The taker has restarted, taken it at once, and word of that is under way. */
+Test(takeover, taker_that_is_newer_than_what_is_known_is_not_taken_for_dead)
 {
     struct leg c;
-    struct fake *f = claiming(&c, NULL);
+    struct fake *f = taking(&c, NULL);
 
     f->node_record = word_of(3, 1000, "300.2", true);
     f->found = "";
-    fake_claimed(f, CLAIM_LOST, "3 300.2");
+    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 3, "300.2"), 2, true));
     fake_turn(f);
-    cr_expect(f->asked == 2 && f->claim_count == 1 && status_of(f).takeovers == 0);
+    cr_expect(f->asked == 2 && f->put_count == 1 && status_of(f).takeovers == 0);
     fake_free(f);
 }
 
-Test(takeover, nothing_is_claimed_while_the_owner_is_asked_for)
+/* It beats before it writes any record: the store knows. */
+Test(takeover, owner_that_comes_back_just_now_keeps_it)
+{
+    struct leg c;
+    struct fake *f = taking(&c, NULL);
+
+    f->node_record = word_of(2, 1000, "200.1", true);
+    f->found = "";
+    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 2, "200.1"), 2, false));
+    fake_turn(f);
+    cr_expect(f->asked == 2 && f->put_count == 1 && status_of(f).takeovers == 0);
+    cr_expect(fake_sent_count(f, "why=takeover") == 0);
+    fake_free(f);
+}
+
+Test(takeover, nothing_is_taken_while_the_owner_is_asked_for)
 {
     struct leg c = call_make(1);
     struct fake *f = fake_peers();
@@ -407,22 +420,13 @@ Test(takeover, nothing_is_claimed_while_the_owner_is_asked_for)
     fake_stray(f, 1, &c, "CANCEL");
     fake_answer(f, fake_orphan(&c, 2, "200.1"));
     fake_turn(f);
-    cr_expect(f->asked == 1 && f->claim_count == 0 && status_of(f).takeovers == 1);
+    cr_expect(f->asked == 1 && f->put_count == 0 && status_of(f).takeovers == 1);
+    f->found = fake_orphan(&c, 2, "200.1");
     engine_got(f->e, f->node_token, GET_FAILED, (struct span){0}, f->now);
-    cr_expect(f->claim_count == 0 && status_of(f).takeovers == 0, "failed: that is no knowledge");
-    fake_free(f);
-}
-
-/* The owner came back after it was asked for, and claimed its own first. */
-Test(takeover, owner_that_claimed_its_own_keeps_it)
-{
-    struct leg c;
-    struct fake *f = claiming(&c, NULL);
-
-    f->found = "";
-    fake_claimed(f, CLAIM_LOST, "2 200.1");
-    fake_turn(f);
-    cr_expect(f->claim_count == 1 && fake_sent_count(f, "why=takeover") == 0 && status_of(f).takeovers == 0);
+    fake_pass(f, 199);
+    cr_expect(f->asked == 1 && f->put_count == 0, "failed: that is no knowledge");
+    fake_pass(f, 1);
+    cr_expect(f->asked == 2 && f->put_count == 0, "so it is asked again");
     fake_free(f);
 }
 
@@ -439,60 +443,75 @@ Test(takeover, not_given_up_right_after_a_silence)
     fake_ack_all(f);
     fake_turn(f);
     cr_assert(status_of(f).takeovers == 1 && count(f)->takeovers_failed == 0, "given up as it wakes");
-    f->holder = "";
     fake_taken(f, 1, 1);
     fake_turn(f);
-    cr_expect(status_of(f).txns == 1 && f->put_count == 1);
+    cr_expect(status_of(f).txns == 1 && f->put_count == 2);
     fake_free(f);
 }
 
-Test(takeover, dead_claimant_is_followed)
+Test(takeover, owners_that_died_one_after_the_other)
 {
     struct leg c;
-    struct fake *f = claiming(&c, NULL);
+    struct fake *f = taking(&c, NULL);
 
-    fake_claimed(f, CLAIM_LOST, "3 300.0"); /* restarted since */
-    cr_assert(f->claim_count == 2);
-    cr_expect_str_eq(f->claims[1].key, CLAIM_OF("300.0"));
-    fake_claimed(f, CLAIM_LOST, "1 100.0"); /* that was we, before our Kamailio restarted */
-    cr_assert(f->claim_count == 3);
-    cr_expect_str_eq(f->claims[2].key, CLAIM_OF("100.0"));
+    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 3, "300.0"), 2, true)); /* restarted since */
+    cr_assert(f->put_count == 2 && f->asked == 2);
+    cr_expect(strstr(f->puts[1].value, "{\"epoch\":3,\"owner\":1,\"inc\":\"100.1\",\"from\":\"2 3 300.0\","));
+    /* that was we, before our Kamailio restarted */
+    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 1, "100.0"), 3, true));
+    cr_assert(f->put_count == 3 && f->asked == 2);
+    cr_expect(strstr(f->puts[2].value, "{\"epoch\":4,\"owner\":1,\"inc\":\"100.1\",\"from\":\"3 1 100.0\","));
     fake_turn(f);
     cr_expect(fake_sent_count(f, "why=takeover") == 0);
-    fake_claimed(f, CLAIM_WON, NULL);
+    fake_put_done(f, 1, true);
     fake_turn(f);
     cr_expect(fake_sent_count(f, "why=takeover") == 1);
     fake_free(f);
 }
 
-Test(takeover, chain_of_claimants_ends)
+Test(takeover, it_does_not_run_after_them_for_ever)
 {
     struct leg c;
-    struct fake *f = claiming(&c, NULL);
+    struct fake *f = taking(&c, NULL);
 
-    for (int i = 0; i < 20; i++)
-        fake_claimed(f, CLAIM_LOST, "3 300.0"); /* a circle */
-    cr_expect(f->claim_count <= 8 && status_of(f).takeovers == 0, "%zu claims", f->claim_count);
+    for (int i = 2; i < 20 && status_of(f).takeovers; i++)
+        fake_put_fenced(f, fake_epoch(fake_orphan(&c, 3, "300.0"), i, true));
+    cr_expect(f->put_count == 9 && status_of(f).takeovers == 0, "%zu writes", f->put_count);
     fake_free(f);
 }
 
-Test(takeover, holder_that_makes_no_sense_ends_it)
+/* Of nobody, or of another call: it is not touched. */
+Test(takeover, record_that_makes_no_sense_ends_it)
 {
-    static const char *const holders[] = {"", "x", "3", "-", "3 "};
-    struct leg c;
-    struct fake *f;
+    struct leg c, other = call_make(2);
+    const char *const there[] = {"", "x", "{}", "{\"epoch\":7}", fake_epoch(fake_orphan(&other, 2, "200.1"), 2, false)};
 
-    for (size_t i = 0; i < COUNT(holders); i++) {
-        f = claiming(&c, NULL);
-        fake_claimed(f, CLAIM_LOST, holders[i]);
+    for (size_t i = 0; i < COUNT(there); i++) {
+        struct fake *f = taking(&c, NULL);
+
+        fake_put_fenced(f, there[i]);
         fake_turn(f);
-        cr_expect(status_of(f).takeovers == 0 && fake_sent_count(f, "why=takeover") == 0, "'%s'", holders[i]);
+        cr_expect(status_of(f).takeovers == 0 && f->put_count == 1 && fake_sent_count(f, "why=takeover") == 0, "'%s'",
+                  there[i]);
         fake_free(f);
     }
 }
 
+/* The store has something else under that key (put_refused: WRONGTYPE and the like). */
+Test(takeover, store_that_refuses_the_record_ends_it)
+{
+    struct leg c;
+    struct fake *f = taking(&c, NULL);
+
+    f->found = "";
+    fake_put_refused(f);
+    fake_pass(f, 1000);
+    cr_expect(status_of(f).takeovers == 0 && f->put_count == 1 && fake_sent_count(f, "why=takeover") == 0);
+    fake_free(f);
+}
+
 /* A node that never was heard of may be up: its beat had no time to come. */
-Test(takeover, claimant_never_heard_of_right_after_start_is_not_dead)
+Test(takeover, taker_never_heard_of_right_after_start_is_not_dead)
 {
     struct leg c = call_make(1);
     struct fake *f = fake_ready();
@@ -500,14 +519,14 @@ Test(takeover, claimant_never_heard_of_right_after_start_is_not_dead)
     fake_node(f, 2, 1, "200.2", true);
     fake_stray(f, 1, &c, "CANCEL");
     fake_answer(f, fake_orphan(&c, 2, "200.1"));
-    cr_assert(f->claim_count == 1);
-    fake_claimed(f, CLAIM_LOST, "3 300.1");
+    cr_assert(f->put_count == 1);
+    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 3, "300.1"), 2, true));
     fake_turn(f);
-    cr_expect(f->claim_count == 1 && fake_sent_count(f, "why=takeover") == 0, "the claim of a living node is followed");
+    cr_expect(f->put_count == 1 && fake_sent_count(f, "why=takeover") == 0, "taken from a living node");
     fake_free(f);
 }
 
-Test(takeover, switched_off_it_claims_nothing)
+Test(takeover, switched_off_it_takes_nothing)
 {
     struct leg c = call_make(1);
     struct fake *f = fake_peers();
@@ -518,7 +537,7 @@ Test(takeover, switched_off_it_claims_nothing)
     fake_stray(f, 1, &c, "CANCEL");
     fake_answer(f, fake_orphan(&c, 2, "200.1"));
     fake_pass(f, 1000);
-    cr_expect(f->claim_count == 0 && count(f)->adoptions == 1);
+    cr_expect(f->put_count == 0 && count(f)->adoptions == 1);
     fake_free(f);
 }
 
@@ -538,12 +557,10 @@ Test(takeover, restarted_kamailio_forgets_what_it_was_to_take_over)
     fake_free(f);
 }
 
-/* While the node counted as dead another survivor may have followed its claim. Nothing of it is written before that is
- * known. */
-Test(takeover, link_that_breaks_half_way_makes_it_doubtful)
+/* Kamailio has it, and this node counted as dead meanwhile. */
+static struct fake *doubtful(struct leg *c)
 {
-    struct leg c;
-    struct fake *f = injected(&c, NULL);
+    struct fake *f = injected(c, NULL);
 
     f->found = NULL;
     engine_link_down(f->e, f->now);
@@ -552,8 +569,31 @@ Test(takeover, link_that_breaks_half_way_makes_it_doubtful)
     fake_hello(f, 1, "100.1");
     fake_turn(f);
     fake_ack_all(f);
-    fake_branch(f, 1, &c, "0", false);
+    fake_branch(f, 1, c, "0", false);
     fake_turn(f);
-    cr_expect(f->put_count == 0, "written, though node 3 may own it");
+    return f;
+}
+
+/* Another survivor may have taken it from here, with epoch 3: then that is one too many for this node's write. */
+Test(takeover, link_that_breaks_half_way_makes_it_doubtful)
+{
+    struct leg c;
+    struct fake *f = doubtful(&c);
+
+    cr_assert(f->put_count == 2 && json_integer_value(fake_put_field(f, "epoch")) == 3);
+    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 3, "300.1"), 3, false));
+    fake_turn(f);
+    cr_expect(status_of(f).txns == 0 && fake_count(f, "lost") == 1);
+    fake_free(f);
+}
+
+Test(takeover, doubtful_one_that_nobody_has_taken_stays)
+{
+    struct leg c;
+    struct fake *f = doubtful(&c);
+
+    fake_put_done(f, 1, true);
+    fake_pass(f, 1000);
+    cr_expect(status_of(f).txns == 1 && fake_count(f, "lost") == 0);
     fake_free(f);
 }

@@ -1,8 +1,8 @@
-/* What kamsyncctl asks (proto/control.md). A new command is one row in the table below.
+/* Answers kamsyncctl (proto/control.md). A new command is one row in the table below.
  *
  *     request ▶ answered at once
  *             ▶ or from the store: the record of a call, the archive
- *             ▶ or by all nodes: each adds what it has in its own memory, within ASK_MS */
+ *             ▶ or by all nodes: each adds what it has in memory, within ASK_MS */
 #include "ask_impl.h"
 #include "cluster_impl.h"
 
@@ -16,7 +16,7 @@
 #include "siptext.h"
 
 #define PENDING_MAX 256
-#define ASK_MS 150    /* who has not answered by then is named as silent */
+#define ASK_MS 150    /* a node that has not answered by then is listed as silent */
 #define STORE_MS 2000 /* the same for the store */
 #define CALLS_DEFAULT 100
 #define CALLS_LIMIT 1000
@@ -27,11 +27,11 @@
 struct inquiry {
     struct inquiry *prev, *next;
     uint64_t client, token;
-    const char *list; /* the array that the nodes add to; NULL: the store is asked */
+    const char *list; /* the array that nodes add to; NULL: answered from the store */
     json_t *answer;   /* owned */
-    json_t *keys;     /* owned: of the calls that are yet to be read */
+    json_t *keys;     /* owned: of the calls still to be read */
     char *call_id;    /* owned: of those */
-    size_t most;      /* so many of that array are wanted */
+    size_t most;      /* limit of that array */
     int64_t due_ms;
 };
 
@@ -136,7 +136,7 @@ static bool has(const char *text, const json_t *part)
     return !part || (text && json_is_string(part) && strstr(text, json_string_value(part)));
 }
 
-/* Another node lists it, or nobody does: the caller has cancelled it, and no phone rings any more. */
+/* Another node lists it, or none should: the caller has cancelled it, and no phone rings any more. */
 static bool is_gone(const struct engine *e, const struct call *c)
 {
     const struct txn *t = c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
@@ -202,7 +202,7 @@ static void own_txns(const struct engine *e, const json_t *q, json_t *out)
     for (const struct txn *t = e->txns.by_id; t; t = t->hh.next) {
         if (!span_eq(span_of(t->call_id), call_id))
             continue;
-        text = record_write(t, e->self.id, e->self.inc, NULL, true);
+        text = record_write(t, &(struct head){t->epoch, e->self.id, e->self.inc, false, &t->from}, NULL, true);
         json_array_append_new(list, text ? json_loads(text, 0, NULL) : NULL);
         free(text);
     }
@@ -221,7 +221,7 @@ static void own_trace(const struct engine *e, const json_t *q, json_t *out)
     free(owned);
 }
 
-/* What a node answers out of its own memory. */
+/* What a node answers from its own memory. */
 static const struct {
     const char *cmd, *list;
     void (*own)(const struct engine *e, const json_t *q, json_t *out);
@@ -255,7 +255,7 @@ static int by_time(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-/* The first so many by time. */
+/* The earliest entries, up to that many. */
 static json_t *sorted(const json_t *list, size_t most)
 {
     size_t n = json_array_size(list);
@@ -279,7 +279,7 @@ static void finish(struct engine *e, struct inquiry *p)
     discard(e, p);
 }
 
-/* The ids of all nodes that should answer: those that still stand there when time is up are silent. */
+/* The ids of all nodes that should answer: those left when time is up are silent. */
 static json_t *others(const struct engine *e)
 {
     json_t *ids = json_array();
@@ -298,7 +298,7 @@ static void on_shared(struct engine *e, uint64_t client, const json_t *q, int64_
     struct inquiry *p;
 
     json_object_set_new(answer, "silent", others(e));
-    waiting = json_object_get(answer, "silent"); /* not there when memory was short */
+    waiting = json_object_get(answer, "silent"); /* absent when out of memory */
     p = pend(e, client, answer, list, now + ASK_MS);
     if (!p)
         return;
@@ -335,7 +335,7 @@ static bool was_waited_for(json_t *waiting, json_int_t node)
     return false;
 }
 
-/* Adds a node's total; what is none counts nothing. */
+/* Adds a node's total; anything but a total adds nothing. */
 static void add_total(json_t *answer, const json_t *part)
 {
     json_t *total = json_object_get(answer, "total");
@@ -402,11 +402,11 @@ static void fail(struct engine *e, struct inquiry *p, const char *error)
 {
     uint64_t client = p->client;
 
-    discard(e, p); /* first: the answer may end the client, and with it what it waits for */
+    discard(e, p); /* first: the answer may end the client, and with it its inquiries */
     refuse(e, client, error);
 }
 
-/* One after the other. */
+/* One call after the other. */
 static void read_next(struct engine *e, struct inquiry *p)
 {
     size_t left = json_array_size(p->keys);

@@ -1,4 +1,4 @@
-/* The room ask: questions, of Kamailio about strays and requests within calls, and of kamsyncctl. */
+/* The ask room: questions from Kamailio about strays and in-dialog requests, and from kamsyncctl. */
 #ifndef KAMSYNC_ASK_IMPL_H
 #define KAMSYNC_ASK_IMPL_H
 
@@ -6,44 +6,43 @@
 #include "link_impl.h"
 #include "own_impl.h"
 
-/* strays.c: whose is it, and what follows. */
-/* The transaction of that key is this node's now: what waited for it goes to Kamailio. */
+/* strays.c: who owns the transaction, and what follows. */
+/* This node now has the transaction of that key: strays that waited for it go to Kamailio. */
 void strays_wake(struct engine *e, const char *key, int64_t now);
-/* The transaction of that key cannot be taken over: what waits for it takes another way. */
+/* The transaction of that key cannot be taken over: strays that waited for it are handled in another way. */
 void strays_despair(struct engine *e, const char *key);
-/* The store's answer; false when the token is none of a stray, or of one that was given back already. */
+/* The store's answer; false when the token is no stray's, or of one that was already given back. */
 bool strays_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now);
-/* The store's answer to the claim on an INVITE; id 0 when there is no holder. False when the token is none of a stray.
- */
-bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, const struct holder *h, int64_t now);
+/* The store's answer to the claim on an INVITE. False when the token is no stray's. */
+bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now);
 void strays_take(struct engine *e, const struct arrived *a, int64_t now);
 /* Another node's kamsyncd has written the record of that key again; or (NULL) all have answered the last roll-call. */
 void strays_look(struct engine *e, const char *key, int64_t now);
-/* The owner of a CANCEL that all nodes have, by that time, has acted. */
+/* The owner of that CANCEL, which all nodes got with that time, has acted. */
 void strays_acted(struct engine *e, const char *at, int node, int64_t now);
 void strays_tick(struct engine *e, int64_t now);
 /* When strays_tick() is next due; INT64_MAX for never. */
 int64_t strays_due(const struct engine *e);
 void strays_clear(struct engine *e);
 
-/* perhaps.c: what is given to all Kamailios since nobody knows whose it is. */
-/* How many other nodes there are to be asked. */
+/* perhaps.c: requests sent to all Kamailios, since their owner is unknown. */
+/* The number of other nodes to ask. */
 size_t perhaps_nodes(const struct engine *e);
-/* Gives the message to those whose Kamailio cannot be reached, through the store; the rest of the handover is set. */
+/* Relays the message through the store to nodes whose Kamailio cannot be reached; the rest of the handover is set. */
 void perhaps_relay(struct engine *e, struct handover h, struct span msg);
-/* Whether there may be one more now; if so it counts. */
+/* Whether one more may be sent to all now; if so, counts it. */
 bool perhaps_may(struct engine *e, int64_t now);
-/* A new CANCEL's name for that; the caller frees it, NULL when memory is short. */
+/* The time that names a new CANCEL to all; the caller frees it, NULL when out of memory. */
 char *perhaps_at(struct engine *e);
-/* This node's Kamailio has acted upon a CANCEL that all were given: whoever gave it is told. */
+/* This node's Kamailio has acted upon a CANCEL sent to all: tells the sender. */
 void acted_tell(struct engine *e, const char *name, int64_t now);
-/* Another node's has. */
+/* Another node's Kamailio has. */
 void acted_told(struct engine *e, const json_t *message, int64_t now);
-/* The node that is known to have acted upon this node's CANCEL with that time; 0: none. */
+/* The node known to have acted upon this node's CANCEL with that time; 0: none. */
 int acted_by(const struct engine *e, const char *at);
 void acted_clear(struct engine *e);
 
-/* dialog.c: requests within a call that the script asks about. */
+/* dialog.c: in-dialog requests that the script asks about. */
 void dialog_ask(struct engine *e, const struct msg *m, int64_t now);
 bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
                 int64_t now);
@@ -51,7 +50,7 @@ void dialog_tick(struct engine *e, int64_t now);
 int64_t dialog_due(const struct engine *e);
 void dialog_clear(struct engine *e);
 
-/* admin.c: kamsyncctl's questions; here those that other nodes pass on. */
+/* admin.c: kamsyncctl's questions; here those passed on by other nodes. */
 void admin_asked(struct engine *e, const json_t *message, int64_t now);
 void admin_answered(struct engine *e, const json_t *message, int64_t now);
 bool admin_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count);

@@ -1,4 +1,4 @@
-/* What the room ask keeps in struct engine. */
+/* State of the ask room in struct engine. */
 #ifndef KAMSYNC_ASK_PARTS_H
 #define KAMSYNC_ASK_PARTS_H
 
@@ -13,22 +13,22 @@ struct strays {
     size_t count, bytes;
 };
 
-#define ACTED_MAX 256 /* CANCELs at once that may be reported by their owner before they are here */
+#define ACTED_MAX 256 /* limit of CANCELs reported by their owners before they are seen here */
 
-/* CANCELs upon which their owners have acted, of late (perhaps.c). */
+/* Recent CANCELs upon which their owners have acted (perhaps.c). */
 struct acted {
     char *names[ACTED_MAX]; /* owned, a ring */
-    int nodes[ACTED_MAX];   /* who has, each */
+    int nodes[ACTED_MAX];   /* the node of each */
     size_t next;
 };
 
-/* What is given to all (perhaps.c). */
+/* Rate limit of requests sent to all (perhaps.c). */
 struct perhaps {
-    int64_t ahead_ms; /* up to when the messages that may be are spoken for */
+    int64_t ahead_ms; /* until when the allowed messages are used up */
     struct acted acted;
 };
 
-/* Requests within a call that the script asks about (dialog.c). */
+/* In-dialog requests that the script asks about (dialog.c). */
 struct questions {
     struct question *list;
     size_t count;

@@ -1,10 +1,10 @@
-/* Requests within a call (BYE, re-INVITE, INFO …) that a script asks about: is this call known, in which state, who
+/* In-dialog requests (BYE, re-INVITE, INFO …) that a script asks about: is the call known, in which state, which node
  * has its dialog, with which variables?
  *
  *     request ▶ the call's record ▶ back into this Kamailio, with the answer in one more header
  *                                 ▶ or, if the script wants that (ask=owner), to the node that has the dialog
  *
- * The wait is bounded: when the store says nothing in time the request comes back all the same. */
+ * The wait is bounded: if the store does not answer in time, the request comes back all the same. */
 #include "ask_impl.h"
 #include "cluster_impl.h"
 #include "link_impl.h"
@@ -19,19 +19,19 @@
 #include "key.h"
 
 #define QUESTIONS_MAX 2048
-#define ABSENT_MS 50 /* the INVITE may have been reported a moment ago only */
+#define ABSENT_MS 50 /* the INVITE may have been reported only a moment ago */
 #define AGAIN_MS 10
-#define SETTLE_MS 5000 /* a store that came back may have forgotten the calls, and all nodes write them again */
-#define GIVE_MAX 20000 /* of a request with its answer, as base64: one frame; more would keep the script busy */
+#define SETTLE_MS 5000 /* a store that came back may have lost the calls, and all nodes write them again */
+#define GIVE_MAX 20000 /* largest request with its answer, as base64: one frame; more would keep the script busy */
 
 struct question {
     struct question *prev, *next;
-    uint64_t token; /* of the lookup under way, 0: none */
+    uint64_t token; /* of the lookup under way; 0: none */
     bool owner;     /* the node that has the dialog should get it */
     struct absence absent;
     struct span msg; /* owned, as are the texts */
     char *src, *dst, *call_id;
-    char *key, *other; /* of the call's record: the caller's tag stands in From, or in To */
+    char *key, *other; /* of the call's record, if the caller's tag is in From, or in To */
     int64_t begun_ms, again_ms;
 };
 
@@ -90,7 +90,7 @@ static char *header(const struct engine *e, const char *state, const struct pair
     return call_header(call, pairs_vars(pairs, vars));
 }
 
-/* Takes the header. */
+/* Takes ownership of the header. */
 static char *with_header(struct engine *e, const struct question *q, char *line)
 {
     struct handover h = {.to = e->self.id, .inc = e->self.inc, .why = "call", .src = q->src, .dst = q->dst};
@@ -103,7 +103,7 @@ static char *with_header(struct engine *e, const struct question *q, char *line)
     return text;
 }
 
-/* What is too long for a frame goes without the variables, and says so, or with the state alone. */
+/* An answer too long for a frame is sent without the variables, which it says, or with the state alone. */
 static void give_back(struct engine *e, const struct question *q, const char *state, const struct pair *pairs,
                       size_t count, int64_t now)
 {
@@ -133,7 +133,7 @@ static void answer(struct engine *e, struct question *q, const char *state, cons
     finish(e, q);
 }
 
-/* Whether another node has the dialog, and can be reached. */
+/* The node that has the dialog, if that is another one and can be reached. */
 static const struct node *owner_of(const struct engine *e, const struct pair *pairs, size_t count)
 {
     const struct node *n = nodes_find(&e->nodes, (int)pairs_number(pairs, count, "node"));
@@ -180,7 +180,7 @@ static void on_call(struct engine *e, struct question *q, const struct pair *pai
     while (i < COUNT(states) && !span_eq(state, span_of(states[i])))
         i++;
     if (pairs_text(pairs, count, "untracked").n)
-        i = COUNT(states); /* its record says nothing of how it goes on */
+        i = COUNT(states); /* its record does not say how it continues */
     answer(e, q, i < COUNT(states) ? states[i] : "unknown", pairs, count, now);
 }
 
@@ -198,7 +198,7 @@ bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const 
         return false;
     q->token = 0;
     q->again_ms = now + AGAIN_MS;
-    /* a record without state has only variables yet */
+    /* a record without state has only variables so far */
     if (status == GET_FOUND && !pairs_text(pairs, count, "state").n)
         status = GET_ABSENT;
     if (status == GET_ABSENT)
@@ -233,7 +233,7 @@ void dialog_ask(struct engine *e, const struct msg *m, int64_t now)
 
 /* ---- time ---- */
 
-/* Whether the store says "absent" of a call that nobody has begun: it has been there for a while. */
+/* Whether the store has been up long enough for "absent" to mean that no node has begun the call. */
 static bool is_unknown(const struct engine *e, const struct question *q)
 {
     return q->absent.sure && (!e->store.back_ms || q->begun_ms - e->store.back_ms > SETTLE_MS);

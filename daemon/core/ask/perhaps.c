@@ -1,11 +1,11 @@
-/* What is given to all Kamailios, since nobody knows whose it is: whoever has the transaction in tm acts, the others
- * drop it. It may have no record: it waits in the script, its branches do not go over UDP, it is too large, it was
- * shed, or Redis has evicted it.
+/* Requests sent to all Kamailios, since their owner is unknown: the one that has the transaction in tm acts, the others
+ * drop them. The transaction may have no record: that waits in the script, its branches do not go over UDP, it is too
+ * large, it was dropped, or Redis has evicted it.
  *
- *     CANCEL ▶ all Kamailios ▶ the owner's acts ▶ event ▶ its kamsyncd ─{"t": "acted"}▶ whoever gave it ▶ done
+ *     CANCEL ▶ all Kamailios ▶ the owner's acts ▶ event ▶ its kamsyncd ─{"t": "acted"}▶ the sender ▶ done
  *                                                                       nothing within lookup_ms ▶ 481
  *
- * Each costs every node a proof, so only so many are given out. */
+ * Each costs every node a proof, so their rate is limited. */
 #include "ask_impl.h"
 #include "cluster_impl.h"
 #include "link_impl.h"
@@ -13,8 +13,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define COPY_MS 1    /* each copy counts for so long: 1,000 in a second, */
-#define AHEAD_MS 500 /* and so many at once */
+#define COPY_MS 1    /* time per copy: 1,000 a second, */
+#define AHEAD_MS 500 /* and the burst */
 
 size_t perhaps_nodes(const struct engine *e)
 {
@@ -88,7 +88,7 @@ void acted_tell(struct engine *e, const char *name, int64_t now)
         engine_post(e, (struct notice){.type = NOTICE_ACTED, .key = at_of(name), .node = e->self.id}, now);
 }
 
-/* Word of it may be here before the CANCEL is, which waits for the script's timer. */
+/* This report may arrive before the CANCEL, which waits for the script's timer. */
 static void keep(struct acted *a, const char *at, int node)
 {
     free(a->names[a->next]);

@@ -1,4 +1,4 @@
-/* What can be seen of an engine. */
+/* The visible state of an engine. */
 #include "ask_impl.h"
 
 #include "call.h"
@@ -14,7 +14,7 @@ void engine_status(const struct engine *e, struct engine_status *status)
         .txns = e->txns.count,
         .calls = e->calls.count,
         .dirty = e->txns.dirty_count + e->calls.at[CALL_DIRTY],
-        .puts = e->owner.puts + e->txns.asked_count + e->calls.at[CALL_WRITING],
+        .puts = e->owner.puts + e->calls.at[CALL_WRITING],
         .takeovers = e->takeovers.count,
         .strays = e->strays.count,
         .queued = e->link.waiting_count,

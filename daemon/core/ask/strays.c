@@ -1,21 +1,22 @@
-/* Strays: a message that reached a node which has no transaction for it. Whose is it, and what follows?
+/* Strays: messages that reached a node which does not have their transaction. Who owns it, and what follows?
  *
  *     stray ▶ own index ▶ store ──found──▶ verdict ▶ handover to the owner, or back to this Kamailio with the verdict
  *                          │  ▲
  *                          │  └ absent or failed: asked again in a moment, since the record may be on its way
  *                          └ time is up: unknown (the store said "absent", after all nodes had answered a roll-call,
- * and no Kamailio has acted, though all have the message), unavailable (it said nothing, or they did not)
+ * and no Kamailio has acted, though all have the message), unavailable (no answer from the store, or not from all)
  *
- * An ACK may be one for a 2xx, which any node can route and which must not wait. So the script routes every stray ACK
- * on at once, as it would without kamsync, and kamsyncd only sees to it that the owner gets a copy; all nodes do when
- * the store says nothing. An ACK that arrives twice does no harm (proto/messages.md).
+ * An ACK may be one to a 2xx, which any node can route and which must not wait. So the script routes every stray ACK
+ * at once, as it would without kamsync, and kamsyncd only ensures that the owner gets a copy; all nodes do if
+ * the store does not answer. An ACK that arrives twice does no harm (proto/messages.md).
  *
- * A CANCEL that the script has sent to all nodes already is looked up a moment later: then its owner, if it lives, has
- * acted, its kamsyncd or its record says so, and nothing is left to do. In a larger cluster all get what has no record
- * after some looks: there may be a transaction all the same (perhaps.c). An ACK without record goes to all at once.
+ * A CANCEL that the script has already sent to all nodes is looked up a moment later: by then its owner, if alive, has
+ * acted, as its kamsyncd or its record says, and nothing is left to do. In a larger cluster a CANCEL without record
+ * goes to all after some lookups: there may still be a transaction (perhaps.c). An ACK without record goes to all at
+ * once.
  *
- * An INVITE is a stray where the script asks about each (KAMSYNC_CLAIM); a reply, when the node in its Via is gone. */
-#include "ask_impl.h"
+ * An INVITE is a stray if the script asks about each (KAMSYNC_CLAIM); a reply, if the node in its Via is gone. */
+#include "stray.h"
 #include "call_impl.h"
 #include "cluster_impl.h"
 #include "link_impl.h"
@@ -29,122 +30,16 @@
 #include "key.h"
 #include "record.h"
 
-#define STRAYS_MAX 2048         /* lookups under way, */
+#define HOLDER_MAX 128
+#define STRAYS_MAX 2048         /* limit of lookups under way, */
 #define STRAYS_BYTES (32 << 20) /* and of their messages and names */
-#define FIRST_RETRY_MS 5        /* doubled each time, up to: */
-#define LAST_RETRY_MS 20
-#define ROLL_RETRY_MS 100 /* who has it will say so; asked again in case that gets lost */
-#define ACT_MS 20         /* the owner's Kamailio reports a CANCEL within 13 ms, and its record is written at once */
-#define INVITE_MS 50      /* an ordinary call waits no longer for the store */
-#define REPLY_MS 30       /* the record of a transaction is older than the reply to it */
-#define FINAL_MS 1000  /* a final reply comes again, and what is passed on without its owner leaves branches behind */
+#define LAST_RETRY_MS 20        /* longest interval of lookups, which doubles each time */
+#define ROLL_RETRY_MS 100       /* the node that has it will say so; asked again in case that gets lost */
+#define ACT_MS 20      /* the owner's Kamailio reports a CANCEL within 13 ms, and its record is written at once */
+#define INVITE_MS 50   /* an ordinary call waits for the store at most this long */
+#define REPLY_MS 30    /* the record of a transaction is older than the reply to it */
+#define FINAL_MS 1000  /* a final reply is repeated, and one forwarded without its owner leaves branches behind */
 #define ORPHAN_MS 3000 /* how long a stray waits for the takeover of its transaction */
-
-static const char *const verdict_names[] = {"mine", "owner", "acted", "orphan", "done", "unknown", "unavailable"};
-
-enum stray_kind { STRAY_CANCEL, STRAY_ACK, STRAY_INVITE, STRAY_REPLY };
-
-static const char *const kind_names[] = {"CANCEL", "ACK", "INVITE", "reply"};
-
-struct stray {
-    struct stray *prev, *next;
-    UT_hash_handle hh; /* by token */
-    uint64_t token;
-    enum stray_kind kind;
-    int code;      /* of a reply */
-    bool asked;    /* a lookup is under way */
-    bool orphan;   /* its transaction is being taken over */
-    bool hopeless; /* that failed */
-    bool rival;    /* an INVITE that a node has claimed which looks dead: it may be back, and its record on its way */
-    struct absence absent;
-    size_t bytes;
-    struct span msg; /* owned, as are the texts */
-    char *src, *dst, *key, *call_id, *via;
-    char *all;      /* NULL unless all nodes have had it: the owner knows by this that it has acted already */
-    int64_t all_ms; /* since when they have */
-    int64_t begun_ms, again_ms, retry_ms;
-    int64_t asked_ms; /* when the store was last asked */
-};
-
-static void stray_free(struct stray *s)
-{
-    free((char *)s->msg.p);
-    free(s->src);
-    free(s->dst);
-    free(s->key);
-    free(s->call_id);
-    free(s->via);
-    free(s->all);
-    free(s);
-}
-
-static void stray_end(struct engine *e, struct stray *s)
-{
-    DL_DELETE(e->strays.list, s);
-    HASH_DELETE(hh, e->strays.by_token, s); /* NOLINT(clang-analyzer-*): uthash */
-    e->strays.count--;
-    e->strays.bytes -= s->bytes;
-    stray_free(s);
-}
-
-static void count_verdict(struct counters *c, enum verdict v)
-{
-    uint64_t *const counter[] = {&c->verdict_mine, &c->verdict_owner,   &c->verdict_acted,      &c->verdict_orphan,
-                                 &c->verdict_done, &c->verdict_unknown, &c->verdict_unavailable};
-
-    ++*counter[v];
-}
-
-/* The stray as a handover to that node: base64, which the caller frees, or NULL. */
-static char *handed_to(struct engine *e, const struct stray *s, const struct node *to, enum verdict why)
-{
-    struct handover h = {
-        .to = to->id, .inc = to->inc, .why = verdict_names[why], .src = s->src, .dst = s->dst, .at = s->all};
-
-    return engine_handover(e, h, s->msg);
-}
-
-/* Sends the stray on: to its owner, or back to this Kamailio, which then does what Kamailio does best. */
-static void send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now)
-{
-    /* "mine": Kamailio may have the transaction by now, or it has just ended. To the script both are a handover; but a
-     * reply without transaction would come back from there as a stray again. */
-    enum verdict said = v != VERDICT_MINE ? v : s->kind == STRAY_REPLY ? VERDICT_DONE : VERDICT_OWNER;
-    char *text = handed_to(e, s, to, said);
-
-    engine_send(e, to->sip, NULL, text, now);
-    free(text);
-}
-
-static void note(struct engine *e, const struct stray *s, const char *what, int owner)
-{
-    char code[16] = "";
-
-    if (s->kind == STRAY_REPLY)
-        snprintf(code, sizeof(code), " %d", s->code);
-    engine_trace(e, span_of(s->call_id), "stray %s%s from=%s: %s, owner=%d", kind_names[s->kind], code, s->src, what,
-                 owner);
-}
-
-static void conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
-{
-    char call_id[128];
-
-    count_verdict(&e->count, v);
-    if (s->kind != STRAY_INVITE || v != VERDICT_UNKNOWN)
-        note(e, s, verdict_names[v], owner);
-    engine_log_some(e, s->kind == STRAY_INVITE && v == VERDICT_UNKNOWN ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
-                    "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s", kind_names[s->kind],
-                    verdict_names[v], owner, s->src, now - s->begun_ms,
-                    printable(call_id, sizeof(call_id), span_of(s->call_id)));
-    if (s->code / 100 == 2 && (v == VERDICT_MINE || v == VERDICT_DONE || v == VERDICT_ORPHAN))
-        calls_passed(e, s->key, s->msg);
-    if (v == VERDICT_OWNER)
-        send_on(e, s, v, nodes_find(&e->nodes, owner), now);
-    else if (v != VERDICT_ACTED && (s->kind != STRAY_ACK || v == VERDICT_UNAVAILABLE || v == VERDICT_MINE))
-        send_on(e, s, v, &e->self, now);
-    stray_end(e, s);
-}
 
 static void ask(struct engine *e, struct stray *s, int64_t now)
 {
@@ -155,7 +50,7 @@ static void ask(struct engine *e, struct stray *s, int64_t now)
     e->io.get(e->io.ctx, s->key, s->token);
 }
 
-/* The answer waited while the host stood still: the call may long have begun elsewhere, even with the claim lost. */
+/* The answer was delayed while the host stalled: the call may long have begun elsewhere, even with the claim lost. */
 static bool is_stale(const struct stray *s, int64_t now)
 {
     return now - s->asked_ms > INVITE_MS;
@@ -168,85 +63,27 @@ static void ask_anew(struct engine *e, struct stray *s, int64_t now)
     ask(e, s, now);
 }
 
-/* claim=strict: of all nodes that an INVITE reaches one may route it. */
+/* claim=strict: of all nodes that an INVITE reaches only one may route it. */
 static void claim_invite(struct engine *e, struct stray *s, int64_t now)
 {
-    const struct holder nobody = holder_of(0, "new"), self = holder_of(e->self.id, e->self.inc);
+    char holder[HOLDER_MAX], *key = key_claim(s->key, "new");
 
+    snprintf(holder, sizeof(holder), "%d %s", e->self.id, e->self.inc);
     s->asked_ms = now;
-    s->asked = claim_write(e, s->key, &nobody, &self, e->conf.tx_ttl_ms, s->token);
+    s->asked = key != NULL;
+    if (key)
+        e->io.claim(e->io.ctx, key, holder, e->conf.tx_ttl_ms, s->token);
+    free(key);
 }
 
-/* Plans the next lookup. */
+/* Schedules the next lookup. */
 static void later(struct stray *s, int64_t now)
 {
     s->again_ms = now + s->retry_ms;
     s->retry_ms = s->retry_ms * 2 < LAST_RETRY_MS ? s->retry_ms * 2 : LAST_RETRY_MS;
 }
 
-static int fill(struct stray *s, const struct arrived *a, const struct sip_id *id)
-{
-    char *copy = span_dup(a->msg);
-
-    s->msg = (struct span){copy, a->msg.n};
-    s->src = span_dup(span_of(a->src));
-    s->dst = span_dup(span_of(a->dst));
-    s->key = key_tx(id->call_id, id->cseq, id->branch, id->sent_by);
-    s->call_id = span_dup(id->call_id);
-    s->via = span_dup(id->via);
-    s->all = a->all ? span_dup(span_of(a->all)) : NULL;
-    if (a->all && !s->all)
-        return -ENOMEM;
-    return copy && s->src && s->dst && s->key && s->call_id && s->via ? 0 : -ENOMEM;
-}
-
-static enum stray_kind kind_of(const struct sip_id *id)
-{
-    if (id->code)
-        return STRAY_REPLY;
-    if (span_eq(id->method, span_of("INVITE")))
-        return STRAY_INVITE;
-    return span_eq(id->method, span_of("ACK")) ? STRAY_ACK : STRAY_CANCEL;
-}
-
-/* 0 and *out, or a negative code: the stray cannot be looked up. */
-static int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64_t now)
-{
-    struct sip_id id;
-    struct stray *s;
-    int rc = sip_read_id(&id, a->msg);
-
-    if (rc < 0)
-        return rc;
-    s = calloc(1, sizeof(*s));
-    if (!s)
-        return -ENOMEM;
-    s->token = token;
-    s->code = id.code;
-    s->kind = kind_of(&id);
-    s->begun_ms = s->again_ms = s->all_ms = now;
-    s->retry_ms = FIRST_RETRY_MS;
-    rc = fill(s, a, &id);
-    if (rc < 0)
-        stray_free(s);
-    else
-        *out = s;
-    return rc;
-}
-
-static int stray_add(struct engine *e, struct stray *s)
-{
-    HASH_ADD(hh, e->strays.by_token, token, sizeof(s->token), s);
-    if (!s->hh.tbl)
-        return -ENOMEM;
-    DL_APPEND(e->strays.list, s);
-    e->strays.count++;
-    s->bytes = s->msg.n + strlen(s->key) + strlen(s->call_id) + strlen(s->via);
-    e->strays.bytes += s->bytes;
-    return 0;
-}
-
-/* A negative reply behind a 2xx, of a transaction that no Kamailio has: the caller must not see it. Or one of a branch
+/* A negative reply after a 2xx, of a transaction that no Kamailio has: the caller must not get it. Or one on a branch
  * that had ended before a takeover: the dead node's ACK was lost. */
 static bool acknowledge(struct engine *e, struct stray *s, struct txn *own, int64_t now)
 {
@@ -270,13 +107,13 @@ static void begin(struct engine *e, struct stray *s, int64_t now)
         return;
     e->count.strays_shed += full && !own;
     if (own)
-        conclude(e, s, VERDICT_MINE, e->self.id, now);
+        stray_conclude(e, s, VERDICT_MINE, e->self.id, now);
     else if (full || !e->store.up)
-        conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
+        stray_conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
     else if (s->kind == STRAY_INVITE && e->conf.claim_strict)
         claim_invite(e, s, now);
     else if (s->all && acted_by(e, s->all))
-        conclude(e, s, VERDICT_ACTED, acted_by(e, s->all), now);
+        stray_conclude(e, s, VERDICT_ACTED, acted_by(e, s->all), now);
     else if (s->all)
         s->again_ms = now + ACT_MS;
     else
@@ -299,7 +136,8 @@ void strays_take(struct engine *e, const struct arrived *a, int64_t now)
     engine_log_some(e, LOG_LEVEL_WARN, "stray from %s cannot be looked up: %s", a->src, strerror(-rc));
 }
 
-/* The caller's request to the far end, as a stateless proxy would. False when there is nobody to send it to. */
+/* Sends the caller's request to the far end, as a stateless proxy would. False when there is no branch to send it to.
+ */
 static bool adopt_stray(struct engine *e, const struct stray *s, struct span text, int64_t now)
 {
     struct txn *t = NULL;
@@ -311,8 +149,9 @@ static bool adopt_stray(struct engine *e, const struct stray *s, struct span tex
     return count > 0;
 }
 
-/* Whether the transaction is to live on, and the stray with it. A 2xx needs nobody: it goes on to the caller as it is.
- * An ACK acknowledged a reply of the dead owner, who cannot miss it. A reply comes again, since the INVITE does. */
+/* Whether the transaction is to be taken over, and the stray with it. A 2xx needs no owner: it goes to the caller as it
+ * is. An ACK acknowledged a reply of the dead owner, which no longer needs it. A reply is repeated, as the INVITE is.
+ */
 static bool wants_takeover(const struct engine *e, const struct stray *s, const struct record *r)
 {
     return e->conf.takeover && r->whole && !s->hopeless && s->kind != STRAY_ACK && s->code / 100 != 2;
@@ -335,55 +174,70 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
         return;
     }
     if (s->kind == STRAY_REPLY && s->code / 100 == 2 && r->whole) {
-        /* It goes on when that is done, or to the node that takes the call over, whose tm has branches to cancel. */
+        /* It continues after that, or goes to the node that takes the call over, whose tm has branches to cancel. */
         s->orphan = true;
         later(s, now);
         settle(e, s, text, now);
         return;
     }
     if (adopt_stray(e, s, text, now)) {
-        note(e, s, "adopted", r->owner);
+        stray_note(e, s, "adopted", r->owner);
         e->count.verdict_orphan++;
         stray_end(e, s);
     } else {
-        conclude(e, s, VERDICT_ORPHAN, r->owner, now);
+        stray_conclude(e, s, VERDICT_ORPHAN, r->owner, now);
     }
 }
 
-/* The owner lives and only the way between the two Kamailios is cut: the handover goes from kamsyncd to kamsyncd. */
+/* The owner is alive, and only the path between the two Kamailios is cut: the handover goes from kamsyncd to kamsyncd.
+ */
 static void relay(struct engine *e, struct stray *s, const struct node *owner)
 {
-    char *text = handed_to(e, s, owner, VERDICT_OWNER);
+    char *text = stray_handed_to(e, s, owner, VERDICT_OWNER);
 
     e->count.verdict_cut++;
     e->count.relayed_out += text != NULL;
-    note(e, s, "its owner is out of reach: handed over through the store", owner->id);
+    stray_note(e, s, "its owner is out of reach: handed over through the store", owner->id);
     told_handover(e, owner->id, text);
     free(text);
     stray_end(e, s);
 }
 
-/* All nodes have had the CANCEL, and its owner's tm, which still has the transaction, has seen this one or one before
- * it. */
+/* All nodes have got the CANCEL, and the owner's tm, which still has the transaction, has seen this copy or an earlier
+ * one. */
 static bool has_acted(const struct stray *s, const struct record *r)
 {
     return s->all && r->cancelled && !r->done;
+}
+
+/* Another node is taking it over, and gets the waiting strays then; or this one is, or has tried. */
+static void on_taking(struct engine *e, struct stray *s, const struct record *r, enum verdict v, struct span text,
+                      int64_t now)
+{
+    if (v == VERDICT_MINE) {
+        on_orphan(e, s, r, text, now);
+        return;
+    }
+    s->orphan = true;
+    later(s, now);
 }
 
 static void on_record(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
 {
     enum verdict v = engine_judge(e, r, now);
 
-    if (v == VERDICT_UNAVAILABLE) {
+    if (r->taking && (v == VERDICT_OWNER || v == VERDICT_MINE)) {
+        on_taking(e, s, r, v, text, now);
+    } else if (v == VERDICT_UNAVAILABLE) {
         later(s, now);
     } else if (v == VERDICT_OWNER && !nodes_find(&e->nodes, r->owner)->reached) {
         relay(e, s, nodes_find(&e->nodes, r->owner));
     } else if (v == VERDICT_OWNER && has_acted(s, r)) {
-        conclude(e, s, VERDICT_ACTED, r->owner, now);
+        stray_conclude(e, s, VERDICT_ACTED, r->owner, now);
     } else if (v == VERDICT_ORPHAN) {
         on_orphan(e, s, r, text, now);
     } else {
-        conclude(e, s, v, r->owner, now);
+        stray_conclude(e, s, v, r->owner, now);
     }
 }
 
@@ -413,25 +267,25 @@ static enum verdict last_word(const struct engine *e, const struct stray *s, int
                : VERDICT_UNAVAILABLE;
 }
 
-/* To all Kamailios. Beyond so many such ones it is dropped, which is no answer: it comes again. */
+/* Sends it to all Kamailios. Over the limit it is dropped without an answer, so that it is repeated. */
 static bool give_to_all(struct engine *e, struct stray *s, int64_t now)
 {
     if (!perhaps_nodes(e))
         return true;
     if (!perhaps_may(e, now)) {
         e->count.strays_dropped++;
-        note(e, s, "dropped: too many that nobody knows", 0);
+        stray_note(e, s, "dropped: too many that nobody knows", 0);
         stray_end(e, s);
         return false;
     }
     e->count.verdict_perhaps++;
-    note(e, s, "no record: given to all Kamailios", 0);
-    send_on(e, s, VERDICT_UNAVAILABLE, &e->self, now);
+    stray_note(e, s, "no record: given to all Kamailios", 0);
+    stray_send_on(e, s, VERDICT_UNAVAILABLE, &e->self, now);
     return true;
 }
 
-/* A CANCEL whose record is not there, and not on its way. Its owner may be a node whose kamsyncd cannot say so, or
- * knows nothing of it: only when that is ruled out, nobody has it. */
+/* A CANCEL without a record, present or on its way. Its owner may be a node whose kamsyncd is away, or knows nothing of
+ * the transaction: only if that is ruled out, no node has it. */
 static void on_no_record(struct engine *e, struct stray *s, int64_t now)
 {
     if (!s->all) {
@@ -445,7 +299,7 @@ static void on_no_record(struct engine *e, struct stray *s, int64_t now)
     roll_absent(e, &s->absent, s->key);
     s->again_ms = s->absent.sure ? INT64_MAX : now + ROLL_RETRY_MS;
     if (now >= give_up(e, s))
-        conclude(e, s, last_word(e, s, now), 0, now);
+        stray_conclude(e, s, last_word(e, s, now), 0, now);
 }
 
 /* An INVITE must not wait, and a reply names its node. */
@@ -462,7 +316,7 @@ static void on_absent(struct engine *e, struct stray *s, int64_t now)
     } else if (s->kind == STRAY_INVITE && is_stale(s, now)) {
         ask_anew(e, s, now);
     } else if (s->kind == STRAY_INVITE && !s->rival) {
-        conclude(e, s, VERDICT_UNKNOWN, 0, now); /* an ordinary call */
+        stray_conclude(e, s, VERDICT_UNKNOWN, 0, now); /* an ordinary call */
     } else {
         later(s, now);
     }
@@ -486,8 +340,35 @@ bool strays_got(struct engine *e, uint64_t token, enum get_status status, struct
     return true;
 }
 
-/* The claim on an INVITE: won, it is this node's to route; lost, its holder has it, or is dead and left a record. */
-bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, const struct holder *h, int64_t now)
+/* The holder of a claim; false: the value is no holder. */
+static bool read_holder(int *id, char inc[80], struct span value)
+{
+    char text[HOLDER_MAX];
+
+    *id = 0;
+    *inc = '\0';
+    snprintf(text, sizeof(text), "%.*s", (int)value.n, value.n ? value.p : "");
+    return sscanf(text, "%d %79s", id, inc) == 2 && *id > 0 && msg_is_word(inc);
+}
+
+static void lost_claim(struct engine *e, struct stray *s, struct span holder, int64_t now)
+{
+    char inc[80];
+    int id;
+    bool good = read_holder(&id, inc, holder);
+
+    if (good && id == e->self.id && strcmp(inc, e->self.inc) == 0) {
+        stray_conclude(e, s, VERDICT_MINE, id, now);
+    } else if (good && node_is_alive(nodes_find(&e->nodes, id), inc)) {
+        stray_conclude(e, s, VERDICT_OWNER, id, now);
+    } else {
+        s->rival = good && id != e->self.id;
+        ask(e, s, now);
+    }
+}
+
+/* The claim on an INVITE: won, this node routes it; lost, its holder has it, or is dead and has left a record. */
+bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
 {
     struct stray *s;
 
@@ -495,17 +376,12 @@ bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, 
     if (!s)
         return false;
     s->asked = false;
-    if (status == CLAIM_LOST && holder_is_self(e, h))
-        conclude(e, s, VERDICT_MINE, h->id, now);
-    else if (status == CLAIM_LOST && node_is_alive(nodes_find(&e->nodes, h->id), h->inc))
-        conclude(e, s, VERDICT_OWNER, h->id, now);
-    else if (status == CLAIM_LOST) {
-        s->rival = h->id && h->id != e->self.id;
-        ask(e, s, now);
+    if (status == CLAIM_LOST) {
+        lost_claim(e, s, holder, now);
     } else if (status == CLAIM_WON && is_stale(s, now))
         ask_anew(e, s, now);
     else
-        conclude(e, s, status == CLAIM_WON ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE, 0, now);
+        stray_conclude(e, s, status == CLAIM_WON ? VERDICT_UNKNOWN : VERDICT_UNAVAILABLE, 0, now);
     return true;
 }
 
@@ -516,7 +392,7 @@ void strays_wake(struct engine *e, const char *key, int64_t now)
     DL_FOREACH_SAFE(e->strays.list, s, next)
     {
         if (s->orphan && strcmp(s->key, key) == 0)
-            conclude(e, s, VERDICT_MINE, e->self.id, now);
+            stray_conclude(e, s, VERDICT_MINE, e->self.id, now);
     }
 }
 
@@ -527,7 +403,7 @@ void strays_despair(struct engine *e, const char *key)
     DL_FOREACH(e->strays.list, s)
     {
         if (s->orphan && strcmp(s->key, key) == 0)
-            s->hopeless = true; /* the next look at its record finds out what is left */
+            s->hopeless = true; /* the next lookup of its record shows what is left to do */
     }
 }
 
@@ -548,16 +424,16 @@ void strays_acted(struct engine *e, const char *at, int node, int64_t now)
 
     DL_FOREACH_SAFE(e->strays.list, s, next)
     {
-        /* one that is taken over has a new owner, who has heard of no CANCEL */
+        /* after a takeover there is a new owner, which has got no CANCEL */
         if (s->all && !s->orphan && strcmp(s->all, at) == 0)
-            conclude(e, s, VERDICT_ACTED, node, now);
+            stray_conclude(e, s, VERDICT_ACTED, node, now);
     }
 }
 
 static void look_after(struct engine *e, struct stray *s, int64_t now)
 {
     if (now >= give_up(e, s))
-        conclude(e, s, last_word(e, s, now), 0, now);
+        stray_conclude(e, s, last_word(e, s, now), 0, now);
     else if (!s->asked && e->store.up && now >= s->again_ms)
         ask(e, s, now);
 }

@@ -17,8 +17,8 @@ static bool is_letter(char c)
     return isalnum((unsigned char)c) || c == '+' || c == '/';
 }
 
-/* EVP_DecodeBlock refuses what is not in the alphabet, but passes over white space and "-" around the text, and takes
- * "=" for a letter: so that is looked at here. */
+/* EVP_DecodeBlock() rejects bytes outside the alphabet, but skips white space and "-" around the text, and reads "=" as
+ * a letter: so these are checked here. */
 static bool is_base64(struct span text)
 {
     size_t n = text.n;

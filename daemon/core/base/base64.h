@@ -4,11 +4,11 @@
 
 #include "span.h"
 
-/* NUL-terminated text that the caller frees; NULL when memory is short. */
+/* NUL-terminated text that the caller frees; NULL when out of memory. */
 char *base64_text(struct span in);
 
-/* The bytes behind the text, NUL-terminated, the caller frees them; *len is their number. NULL when the text is not
- * base64 or memory is short. */
+/* The decoded bytes, NUL-terminated, which the caller frees; *len is their number. NULL when the text is not base64, or
+ * when out of memory. */
 char *base64_bytes(struct span text, size_t *len);
 
 #endif

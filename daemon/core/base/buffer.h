@@ -1,4 +1,4 @@
-/* Bytes that grow at their end, with a NUL behind them. */
+/* A byte buffer that grows at its end and is always NUL-terminated. */
 #ifndef KAMSYNC_BUFFER_H
 #define KAMSYNC_BUFFER_H
 
@@ -10,12 +10,12 @@
 #define BUFFER_FIRST 2048 /* bytes: most records and commands fit */
 
 struct buffer {
-    char *p; /* owned by whoever has the struct; NULL: nothing yet */
+    char *p; /* owned by the holder of the struct; NULL: still empty */
     size_t n, size;
-    bool failed; /* memory was short: some of it is missing */
+    bool failed; /* out of memory: the content is incomplete */
 };
 
-/* Room for n bytes more and a NUL; false when memory is short. */
+/* Makes room for n more bytes and a NUL; false when out of memory. */
 static inline bool buffer_grow(struct buffer *b, size_t n)
 {
     size_t size = b->size ? b->size : BUFFER_FIRST;
@@ -42,7 +42,7 @@ static inline void buffer_put(struct buffer *b, const char *p, size_t n)
     b->p[b->n] = '\0';
 }
 
-/* Of a constant its length is one, too. */
+/* With a constant text, the compiler knows its length. */
 static inline void buffer_text(struct buffer *b, const char *s)
 {
     buffer_put(b, s, strlen(s));

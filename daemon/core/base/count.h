@@ -1,4 +1,4 @@
-/* How many elements an array has (not a pointer). */
+/* The number of elements of an array (not of a pointer's target). */
 #ifndef KAMSYNC_COUNT_H
 #define KAMSYNC_COUNT_H
 

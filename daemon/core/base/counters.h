@@ -1,4 +1,4 @@
-/* What the daemon counts. A new counter is one row here. */
+/* The daemon's counters. A new one is one row here. */
 #ifndef KAMSYNC_COUNTERS_H
 #define KAMSYNC_COUNTERS_H
 
@@ -45,7 +45,7 @@
     X(takeovers_failed, "orphans that could not be taken over")                                                        \
     X(finished, "transactions of dead nodes that were over, and finished here: a final reply said again, or a CANCEL") \
     X(adoptions, "requests sent on for an orphan, as a stateless proxy would")                                         \
-    X(claims_lost, "orphans that another node had claimed")                                                            \
+    X(takeovers_lost, "orphans that another node was taking over, or had back")                                        \
     X(call_writes, "records of calls given to the store")                                                              \
     X(calls_ended, "calls that this node ended")                                                                       \
     X(calls_inherited, "calls taken from nodes that are gone")                                                         \

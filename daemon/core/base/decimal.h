@@ -1,13 +1,13 @@
-/* Numbers as decimal text. printf() needs over 500 instructions for one, and a call's records hold dozens. */
+/* Integers as decimal text. printf() takes over 500 instructions for one, and a call's records hold dozens. */
 #ifndef KAMSYNC_DECIMAL_H
 #define KAMSYNC_DECIMAL_H
 
 #include <stdint.h>
 #include <string.h>
 
-#define DECIMAL_SIZE 24 /* bytes that any number fits into, with its sign and a NUL */
+#define DECIMAL_SIZE 24 /* bytes: any number with its sign and a NUL */
 
-/* Writes the number and a NUL; how many bytes, without the NUL. */
+/* Writes the number and a NUL; returns the number of bytes without the NUL. */
 static inline size_t decimal(char out[DECIMAL_SIZE], int64_t number)
 {
     uint64_t left = number < 0 ? -(uint64_t)number : (uint64_t)number;

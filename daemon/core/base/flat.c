@@ -5,11 +5,11 @@
 #include <stdio.h>
 
 #define EXACT (INT64_C(1) << 53) /* a double holds every integer up to here */
-#define PLACES 18                /* and an int64_t ten to this */
+#define PLACES 18                /* an int64_t holds ten to this power */
 
 /* ---- plain objects ---- */
 
-/* From its first quote on; where it ends, or NULL. */
+/* A string from its opening quote; returns its end, or NULL. */
 static const char *plain_text(const char *p, const char *end, struct span *out)
 {
     const char *begun = p + 1;
@@ -22,7 +22,7 @@ static const char *plain_text(const char *p, const char *end, struct span *out)
     return p < end && *p == '"' ? p + 1 : NULL;
 }
 
-/* Digits, as far as they go; *number grows by them. NULL when there is none, or they are too many. */
+/* Appends the digits at p to *number. NULL when there is none, or too many. */
 static const char *plain_digits(const char *p, const char *end, int64_t *number)
 {
     const char *begun = p;
@@ -32,7 +32,7 @@ static const char *plain_digits(const char *p, const char *end, int64_t *number)
     return p > begun && p < end && (*p < '0' || *p > '9') ? p : NULL;
 }
 
-/* Behind the point; what a double does not hold exactly before it is divided is left to jansson. */
+/* The digits after the point. A value whose digits a double cannot hold exactly before the division goes to jansson. */
 static const char *plain_fraction(const char *p, const char *end, struct flat_field *f)
 {
     const char *after = plain_digits(p, end, &f->number);
@@ -68,7 +68,7 @@ static bool is_twice(const struct flat *f, struct span name)
     return false;
 }
 
-/* One field and what follows it, a comma or the last brace. */
+/* One field and the comma or closing brace after it. */
 static const char *plain_field(struct flat *f, const char *p, const char *end)
 {
     struct flat_field *field = &f->fields[f->count];
@@ -84,7 +84,7 @@ static const char *plain_field(struct flat *f, const char *p, const char *end)
     return p && p < end && (*p == ',' || *p == '}') ? p + 1 : NULL;
 }
 
-/* Makes a span of the object at `from` one of its copy at `to`, with a NUL in the place of its quote. */
+/* Moves the span from the object at `from` to the copy at `to`, where a NUL replaces its closing quote. */
 static void settle(struct span *s, const char *from, char *to)
 {
     if (!s->p)
@@ -123,9 +123,9 @@ bool flat_plain(struct flat *f, struct span *rest)
     return true;
 }
 
-/* ---- all others ---- */
+/* ---- everything else ---- */
 
-/* Copies it to *to, which moves behind it. */
+/* Copies n bytes to *to, and moves *to behind the copy. */
 static struct span copied(char **to, const char *p, size_t n)
 {
     struct span copy = {memcpy(*to, p, n), n};
@@ -147,7 +147,7 @@ static void take_value(struct flat_field *field, const json_t *value, char **to)
     field->real = json_number_value(value);
 }
 
-/* What jansson has read takes no more room than its text did, with a NUL in the place of each first quote. */
+/* A copy of what jansson has read is no longer than the text was, as a NUL takes the place of each opening quote. */
 static bool take_object(struct flat *f, json_t *object, size_t n)
 {
     char *to = f->bytes = malloc(n + 1);

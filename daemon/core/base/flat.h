@@ -1,8 +1,8 @@
-/* One JSON object whose fields are texts and numbers, at the front of some bytes.
+/* Reads one JSON object, whose fields are strings and numbers, at the start of a buffer.
  *
- * What the script writes is read here, in one pass. Whatever is written in another way (blanks, escapes, bytes beyond
- * ASCII, negative numbers, other values) is given to jansson, which needs 200 instructions for each byte; so jansson
- * says what is JSON, and both find the same in what is plain. */
+ * What the script writes is parsed here in one pass. Anything else (blanks, escapes, non-ASCII bytes, negative numbers,
+ * other types) goes to jansson, which takes 200 instructions for each byte. So jansson decides what is valid JSON, and
+ * both give the same result for a plain object. */
 #ifndef KAMSYNC_FLAT_H
 #define KAMSYNC_FLAT_H
 
@@ -15,7 +15,7 @@
 enum flat_kind { FLAT_TEXT, FLAT_INT, FLAT_REAL, FLAT_OTHER };
 
 struct flat_field {
-    struct span name, text; /* NUL-terminated both; the text is of FLAT_TEXT only */
+    struct span name, text; /* both NUL-terminated; text: only of FLAT_TEXT */
     int64_t number;         /* of FLAT_INT */
     double real;            /* of FLAT_INT and FLAT_REAL */
     enum flat_kind kind;
@@ -27,15 +27,15 @@ struct flat {
     struct flat_field fields[FLAT_MAX];
 };
 
-/* Reads the object and moves *rest behind it. 0, and the caller frees f->bytes; -EBADMSG with why (at most why_size
- * bytes), also when memory is short: then *rest stays where it was. */
+/* Reads the object and moves *rest behind it. 0, and the caller frees f->bytes; or -EBADMSG with the reason in why (at
+ * most why_size bytes), also when out of memory: then *rest is unchanged. */
 int flat_read(struct flat *f, struct span *rest, char *why, size_t why_size);
 
-/* The two ways, for tests. flat_plain() is false when the object is not plain, or memory is short. */
+/* Both parsers, for tests. flat_plain() is false when the object is not plain, or when out of memory. */
 bool flat_plain(struct flat *f, struct span *rest);
 int flat_any(struct flat *f, struct span *rest, char *why, size_t why_size);
 
-/* NULL when there is none of that name. */
+/* NULL when no field has that name. */
 const struct flat_field *flat_find(const struct flat *f, struct span name);
 
 #endif

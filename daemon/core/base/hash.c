@@ -1,4 +1,4 @@
-/* SipHash-1-3 (Aumasson and Bernstein): what Python and Rust hash with, for the same reason. */
+/* SipHash-1-3 (Aumasson and Bernstein), which Python and Rust use for the same reason. */
 #include "hash.h"
 
 #include <endian.h>
@@ -30,7 +30,7 @@ static void sip_round(struct sip_state *s)
     s->c = rotl(s->c, 32);
 }
 
-/* Up to eight bytes, the first one lowest. */
+/* Up to eight bytes as a little-endian word. */
 static uint64_t word(const unsigned char *p, size_t n)
 {
     uint64_t w = 0;

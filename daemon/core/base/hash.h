@@ -1,8 +1,7 @@
-/* uthash, told to report a failed allocation instead of ending the process: after HASH_ADD*, look whether the element's
- * hh.tbl is NULL.
+/* uthash, set up to report a failed allocation instead of ending the process: after HASH_ADD*, check whether the
+ * element's hh.tbl is NULL.
  *
- * And with a hash that has a secret seed: callers choose Call-IDs and branches, and with one that is known, such that
- * fall into one bucket. */
+ * The hash has a secret seed: callers choose Call-IDs and branches, and could make them collide under a known hash. */
 #ifndef KAMSYNC_HASH_H
 #define KAMSYNC_HASH_H
 
@@ -14,9 +13,9 @@
 
 #define HASH_SEED_BYTES 16
 
-/* Once, before there is any table. Without it the seed is zero: tests, the simulation. */
+/* Call once, before any table exists. Without it the seed is zero, as in tests and the simulation. */
 void hash_seed(const unsigned char seed[HASH_SEED_BYTES]);
-/* The lower half of SipHash-1-3. */
+/* The low 32 bits of SipHash-1-3. */
 unsigned hash_bytes(const void *p, size_t n);
 
 #endif

@@ -1,5 +1,5 @@
-/* Borrowed bytes: a pointer and a length. Whoever holds a span does not own what it points to, and must not
- * keep it longer than the buffer that it came from. */
+/* Borrowed bytes: a pointer and a length. The holder of a span does not own the bytes, and must not keep the span
+ * longer than the buffer that it points into. */
 #ifndef KAMSYNC_SPAN_H
 #define KAMSYNC_SPAN_H
 
@@ -25,13 +25,13 @@ static inline bool span_eq(struct span a, struct span b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-/* Equal, ASCII letter case ignored. */
+/* Equal except for ASCII letter case. */
 static inline bool span_caseeq(struct span a, struct span b)
 {
     return a.n == b.n && (a.n == 0 || strncasecmp(a.p, b.p, a.n) == 0);
 }
 
-/* A NUL-terminated copy that the caller frees; NULL when memory is short. */
+/* A NUL-terminated copy that the caller frees; NULL when out of memory. */
 static inline char *span_dup(struct span s)
 {
     char *copy = malloc(s.n + 1);
@@ -44,8 +44,8 @@ static inline char *span_dup(struct span s)
     return copy;
 }
 
-/* NUL-terminated copies of them all in one block, which the caller frees: the spans are those of the copies then, and
- * the block begins with the first one. An empty one without bytes stays NULL. NULL when memory is short. */
+/* Copies all spans, NUL-terminated, into one block, and points them there. Returns the block, which the caller frees
+ * and which begins with the first copy; NULL when out of memory. An empty span without bytes stays NULL. */
 static inline char *span_dup_all(struct span *s, size_t count)
 {
     size_t size = 0;

@@ -10,12 +10,12 @@
 
 enum kind { NAME, TEXT, WORD, NUMBER };
 
-/* One row per field of the record. */
+/* One row for each field of the record. */
 static const struct field {
     const char *name;
     enum kind kind;
     size_t at;
-    bool end; /* stands in the record of an ended call only */
+    bool end; /* only in the record of an ended call */
 } fields[] = {
     {"call_id", NAME, offsetof(struct call, call_id), false},
     {"node", NUMBER, offsetof(struct call, node), false},
@@ -39,7 +39,7 @@ static const struct field {
 
 #define FIELDS COUNT(fields)
 
-static const char *const computed[] = {"pdd_ms", "duration_ms"}; /* numbers that the store adds */
+static const char *const computed[] = {"pdd_ms", "duration_ms"}; /* computed by the store */
 
 static char **text_at(const struct call *c, const struct field *f)
 {
@@ -157,7 +157,7 @@ int call_set(struct call *c, const char *name, struct span value, bool fresh)
     return fresh && json_object_set_new(c->fresh, field, json_true()) < 0 ? -ENOMEM : 0;
 }
 
-/* "dialog.<tag>", or "" when it is too long. */
+/* "dialog.<tag>", or "" when too long. */
 static const char *dialog_field(char out[200], const char *what, struct span tag)
 {
     bool fits = tag.n && tag.n < 190 && !memchr(tag.p, 0, tag.n);
@@ -210,13 +210,13 @@ static void add(struct call_pairs *p, const char *name, struct span value)
     p->list[p->count++] = (struct pair){span_of(name), value};
 }
 
-/* How many: one, or none if it is not known. */
+/* Adds the field if its value is known; returns 0 or 1. */
 static size_t add_field(struct call_pairs *p, const struct call *c, const struct field *f, size_t *texts)
 {
     size_t before = p->count;
 
     if (f->at == offsetof(struct call, from_tag) && !c->tx) {
-        return 0; /* who adds to another node's call may not know it */
+        return 0; /* a node that adds to another's call may not know it */
     } else if (f->kind != NUMBER) {
         if (*text_at(c, f))
             add(p, f->name, span_of(*text_at(c, f)));
@@ -228,7 +228,7 @@ static size_t add_field(struct call_pairs *p, const struct call *c, const struct
     return p->count - before;
 }
 
-/* It rang for the caller before it rings for the node that has taken it over. */
+/* The call rang for the caller before it rings for the node that has taken it over. */
 static bool is_weak(const struct call *c, const struct field *f)
 {
     return c->role == CALL_TAKER && f->at == offsetof(struct call, ringing);
@@ -293,8 +293,8 @@ struct span pairs_text(const struct pair *pairs, size_t count, const char *name)
     return (struct span){0};
 }
 
-/* A store may hold anything: what has more than 15 digits is no number, so that whoever counts with it need not think
- * of overflows. */
+/* The store may hold anything: more than 15 digits are not taken for a number, so that arithmetic on it cannot
+ * overflow. */
 static int64_t number_of(struct span s)
 {
     const int64_t most = 999999999999999;
@@ -354,7 +354,7 @@ static int read_field(struct call *c, const struct field *f, const struct pair *
         *number_at(c, f) = number_of(value);
     if (f->kind != TEXT || !value.n)
         return 0;
-    if (memchr(value.p, 0, value.n)) /* no text that a node would have written */
+    if (memchr(value.p, 0, value.n)) /* no node writes such a text */
         return 0;
     free(*text_at(c, f));
     *text_at(c, f) = span_dup(value);
@@ -369,7 +369,7 @@ static bool is_var(const struct pair *p)
            !memchr(p->name.p, 0, p->name.n);
 }
 
-/* Of a dialog that is one of many it takes as many as a node would have kept. */
+/* Of the dialogs it takes as many as a node would keep. */
 static void read_dialog(struct call *c, const struct pair *p)
 {
     static const char *const names[] = {CALL_DIALOG, CALL_DIALOG_OVER};
@@ -395,7 +395,7 @@ int call_read(struct call *c, const struct pair *pairs, size_t count)
             continue;
         snprintf(name, sizeof(name), "%.*s", (int)(pairs[i].name.n - strlen(CALL_VAR)),
                  pairs[i].name.p + strlen(CALL_VAR));
-        call_set(c, name, pairs[i].value, false); /* what this node would not take is left in the store */
+        call_set(c, name, pairs[i].value, false); /* a variable that this node rejects stays in the store */
     }
     return rc;
 }
@@ -437,7 +437,7 @@ json_t *pairs_json(const struct pair *pairs, size_t count)
 
     for (size_t i = 0; json && i < count; i++)
         if (!is_var(&pairs[i]) && pairs[i].name.n &&
-            !memchr(pairs[i].name.p, 0, pairs[i].name.n)) /* jansson reads no name with NUL */
+            !memchr(pairs[i].name.p, 0, pairs[i].name.n)) /* jansson rejects names with NUL */
             json_object_setn_new(json, pairs[i].name.p, pairs[i].name.n,
                                  is_number(pairs[i].name) ? json_integer(number_of(pairs[i].value))
                                                           : sip_text(pairs[i].value));
@@ -446,7 +446,7 @@ json_t *pairs_json(const struct pair *pairs, size_t count)
     return json;
 }
 
-/* What a script may put into a header: a text of the store's that has line ends would be several. */
+/* For a header of the script: line ends in a text from the store would make it several lines. */
 static void make_single_lines(json_t *json)
 {
     const char *name;

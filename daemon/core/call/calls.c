@@ -3,12 +3,12 @@
  *     INVITE, replies (owner.c) ▶ call changes ▶ dirty ▶ (once per loop turn) calls_write.c ▶ the store
  *     variable (script)         ▶
  *
- * A call is its INVITE's (Call-ID, From tag) and follows one transaction, the first. Another one with the same two is a
- * leg of it: the caller's next attempt, a fork upstream, a spiral. The call follows the leg that is answered, or one
- * that goes on when its own has failed. A caller who was challenged or redirected tries again with the same Call-ID; so
- * such an end is held back for a moment.
+ * A call is named by its INVITE (Call-ID, From tag) and follows one transaction, the first. Another transaction with
+ * that name is a leg of the call: the caller's next attempt, a fork upstream, a spiral. The call follows the leg that
+ * is answered, or one that continues when its own has failed. A caller who was challenged or redirected tries again
+ * with the same Call-ID; so such an end is delayed for a moment.
  *
- * Every node keeps what it has added until the call is over, so that it can write it again should the store forget. */
+ * Every node keeps what it has added until the call is over, so that it can write it again if the store loses it. */
 #include "call_impl.h"
 #include "link_impl.h"
 #include "calls_list.h"
@@ -16,11 +16,11 @@
 #include <errno.h>
 #include <utlist.h>
 
-#define AGAIN_MS 10000    /* who was challenged or redirected has tried again by then */
-#define CHECK_MS 60000    /* each call is looked at so often */
-#define REFRESH_MS 600000 /* and written again at least so often: should its end have been missed, that shows it */
+#define AGAIN_MS 10000    /* by then a challenged or redirected caller has tried again */
+#define CHECK_MS 60000    /* interval of checks of each call */
+#define REFRESH_MS 600000 /* and of writing it again, which reveals a missed end */
 
-/* ---- what the INVITE's transaction does to it ---- */
+/* ---- changes by the INVITE's transaction ---- */
 
 void calls_begin(struct engine *e, const struct txn *t, const struct sip_id *id, int64_t at, int64_t now)
 {
@@ -88,7 +88,7 @@ void calls_reply(struct engine *e, struct txn *t, int code, struct span to_tag, 
     if (c->answered && answer)
         leg_dialog(e, c, t, to_tag, at);
     if (c->answered)
-        return; /* a fork's other branches end */
+        return; /* another branch of a fork has ended */
     if (answer) {
         c->answered = at;
         if (to_tag.n)
@@ -98,7 +98,7 @@ void calls_reply(struct engine *e, struct txn *t, int code, struct span to_tag, 
         c->ringing = at;
         changed = true;
     }
-    /* The next INVITE may reach another node: the record is for the taking; unless the script tried another branch. */
+    /* The next INVITE may reach another node, so the record is free to take; unless the script tried another branch. */
     if (call_asks_for_more(code) || (call_is_refused(c) && code < 200))
         changed = changed || call_is_refused(c) != call_asks_for_more(code);
     if (!changed)
@@ -107,7 +107,7 @@ void calls_reply(struct engine *e, struct txn *t, int code, struct span to_tag, 
     calls_mark(e, c);
 }
 
-/* The far end never said so: it is our own conclusion. */
+/* The far end never sent this code: it is inferred. */
 static bool is_concluded(const struct txn *t)
 {
     for (size_t i = 0; i < t->branch_count; i++)
@@ -148,7 +148,7 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
         calls_hold(e, c, c->back_ms);
 }
 
-/* Its end comes a moment later: the caller may try again, or a further branch be one that is tracked. */
+/* Its end is delayed for a moment: the caller may try again, or another branch be tracked. */
 void calls_untracked(struct engine *e, struct span name, const char *tx, const char *src, const struct sip_id *id,
                      const char *why, int64_t at, int64_t now)
 {
@@ -180,7 +180,7 @@ const struct call *calls_of_event(const struct engine *e, const struct event *ev
     return c;
 }
 
-/* A request within a call may come from either side: whose tag is in From, the store will tell. */
+/* An in-dialog request may come from either side: the store will tell whose tag is in From. */
 static struct call *add_other(struct engine *e, const struct event *ev, int64_t now)
 {
     struct span name = call_name(ev->call_id, ev->from_tag);
@@ -207,7 +207,7 @@ void calls_set(struct engine *e, const struct event *ev, int64_t now)
         return;
     }
     if (c && c->role == CALL_GUEST && !json_object_size(c->vars))
-        calls_drop(e, c); /* nothing of it is to be written */
+        calls_drop(e, c); /* it has nothing to be written */
     e->count.frames_bad++;
     engine_log_some(e, LOG_LEVEL_WARN, "variable %s not kept (%s) call-id=%s", ev->name,
                     rc == -EINVAL ? "its value is no UTF-8 text of at most 1024 bytes" : "too many, or memory is short",
@@ -238,9 +238,9 @@ void calls_over(struct engine *e, struct span name)
         calls_end(e, c);
 }
 
-/* Its node may not know: only its Kamailio was restarted, and the calls of that stay where they are. Should the store
- * forget all, it would write the call as its own again, and nobody would end it, or it would end once more. While
- * Kamailio may still have the transaction, whose it is is not decided: claims do it, or the next hello. */
+/* Its node may not know: if only its Kamailio was restarted, that one's calls stay with the node. If the store lost
+ * all, the node would write the call as its own again, and it would never end, or end twice. While Kamailio may still
+ * have the transaction, its owner is undecided: the fence decides, or the next hello. */
 void calls_taken(struct engine *e, struct span name, const char *tx)
 {
     struct call *c = calls_known(e, name);
@@ -295,7 +295,7 @@ bool calls_read(struct engine *e, struct span name, const struct pair *pairs, si
     c->write_as = take ? WRITE_TAKE : WRITE_OURS;
     c->node = e->self.id;
     if (c->trying > 0 && c->trying < c->joined)
-        c->begun_ms = now - (c->joined - c->trying); /* so old it is already */
+        c->begun_ms = now - (c->joined - c->trying); /* its real age */
     c->joined = pairs_joined(pairs, count, e->self.id, c->joined);
     if (take)
         calls_mark(e, c);
@@ -304,7 +304,7 @@ bool calls_read(struct engine *e, struct span name, const struct pair *pairs, si
 
 /* ---- time ---- */
 
-/* Before the record of an ended call is gone: else it would begin anew. */
+/* Before the record of an ended call expires: otherwise the call would begin anew. */
 static int64_t refresh_ms(const struct engine *e)
 {
     return e->conf.ended_ttl_ms * 2 / 3 < REFRESH_MS ? e->conf.ended_ttl_ms * 2 / 3 : REFRESH_MS;
@@ -345,7 +345,7 @@ void calls_janitor(struct engine *e, int64_t now)
         c->back_ms = 0;
         calls_mark(e, c);
     }
-    /* all wait equally long, so the list is in order */
+    /* all intervals are equal, so the list is in order */
     while ((c = e->calls.oldest) != NULL && now - c->checked_ms >= every) {
         DL_DELETE2(e->calls.oldest, c, older, newer);
         DL_APPEND2(e->calls.oldest, c, older, newer);

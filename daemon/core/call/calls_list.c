@@ -1,6 +1,6 @@
-/* All calls of this node, by their names, each in the list of its place:
+/* All calls of this node by name, each in one list:
  *
- *     idle ▶ dirty ▶ writing ▶ idle, or dirty again, if it changed meanwhile
+ *     idle ▶ dirty ▶ writing ▶ idle, or dirty again if it changed meanwhile
  *                            ▶ held: another node has it, and may be about to leave it; or its caller may come back */
 #include "calls_list.h"
 
@@ -9,7 +9,7 @@
 #include "count.h"
 
 #define CALLS_MAX 1000000      /* calls in memory, */
-#define CALLS_BYTES (1L << 30) /* and bytes of their texts: their callers choose how long these are */
+#define CALLS_BYTES (1L << 30) /* and bytes of their texts, whose length callers choose */
 
 static struct call **list_of(struct engine *e, enum call_place place)
 {
@@ -35,7 +35,7 @@ void calls_move(struct engine *e, struct call *c, enum call_place place)
 void calls_mark(struct engine *e, struct call *c)
 {
     if (c->role == CALL_AWAY)
-        return; /* whoever has taken it over writes it */
+        return; /* the node that has taken it over writes it */
     if (c->place == CALL_WRITING)
         c->again = true;
     else if (c->place != CALL_DIRTY)
@@ -56,7 +56,7 @@ struct call *calls_known(const struct engine *e, struct span name)
     return c;
 }
 
-/* Its INVITE's transaction may live on, and begins no call any more; once that was answered, it knows. */
+/* The INVITE's transaction may live on, and begins no new call; once it was answered, it notes that. */
 void calls_part(const struct engine *e, const struct call *c)
 {
     struct txn *t = c->role != CALL_GUEST && c->tx && !c->answered ? txns_by_key(&e->txns, c->tx) : NULL;
@@ -126,7 +126,7 @@ const struct call *calls_find(const struct engine *e, struct span name)
     return calls_known(e, name);
 }
 
-/* It stays another node's call; this one has only added variables to it. */
+/* It stays another node's call; this node has only added variables. */
 static void leave(struct engine *e, struct call *c)
 {
     char **const texts[] = {&c->caller, &c->callee, &c->ruri, &c->source, &c->to_tag, &c->tx, &c->inc};
@@ -155,15 +155,15 @@ void calls_leave(struct engine *e, struct call *c)
         calls_drop(e, c);
 }
 
-/* From and To are what the caller says; the R-URI is what he gets, and the source who he is. False when memory is
- * short. */
+/* From and To are the caller's claims; the R-URI is whom he reaches, and the source who he is. False when out of
+ * memory. */
 static bool name_both(struct call *c, const char *src, const struct sip_id *id)
 {
     return call_set_text(&c->caller, id->from_uri) == 0 && call_set_text(&c->callee, id->to_uri) == 0 &&
            call_set_text(&c->ruri, id->ruri) == 0 && call_set_text(&c->source, span_of(src)) == 0;
 }
 
-/* What was known of another INVITE's dialogs. */
+/* Drops the dialogs of another INVITE. */
 static void forget_dialogs(struct call *c)
 {
     free(c->other_tag);

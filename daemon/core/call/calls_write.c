@@ -1,6 +1,6 @@
-/* The calls on their way to the store.
+/* Writes the calls to the store.
  *
- * A call that has ended is written once as it is, and then its end, which drops it. */
+ * An ended call is written once as it is, and then its end, which drops it. */
 #include "call_impl.h"
 #include "cluster_impl.h"
 #include "link_impl.h"
@@ -10,18 +10,18 @@
 
 #include "key.h"
 
-#define WRITING_MAX 1024 /* writes under way */
-#define TRIES_MAX 3      /* another node has the call: it may be about to leave it */
+#define WRITING_MAX 1024 /* limit of writes under way */
+#define TRIES_MAX 3      /* another node owns the call: it may be about to leave it */
 #define TRY_MS 500
-#define OTHER_TRIES_MAX 10  /* the store may have forgotten the call, and its node is writing it again */
+#define OTHER_TRIES_MAX 10  /* the store may have lost the call, and its node writes it again */
 #define TTL_MORE_MS 3600000 /* the record outlives the longest call */
 
-/* Whether another node has the transaction that it lives by may be a question yet (second.c, recheck.c). */
+/* It may still be undecided whether another node has the transaction that the call follows (fence.c). */
 static bool is_decided(const struct engine *e, const struct call *c)
 {
     const struct txn *t = c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
 
-    return !t || (!t->unsure && t->record == RECORD_WRITTEN);
+    return !t || t->hold == HOLD_OWNED;
 }
 
 static void give_to_store(struct engine *e, struct call *c, const char *key, const char *other)
@@ -35,7 +35,7 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
                                          : CALL_ADD;
     w.first = c->write_as == WRITE_NEW && (!c->tries || !is_decided(e, c));
     w.ttl_ms = c->finishing ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
-    if (c->role != CALL_GUEST) /* who only adds to another node's call leaves it that node's */
+    if (c->role != CALL_GUEST) /* one that only adds to another node's call leaves it with that node */
         c->node = call_is_refused(c) ? CALL_NOBODY : e->self.id;
     call_pairs(&p, c, e->self.id, c->finishing);
     w.count = p.count;
@@ -50,14 +50,14 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
 
 static void write_call(struct engine *e, struct call *c)
 {
-    /* not kept: calls are many, and most are not written for hours */
+    /* built each time: calls are many, and most are not written for hours */
     char *key = key_call(span_of(c->call_id), span_of(c->from_tag));
     char *other = c->other_tag ? key_call(span_of(c->call_id), span_of(c->other_tag)) : NULL;
 
     if (key && (other || !c->other_tag))
         give_to_store(e, c, key, other);
     else
-        calls_move(e, c, CALL_DIRTY); /* memory is short: later */
+        calls_move(e, c, CALL_DIRTY); /* out of memory: later */
     free(key);
     free(other);
 }
@@ -68,18 +68,18 @@ void calls_flush(struct engine *e)
     bool more = last && e->store.up && e->self.id;
 
     while (more && (c = e->calls.dirty) != NULL && e->calls.at[CALL_WRITING] < WRITING_MAX) {
-        more = c != last; /* what memory was too short for waits for the next turn */
+        more = c != last; /* calls that found no memory wait for the next turn */
         write_call(e, c);
     }
 }
 
-/* What was written stands there, or may: with its transaction, unless this node has none of it. */
+/* The record is in the store, or may be: written with its transaction, unless this node lacks that. */
 static enum call_write_as is_written_as(const struct call *c)
 {
     return c->role == CALL_GUEST || c->role == CALL_HEIR ? WRITE_NEW : WRITE_OURS;
 }
 
-/* It stands in the store as it is here: is there more to do? */
+/* The store has the call as it is here: is there more to write? */
 static void written(struct engine *e, struct call *c)
 {
     if (c->write_as == WRITE_TAKE && c->role == CALL_TAKER)
@@ -101,7 +101,7 @@ static void written(struct engine *e, struct call *c)
         calls_hold(e, c, c->back_ms);
 }
 
-/* Another node has made the record its own, but not the transaction that the call lives by until it is answered: it
+/* Another node owns the record, but not the transaction that the call follows until the answer: that node
  * thought this one lost, or its predecessor, and has inherited the call while this one took it over, or came back. */
 static bool is_ours(const struct engine *e, const struct call *c)
 {
@@ -110,7 +110,7 @@ static bool is_ours(const struct engine *e, const struct call *c)
     return lives && c->write_as == WRITE_OURS && !c->answered && !call_is_refused(c);
 }
 
-/* The list is in the order of tokens, and so are the answers: it is the first, or it is none of these. */
+/* The list is in the order of tokens, as are the answers: so it is the first one, or none. */
 static struct call *find_token(const struct engine *e, uint64_t token)
 {
     struct call *c = e->calls.writing;
@@ -120,7 +120,7 @@ static struct call *find_token(const struct engine *e, uint64_t token)
     return c && c->token == token ? c : NULL;
 }
 
-/* Another node has the record, or there is none under that name yet: for a while that may change. */
+/* Another node owns the record, or there is none yet: that may change for a while. */
 static bool tries_again(const struct engine *e, struct call *c, enum call_result result)
 {
     if (result == CALL_OTHER)
@@ -128,8 +128,8 @@ static bool tries_again(const struct engine *e, struct call *c, enum call_result
     return result == CALL_ABSENT && c->other_tag && c->tries++ < OTHER_TRIES_MAX;
 }
 
-/* The record is another INVITE's of the same name: what was answered here is one dialog more of that call. What still
- * rings may be yet; and the end of this one is none of that. */
+/* The record is from another INVITE of the same name: an answer here is one more dialog of that call. A leg that
+ * still rings may become one; and this one's end does not end that call. */
 static void is_leg(struct engine *e, struct call *c)
 {
     calls_move(e, c, CALL_IDLE);
@@ -171,7 +171,7 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         calls_end(e, c);
     } else {
         calls_move(e, c, CALL_IDLE);
-        c->finishing = false; /* its beginning must be there before its end */
+        c->finishing = false; /* its beginning must be in the store before its end */
         c->write_as = c->write_as == WRITE_NEW ? is_written_as(c) : c->write_as;
         if (result == CALL_FAILED)
             engine_post(e, (struct notice){.type = NOTICE_STORE_REFUSES}, now);

@@ -1,11 +1,11 @@
 /* The end of a call, on whichever node its BYE is seen.
  *
- *     BYE, sent on ▶ waits for its final reply, which must accept it ▶ the call's record: are those its tags? ▶ end it
+ *     BYE, sent on ▶ waits for its final reply, which must accept it ▶ the call's record: do the tags match? ▶ end it
  *
- * Of its own calls this node knows the tags, so their record need not be read.
+ * This node knows the tags of its own calls, so it need not read their records.
  *
- * Ending is one atomic step in the store, and the first one wins: so there is one entry in the archive, however often
- * and on how many nodes a BYE is seen. The time is that of the request. */
+ * The end is one atomic step in the store, and the first one wins: so there is one entry in the archive, however often
+ * and on however many nodes a BYE is seen. The time is that of the request. */
 #include "call_impl.h"
 #include "cluster_impl.h"
 #include "link_impl.h"
@@ -21,37 +21,37 @@
 
 #define ENDINGS_MAX 65536
 #define REPLY_MS 32000  /* a BYE without any reply has timed out (RFC 3261 timer F), which ends the call */
-#define GONE_MS 10000   /* a BYE of a node that died, or was restarted, may be answered so long afterwards */
+#define GONE_MS 10000   /* a BYE of a node that died, or was restarted, may be answered this late */
 #define EARLY_MS 3000   /* the answer to the INVITE may be reported later than the BYE */
-#define ABSENT_MS 10000 /* the store may have forgotten the call, and its node is writing it again */
+#define ABSENT_MS 10000 /* the store may have lost the call, and its node writes it again */
 #define AGAIN_MS 250
-#define LOOKS_SOON 3         /* so often one that nobody knows is looked at soon, */
-#define LATE_MS 4750         /* and then so much later */
-#define ASKED_MAX 1024       /* questions under way */
+#define LOOKS_SOON 3         /* quick lookups of an unknown call, */
+#define LATE_MS 4750         /* and the delay of the later ones */
+#define ASKED_MAX 1024       /* lookups under way */
 #define BYTES_MAX (64 << 20) /* of all texts */
-#define VICTIMS_MAX 64       /* that are looked at when there is no room */
+#define VICTIMS_MAX 64       /* entries checked when there is no room */
 
 struct ending {
-    struct ending *prev, *next; /* the list of its place, in the order of due times or of tokens */
+    struct ending *prev, *next; /* in the list of its place, ordered by due time or token */
     enum ending_place place;
     UT_hash_handle hh; /* by name */
     char *name;        /* of the dialog; all texts are owned */
     char *call_id;
     char *from_tag, *to_tag; /* of the BYE; the caller's is one of them */
-    bool turned;             /* it is taken to be the second; */
-    bool both;               /* and it was taken to be the other one before */
-    bool weak;               /* it timed out, or its far end knows no such dialog (any more) */
+    bool turned;             /* assume the second */
+    bool both;               /* the other one was tried before */
+    bool weak;               /* it timed out, or its far end has no such dialog (any more) */
     int64_t at;              /* of the BYE, ms since 1970 */
-    int64_t joined;          /* when this node first had to do with the call */
+    int64_t joined;          /* when this node first handled the call */
     int64_t begun_ms, due_ms;
-    int64_t tried_ms; /* since when the store has been asked, 0: not yet */
-    uint64_t token;   /* of the question under way, 0: none */
-    bool proxy;       /* Kamailio's dialog module ended it, no BYE did */
+    int64_t tried_ms; /* since when the store is asked; 0: not yet */
+    uint64_t token;   /* of the lookup under way; 0: none */
+    bool proxy;       /* Kamailio's dialog module ended it, without a BYE */
     const char *by;
-    int tell;       /* the node that has to know of its end, 0: all */
-    bool writing;   /* the question is the end itself */
-    bool known;     /* its call is one that this node knows */
-    unsigned looks; /* so often nobody knew it */
+    int tell;       /* the node that has to know of its end; 0: all */
+    bool writing;   /* the write of the end is under way */
+    bool known;     /* this node knows its call */
+    unsigned looks; /* lookups that did not find it */
     size_t bytes;   /* of its texts */
 };
 
@@ -66,13 +66,13 @@ static void ending_free(struct ending *x)
     free(x);
 }
 
-/* It waits for its reply, or for its call to become known, and that is no call of this node's. */
+/* It waits for its reply, or for its call to become known, and is not of this node's own calls. */
 static bool is_stranger(const struct ending *x)
 {
     return (x->place == ENDING_UNANSWERED || x->looks > 0) && !x->known;
 }
 
-/* To the end of the list: each is in order, since it is entered with the time that it is and one constant more. */
+/* Appends to the list, which stays in order, as each entry is due at the time of its entry plus a constant. */
 static void move(struct engine *e, struct ending *x, enum ending_place place, int64_t due_ms)
 {
     DL_DELETE(e->endings.place[x->place], x);
@@ -91,7 +91,7 @@ static void finish(struct engine *e, struct ending *x)
     ending_free(x);
 }
 
-/* Call-ID and tags, whichever side sent it: a BYE with other tags must not hide that of the call. */
+/* Call-ID and both tags, whichever side sent it: a BYE with other tags must not hide the call's own. */
 static char *name_of(const struct event *ev, size_t *n)
 {
     struct span a = ev->from_tag, b = ev->to_tag;
@@ -121,7 +121,7 @@ static struct ending *find_name(const struct engine *e, const struct event *ev)
     return x;
 }
 
-/* Real work first: of those that nobody knows, and of those whose reply is still missing, the oldest goes. */
+/* Keeps real work: drops the oldest of those without a known call, or without their reply. */
 static bool drop_stranger(struct engine *e)
 {
     static const enum ending_place places[] = {ENDING_LATE, ENDING_AGAIN, ENDING_UNANSWERED};
@@ -195,7 +195,7 @@ static struct ending *add(struct engine *e, const struct event *ev, int64_t now)
     return x;
 }
 
-/* A reply without the transaction of its BYE is believed only if that died with its Kamailio: anybody can make one. */
+/* Without the BYE's transaction a reply is believed only if that died with its Kamailio: anybody can forge one. */
 static bool is_believed(const struct engine *e, const struct event *ev)
 {
     const struct node *n = nodes_find(&e->nodes, (int)ev->id);
@@ -206,8 +206,8 @@ static bool is_believed(const struct engine *e, const struct event *ev)
     return !ev->id || (n && !node_is_alive(n, n->inc) && e->turn_ms - n->seen_ms < GONE_MS);
 }
 
-/* What the far end said of a BYE: 2xx, or that it knows no such dialog, ends the call. Anything else does not, and a
- * BYE that only this proxy has refused was never sent on. */
+/* The far end's reply to a BYE: a 2xx, or one that says that the dialog does not exist, ends the call. No other does,
+ * and a BYE that only this proxy has rejected was never sent on. */
 static void replied(struct engine *e, const struct event *ev, struct ending *x, int64_t now)
 {
     bool accepted = ev->code < 300, over = accepted || ev->code == 481 || ev->code == 408;
@@ -253,7 +253,7 @@ static void later(struct engine *e, struct ending *x, int64_t now)
     move(e, x, ENDING_AGAIN, now + AGAIN_MS);
 }
 
-/* The key of the call, if it is the caller's tag that stands there. */
+/* The key of the call, assuming that this tag is the caller's. */
 static char *key_of(const struct ending *x, bool turned)
 {
     return key_call(span_of(x->call_id), span_of(turned ? x->to_tag : x->from_tag));
@@ -266,7 +266,7 @@ static void ask(struct engine *e, struct ending *x, int64_t now)
     if (key && other)
         e->io.call_get(e->io.ctx, key, other, await(e, x, false));
     else
-        later(e, x, now); /* memory is short */
+        later(e, x, now); /* out of memory */
     free(key);
     free(other);
 }
@@ -299,14 +299,14 @@ static void write_end(struct engine *e, struct ending *x, int64_t now)
     free(key);
 }
 
-/* The store is away, or has just come back: no time has been lost by that. */
+/* The store is away, or has just come back: that time does not count. */
 static void failed(struct engine *e, struct ending *x, int64_t now)
 {
     x->tried_ms = now;
     later(e, x, now);
 }
 
-/* Answers come in the order of the questions, so it is the first, or it is none of these. */
+/* Answers come in the order of the lookups: so it is the first one, or none. */
 static struct ending *find_token(const struct engine *e, uint64_t token)
 {
     struct ending *x = e->endings.place[ENDING_ASKED];
@@ -323,12 +323,12 @@ static void late(struct engine *e, struct ending *x)
     finish(e, x);
 }
 
-/* Nobody knows that call: not this cluster's, or not any more. */
+/* The call is unknown: not this cluster's, or no longer. */
 static void unknown(struct engine *e, struct ending *x, int64_t now)
 {
     if (now - x->tried_ms < ABSENT_MS) {
         later(e, x, now);
-        if (++x->looks >= LOOKS_SOON && !x->known) /* what is this node's will be there when its store is back */
+        if (++x->looks >= LOOKS_SOON && !x->known) /* this node's own calls are written when its store is back */
             move(e, x, ENDING_LATE, now + LATE_MS);
         return;
     }
@@ -348,13 +348,13 @@ static struct span call_of(const struct ending *x)
     return call_name(span_of(x->call_id), span_of(x->turned ? x->to_tag : x->from_tag));
 }
 
-/* Whoever has it answered with 481 by the right of a dialog that is yet to begin does not end it. */
+/* A far end that answers 481 before the dialog has begun does not end it. */
 static bool is_too_weak(const struct ending *x, int64_t answered)
 {
     return x->weak && !x->proxy && answered && x->at < answered;
 }
 
-/* Whether it ends an answered call of this node's. */
+/* Whether it ends an answered call that this node owns. */
 static bool is_ours(struct engine *e, struct ending *x)
 {
     for (int i = 0; i < 2; i++, x->turned = !x->turned) {
@@ -371,7 +371,7 @@ static bool is_ours(struct engine *e, struct ending *x)
     return false;
 }
 
-/* Who else has to know that it has ended: whose it is; or all, since others may think that it is theirs. */
+/* Who else has to know of the end: the call's node; or all, if others may think that they own it. */
 static int whom(const struct engine *e, const struct pair *pairs, size_t count)
 {
     int node = (int)pairs_number(pairs, count, "node");
@@ -386,8 +386,8 @@ static void pass_over(struct engine *e, struct ending *x)
     finish(e, x);
 }
 
-/* Not the tags of the call that was found. A call of each name may stand there; and the answer that began the dialog
- * may be reported later than the BYE. */
+/* Its tags are not those of the call that was found. Each order of tags may name a call; and the answer that began the
+ * dialog may be reported later than the BYE. */
 static void foreign(struct engine *e, struct ending *x, int64_t now)
 {
     bool both = x->both;
@@ -412,7 +412,7 @@ static void on_call(struct engine *e, struct ending *x, const struct pair *pairs
         late(e, x);
     } else if (!caller.n && !pairs_text(pairs, count, "tx").n) {
         x->looks = 0;
-        unknown(e, x, now); /* there are only variables: its node is writing it, maybe again */
+        unknown(e, x, now); /* only variables so far: its node is writing it, maybe again */
     } else if (!span_eq(caller, span_of(x->turned ? x->to_tag : x->from_tag)) ||
                !pairs_have_dialog(pairs, count, span_of(dialog_of(x)))) {
         foreign(e, x, now);
@@ -452,7 +452,7 @@ static void ended(struct engine *e, struct ending *x)
     finish(e, x);
 }
 
-/* Two phones had answered, and the other one talks on. */
+/* Two phones had answered, and the other dialog goes on. */
 static void dialog_ended(struct engine *e, struct ending *x)
 {
     struct span name = call_of(x);

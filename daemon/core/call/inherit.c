@@ -1,5 +1,5 @@
-/* Calls whose node is gone for good become the survivors', each its share; and a kamsyncd that has just been started
- * learns its own calls back. Their names come from the same search as those of the transactions (search.c). */
+/* Survivors inherit the calls of a node that is gone for good, each its share; and a kamsyncd that has just started
+ * reads its own calls back. Their keys come from the same search as those of the transactions (search.c). */
 #include "call_impl.h"
 
 #include <utlist.h>
@@ -12,7 +12,7 @@ struct heir {
     struct heir *prev, *next;
     char *key;
     uint64_t token; /* 0: waits */
-    bool share;     /* of this node; else read only for this node's own */
+    bool share;     /* this node's share; otherwise read only in case the call is its own */
 };
 
 static void finish(struct engine *e, struct heir *h)
@@ -39,7 +39,7 @@ void inherit_wait(struct engine *e, const char *key, bool share)
     e->heirs.count++;
 }
 
-/* Whether the kamsyncd that wrote the call is gone; a Kamailio that was only restarted leaves its calls where they are.
+/* Whether the kamsyncd that wrote the call is gone; if only Kamailio was restarted, the calls stay with their node.
  */
 static bool is_gone(const struct engine *e, int node)
 {
@@ -82,7 +82,7 @@ bool inherit_got(struct engine *e, uint64_t token, enum get_status status, const
     return true;
 }
 
-/* Those being read stand in front. */
+/* Those being read are in front. */
 void inherit_run(struct engine *e)
 {
     struct heir *h, *next;

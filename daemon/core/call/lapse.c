@@ -1,17 +1,17 @@
-/* A call that was not answered, and whose transaction nobody has: its Kamailio died before that was in the store, so
- * nobody can take it over, and nobody will end the call.
+/* Times out a call that was not answered, and whose transaction no node has: its Kamailio died before that was in the
+ * store, so no node can take it over, and nothing else would end the call.
  *
- *     older than a transaction's record may be ▶ is there one? ▶ absent, and so at the next look ▶ it has timed out
+ *     older than a transaction's record may be ▶ is there one? ▶ absent, also at the next check ▶ it has timed out
  *
- * Whoever has a transaction keeps its record there. One that the store has forgotten is written again in some seconds;
- * so it is looked for twice. */
+ * A node with a transaction keeps its record in the store, and writes a lost one again within seconds; so the check is
+ * made twice. */
 #include "call_impl.h"
 
 #include <utlist.h>
 
 #include "calls_list.h"
 
-#define LAPSES_MAX 1024 /* questions under way; more of them wait for their next look */
+#define LAPSES_MAX 1024 /* lookups under way; further ones wait for the next check */
 
 struct lapse {
     struct lapse *prev, *next;
@@ -27,8 +27,8 @@ static void finish(struct engine *e, struct lapse *l)
     free(l);
 }
 
-/* Its dialog, if it has one, died with its Kamailio. While that lives it may have a transaction that this kamsyncd does
- * not know, and without takeovers a call may be answered that nobody knows of. */
+/* If it has a dialog, that died with its Kamailio. While Kamailio is alive, it may have a transaction that this
+ * kamsyncd does not know, and without takeovers a call may be answered unnoticed. */
 static bool is_adrift(const struct engine *e, const struct call *c)
 {
     return e->conf.takeover && c->role != CALL_GUEST && c->write_as != WRITE_TAKE && c->tx && !c->how && !c->answered &&
@@ -52,7 +52,7 @@ void lapse_look(struct engine *e, const struct call *c, int64_t now)
         finish(e, l);
 }
 
-/* Ends it, the second time that nobody has its transaction. */
+/* Ends the call the second time that no node has its transaction. */
 static void looked(struct engine *e, struct span name, bool found)
 {
     struct call *c = calls_known(e, name);

@@ -1,20 +1,20 @@
-/* INVITEs with one Call-ID and one From tag: a caller who tries again, the legs of a fork upstream, a spiral. They are
- * one call.
+/* INVITEs with the same Call-ID and From tag: a caller's further attempts, the legs of a fork upstream, a spiral. They
+ * are one call.
  *
- *     the call's transaction goes on ▶ another INVITE is a leg, which is kept in mind
- *     it fails                       ▶ the call follows a leg that goes on, if there is one; else it ends
- *     a leg is answered              ▶ the call follows it; or (answered before) has one dialog more
+ *     the call's transaction continues ▶ another INVITE is a leg, which is remembered
+ *     it fails                         ▶ the call follows a leg that continues, if there is one; else it ends
+ *     a leg is answered                ▶ the call follows it; or (already answered) gets another dialog
  *
- * Two phones of a fork that answer one INVITE make two dialogs as well. */
+ * Two phones of a fork that answer one INVITE also make two dialogs. */
 #include "call_impl.h"
 #include "cluster_impl.h"
 #include "calls_list.h"
 
-/* So many are kept in mind, if their names are no longer: a caller chooses these. Of others only an answer counts. */
+/* Limit of remembered legs, by number and key length, which callers choose. Of others only an answer counts. */
 #define LEGS_MAX 16
 #define LEG_NAME_MAX 256
 
-/* The transaction that it lives by, if this node has it. */
+/* The transaction that the call follows, if this node has it. */
 static struct txn *txn_of(const struct engine *e, const struct call *c)
 {
     return c->role != CALL_GUEST && c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
@@ -28,7 +28,7 @@ bool leg_goes_on(const struct engine *e, const struct call *c)
            (c->answered || c->role == CALL_HEIR || c->role == CALL_AWAY || (t && !t->done));
 }
 
-/* The transaction of that name, if it goes on. */
+/* The transaction of that key, if it is not over. */
 static struct txn *alive(const struct engine *e, const char *key)
 {
     struct txn *t = txns_by_key(&e->txns, key);
@@ -36,7 +36,7 @@ static struct txn *alive(const struct engine *e, const char *key)
     return t && !t->done && !t->cancelled ? t : NULL;
 }
 
-/* Those that have ended are of no use any more. */
+/* Legs that have ended are no longer needed. */
 static void drop_legs(const struct engine *e, struct call *c)
 {
     const char *key;

@@ -1,5 +1,5 @@
-/* Calls that Kamailio relays and kamsync does not track: their INVITE cannot be read, or is too long; it does not go
- * over UDP; there are too many. Each gets an entry in the archive that says so, since nobody can tell when it ends. */
+/* Calls that Kamailio relays but kamsync does not track: their INVITE cannot be parsed, is too long, or does not go
+ * over UDP; or there are too many. Each gets an entry in the archive that says so, since its end is unknown. */
 #include "call_impl.h"
 #include "link_impl.h"
 
@@ -10,7 +10,7 @@
 #include "count.h"
 #include "key.h"
 
-/* A text of SIP's in which no NUL ends it early; the caller frees it. NULL when memory is short. */
+/* SIP text without NULs, which would end it early; the caller frees it. NULL when out of memory. */
 static char *text_of(struct span *s)
 {
     char *copy = span_dup(*s);
@@ -22,7 +22,7 @@ static char *text_of(struct span *s)
     return copy;
 }
 
-/* Without a Call-ID it has a name of its own, since each is a call. */
+/* Without a Call-ID each is a call of its own, with a name of its own. */
 static struct span name_of(struct engine *e, struct span call_id, struct span from_tag, int64_t at)
 {
     char own[64];
@@ -33,7 +33,7 @@ static struct span name_of(struct engine *e, struct span call_id, struct span fr
     return call_name(span_of(own), from_tag);
 }
 
-/* Its name, told apart from that of a transaction that is kept: another node may keep it. */
+/* Its key, distinct from that of a kept transaction, which another node may have. */
 static char *tx_of(const struct sip_id *id)
 {
     char *key = key_tx(id->call_id, id->cseq, id->branch, id->sent_by), *tx = NULL;
@@ -53,7 +53,7 @@ void untracked_begin(struct engine *e, const struct event *ev, struct span invit
 
     sip_glean(&id, invite);
     if (id.to_tag.n)
-        return; /* within a call */
+        return; /* an in-dialog INVITE */
     for (size_t i = 0; i < COUNT(texts); i++)
         ok = (copies[i] = text_of(texts[i])) != NULL && ok;
     if (ok) {

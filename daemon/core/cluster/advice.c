@@ -1,10 +1,10 @@
-/* What is wrong with Kamailio's configuration, in its own words: said once, not with each call or beat. */
+/* Reports faults in Kamailio's configuration: once, not with each call or heartbeat. */
 #include "cluster_impl.h"
 #include "link_impl.h"
 
-#define AGAIN_MS 600000 /* what lasts is said again so often */
+#define AGAIN_MS 600000 /* a lasting fault is logged again at this interval */
 
-/* Whether it is time to say so (again). */
+/* Whether it is time to log it (again). */
 static bool is_due(int64_t *said_ms, int64_t now)
 {
     if (*said_ms && now - *said_ms < AGAIN_MS)
@@ -13,7 +13,7 @@ static bool is_due(int64_t *said_ms, int64_t now)
     return true;
 }
 
-/* An address that leads every node to itself. */
+/* An address that every node would reach itself by. */
 static bool is_local(const char *sip)
 {
     static const char *const starts[] = {"127.", "0.0.0.0:", "[::1]:", "[::]:"};
@@ -44,6 +44,15 @@ void advice_twice(struct engine *e, const struct node *other, int64_t now)
                    "node id %d is used twice: here and at %s (%s): set server_id in kamailio.cfg to a number that no "
                    "other node has, and restart that Kamailio",
                    other->id, other->sip, other->name);
+}
+
+void advice_version(struct engine *e, const struct node *other, int64_t now)
+{
+    if (other->version != NODE_VERSION && is_due(&e->advice.version_ms, now))
+        engine_log(e, LOG_LEVEL_WARN,
+                   "node %d (%s) runs another version of kamsync (what nodes write for each other: %d there, %d here): "
+                   "calls may be lost when one of the two takes over from the other, so give all nodes the same",
+                   other->id, other->name, other->version, NODE_VERSION);
 }
 
 void advice_foreign(struct engine *e, const struct node *other, int64_t now)

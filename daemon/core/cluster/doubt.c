@@ -1,9 +1,10 @@
-/* The store may not have what it should: how long nothing is concluded from that, and when it is tried again. */
+/* The store may lack records that it should have: how long an absent record proves nothing, and when writes are
+ * retried. */
 #include "cluster_impl.h"
 
-#define DOUBT_MS 3000 /* all are connected again by then, and have written what they have */
-#define PAUSE_MS 1000 /* a single record that is not taken is tried again, each time after twice as long, */
-#define PAUSE_SHIFT 5 /* at most so often */
+#define DOUBT_MS 3000 /* by then all nodes have reconnected, and have written their records */
+#define PAUSE_MS 1000 /* a single refused record is retried, with the pause doubled each time, */
+#define PAUSE_SHIFT 5 /* at most this often */
 
 void engine_doubt(struct engine *e, int64_t now)
 {

@@ -10,18 +10,18 @@
 
 #define SAID_MAX (sizeof(struct node) + 64)
 
-/* What is proven of a record. The name stands last, since it may hold anything. */
+/* The text that the proof covers. The name is last, since it may hold any character. */
 static const char *said(char *out, size_t size, const struct node *n)
 {
-    snprintf(out, size, "%d %s %s %" PRId64 " %d %s", n->id, n->sip, n->inc, n->beat, n->up, n->name);
+    snprintf(out, size, "%d %s %s %" PRId64 " %d %d %s", n->id, n->sip, n->inc, n->beat, n->up, n->version, n->name);
     return out;
 }
 
 char *node_record(const struct node *n, const char *secret)
 {
     char text[SAID_MAX], *record, *proof = proof_make(span_of("node"), span_of(said(text, sizeof(text), n)), secret);
-    json_t *json = json_pack("{s:i,s:s,s:s,s:s,s:I,s:b,s:s*}", "id", n->id, "name", n->name, "sip", n->sip, "inc",
-                             n->inc, "beat", (json_int_t)n->beat, "up", (int)n->up, "proof", proof);
+    json_t *json = json_pack("{s:i,s:s,s:s,s:s,s:I,s:b,s:i,s:s*}", "id", n->id, "name", n->name, "sip", n->sip, "inc",
+                             n->inc, "beat", (json_int_t)n->beat, "up", (int)n->up, "v", n->version, "proof", proof);
 
     record = json ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
@@ -41,7 +41,7 @@ static bool copy(char *out, size_t size, const char *in)
     return snprintf(out, size, "%s", in) < (int)size;
 }
 
-/* The store may hold anything, and these texts go into log lines and headers. */
+/* The store may hold anything, and these strings go into log lines and headers. */
 static bool is_sound(const struct node *n)
 {
     for (const char *p = n->name; *p; p++)
@@ -58,8 +58,8 @@ int node_read(struct node *n, struct span record)
     int up = 0, rc = -EBADMSG;
 
     *n = (struct node){0};
-    if (json_unpack(json, "{s:i,s:s,s:s,s:s,s:I,s:b,s?s}", "id", &n->id, "name", &name, "sip", &sip, "inc", &inc,
-                    "beat", &beat, "up", &up, "proof", &proof) == 0 &&
+    if (json_unpack(json, "{s:i,s:s,s:s,s:s,s:I,s:b,s?i,s?s}", "id", &n->id, "name", &name, "sip", &sip, "inc", &inc,
+                    "beat", &beat, "up", &up, "v", &n->version, "proof", &proof) == 0 &&
         copy(n->name, sizeof(n->name), name) && copy(n->sip, sizeof(n->sip), sip) &&
         copy(n->inc, sizeof(n->inc), inc) && copy(n->proof, sizeof(n->proof), proof) && is_sound(n))
         rc = 0;
@@ -95,7 +95,7 @@ static bool same(const struct node *a, const struct node *b)
 const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_t now)
 {
     struct node *n = find(all, fresh->id);
-    /* who is new, or new again, is thought reachable until a probe fails */
+    /* a new or returned node counts as reachable until a probe fails */
     struct node fresh_probe = {.reached = true, .heard_ms = now};
     bool changed;
 

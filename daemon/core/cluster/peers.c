@@ -1,4 +1,4 @@
-/* This node and the others: its heartbeat, theirs, who is alive, and who can be reached. */
+/* The failure detector: heartbeats of this node and the others, who is alive, and who is reachable. */
 #include "cluster_impl.h"
 #include "link_impl.h"
 
@@ -7,12 +7,12 @@
 
 #include "record.h"
 
-/* A record outlives its kamsyncd for long: one that is started meanwhile must learn from it that there is such a node,
- * whose Kamailio may live, and ask that. */
+/* A record long outlives its kamsyncd: one that starts meanwhile must learn from it that the node exists,
+ * whose Kamailio may be alive, and probe that. */
 #define RECORD_MS 86400000
-#define UNHEARD_MS 100      /* beats that the store does not take are repeated so often */
-#define PROBE_MS 500        /* each node asks each other so often whether its Kamailio answers */
-#define PROBE_LIMIT_MS 1400 /* nearly three probes unanswered: it is out of reach */
+#define UNHEARD_MS 100      /* interval of retries while the store refuses heartbeats */
+#define PROBE_MS 500        /* interval at which each node probes each other's Kamailio */
+#define PROBE_LIMIT_MS 1400 /* nearly three probes unanswered: the node is unreachable */
 
 void peers_beat(struct engine *e, bool announce)
 {
@@ -62,7 +62,7 @@ void peers_alive(struct engine *e, int id, int64_t now)
         node_changed(e, n, now);
 }
 
-/* An OPTIONS that only a peer can answer (the script does, with a proof), sent as a handover is. */
+/* An OPTIONS that only a peer can answer (its script does, with a proof), sent in the way of a handover. */
 static void probe_node(struct engine *e, const struct node *n, int64_t now)
 {
     char text[768], sock[sizeof(e->self.sip) + 4], dst[sizeof(n->sip) + 4], *base64;
@@ -82,7 +82,7 @@ static void probe_node(struct engine *e, const struct node *n, int64_t now)
     free(base64);
 }
 
-/* While this node's own Kamailio is away nobody can be asked, and no silence means anything. */
+/* While this node's own Kamailio is away, no node can be probed, and silence means nothing. */
 static void probe_nodes(struct engine *e, int64_t now)
 {
     const struct node *n;
@@ -97,7 +97,7 @@ static void probe_nodes(struct engine *e, int64_t now)
             probe_node(e, &e->nodes.list[i], now);
 }
 
-/* Only while the heartbeats can be read does their absence mean anything. */
+/* Missing heartbeats mean something only while they can be read. */
 static void lose_nodes(struct engine *e, int64_t now)
 {
     const struct node *lost;
@@ -105,7 +105,7 @@ static void lose_nodes(struct engine *e, int64_t now)
 
     if (!e->store.up || now - e->peers.read_ms > 2 * e->conf.heartbeat_ms)
         return;
-    /* From now on a node never heard of counts as dead: what it owned was passed over until now. */
+    /* From now on a node never heard of counts as dead: until now its transactions were left alone. */
     if (!e->peers.ripe && now - e->peers.since_ms >= e->conf.node_ttl_ms) {
         e->peers.ripe = true;
         engine_post(e, (struct notice){.type = NOTICE_DEATH, .whole = true}, now);
@@ -120,7 +120,7 @@ static void lose_nodes(struct engine *e, int64_t now)
         engine_log(e, LOG_LEVEL_INFO, "node %d is forgotten: it was lost, and its record has ended", id);
 }
 
-/* A replica that was behind is the store now: others may have seen there what this node was, and not what it is. */
+/* The store is now a replica that lagged behind: others may have read an outdated state of this node there. */
 void peers_own_lost(struct engine *e, int64_t now)
 {
     engine_log(e, LOG_LEVEL_WARN, "the store has lost this node's last beats: it is another one, or has forgotten");
@@ -128,8 +128,8 @@ void peers_own_lost(struct engine *e, int64_t now)
     engine_post(e, (struct notice){.type = NOTICE_DOUBTED}, now);
 }
 
-/* A store that takes no writes (READONLY, OOM) refuses the beats, too, and answers nothing else that would tell: then
- * the others may think this node dead, though it reads the store all the time. So what stands there of its own tells.
+/* A store that takes no writes (READONLY, OOM) refuses the heartbeats, too, and nothing else reveals it: the
+ * others may think this node dead though it reads the store all the time. So this node checks its own record there.
  */
 static void see_own(struct engine *e, const struct node *own, int64_t now)
 {
@@ -145,7 +145,7 @@ static void see_own(struct engine *e, const struct node *own, int64_t now)
     e->peers.unheard = e->peers.missed = false;
 }
 
-/* Once, before anything is written again: what others have claimed meanwhile is theirs. */
+/* Once, before anything is written again: what others have taken over meanwhile is theirs. */
 static void miss_own(struct engine *e, int64_t now)
 {
     bool reads = e->store.up && now - e->peers.read_ms <= 2 * e->conf.heartbeat_ms;
@@ -182,7 +182,8 @@ void engine_node(struct engine *e, struct span record, int64_t now)
     if (changed) {
         node_changed(e, changed, now);
         advice_address(e, now);
-        /* it died, or this is a new incarnation and the old one did */
+        advice_version(e, changed, now);
+        /* the node died, or its old incarnation did */
         engine_post(e, (struct notice){.type = NOTICE_DEATH}, now);
     }
 }
@@ -192,8 +193,8 @@ static bool is_proven(const struct engine *e, const struct node *n)
     return node_is_proven(n, e->conf.secret) || (*e->conf.old_secret && node_is_proven(n, e->conf.old_secret));
 }
 
-/* What is heard is believed only of a node of this cluster; of others the channel may be as well. What stands among
- * this cluster's own records is read with the next beat in any case. */
+/* Only a node of this cluster is believed: others may use the channel, too. Records in this cluster's own keys are read
+ * with the next heartbeat in any case. */
 void engine_announced(struct engine *e, struct span record, int64_t now)
 {
     struct node fresh;
@@ -211,7 +212,7 @@ void engine_nodes_read(struct engine *e, bool ok, int64_t now)
 {
     if (!ok)
         return;
-    /* While nothing could be read no beat could be seen: that is nobody's death. */
+    /* A time in which the store could not be read shows no node's death. */
     if (!e->peers.since_ms || now - e->peers.read_ms > 2 * e->conf.heartbeat_ms) {
         nodes_grace(&e->nodes, now);
         e->peers.since_ms = now;
@@ -236,6 +237,8 @@ enum verdict engine_judge(const struct engine *e, const struct record *r, int64_
 {
     if (r->owner == e->self.id && strcmp(r->inc, e->self.inc) == 0)
         return VERDICT_MINE;
+    if (!r->owner)
+        return r->done ? VERDICT_DONE : VERDICT_ORPHAN;
     if (node_is_alive(nodes_find(&e->nodes, r->owner), r->inc))
         return VERDICT_OWNER;
     if (!peers_dead(e, r->owner, r->inc, now))

@@ -1,25 +1,25 @@
-/* The roll-call: do the kamsyncds of all nodes that are up still see what their Kamailios do, and does one of them know
- * what the store does not?
+/* The roll-call, a barrier: do the kamsyncds of all nodes that are up still see what their Kamailios do, and does one
+ * of them know a record that the store lacks?
  *
  *     records are absent ▶ {"t": "roll", "keys"} to all ▶ each asks its Kamailio: {"t": "mark"} ▶ the mark comes back
- *     behind all events that waited there ▶ what is known is written, those records once more ▶ {"t": "here", "has"} ▶
+ *     behind all events queued there ▶ what is known is written, with those records again ▶ {"t": "here", "has"} ▶
  *     the records are read again
  *
- * A node's INVITE may wait in its Kamailio while its kamsyncd is dead, hangs or is cut off from the store, and the
- * others learn of that only when its beats have stayed away for long; or while its Kamailio stands still. So "absent"
- * means that no kamsyncd has a transaction only when all have answered since. One roll-call serves all that wait at
- * that time, and one mark all that have called. */
+ * A node's INVITE may wait in its Kamailio while its kamsyncd is dead, hangs or is cut off from the store, which the
+ * others learn only when its heartbeats have been missing for long; or while its Kamailio is stalled. So "absent"
+ * means that no kamsyncd has a transaction only after all have answered. One roll-call serves all lookups that wait at
+ * that time, and one mark all nodes that have called. */
 #include "cluster_impl.h"
 #include "link_impl.h"
 
 #include <limits.h>
 
-#define PACE_MS 50  /* the next one comes so much later */
-#define MARK_MS 500 /* a mark that is under way for so long is lost: the script's queue was full */
+#define PACE_MS 50  /* pause before the next roll-call */
+#define MARK_MS 500 /* a mark under way for longer is lost: the script's queue was full */
 
-/* ---- the node that calls ---- */
+/* ---- the calling node ---- */
 
-/* The next one asks about it, if there is room: if not, it is as good for all but that. */
+/* The next roll-call asks about that key, if there is room; if not, it still serves as a barrier. */
 static void carry(struct roll *roll, const char *key)
 {
     json_t *each;
@@ -60,7 +60,7 @@ int64_t roll_due(const struct engine *e)
     return e->roll.wanted && e->store.up && e->self.id ? e->roll.at_ms + PACE_MS : INT64_MAX;
 }
 
-/* The table of nodes must have been read: it names all, also those whose kamsyncd is not there. */
+/* The node table must have been read: it names all nodes, also those whose kamsyncd is away. */
 static bool is_complete(const struct engine *e, int64_t n)
 {
     if (!e->peers.since_ms)
@@ -79,7 +79,7 @@ void roll_before(const struct engine *e, struct absence *a)
     a->complete = a->roll && a->roll <= e->roll.n && is_complete(e, a->roll);
 }
 
-/* Should somebody not have answered, all are called again. */
+/* If a node has not answered, all are called again. */
 void roll_absent(struct engine *e, struct absence *a, const char *key)
 {
     a->said = true;
@@ -111,15 +111,15 @@ void roll_answered(struct engine *e, const json_t *message, int64_t now)
         engine_post(e, (struct notice){.type = NOTICE_ALL_HERE}, now);
 }
 
-/* ---- the node that is asked ---- */
+/* ---- the answering node ---- */
 
 static bool sees_kamailio(const struct engine *e)
 {
     return e->contact.hello && !e->learning;
 }
 
-/* Those of the records that this node has are written again, if they may be. Which they are; NULL: none, or memory is
- * short. */
+/* Writes those of the records that this node has again, if it may. Returns their keys; NULL: none, or out of
+ * memory. */
 static json_t *write_again(struct engine *e, const json_t *keys)
 {
     json_t *has = NULL, *each;
@@ -130,7 +130,7 @@ static json_t *write_again(struct engine *e, const json_t *keys)
         struct txn *t =
             i < ROLL_KEYS_MAX && json_is_string(each) ? txns_by_key(&e->txns, json_string_value(each)) : NULL;
 
-        if (!t || t->unsure)
+        if (!t || t->hold == HOLD_PROVING)
             continue;
         txns_mark(&e->txns, t);
         if (!has)
@@ -160,10 +160,10 @@ static void send_mark(struct engine *e, int64_t now)
     for (size_t i = 0; i < r->asker_count; i++)
         r->askers[i].marked = true;
     r->mark_ms = now;
-    link_push_once(&e->link, n, msg_mark(n, ++r->mark), now); /* if that cannot be, it counts as lost */
+    link_push_once(&e->link, n, msg_mark(n, ++r->mark), now); /* if that fails, the mark counts as lost */
 }
 
-/* A node's later call stands for its earlier one. */
+/* A node's later call replaces its earlier one. */
 static struct asker *asker_of(struct roll *r, int from)
 {
     for (size_t i = 0; i < r->asker_count; i++)
@@ -187,7 +187,7 @@ void roll_asked(struct engine *e, const json_t *message, int64_t now)
     json_decref(write_again(e, keys));
     a = asker_of(&e->roll, (int)from);
     if (!a)
-        return; /* it will call again */
+        return; /* the node will call again */
     json_decref(a->keys);
     *a = (struct asker){.from = (int)from, .n = n, .keys = json_incref(keys)};
     if (!e->roll.mark_ms || now - e->roll.mark_ms > MARK_MS)

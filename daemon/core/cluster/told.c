@@ -1,20 +1,20 @@
-/* What kamsyncds tell each other, past their Kamailios, over the store's channels. Nothing depends on its arrival.
+/* Messages between kamsyncds, over the store's channels and not by way of Kamailio. Nothing depends on their arrival.
  *
- *     {"t": "handover", "msg": base64}     a handover, when the way between the two Kamailios is cut
+ *     {"t": "handover", "msg": base64}     a handover, when the path between the two Kamailios is cut
  *     {"t": "over", "call_id", "from_tag": texts}  that call has ended; to all, if it has moved
- *     {"t": "taken", "node", "call_id", "from_tag", "tx": texts}  that node has taken this INVITE transaction of it
- * over, and the call with it
- *     {"t": "dialog", "call_id", "from_tag", "tx", "to_tag": texts, "at"}  a 2xx to its INVITE, which no Kamailio had
- * any more, has gone to the caller
- *     {"t": "second", "node", "via": text}     that node has sent this branch too, to another far end, and cancels it
+ *     {"t": "taken", "node", "call_id", "from_tag", "tx": texts}  that node has taken over this INVITE transaction of
+ * the call, and the call with it
+ *     {"t": "dialog", "call_id", "from_tag", "tx", "to_tag": texts, "at"}  a 2xx to the call's INVITE, which no
+ * Kamailio had any more, has gone to the caller
+ *     {"t": "second", "node", "via": text}     that node has also sent this branch, to another far end, and cancels it
  *     {"t": "answered", "via", "to_tag": texts, "code", "at"}  the 2xx on that branch came to another node's Kamailio
- *     {"t": "failed", "via": text, "code", "at", "cancelled"}  the caller of that transaction, which was taken over,
- * has had this final reply from the node that had it before
- *     {"t": "unwritten"}                   the store refuses a node's records: what is not there may yet be somebody's
- *     {"t": "left"}                        records of a dead Kamailio, which the store did not have, are there now
- *     {"t": "roll", "from", "n", "keys"}   whose kamsyncd sees its Kamailio, or has one of these records? and
- *     {"t": "here", "node", "inc", "n", "has"}  this one's does, and has written those (rollcall.c)
- *     {"t": "acted", "node", "all"}        the sender's Kamailio has acted upon a CANCEL that all were given
+ *     {"t": "failed", "via": text, "code", "at", "cancelled"}  the caller of that taken-over transaction has got this
+ * final reply from its previous node
+ *     {"t": "unwritten"}                   the store refuses a node's records: an absent record proves nothing
+ *     {"t": "left"}                        a dead Kamailio's records, which the store lacked, have been written
+ *     {"t": "roll", "from", "n", "keys"}   which kamsyncds see their Kamailio, or have one of these records? and
+ *     {"t": "here", "node", "inc", "n", "has"}  this one does, and has written those (rollcall.c)
+ *     {"t": "acted", "node", "all"}        the sender's Kamailio has acted upon a CANCEL that all nodes got
  * (perhaps.c)
  *     {"t": "ask", "from", "token", "q"}   a question of kamsyncctl's, and
  *     {"t": "answer", "node", "token", "a"} what this node knows about it (admin.c) */
@@ -22,7 +22,7 @@
 
 #include "siptext.h"
 
-/* Takes the message. */
+/* Takes ownership of the message. */
 void told_send(struct engine *e, int node, json_t *message)
 {
     char *text = message && e->store.up ? json_dumps(message, JSON_COMPACT) : NULL;
@@ -39,7 +39,7 @@ void told_handover(struct engine *e, int node, const char *base64)
         told_send(e, node, json_pack("{s:s,s:s}", "t", "handover", "msg", base64));
 }
 
-/* What concerns the call of that name. */
+/* A message about the call of that name. */
 static json_t *of_call(const char *t, struct span name)
 {
     size_t n = strlen(name.p) + 1;

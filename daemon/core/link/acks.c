@@ -1,9 +1,9 @@
-/* What this node has read of Kamailio's frames, and says so: the script sends only so many that nobody has acknowledged
- * (credit). */
+/* Acknowledges what this node has read of Kamailio's frames: the script sends only so many unacknowledged ones (its
+ * credit). */
 #include "link_impl.h"
 
 #define ACK_FRAMES 16    /* of events, and as many strays; the script waits after 32, and 64 */
-#define ACK_MS 1000      /* fewer keep nobody waiting, and an ack costs Kamailio as much as two events */
+#define ACK_MS 1000      /* fewer block nothing, and an ack costs Kamailio as much as two events */
 #define ACK_STRAY_MS 100 /* the script gives nothing to a kamsyncd that leaves strays unacknowledged for a second */
 
 void acks_connected(struct engine *e)
@@ -19,8 +19,8 @@ void acks_hello(struct engine *e)
     e->acks.late_ms = 0;
 }
 
-/* At once for many unacknowledged ones, in a moment for a few. A stray's would only stand in the way of what is to be
- * sent for it. */
+/* An ack is due at once for many frames, in a moment for a few. A stray's ack would only delay the frames that the
+ * stray causes. */
 static void owe(struct engine *e, int64_t unacknowledged, int64_t at_last_ms)
 {
     if (unacknowledged >= ACK_FRAMES)
@@ -43,7 +43,7 @@ void acks_stray(struct engine *e, int64_t k, int64_t now)
     owe(e, e->acks.strays_read - e->acks.strays_acked, now + ACK_STRAY_MS);
 }
 
-/* At most one ack is under way, so that acks cannot crowd the window. */
+/* At most one ack is under way, so that acks cannot fill the window. */
 static bool may_send(const struct engine *e)
 {
     return !e->acks.n && e->contact.hello;
@@ -57,7 +57,7 @@ void acks_send(struct engine *e, int64_t now)
     if ((!e->acks.due && !late) || !may_send(e))
         return;
     if (late)
-        e->acks.late_ms = now + ACK_MS; /* should memory be short */
+        e->acks.late_ms = now + ACK_MS; /* if out of memory */
     n = link_next_n(&e->link);
     if (!link_push_once(&e->link, n, msg_ack(n, e->acks.events_read, e->acks.strays_read), now))
         return;

@@ -1,19 +1,19 @@
-/* Whether Kamailio still gets what it is told. It acknowledges frames in their order, so an ack for one tells that
- * those before it are done, or got lost: evapi drops a frame without a word where it has no memory, and the script one
- * that it cannot read.
+/* Whether Kamailio still gets the frames sent to it. It acknowledges frames in order, so an ack for one shows that all
+ * earlier ones are done, or got lost: evapi silently drops a frame if it has no memory, and so does the script with a
+ * frame that it cannot read.
  *
- *     nothing is acknowledged for a moment ▶ a ping, also while others are under way ▶ its ack shows what got lost
- *     got lost ▶ sent once more, and all nodes are told again, since of two words about one node the later one counts
- *     nothing is acknowledged for long ▶ the link is closed and opened again, more and more seldom
+ *     no ack for a moment ▶ a ping, even if others are under way ▶ its ack shows what got lost
+ *     frames got lost ▶ sent once more, and all nodes are reported again, since the latest report on a node counts
+ *     no ack for long ▶ the link is closed and reopened, less and less often
  *
- * (evapi's reader may have lost where frames begin, for good.) */
+ * (evapi's reader may have lost the frame boundaries for good.) */
 #include "link_impl.h"
 
 #define STALL_MS 500        /* an ack comes within a few ms */
-#define PINGS_MAX 2         /* since the last ack; the second one in case the first got lost, too */
-#define REOPEN_HANGS 4      /* times hang_ms, and a moment: */
-#define REOPEN_MORE_MS 1000 /* without an ack the link is closed, */
-#define REOPEN_SHIFT 4      /* and twice as long each time, at most so often */
+#define PINGS_MAX 2         /* since the last ack; the second in case the first got lost, too */
+#define REOPEN_HANGS 4      /* times hang_ms, plus */
+#define REOPEN_MORE_MS 1000 /* this: without an ack for so long the link is closed; */
+#define REOPEN_SHIFT 4      /* doubled each time, at most this often */
 
 size_t contact_acked(struct engine *e, int64_t n, int64_t now)
 {
@@ -26,12 +26,12 @@ size_t contact_acked(struct engine *e, int64_t n, int64_t now)
     if (!lost)
         return 0;
     e->count.frames_again += lost;
-    e->acks.n = 0; /* it may be one of them */
+    e->acks.n = 0; /* the ack may be among the lost frames */
     e->acks.due = true;
     return lost;
 }
 
-/* A script that answers nothing any more is as good as dead, though its connection stands. */
+/* A script that no longer answers is as good as dead, even if its connection is open. */
 void contact_probe(struct engine *e, int64_t now)
 {
     int64_t n, stalled = link_oldest(&e->link) < 0 ? STALL_MS : now - e->contact.progress_ms;

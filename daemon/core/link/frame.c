@@ -20,7 +20,7 @@ static int reserve(struct frame_reader *r, size_t need)
     return 0;
 }
 
-/* Reads "<digits>:" at p. 1: *size and *head are set; 0: more bytes are needed; negative: an error. */
+/* Reads "<digits>:" at p. 1: *size and *head are set; 0: needs more bytes; negative: an error. */
 static int read_length(const char *p, size_t n, size_t *size, size_t *head)
 {
     size_t value = 0, i;
@@ -41,7 +41,7 @@ static int read_length(const char *p, size_t n, size_t *size, size_t *head)
     return 1;
 }
 
-/* Takes one frame at p. Bytes used, 0 when it is not whole yet, negative on an error. */
+/* Consumes one frame at p. Returns the bytes used, 0 when the frame is incomplete, negative on an error. */
 static int take_frame(const char *p, size_t n, frame_cb *cb, void *arg)
 {
     size_t size = 0, head = 0;

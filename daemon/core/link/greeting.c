@@ -1,10 +1,10 @@
-/* The first words on a connection to Kamailio. Any user of the host may listen where Kamailio should, or connect to it:
+/* The handshake on a connection to Kamailio. Any user of the host may listen in Kamailio's place, or connect to it:
  *
  *     hello: tag ▶            the tag is new each time, and ends with this end's own address and port
- *     ◀ hello: nonce, proof   of tag, nonce and who it is: it has read the file of keys
- *     proof ▶                 of tag and nonce: so have we. Only now the rest follows
+ *     ◀ hello: nonce, proof   of tag, nonce and Kamailio's identity: Kamailio has read the keys file
+ *     proof ▶                 of tag and nonce: so has this end. Only now the rest follows
  *
- * Each proof serves one connection: it is over a word of the other side's, which is new, and somebody in between has
+ * Each proof holds for one connection: it covers a fresh value of the other side, and a man in the middle has
  * another port than the one in the tag. */
 #include "link_impl.h"
 
@@ -14,9 +14,9 @@
 
 #include "proof.h"
 
-#define ANSWER_MS 10000 /* who says nothing for so long is not our Kamailio, or hangs */
+#define ANSWER_MS 10000 /* a peer silent for so long is not our Kamailio, or hangs */
 
-/* Past the queue: it is for this connection only. */
+/* Bypasses the queue, as the frame is for this connection only. */
 static void say(struct engine *e, char *payload)
 {
     size_t len = 0;

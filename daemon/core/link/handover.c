@@ -35,8 +35,8 @@ char *handover_make(const struct handover *h, struct span msg, const char *secre
     return text;
 }
 
-/* Takes the X-Kamsync line out of the message: its body without the proof, the proof, and the rest. False when it is
- * not the first header, or there is no memory. */
+/* Splits the message into the X-Kamsync line's body without the proof, the proof, and the rest. False when that line is
+ * not the first header, or when out of memory. */
 static bool take_apart(struct span text, char *body, size_t size, char *mac, size_t mac_size, char **rest, size_t *len)
 {
     static const char name[] = "X-Kamsync: ", proof_is[] = ";proof=";

@@ -1,4 +1,4 @@
-/* The X-Kamsync header that makes a handover: who it is for, why, where the network had delivered the message, and
+/* The X-Kamsync header that makes a handover: its target, its reason, where the network had delivered the message, and
  * the proof that a peer wrote it. proto/messages.md has the format. */
 #ifndef KAMSYNC_HANDOVER_H
 #define KAMSYNC_HANDOVER_H
@@ -11,17 +11,17 @@ struct handover {
     const char *why;
     const char *src; /* address that the message came from */
     const char *dst; /* socket that it was received on */
-    int from;        /* node id of its sender */
-    const char *at; /* when, by its sender's clock: seconds since 1970, and what makes it unique: "<digits>.<digits>…";
-                     * further copies of one CANCEL have the first one's, and "-<digits>" */
+    int from;        /* node id of the sender */
+    const char *at;  /* sender's time in seconds since 1970, and what makes it unique: "<digits>.<digits>…"; further
+                      * copies of one CANCEL have the first one's, and "-<digits>" */
 };
 
-/* The message with the header in front, as base64. The caller frees it; NULL when the message has no first line or
- * memory is short. */
+/* The message with the header in front, as base64. The caller frees it; NULL when the message has no first line, or
+ * when out of memory. */
 char *handover_make(const struct handover *h, struct span msg, const char *secret);
 
-/* Whether a message has the X-Kamsync header in front and its proof is good: some peer made it. (Who it is for, the
- * script looks at.) */
+/* Whether a message begins with an X-Kamsync header whose proof verifies: a peer wrote it. (The script checks the
+ * target.) */
 bool handover_proven(struct span text, const char *secret);
 
 #endif

@@ -10,7 +10,7 @@ struct link_frame {
     char *payload;
     size_t len;
     bool once;  /* of use to this connection only */
-    bool again; /* it got lost before */
+    bool again; /* it has been sent again once already */
 };
 
 static void frame_free(struct link_frame *f)
@@ -115,7 +115,7 @@ static struct link_frame *land(struct link *l, struct link_frame *f)
     return f;
 }
 
-/* Those before f, from the last to the first, so that they keep their order. */
+/* Requeues the frames before f, from last to first, to keep their order. */
 static size_t send_again(struct link *l, const struct link_frame *f)
 {
     size_t lost = 0;
@@ -147,7 +147,7 @@ size_t link_acked(struct link *l, int64_t n)
     return lost;
 }
 
-/* Frames that were under way go back in front of those that wait. */
+/* Puts frames that were under way back in front of the waiting ones. */
 static void take_back(struct link *l)
 {
     struct link_frame *f, *next;

@@ -1,4 +1,4 @@
-/* The room link: the connection to Kamailio, and what goes out. */
+/* The link room: the connection to Kamailio, and output. */
 #ifndef KAMSYNC_LINK_IMPL_H
 #define KAMSYNC_LINK_IMPL_H
 
@@ -6,34 +6,34 @@
 #include "handover.h"
 #include "msg.h"
 
-/* out.c: what goes out. */
+/* out.c: output. */
 __attribute__((format(printf, 3, 4))) void engine_log(struct engine *e, enum log_level level, const char *fmt, ...);
-/* The same for a line that anybody can cause as often as he likes: so many in a second, then how many more there were.
+/* The same for a line that anybody can cause at will: limited to so many a second, with a count of the suppressed ones.
  */
 __attribute__((format(printf, 3, 4))) void engine_log_some(struct engine *e, enum log_level level, const char *fmt,
                                                            ...);
-/* Says how many, if none has come since. */
+/* Logs the number of suppressed lines if no later line has. */
 void engine_log_rest(struct engine *e, int64_t now);
-/* Printable copy of bytes from SIP, cut to fit; returns out. */
+/* A printable copy of SIP bytes, truncated to fit; returns out. */
 const char *printable(char *out, size_t size, struct span s);
 /* A decision about that call, for kamsyncctl trace. */
 __attribute__((format(printf, 3, 4))) void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...);
 /* Queues a frame made with number n, see link_push(). */
 void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
-/* The message as a handover of this node's, made now: its sender and time are filled in; if it has a time, a number is
- * added that makes it unique. base64, which the caller frees; NULL as handover_make(). */
+/* The message as a handover from this node, made now: fills in sender and time; to a given time a number is added that
+ * makes it unique. base64, which the caller frees; NULL as handover_make(). */
 char *engine_handover(struct engine *e, struct handover h, struct span msg);
-/* Has Kamailio send a message, given as base64, to a SIP address from its socket sock (NULL: this node's own). Without
- * text (memory was short, or the message odd) that is counted as a frame that could not be made. */
+/* Has Kamailio send a message, given as base64, to a SIP address from its socket sock (NULL: this node's own). A NULL
+ * text (out of memory, or an odd message) is counted as a frame that could not be made. */
 void engine_send(struct engine *e, const char *to, const char *sock, const char *text, int64_t now);
-/* Whether Kamailio takes such a message; if it is long it goes in parts. */
+/* Whether Kamailio can take such a message; a long one goes in parts. */
 bool engine_fits(const char *text);
 
-/* What rooms above have to know: the hall hands it out, now. */
+/* Posts what rooms above have to know; hall.c delivers it at once. */
 void engine_post(struct engine *e, struct notice n, int64_t now);
 
-/* acks.c: what this node has read. */
-/* A new connection; and its hello. */
+/* acks.c: acknowledges what this node has read. */
+/* A new connection; its hello. */
 void acks_connected(struct engine *e);
 void acks_hello(struct engine *e);
 /* Frame n of events, and stray k, have been read. */
@@ -42,20 +42,20 @@ void acks_stray(struct engine *e, int64_t k, int64_t now);
 void acks_send(struct engine *e, int64_t now);
 int64_t acks_due(const struct engine *e);
 
-/* contact.c: whether Kamailio gets what it is told. */
-/* Frame n is; how many before it got lost, and are sent again. */
+/* contact.c: whether Kamailio gets the frames sent to it. */
+/* Frame n was acknowledged; returns how many before it got lost, and are sent again. */
 size_t contact_acked(struct engine *e, int64_t n, int64_t now);
 /* At each beat. */
 void contact_probe(struct engine *e, int64_t now);
 void contact_tick(struct engine *e, int64_t now);
-/* Closes the link, which is opened again; the next time later. */
+/* Closes the link, which is reopened; each time later. */
 void contact_reopen(struct engine *e, int64_t now);
 int64_t contact_due(const struct engine *e);
 
-/* greeting.c: the first words on the link. */
-/* Connected: nothing else is sent before Kamailio has proven that it is ours. */
+/* greeting.c: the handshake. */
+/* Connected: nothing else is sent before Kamailio has proven its identity. */
 void greeting_begin(struct engine *e, int64_t now);
-/* Its hello. 0: it is good, and was answered; -EPERM: it is not our Kamailio; -ENOMEM. */
+/* Kamailio's hello. 0: it verified, and was answered; -EPERM: it is not our Kamailio; -ENOMEM. */
 int greeting_answered(struct engine *e, const struct msg *m);
 void greeting_tick(struct engine *e, int64_t now);
 int64_t greeting_due(const struct engine *e);
@@ -64,7 +64,7 @@ int64_t greeting_due(const struct engine *e);
 struct arrived {
     struct span msg;
     const char *src, *dst;
-    const char *all; /* NULL unless all other nodes have it already: the "at" of their handovers */
+    const char *all; /* the "at" of the handovers if all other nodes have it already, else NULL */
 };
 
 #endif

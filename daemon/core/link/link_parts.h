@@ -1,4 +1,4 @@
-/* What the room link keeps in struct engine. */
+/* State of the link room in struct engine. */
 #ifndef KAMSYNC_LINK_PARTS_H
 #define KAMSYNC_LINK_PARTS_H
 
@@ -6,35 +6,35 @@
 #include "link.h"
 #include "trace.h"
 
-/* Lines of the log that anybody can cause: in the second that began then so many were said, and so many not. */
+/* Rate limit of log lines that anybody can cause: the current second, its lines, and the suppressed ones. */
 struct gate {
     int64_t since_ms;
     unsigned said, held;
 };
 
-/* What goes out (out.c). */
+/* Output (out.c). */
 struct out {
     struct gate gate;
-    uint64_t handovers; /* made; makes each one unique */
+    uint64_t handovers; /* number of those made, which makes each unique */
 };
 
 /* The connection to Kamailio (greeting.c, contact.c). */
 struct contact {
     char tag[64];        /* names this connection */
-    bool hello;          /* this connection's Kamailio has said hello, and proven that it is ours */
-    int64_t greet_ms;    /* until when it is waited for; 0: it is not */
-    bool refused;        /* the link is to be closed: it is not ours */
-    int64_t down_ms;     /* the link broke by our own doing: Kamailio is thought dead only then; 0: it did not */
+    bool hello;          /* Kamailio has said hello on this connection, and proven its identity */
+    int64_t greet_ms;    /* deadline of that hello; 0: none */
+    bool refused;        /* the peer is not our Kamailio: the link is to be closed */
+    int64_t down_ms;     /* this end closed the link: Kamailio counts as dead only from then on; 0: it did not */
     int64_t progress_ms; /* when Kamailio last acknowledged a frame, or the first was sent after all were */
-    unsigned pings;      /* sent since then */
-    unsigned reopened;   /* so often the link was, since then; more of them do not count */
+    unsigned pings;      /* pings sent since then */
+    unsigned reopened;   /* reopenings of the link since then, up to a limit */
 };
 
-/* What this node has read, and says so, for the script's credit. */
+/* What this node has read and acknowledged, for the script's credit. */
 struct acks {
     int64_t events_read, strays_read;   /* since hello */
     int64_t events_acked, strays_acked; /* what the last ack said */
-    int64_t late_ms;                    /* when an ack is due at the latest; 0: there is nothing to acknowledge */
+    int64_t late_ms;                    /* latest time for an ack; 0: nothing to acknowledge */
     bool due;
     int64_t n; /* number of the ack frame under way, 0 for none */
 };

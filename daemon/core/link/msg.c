@@ -37,7 +37,7 @@ struct shape {
     struct field fields[11];
 };
 
-/* What is being read: an object, and what follows it. */
+/* The input: an object, and the bytes behind it. */
 struct input {
     struct flat object;
     struct span rest;
@@ -79,7 +79,7 @@ static const struct shape messages[] = {
                     OPTIONAL(struct msg, ask, KIND_TEXT)}},
 };
 
-/* SIP messages in the order in which they follow. */
+/* Each event's SIP messages in the order in which they follow it. */
 static const struct shape events[] = {
     [EVENT_BRANCH] = {"branch",
                       {FIELD(struct event, sent, KIND_SIP), OPTIONAL(struct event, req, KIND_SIP),
@@ -125,7 +125,7 @@ static const struct shape events[] = {
     [EVENT_SHED] = {"shed", {NUMBER(struct event, count, 1, INT32_MAX)}},
 };
 
-/* Addresses go into the X-Kamsync header as they are, so nothing but what an address can hold is let in. */
+/* Addresses are copied into the X-Kamsync header unchanged, so only characters of an address are accepted. */
 bool msg_is_sip_address(const char *s)
 {
     size_t n = strlen(s), plain = strspn(s, "0123456789abcdefABCDEF.:[]");
@@ -138,7 +138,7 @@ bool msg_is_address(const char *s)
     return (strncmp(s, "udp:", 4) == 0 || strncmp(s, "tcp:", 4) == 0) && msg_is_sip_address(s + 4);
 }
 
-/* Over any transport: nothing is ever sent there. */
+/* Any transport is accepted: nothing is ever sent there. */
 static bool is_source(const char *s)
 {
     static const char *const others[] = {"tls:", "ws:", "wss:", "sctp:"};
@@ -149,7 +149,7 @@ static bool is_source(const char *s)
     return msg_is_address(s);
 }
 
-/* Incarnations likewise. */
+/* The same for incarnations. */
 bool msg_is_word(const char *s)
 {
     size_t n = strlen(s);
@@ -174,7 +174,7 @@ static bool take_base64(struct span text, struct span *at)
     return at->p != NULL;
 }
 
-/* The same, but it may be empty. */
+/* The same, but may be empty. */
 static bool take_bytes(const struct flat_field *value, struct span *at)
 {
     return value->text.p && (!value->text.n || take_base64(value->text, at));
@@ -193,7 +193,7 @@ static bool take_int(const struct field *f, const struct flat_field *value, int6
     return value->kind == FLAT_INT && *at >= f->min && *at <= f->max;
 }
 
-/* Kamailio reads over empty lines before the first one (RFC 3261 7.5), whoever reads it here does not. */
+/* Kamailio skips empty lines before the first one (RFC 3261 7.5), the parsers here do not. */
 static void skip_empty_lines(struct span *msg)
 {
     size_t n = 0;
@@ -201,12 +201,12 @@ static void skip_empty_lines(struct span *msg)
     while (n < msg->n && (msg->p[n] == '\r' || msg->p[n] == '\n'))
         n++;
     if (n > 0 && n < msg->n) {
-        memmove((char *)msg->p, msg->p + n, msg->n - n + 1); /* with the NUL behind it */
+        memmove((char *)msg->p, msg->p + n, msg->n - n + 1); /* including the NUL */
         msg->n -= n;
     }
 }
 
-/* The value is the length of its base64: so many bytes of what follows. */
+/* The value is the length of the message's base64, which is cut from the bytes behind the object. */
 static bool take_sip(struct input *in, const struct flat_field *value, struct span *at)
 {
     int64_t n = value->number;
@@ -266,7 +266,7 @@ static int take_shape(struct input *in, const struct shape *shapes, size_t count
     return (int)i;
 }
 
-/* The object at the front of what is left, which then begins behind it; as take_shape(). */
+/* Reads the object at the front of the input, and moves the input behind it; returns as take_shape(). */
 static int read_object(struct input *in, const struct shape *shapes, size_t count, void *out)
 {
     return flat_read(&in->object, &in->rest, in->why, in->why_size) == 0 ? take_shape(in, shapes, count, out) : -1;
@@ -309,7 +309,7 @@ void msg_clear(struct msg *m)
     *m = (struct msg){0};
 }
 
-/* Where the next event may begin: base64 has no brace. */
+/* Where the next event may begin: base64 contains no brace. */
 static struct span next_object(struct span rest)
 {
     const char *brace = rest.n ? memchr(rest.p, '{', rest.n) : NULL;
@@ -357,7 +357,7 @@ void event_clear(struct event *ev)
     *ev = (struct event){0};
 }
 
-/* Takes the object and gives its text. */
+/* Frees the object and returns its text. */
 static char *text_of(json_t *object)
 {
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;

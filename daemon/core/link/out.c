@@ -1,15 +1,15 @@
-/* What goes out: lines of the log, of kamsyncctl trace, frames, and what Kamailio is to send. */
+/* Output: log lines, lines of kamsyncctl trace, frames, and messages for Kamailio to send. */
 #include "link_impl.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-#define LINES_MAX 200   /* in a second, of a kind that anybody can cause */
+#define LINES_MAX 200   /* a second, of those that anybody can cause */
 #define SEND_PART 20000 /* of a message, as base64, that goes into one frame */
-#define SEND_MAX 65000  /* of a message, as base64: Kamailio's transformations have a buffer of 65,536 bytes */
+#define SEND_MAX 65000  /* the same in all: Kamailio's transformation buffer has 65,536 bytes */
 
-/* Lines may quote what was not understood, and that is from anywhere. */
+/* Lines may quote unparsed input, which may be from anywhere. */
 static void clean(char *line)
 {
     for (; *line; line++)

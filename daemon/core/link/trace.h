@@ -1,5 +1,5 @@
-/* What was decided about the strays of each call, and why: the last TRACE_MAX decisions, or fewer if their Call-IDs are
- * long, for kamsyncctl trace. */
+/* The decisions about the strays of each call and their reasons, for kamsyncctl trace: the last TRACE_MAX, or fewer if
+ * their Call-IDs are long. */
 #ifndef KAMSYNC_TRACE_H
 #define KAMSYNC_TRACE_H
 
@@ -18,9 +18,9 @@ struct trace {
     size_t count, bytes;
 };
 
-/* Keeps a line; the oldest one goes. Without memory nothing is kept. */
+/* Adds a line, and drops the oldest. If out of memory, nothing is kept. */
 void trace_add(struct trace *t, struct span call_id, int64_t at, const char *text);
-/* Adds what is known of that call to an array, oldest first. */
+/* Appends the lines of that call to an array, oldest first. */
 void trace_list(const struct trace *t, struct span call_id, int node, json_t *out);
 void trace_clear(struct trace *t);
 

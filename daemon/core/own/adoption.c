@@ -1,14 +1,14 @@
-/* Adoption: a survivor acts for an orphan as a stateless proxy would, with the Via branches that the owner used. The
- * far end finds its transaction by them; its answers come back to any node, pop that Via and reach the caller. Who
- * lacks an answer sends again, so nothing is kept here.
+/* Adoption: a survivor acts for an orphan as a stateless proxy would, with the owner's Via branches. The far end
+ * matches its transaction by these; its replies return to any node, which pops that Via, and reach the caller. A side
+ * that lacks an answer retransmits, so no state is kept here.
  *
- * It is for where a takeover cannot be: no request in the record, a 2xx already, or Kamailio would not have it. */
+ * Used where no takeover is possible: no request in the record, a 2xx already, or Kamailio refused it. */
 #include "own_impl.h"
 #include "link_impl.h"
 
 #include "base64.h"
 
-/* Whether a CANCEL or an ACK is due on the branch: one rings, the other has failed. */
+/* Whether the branch needs a CANCEL (it rings) or an ACK (it has failed). */
 static bool concerns(const struct txn_branch *b, bool ack)
 {
     return ack ? b->code >= 300 && !b->over : b->code < 200;

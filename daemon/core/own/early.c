@@ -1,23 +1,23 @@
-/* Events that come before what they are about, and wait for it.
+/* Events that arrive before their transaction or call is known, and wait for it.
  *
- * A reply, a CANCEL and the branch that they belong to may pass through three SIP workers of one Kamailio. Whoever is
- * interrupted before it has queued its event is overtaken: a reply stands in front of its branch when the far end
- * repeats it to a survivor, whose tm has the transaction but has not sent the INVITE yet; a CANCEL right behind the
- * INVITE does. And what nobody tells again has a queue of its own, which goes first (KAMSYNC_URGENT in kamsync.cfg);
- * and room of its own here.
+ * A reply, a CANCEL and the branch that they belong to may pass through three SIP workers of one Kamailio. A worker
+ * that is interrupted before it has queued its event is overtaken: a reply precedes its branch when the far end
+ * repeats it to a survivor, whose tm has the transaction but has not sent the INVITE yet; so does a CANCEL right after
+ * the INVITE. And events that nothing repeats have a queue of their own, which is sent first (KAMSYNC_URGENT in
+ * kamsync.cfg), and room of their own here.
  *
- *     event of something unknown ▶ waits by its name ▶ that begins, or is taken over: as if it came just now
- *                                                    ▶ too late: it was none of ours
+ *     event of an unknown name ▶ waits under that ▶ it becomes known, or is taken over: handled as if it came now
+ *                                                 ▶ too late: it was not ours
  *
- * While own transactions are learnt back, after this kamsyncd was started, all wait until that has ended. */
+ * While own transactions are read back after a start of this kamsyncd, all such events wait until that has ended. */
 #include "own_impl.h"
 #include "link_impl.h"
 #include "call_impl.h"
 
 #include <utlist.h>
 
-#define EARLY_MS 5000       /* the events of one moment come within it, though they wait for a slow link */
-#define EARLY_BYTES 2097152 /* of all that wait, for each kind: 2 MB */
+#define EARLY_MS 5000       /* events of one moment arrive within this time, even over a slow link */
+#define EARLY_BYTES 2097152 /* of all waiting events of each kind: 2 MB */
 
 struct early_name {
     UT_hash_handle hh;
@@ -26,7 +26,7 @@ struct early_name {
 };
 
 struct early {
-    struct early *prev, *next;   /* those of that name */
+    struct early *prev, *next;   /* those of the same name */
     struct early *older, *newer; /* all */
     struct early_name *of;
     struct event ev; /* owned */
@@ -34,7 +34,7 @@ struct early {
     bool urgent;
 };
 
-/* Nobody tells it again: of a transaction the store and the far ends do. */
+/* Whether nothing repeats the event; events of a transaction are repeated by the store and the far ends. */
 static bool is_urgent(const struct event *ev)
 {
     return ev->type == EVENT_CANCEL || ev->type == EVENT_SET || ev->type == EVENT_BYE;
@@ -72,13 +72,13 @@ static struct early_name *find_or_add(struct engine *e, struct span name)
     return NULL;
 }
 
-/* Nobody looks for that name any more; what waits for it stands in n->list. */
+/* Removes the name from the table; its events stay in n->list. */
 static void forget_name(struct engine *e, struct early_name *n)
 {
     HASH_DELETE(hh, e->early.by_name, n); /* NOLINT(clang-analyzer-*): uthash */
 }
 
-/* And gives the event to the caller, who clears it. */
+/* Removes it, and gives the event to the caller, who clears it. */
 static struct event take_out(struct engine *e, struct early *x)
 {
     struct event ev = x->ev;
@@ -141,7 +141,7 @@ void early_take(struct engine *e, struct span name, int64_t now)
 
     if (!n)
         return;
-    forget_name(e, n); /* what is still early waits under a name of its own, for what one of these begins */
+    forget_name(e, n); /* an event that is still early waits again, under a name that one of these may begin */
     while (n->list) {
         struct event ev = take_out(e, n->list);
 

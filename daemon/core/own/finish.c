@@ -1,17 +1,17 @@
-/* What a dead owner had not finished: a transaction that is over, but the caller may not have heard the final reply, or
- * a far end rings on, since a CANCEL got lost. Its record still has the request (txn_unfinished()).
+/* What a dead owner left unfinished: the transaction is over, but the caller may not have got the final reply, or
+ * a far end still rings, since a CANCEL got lost. Its record still has the request (txn_unfinished()).
  *
  *     failed   ▶ Kamailio gets the INVITE with the final reply, and repeats that until the caller's ACK
- *     answered ▶ the caller of a 2xx hears it from who sent it: nobody's tm is needed
- *     both     ▶ each far end that may ring on gets a CANCEL, again and again; its 487 is acknowledged here
+ *     answered ▶ the caller gets a 2xx from the node that sent it: no tm is needed
+ *     both     ▶ each far end that may still ring gets a CANCEL, repeatedly; its 487 is acknowledged here
  *
- * So it is with a CANCEL that the dead owner had accepted, if nothing is taken over (takeover = 0). */
+ * A CANCEL that the dead owner had accepted is handled the same way if nothing is taken over (takeover = 0). */
 #include "own_impl.h"
 #include "call_impl.h"
-#include "takeovers.h"
+#include "takeover_life.h"
 
-#define HEARD_MS 8000 /* tm has repeated its final reply four times by then; clocks may differ by some s */
-#define CANCEL_MS 500 /* T1; then after twice as long each time, up to: */
+#define HEARD_MS 8000 /* tm has repeated its final reply four times by then; clocks may differ by a few s */
+#define CANCEL_MS 500 /* T1; doubled each time, up to */
 #define RING_MS 5000
 
 bool finish_wanted(const struct engine *e, struct txn *t)
@@ -30,8 +30,7 @@ void finish_answered(struct engine *e, struct takeover *t, int64_t now)
     t->txn = NULL;
     e->count.finished++;
     txn->settled = true;
-    txn->unsure = t->doubt;
-    takeover_end(e, t);
+    owner_hold(txn, &t->from, t->epoch, t->doubt);
     if (owner_adopt(e, txn))
         finish_look(e, txn, now);
 }

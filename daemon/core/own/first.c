@@ -1,4 +1,4 @@
-/* Of two nodes that have routed an INVITE (second.c), at the first one: what the second one tells it. */
+/* An INVITE that two nodes have routed (second.c), at the first node: what the second node tells it. */
 #include "own_impl.h"
 #include "call_impl.h"
 #include "link_impl.h"
@@ -20,16 +20,16 @@ void first_told(struct engine *e, const json_t *message, int64_t now)
     free(via);
 }
 
-/* Kamailio here would wait for it until its timer, and then try another gateway, or say 408. */
+/* Otherwise Kamailio here would wait until its timer, and then try another gateway, or answer 408. */
 static void take_answer(struct engine *e, const json_t *message, struct span via, struct span to_tag, int64_t now)
 {
     int code = (int)json_integer_value(json_object_get(message, "code")), index = 0;
     struct txn *t = code / 100 == 2 ? txns_by_branch(&e->txns, via, &index) : NULL;
 
-    if (!t || t->done || t->unsure)
+    if (!t || t->done || t->hold == HOLD_PROVING)
         return;
     if (json_is_true(json_object_get(message, "elsewhere"))) {
-        adopt_cancel(e, t, now); /* what was asked from here rings on */
+        adopt_cancel(e, t, now); /* the far ends that this node has asked still ring */
         index = t->branches[0].index;
     }
     owner_replied(e, t, index, code, to_tag, json_integer_value(json_object_get(message, "at")), now);
@@ -38,12 +38,12 @@ static void take_answer(struct engine *e, const json_t *message, struct span via
     adopt_cancel(e, t, now);
 }
 
-/* Kamailio here must not go on with it: who had it has given the caller his final reply. */
+/* Kamailio here must not continue with it: its previous node has sent the caller a final reply. */
 static void take_failure(struct engine *e, const json_t *message, struct txn *t, int64_t now)
 {
     int code = (int)json_integer_value(json_object_get(message, "code"));
 
-    if (t->done || t->unsure || code < 300 || code > 699)
+    if (t->done || t->hold == HOLD_PROVING || code < 300 || code > 699)
         return;
     t->cancelled = t->cancelled || json_is_true(json_object_get(message, "cancelled"));
     t->final = (short)code;

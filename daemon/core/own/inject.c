@@ -1,12 +1,12 @@
-/* The INVITE of an orphan goes back into this node's Kamailio. */
+/* Sends the INVITE of an orphan into this node's Kamailio. */
 #include "own_impl.h"
 #include "link_impl.h"
 #include <stdio.h>
 
 #include "call.h"
-#include "takeovers.h"
+#include "takeover_life.h"
 
-/* With what the call keeps and the replies of its branches had, or without. */
+/* With the call's variables and the replies of its branches, or without. */
 static char *injection(struct engine *e, const struct takeover *t, bool all)
 {
     struct handover h = {
@@ -32,7 +32,7 @@ void takeover_inject(struct engine *e, struct takeover *t, int64_t now)
 {
     char *text = injection(e, t, true);
 
-    if (!text || !engine_fits(text)) { /* rather without that than not at all */
+    if (!text || !engine_fits(text)) { /* better without these than not at all */
         free(text);
         text = injection(e, t, false);
     }
@@ -40,7 +40,6 @@ void takeover_inject(struct engine *e, struct takeover *t, int64_t now)
     engine_trace(e, span_of(t->txn->call_id), "its node is gone: the INVITE goes back into this node's Kamailio%s",
                  t->txn->final ? ", with its final reply" : "");
     t->tries++;
-    takeover_activate(e, t, INJECTED);
     t->sent_ms = now;
     t->due_ms = now + CONFIRM_MS;
     engine_send(e, e->self.sip, NULL, text, now);

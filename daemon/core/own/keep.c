@@ -1,9 +1,9 @@
-/* A transaction becomes this node's own, or another's: then Kamailio is told to leave it alone. */
+/* A transaction becomes this node's own; or another's, and Kamailio is told to drop it. */
 #include "own_impl.h"
 #include "call_impl.h"
 #include "link_impl.h"
 
-/* Another transaction of that key can only be an older one: the caller used its branch again. */
+/* Another transaction of that key can only be an older one: the caller has reused its branch. */
 int owner_add(struct engine *e, struct txn *t)
 {
     struct txn *old = txns_by_key(&e->txns, t->key);
@@ -19,10 +19,7 @@ bool owner_adopt(struct engine *e, struct txn *t)
         txn_free(t);
         return false;
     }
-    if (t->unsure)
-        takeover_recheck(e, t);
-    else
-        txns_mark(&e->txns, t);
+    txns_mark(&e->txns, t);
     return true;
 }
 
@@ -37,7 +34,7 @@ char *owner_head(struct engine *e, const struct txn *t, const char *why)
     return text;
 }
 
-/* Gives the INVITE's head back to Kamailio, so that tm forgets the transaction: its timers would end, one day, a call
+/* Gives the INVITE's head back to Kamailio, so that tm drops the transaction: otherwise its timers would end a call
  * that is another node's by now. */
 static void release(struct engine *e, const struct txn *t, int64_t now)
 {
@@ -69,4 +66,19 @@ void owner_lose(struct engine *e, struct txn *t, int64_t now)
     owner_lost(e, t, now);
     calls_lose(e, t);
     txns_remove(&e->txns, t);
+}
+
+void owner_hold(struct txn *t, const struct holder *from, int64_t epoch, bool doubt)
+{
+    t->from = *from;
+    t->hold = doubt ? HOLD_PROVING : HOLD_OWNED;
+    t->proven_epoch = epoch;
+    t->epoch = epoch + doubt;
+}
+
+void owner_retry(struct engine *e, struct txn *t, int64_t at)
+{
+    t->retry_ms = at;
+    if (!e->owner.retry_ms || at < e->owner.retry_ms)
+        e->owner.retry_ms = at;
 }

@@ -1,11 +1,13 @@
-/* What a dead Kamailio has left, when the store did not have it: it was away then, and came back empty. This kamsyncd,
- * which lives, still knows it.
+/* What a dead Kamailio has left, if the store lacks it: the store was away then, and came back empty. This kamsyncd,
+ * which is alive, still knows it.
  *
- *     Kamailio is gone, or was restarted ▶ the store is back ▶ each record is written as it was, unless there is one ▶
- *     {"t": "left"} to all: they look for orphans
+ *     Kamailio is gone, or was restarted ▶ the store is back ▶ each record is written as it was, unless there is a
+ * newer one ▶
+ *     {"t": "left"} to all: they search for orphans
  *
- * Whoever has taken one over has written it, and that stands. What the store had for long after the death is the
- * others' business: they have taken it over, and some of it may have ended since and be gone from the store. */
+ * A node that has taken one over has written it with a higher epoch, so its record stays. What the store had for long
+ * after the death is left to the others: they have taken it over, and some of it may have ended since and expired from
+ * the store. */
 #include "own_impl.h"
 #include "call_impl.h"
 #include "cluster_impl.h"
@@ -14,14 +16,14 @@
 
 #include "record.h"
 
-#define WRITING_MAX 256 /* under way to the store */
-#define GIVEN_MS 2000   /* who was there has seen by then what the store had */
+#define WRITING_MAX 256 /* writes under way to the store */
+#define GIVEN_MS 2000   /* by then the living nodes have seen what the store had */
 #define AGAIN_MS 250
 
 struct left {
     struct left *prev, *next;
     char *key;    /* owned */
-    char *record; /* owned; NULL: of a transaction that is still known here */
+    char *record; /* owned; NULL: of a transaction still known here */
     uint64_t token;
 };
 
@@ -45,11 +47,14 @@ static void add(struct engine *e, const struct txn *t)
         finish(e, l);
 }
 
+/* With the head that the store last had: an epoch raised since then would overwrite the record of a node that has
+ * meanwhile received the INVITE as a new one. */
 static char *record_of(const struct engine *e, const char *key)
 {
     const struct txn *t = txns_by_key(&e->txns, key);
+    struct head h = {t && t->proven_epoch ? t->proven_epoch : 1, e->self.id, e->self.inc, false, t ? &t->from : NULL};
 
-    return t && !t->done && !t->elsewhere ? record_write(t, e->self.id, e->self.inc, calls_vars(e, t), true) : NULL;
+    return t && !t->done && !t->elsewhere ? record_write(t, &h, calls_vars(e, t), true) : NULL;
 }
 
 void left_gather(struct engine *e, int64_t lost_ms)
@@ -65,7 +70,7 @@ void left_gather(struct engine *e, int64_t lost_ms)
     }
 }
 
-/* The records are made while this is still known to be its. */
+/* Makes the records while the transactions are still known as that Kamailio's. */
 void left_restarted(struct engine *e)
 {
     struct left *l, *next;
@@ -104,11 +109,11 @@ static void write_one(struct engine *e, struct left *l)
     l->token = ++e->last_token;
     e->left.writing++;
     e->count.puts++;
-    e->io.claim(e->io.ctx, l->key, text, e->conf.tx_ttl_ms, l->token);
+    e->io.put(e->io.ctx, l->key, text, e->conf.tx_ttl_ms, l->token);
     free(record);
 }
 
-/* After this node's own beat is seen in the store: else nobody knows whose they are. */
+/* Only after this node's own heartbeat is in the store: before, no node knows whose these records are. */
 static bool may_run(const struct engine *e)
 {
     return e->left.list && e->store.up && !e->peers.unheard;
@@ -135,7 +140,7 @@ int64_t left_due(const struct engine *e)
     return may_run(e) && e->left.again_ms ? e->left.again_ms : INT64_MAX;
 }
 
-bool left_claimed(struct engine *e, uint64_t token, enum claim_status status, int64_t now)
+bool left_put_done(struct engine *e, uint64_t token, enum put_status status, int64_t now)
 {
     struct left *l;
 
@@ -143,15 +148,15 @@ bool left_claimed(struct engine *e, uint64_t token, enum claim_status status, in
     if (!l)
         return false;
     e->left.writing--;
-    if (status == CLAIM_FAILED) {
+    if (status == PUT_FAILED) {
         l->token = 0;
         e->left.again_ms = now + AGAIN_MS;
         return true;
     }
-    e->count.records_left += status == CLAIM_WON;
+    e->count.records_left += status == PUT_DONE;
     finish(e, l);
     if (!e->left.list) {
-        e->left.dead_ms = now; /* the others have them from now on */
+        e->left.dead_ms = now; /* from now on they are the others' */
         told_left(e);
         search_begin(e, false);
     }

@@ -1,5 +1,6 @@
-/* Transactions that other nodes have claimed while this one was thought dead: its Kamailio is told to leave them alone,
- * and told again on each new connection until it has acknowledged that, since a frame may get lost with the old one. */
+/* Transactions that other nodes have taken over while this one was thought dead: its Kamailio is told to drop them, and
+ * again on each new connection until it has acknowledged that, since a frame may get lost with the old
+ * connection. */
 #include "own_impl.h"
 #include "link_impl.h"
 
@@ -14,7 +15,7 @@ struct loss {
     char *key; /* owned; the other texts stand behind it in the same block */
     const char *call_id, *branch, *sent_by;
     uint32_t cseq;
-    int64_t n; /* number of the frame that tells it */
+    int64_t n; /* number of the frame that reports it */
 };
 
 static void loss_end(struct engine *e, struct loss *l)
@@ -24,7 +25,7 @@ static void loss_end(struct engine *e, struct loss *l)
     free(l);
 }
 
-/* The script knows it with its port, which the caller may have left out. */
+/* The script has sent-by with its port, which the caller may have left out. */
 static char *with_port(const char *sent_by)
 {
     unsigned port;
@@ -84,7 +85,7 @@ void losses_again(struct engine *e, int64_t now)
     DL_FOREACH_SAFE(e->losses, l, next)
     {
         if (txns_by_key(&e->txns, l->key))
-            loss_end(e, l); /* taken over again meanwhile */
+            loss_end(e, l); /* taken back meanwhile */
         else
             l->n = tell(e, l->call_id, l->cseq, l->branch, l->sent_by, now);
     }

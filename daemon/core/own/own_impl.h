@@ -1,4 +1,4 @@
-/* The room own: the transactions of this node, and how it comes to own those of dead ones. */
+/* The own room: the transactions of this node, and how it takes over those of dead nodes. */
 #ifndef KAMSYNC_OWN_IMPL_H
 #define KAMSYNC_OWN_IMPL_H
 
@@ -6,190 +6,185 @@
 #include "link_impl.h"
 #include "msg.h"
 
+struct record;
 struct sip_id;
 struct sip_sent;
 
 /* owner.c: the transactions that this node owns. */
-/* What is of an unknown transaction waits for it. */
+/* Branches, replies and CANCELs of an unknown transaction are kept until it is known. */
 void owner_branch(struct engine *e, struct event *ev, int64_t now);
 void owner_reply(struct engine *e, struct event *ev, int64_t now);
-/* A takeover of that record that no far end has answered within its time. */
+/* No far end has answered the takeover of that record within its time. */
 void owner_unanswered(struct engine *e, const char *key, int64_t now);
 void owner_gave_up(struct engine *e, struct event *ev, int64_t now);
 /* The caller has sent a CANCEL. */
 void owner_cancel(struct engine *e, struct event *ev, int64_t now);
-/* A reply to that branch came, to whichever node. */
+/* A reply to that branch came to some node. */
 void owner_replied(struct engine *e, struct txn *t, int index, int code, struct span to_tag, int64_t at, int64_t now);
-/* The store's answer to the first write of a record; false when the token is none of those. */
-bool owner_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span record, int64_t now);
-/* Gives changed records to the store, as many as may be under way. */
+/* The store's answer to a write of a record. */
+void owner_put_done(struct engine *e, uint64_t token, enum put_status status, struct span record, int64_t now);
+/* Writes the records again that owner_retry() has postponed. */
+void owner_tick(struct engine *e, int64_t now);
+int64_t owner_due(const struct engine *e);
+/* Writes changed records to the store, up to the limit under way. */
 void owner_flush(struct engine *e, int64_t now);
 /* The slow pass over all transactions. */
 void owner_janitor(struct engine *e, int64_t now);
-/* Others may have thought this node dead, or the store may not remember what it has claimed: before anything is written
- * again, looks whether they have claimed it. !all: only what it has taken over. */
-void owner_recheck(struct engine *e, bool all);
-/* Kamailio has just taken that transaction over: it is this node's, and what waited for it goes there. */
+/* Others may have thought this node dead, or the store may have lost its takeovers: each transaction is written again,
+ * with a new epoch. !all: only those that it has taken over are in doubt. */
+void owner_doubt(struct engine *e, bool all);
+/* Kamailio has just taken over that transaction: this node owns it, and early events of it are handled. */
 void owner_take(struct engine *e, struct txn *t, int64_t now);
 
-/* keep.c: what becomes this node's own, and what is another's. */
-/* 0, or negative when memory is short. One of the same key is forgotten. */
+/* keep.c: which transactions become this node's own, and which another's. */
+/* 0, or negative when out of memory. A transaction of the same key is dropped. */
 int owner_add(struct engine *e, struct txn *t);
-/* Makes the transaction this node's own; frees it when memory is short. */
+/* Makes the transaction this node's own; frees it when out of memory. */
 bool owner_adopt(struct engine *e, struct txn *t);
-/* Kamailio leaves it alone from now on: its CANCEL and its replies are strays, and no timer of it runs out. */
+/* Has Kamailio drop it: its CANCEL and replies are strays from now on, and none of its timers fires. */
 void owner_release(struct engine *e, const struct txn *t, int64_t now);
-/* Its INVITE's head, short enough for any frame, for this node's Kamailio: what that does with it is `why`. The caller
- * frees it; NULL when tm does not have it, or memory is short. */
+/* Its INVITE's head, short enough for any frame, for this node's Kamailio, which treats it according to `why`. The
+ * caller frees it; NULL when tm does not have the transaction, or when out of memory. */
 char *owner_head(struct engine *e, const struct txn *t, const char *why);
-/* Another node has taken it over while this one was thought dead: forgets it, and tells Kamailio to leave it alone. */
+/* Another node has taken it over while this one was thought dead: drops it, and has Kamailio drop it. */
 void owner_lose(struct engine *e, struct txn *t, int64_t now);
-/* The first half of it: Kamailio is told. */
+/* Only the second half: has Kamailio drop it. */
 void owner_lost(struct engine *e, const struct txn *t, int64_t now);
 
+/* This node owns it by a record of that epoch, which the store has accepted; doubt: another may have taken it since. */
+void owner_hold(struct txn *t, const struct holder *from, int64_t epoch, bool doubt);
+/* Writes it again at that time. */
+void owner_retry(struct engine *e, struct txn *t, int64_t at);
+
 /* state.c: whether Kamailio has answered the caller. */
-/* All its branches have failed, or events of it may have been lost: Kamailio is asked, if it is time for that. */
+/* If all its branches have failed, or events of it may have been lost, asks Kamailio, when it is time. */
 void state_look(struct engine *e, struct txn *t, int64_t now);
-/* Events may have been lost: each transaction is asked about. */
+/* Events may have been lost: Kamailio is asked about each transaction. */
 void state_missed(struct engine *e);
 /* Kamailio's answer. */
 void state_told(struct engine *e, const struct event *ev, int64_t now);
 
 /* rewrite.c: writing all again. */
-/* The store did not take something. Says so to all nodes. */
+/* The store has refused a write. Tells all nodes. */
 void rewrite_refused(struct engine *e, int64_t now);
-/* It took something. */
+/* The store has accepted a write. */
 void rewrite_taken(struct engine *e, int64_t now);
-/* It may have lost what stood there: all is written again in a moment. */
+/* The store may have lost data: everything is written again in a moment. */
 void rewrite_later(struct engine *e, int64_t now);
-/* It has come back. */
+/* The store has come back. */
 void rewrite_back(struct engine *e, int64_t now);
-/* The store may have lost what this node has written: all is written again. */
+/* The store may have lost what this node has written: everything is written again. */
 void rewrite_doubt(struct engine *e, int64_t now);
 void rewrite_tick(struct engine *e, int64_t now);
 int64_t rewrite_due(const struct engine *e);
 
-/* early.c: events that come before what they are about. */
-/* Takes the event, which is empty then, and keeps it under the name of what it is about. False when there is no room:
+/* early.c: events that arrive before their transaction or call is known. */
+/* Takes the event, which is then empty, and keeps it under that name. False when there is no room:
  * counted. */
 bool early_keep(struct engine *e, struct event *ev, struct span name, int64_t now);
-/* What has that name is known now: what waits for it is taken. */
+/* That name is known now: handles the events kept for it. */
 void early_take(struct engine *e, struct span name, int64_t now);
-/* All own transactions that the store knew of are known now. */
+/* All own transactions in the store are known now. */
 void early_learnt(struct engine *e, int64_t now);
 void early_janitor(struct engine *e, int64_t now);
 void early_clear(struct engine *e);
 
-/* claim.c */
-#define HOLDER_MAX 128
-/* Who holds a claim, or is claimed from. Its name is its incarnation, and a number unless that is 0. */
-struct holder {
-    int id; /* 0: nobody; that incarnation has let it go */
-    char inc[80];
-    unsigned n;
-};
-struct holder holder_of(int id, const char *inc);
-bool holder_same_name(const struct holder *a, const struct holder *b);
-/* Whether that is this node's Kamailio as it is now, by whatever number. */
-bool holder_is_self(const struct engine *e, const struct holder *h);
-/* The value of a claim, and back; false: that is no holder. */
-void holder_write(char out[HOLDER_MAX], const struct holder *h);
-bool holder_read(struct holder *h, struct span value);
-/* Where a claim on that transaction from that holder stands. The caller frees it; NULL when memory is short. */
-char *claim_key(const char *tx_key, const struct holder *from);
-/* Claims the transaction of that key; answered by engine_claimed(). False when memory is short. */
-bool claim_write(struct engine *e, const char *tx_key, const struct holder *from, const struct holder *as,
-                 int64_t ttl_ms, uint64_t token);
+/* fence.c: who owns a transaction when the store refuses its record. */
+
+/* The store has a newer record of that own transaction, which may no longer be this node's. */
+void fence_met(struct engine *e, struct txn *t, struct span text, int64_t now);
+/* The store's answer, if it is to such a question. */
+void fence_got(struct engine *e, uint64_t token, enum get_status status, struct span record, int64_t now);
+/* Another node may have it by now: writes it again, with a new epoch. */
+void fence_doubt(struct engine *e, struct txn *t);
 
 /* search.c */
-/* Looks for all orphans, this node's share first: a Kamailio has died, or (whole) its host with it. */
+/* Searches all orphans, this node's share first: a Kamailio has died, or (whole) its host with it. */
 void search_begin(struct engine *e, bool whole);
 void search_run(struct engine *e, int64_t now);
 int64_t search_due(const struct engine *e);
 
-/* takeover.c: orphans come to life again in this node's Kamailio. */
-/* Takes the orphan over that the record at key describes, unless that is under way already. */
+/* takeover.c: takes orphans over into this node's Kamailio. */
+/* Takes over the orphan whose record is at key, unless a takeover of it is under way. */
 void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now);
-/* The same, but the call was answered by that reply: it is only noted down, and the other branches cancelled. */
+/* The same for a call that was answered by that reply: this is only recorded, and the other branches are cancelled. */
 void takeover_settle(struct engine *e, const char *key, struct span record, const struct sip_id *answer, int64_t now);
-/* A record of that name is to be read. A foreign one is another survivor's share: only of interest if it is this node's
- * own. */
+/* Queues the record of that key for reading. foreign: another survivor's share, of interest only if the record is this
+ * node's own. */
 void takeover_wait(struct engine *e, const char *key, bool foreign);
-/* Finds out whether another node has claimed this own transaction; nothing is written of it before that is known. */
-void takeover_recheck(struct engine *e, struct txn *own);
-/* This node counted as dead for a while: what it has claimed may have been claimed from it. */
+/* This node was thought dead for a while: others may have taken over what it is taking over. */
 void takeover_doubt(struct engine *e);
-/* Hands the transaction out that Kamailio has taken over, if that tm id is one; the caller owns it then. */
+/* Hands out the transaction with that tm id that Kamailio has taken over, if there is one; the caller then owns it. */
 struct txn *takeover_confirm(struct engine *e, struct span tm_id, int64_t now);
-/* The far end has answered the INVITE of that transaction: there is room for another one. */
+/* The far end has answered that transaction's INVITE: there is room for another takeover. */
 void takeover_answered(struct engine *e, const char *key);
 void takeover_taken(struct engine *e, const struct event *ev, int64_t now);
-/* Answers of the store; false when the token is none of a takeover. */
-bool takeover_claimed(struct engine *e, uint64_t token, enum claim_status status, const struct holder *h, int64_t now);
+/* Answers of the store; false when the token is no takeover's. */
+bool takeover_put_done(struct engine *e, uint64_t token, enum put_status status, struct span record, int64_t now);
 bool takeover_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now);
 void takeover_run(struct engine *e, int64_t now);
 int64_t takeover_due(const struct engine *e);
 void takeover_clear(struct engine *e);
 
 /* adoption.c: acting for an orphan that cannot be taken over. */
-/* Sends the caller's CANCEL to every branch that is pending, or his ACK to every one that failed; how many. */
+/* Sends the caller's CANCEL to every pending branch, or his ACK to every failed one; returns how many. */
 size_t adopt(struct engine *e, const struct txn *t, struct span request, bool ack, int64_t now);
 /* Acknowledges a negative reply on one branch. */
 void adopt_ack(struct engine *e, const struct txn *t, int index, struct span reply, int64_t now);
-/* Cancels every branch that is pending: another one was answered. */
+/* Cancels every pending branch: another one was answered. */
 void adopt_cancel(struct engine *e, const struct txn *t, int64_t now);
-/* Sends its INVITE again. */
+/* Sends the branch's INVITE again. */
 void adopt_invite(struct engine *e, const struct txn *t, const struct txn_branch *b, int64_t now);
 /* The same as adopt_cancel() for one branch. */
 void adopt_cancel_branch(struct engine *e, const struct txn *t, const struct txn_branch *b, int64_t now);
 
-/* finish.c: what a dead owner had not finished. */
-/* That transaction is taken over: repeats what it owes to far ends, while that may be. */
+/* finish.c: what a dead owner left unfinished. */
+/* The transaction is taken over: repeats the CANCELs that far ends still need, for as long as that makes sense. */
 void finish_failed(struct engine *e, struct txn *t, int64_t now);
 void finish_look(struct engine *e, struct txn *t, int64_t now);
-/* A negative reply on a branch that no tm has: acknowledges it. */
+/* Acknowledges a negative reply on a branch that no tm has. */
 void finish_replied(struct engine *e, struct txn *t, int index, int code, struct span reply, int64_t now);
 
 /* second.c: INVITEs that two nodes have routed. */
-/* A record stood where that own transaction's was to be written first. False: that is to be written over. */
-bool second_found(struct engine *e, struct txn *own, struct span record, int64_t now);
-/* If that record is a living node's, it has the transaction: this one is forgotten, and true. */
-bool second_lost(struct engine *e, struct txn *own, struct span record, int64_t now);
-/* That node has taken the transaction over: it is told what was done here meanwhile, and this one forgotten. The
- * record, which may be empty, is that node's. */
+/* The record of a living node was already there when this own transaction's was first written: drops it. The
+ * other one for what the script sent by forward(). */
+void second_lose(struct engine *e, struct txn *own, const struct record *r, struct span record, int64_t now);
+void second_leave(struct engine *e, struct txn *own);
+/* That node has taken the transaction over: it is told what happened here meanwhile, and the transaction is dropped.
+ * The record, which may be empty, is that node's. */
 void second_heir(struct engine *e, struct txn *own, int node, struct span record, int64_t now);
-/* What Kamailio still tells of one that was forgotten so: a branch, a reply, a CANCEL. False: it is none. */
+/* What Kamailio still reports of a transaction dropped that way: a branch, a reply, a CANCEL. False: it is another. */
 bool second_branch(struct engine *e, const struct event *ev, const struct sip_sent *sent, int64_t now);
 bool second_replied(struct engine *e, const struct event *ev, int64_t now);
 bool second_cancelled(struct engine *e, const char *key, int64_t now);
-/* A stray reply of a far end that only this node has asked ends here; false: it is none. */
+/* A stray reply of a far end that only this node has asked ends here; false: it is no such reply. */
 bool second_stray(struct engine *e, const struct arrived *a, int64_t now);
 void second_tick(struct engine *e, int64_t now);
 int64_t second_due(const struct engine *e);
 void second_clear(struct engine *e);
 
 /* first.c */
-/* Another node has forgotten one of this node's; or had its 2xx. */
+/* Another node has dropped one of this node's transactions; or had its 2xx. */
 void first_told(struct engine *e, const json_t *message, int64_t now);
 void first_told_failure(struct engine *e, const json_t *message, int64_t now);
 void first_told_answer(struct engine *e, const json_t *message, int64_t now);
 
-/* left.c: what this node's dead Kamailio has left, for a store that does not have it. */
-/* The store is back, or has forgotten all: since when it may have missed what this node knew. */
+/* left.c: what this node's dead Kamailio has left, for a store that lacks it. */
+/* The store is back, or has lost its data: since when it may have missed this node's writes. */
 void left_gather(struct engine *e, int64_t lost_ms);
-/* Another incarnation is about to say hello; or the same one lives. */
+/* Another incarnation is about to say hello; or the same one is alive. */
 void left_restarted(struct engine *e);
 void left_alive(struct engine *e);
 void left_run(struct engine *e, int64_t now);
 int64_t left_due(const struct engine *e);
-/* The store's answer, if it is one to that. */
-bool left_claimed(struct engine *e, uint64_t token, enum claim_status status, int64_t now);
+/* The store's answer, if it is to such a write. */
+bool left_put_done(struct engine *e, uint64_t token, enum put_status status, int64_t now);
 void left_clear(struct engine *e);
 
-/* losses.c: what other nodes have taken over. */
-/* Tells Kamailio to leave it alone. */
+/* losses.c: transactions that other nodes have taken over. */
+/* Has Kamailio drop it. */
 void losses_add(struct engine *e, const struct txn *t, int64_t now);
-/* Kamailio has carried frame n out. */
+/* Kamailio has carried out frame n. */
 void losses_acked(struct engine *e, int64_t n);
 /* The same Kamailio has said hello on a new connection. */
 void losses_again(struct engine *e, int64_t now);

@@ -2,9 +2,9 @@
  *
  *     branch, reply ▶ txn changes ▶ marked dirty ▶ (once per loop turn) record ▶ put
  *
- * Kamailio does not tell when it ends a transaction itself: a 2xx ends it; after a negative reply on every branch
- * Kamailio is asked (state.c), since failure_route may take its time; a branch without any reply has ended when tm's
- * fr_timer has (RFC 3261 timer B, 64*T1). */
+ * Kamailio does not report when it ends a transaction itself: a 2xx ends it; after a negative reply on every branch
+ * Kamailio is asked (state.c), since failure_route may still be at work; a branch without any reply ends with tm's
+ * fr_timer (RFC 3261 timer B, 64*T1). */
 #include "own_impl.h"
 #include "call_impl.h"
 #include "cluster_impl.h"
@@ -19,18 +19,19 @@
 #include "key.h"
 #include "record.h"
 
-#define PUTS_MAX 2048     /* records that may be under way to the store */
+#define PUTS_MAX 2048     /* limit of writes under way to the store */
 #define TIMER_C_MS 200000 /* RFC 3261 16.6: over three minutes; tm's fr_inv_timer is shorter */
-#define LINGER_MS 5000    /* what comes late of a finished one still finds it */
-#define TAKEN_MS 2000     /* after a takeover all far ends answer the same INVITE in one moment */
-#define SILENT_MS 100     /* far ends that say nothing of the INVITE of a takeover: as long as takeovers wait for it */
-#define WAITING_MAX 1024  /* frames to Kamailio; beyond that a 100 waits for the next pass */
+#define LINGER_MS 5000    /* late events of a finished transaction still find it */
+#define TAKEN_MS 2000     /* after a takeover all far ends answer the same INVITE at once */
+#define SILENT_MS 100     /* silent far ends after a takeover: as long as takeovers wait for them */
+#define WAITING_MAX 1024  /* frames to Kamailio; beyond that a 100 waits for the next pass, */
+#define LOSSES_MAX 1024   /* writes and losses under way: beyond that no record is written that may be lost */
 #define PROMISE_MS 500    /* as a caller repeats his CANCEL (T1) */
-#define QUIET_MS 10000    /* what rings is looked at so often, at the least */
-#define QUIET_PART 30     /* and so often within its time to live */
+#define QUIET_MS 10000    /* a ringing transaction is checked at least this often */
+#define QUIET_PART 30     /* and this many times within its TTL */
 
-/* The node that died had accepted the caller's CANCEL, so he sends it no more. Kamailio gets it as if it came now: tm
- * cancels each branch as soon as that may be. Again, until it has told of it: it may be in the midst of the takeover.
+/* The dead node had accepted the caller's CANCEL, so the caller does not repeat it. Kamailio gets it as if it came now:
+ * tm cancels each branch as soon as allowed. Repeated until Kamailio has reported it: the takeover may be in progress.
  */
 static void keep_promise(struct engine *e, struct txn *t, int64_t now)
 {
@@ -51,7 +52,7 @@ static void keep_promise(struct engine *e, struct txn *t, int64_t now)
 void owner_take(struct engine *e, struct txn *t, int64_t now)
 {
     t->taken_ms = now;
-    if (!t->unsure && !t->done) /* else when that is known, or its call has ended */
+    if (t->hold == HOLD_OWNED && !t->done) /* else once that is known, or its call has ended */
         calls_take(e, t, now);
     engine_post(e, (struct notice){.type = NOTICE_TAKEN_OVER, .key = t->key}, now);
     if (!owner_adopt(e, t))
@@ -64,22 +65,22 @@ void owner_take(struct engine *e, struct txn *t, int64_t now)
     early_take(e, span_of(t->key), now); /* a CANCEL */
 }
 
-void owner_recheck(struct engine *e, bool all)
+void owner_doubt(struct engine *e, bool all)
 {
     struct txn *t, *next;
 
     takeover_doubt(e);
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
-        /* Also what is over: that may have come just now, from a Kamailio that hung. */
+        /* Also a transaction that is over: its end may have come just now, from a Kamailio that hung. */
         if (e->conf.takeover && (all || t->taken_ms))
-            takeover_recheck(e, t);
+            fence_doubt(e, t);
         else
             txns_mark(&e->txns, t);
     }
 }
 
-/* A branch of a transaction that was being taken over: Kamailio has it now. */
+/* The branch of a transaction in takeover: Kamailio has it now. */
 static struct txn *taken_over(struct engine *e, struct span branch, int *index, int64_t now)
 {
     struct span id;
@@ -92,13 +93,13 @@ static struct txn *taken_over(struct engine *e, struct span branch, int *index, 
     return txns_by_branch(&e->txns, branch, index);
 }
 
-/* Adds the branch, or renews one that was taken over: it rings, as far as is known, but tm does not know that. */
+/* Adds the branch, or renews one that was taken over: it rings, as far as known, but tm does not know that. */
 static int take_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int index, int64_t now)
 {
     int code = txn_branch_code(t, index), rc;
 
     if (t->stateless && txn_has_branch(t, index))
-        return 0; /* the caller's retransmission, which goes on like the first */
+        return 0; /* the caller's retransmission, which is routed like the first */
     rc = txn_add_branch(t, ev, sent, now);
 
     if (rc == 0 && t->taken_ms && code > 100 && code < 200)
@@ -106,7 +107,7 @@ static int take_branch(struct txn *t, const struct event *ev, const struct sip_s
     return rc;
 }
 
-/* Said once, until there is room for some more again. Callers choose how long theirs are. */
+/* Logged once, until there is room again. Callers choose how long their transactions are. */
 static bool is_full(struct engine *e)
 {
     size_t max = (size_t)e->conf.txns_max, bytes = max * TXNS_BYTES;
@@ -123,7 +124,7 @@ static bool is_full(struct engine *e)
     return true;
 }
 
-/* A transaction that begins. Its INVITE is read once for all that want to know of it. */
+/* A transaction begins. Its INVITE is parsed once for all users. */
 static struct txn *begin(struct engine *e, const struct event *ev, const struct sip_sent *sent, int64_t now, int *rc)
 {
     struct txn *t = NULL;
@@ -134,14 +135,14 @@ static struct txn *begin(struct engine *e, const struct event *ev, const struct 
         *rc = txn_begin(&t, ev, &id, sent, now);
     if (!t)
         return NULL;
-    t->record = RECORD_NONE;
+    t->epoch = 1;
     *rc = owner_add(e, t);
     if (*rc < 0) {
         txn_free(t);
         return NULL;
     }
     t->at = calls_time(e, ev);
-    if (id.from_tag.n && memchr(id.from_tag.p, 0, id.from_tag.n)) /* no name of a call */
+    if (id.from_tag.n && memchr(id.from_tag.p, 0, id.from_tag.n)) /* not valid in a call's name */
         untracked_begin(e, ev, ev->req, "unreadable", now);
     else
         calls_begin(e, t, &id, t->at, now);
@@ -149,7 +150,7 @@ static struct txn *begin(struct engine *e, const struct event *ev, const struct 
     return t;
 }
 
-/* A further branch of a transaction that is not known (yet). */
+/* Another branch of a transaction that is not (yet) known. */
 static void keep_branch(struct engine *e, struct event *ev, struct span branch, int64_t now)
 {
     struct span id;
@@ -161,7 +162,7 @@ static void keep_branch(struct engine *e, struct event *ev, struct span branch, 
         e->count.events_foreign++;
 }
 
-/* The transaction has that branch now: what came before that is taken. */
+/* The transaction has that branch now: early events of it are handled. */
 static void branched(struct engine *e, struct txn *t, int64_t now)
 {
     t->done = txn_state(t) == TXN_ANSWERED;
@@ -208,14 +209,14 @@ void owner_replied(struct engine *e, struct txn *t, int index, int code, struct 
 
     if (news)
         t->last = at;
-    if (news || code / 100 == 2) /* behind one branch two phones may have answered */
+    if (news || code / 100 == 2) /* two phones behind one branch may have answered */
         calls_reply(e, t, code, to_tag, at);
     if (!news)
         return;
     t->done = t->final || txn_state(t) == TXN_ANSWERED;
-    /* tm cancels no branch whose provisional reply it is reading while it reads the 2xx of another one
-     * (cancel_branch() looks at last_received before reply_received() sets it), and it hears of that branch no
-     * more. A second CANCEL does no harm. */
+    /* While tm reads the 2xx of one branch, it does not cancel another branch whose provisional reply it is reading
+     * (cancel_branch() looks at last_received before reply_received() sets it), and that branch gets no later
+     * CANCEL. A second CANCEL does no harm. */
     if (t->done && t->taken_ms && now - t->taken_ms < TAKEN_MS)
         adopt_cancel(e, t, now);
     txns_mark(&e->txns, t);
@@ -264,7 +265,7 @@ void owner_gave_up(struct engine *e, struct event *ev, int64_t now)
     free(key);
 }
 
-/* It stands in the record, too: whoever has to say how the call ended may not have seen the CANCEL. */
+/* The record has it, too: the node that reports how the call ended may not have seen the CANCEL. */
 void owner_cancel(struct engine *e, struct event *ev, int64_t now)
 {
     char *key = key_tx(ev->call_id, (uint32_t)ev->cseq, ev->branch, ev->sent_by);
@@ -282,33 +283,33 @@ void owner_cancel(struct engine *e, struct event *ev, int64_t now)
     free(key);
 }
 
-/* The first time only where no record is (second.c): of two nodes that route one INVITE one learns of the other so, at
- * the cost of nothing. */
 static void put(struct engine *e, struct txn *t, int64_t now)
 {
-    int64_t ttl_ms;
-    char *record;
+    const struct head head = {t->epoch, e->self.id, e->self.inc, false, &t->from};
+    char *record = record_write(t, &head, calls_vars(e, t), e->conf.takeover);
 
-    if (t->unsure)
-        return; /* marked again when it is known to be ours */
-    record = record_write(t, e->self.id, e->self.inc, calls_vars(e, t), e->conf.takeover);
     if (!record) {
-        txns_mark(&e->txns, t); /* memory is short: later */
+        txns_mark(&e->txns, t); /* out of memory: later */
         return;
     }
     t->put_ms = now;
     t->retry_ms = 0;
     e->count.puts++;
-    ttl_ms = t->done ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms;
-    if (t->record == RECORD_NONE) {
-        txns_ask(&e->txns, t, ++e->last_token);
-        e->io.claim(e->io.ctx, t->key, record, ttl_ms, t->token);
-    } else {
-        t->token = ++e->last_token;
-        e->owner.puts++;
-        e->io.put(e->io.ctx, t->key, record, ttl_ms, t->token);
-    }
+    e->owner.puts++;
+    t->token = ++e->last_token;
+    if (t->hold != HOLD_OWNED)
+        txns_ask(&e->txns, t, t->token);
+    if (t->epoch == 1 && t->hold == HOLD_NEW) /* no record should be there: that costs the store less */
+        e->io.claim(e->io.ctx, t->key, record, t->done ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms, t->token);
+    else
+        e->io.put(e->io.ctx, t->key, record, t->done ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms, t->token);
     free(record);
+}
+
+/* Each loss takes two frames to Kamailio, whose acknowledgement makes this node continue here. */
+static bool is_behind(const struct engine *e, const struct txn *t)
+{
+    return t->hold == HOLD_PROVING && (e->link.waiting_count > LOSSES_MAX || e->owner.puts >= LOSSES_MAX);
 }
 
 void owner_flush(struct engine *e, int64_t now)
@@ -316,67 +317,94 @@ void owner_flush(struct engine *e, int64_t now)
     size_t n = e->txns.dirty_count;
 
     if (!e->store.up || !e->self.up || e->peers.unheard)
-        return; /* whoever writes must have been seen alive: else what was just written is taken over */
-    while (n-- > 0 && e->owner.puts + e->txns.asked_count < PUTS_MAX)
+        return; /* a writer must have been seen alive, or others take over what it has just written */
+    while (n-- > 0 && e->owner.puts < PUTS_MAX && !is_behind(e, e->txns.dirty))
         put(e, txns_take_dirty(&e->txns), now);
 }
 
-void engine_put_done(struct engine *e, bool ok, int64_t now)
-{
-    e->owner.puts--;
-    e->count.puts_failed += !ok;
-    if (ok)
-        rewrite_taken(e, now);
-    else
-        rewrite_refused(e, now);
-}
-
-/* Something else stands where the record goes, or the like. That says nothing of the store: nobody else is told, and
- * nothing else is written again. */
+/* The key has a value of another type, or the like. That says nothing about the store: no other node is told, and no
+ * other record written again. */
 static void back_off(struct engine *e, struct txn *t, int64_t now)
 {
     e->count.puts_failed++;
-    t->retry_ms = now + doubt_pause(&t->refusals);
+    owner_retry(e, t, now + doubt_pause(&t->refusals));
     if (t->quiet)
         txns_quiet(&e->txns, t, false);
 }
 
-void engine_put_refused(struct engine *e, uint64_t token, int64_t now)
+/* No other node has it. */
+static void proven(struct engine *e, struct txn *t, int64_t now)
+{
+    bool was_new = t->hold == HOLD_NEW;
+
+    t->hold = HOLD_OWNED;
+    t->proven_epoch = t->epoch;
+    t->elsewhere = false;
+    t->wait_ms = 0;
+    if (was_new)
+        return;
+    calls_keep(e, t);
+    if (t->taken_ms && !(t->done && txn_state(t) == TXN_FAILED)) /* else its call has ended */
+        calls_take(e, t, now);
+}
+
+/* Called seldom, so there is no index. */
+static struct txn *find_token(const struct engine *e, uint64_t token)
+{
+    struct txn *t = e->txns.by_id;
+
+    while (t && t->token != token)
+        t = t->hh.next;
+    return t;
+}
+
+void owner_put_done(struct engine *e, uint64_t token, enum put_status status, struct span record, int64_t now)
+{
+    struct txn *t = txns_answered(&e->txns, token);
+    bool again = t && (t->again || t->asked_epoch != t->epoch);
+
+    e->owner.puts -= e->owner.puts > 0;
+    e->count.puts_failed += status == PUT_FAILED;
+    if (status == PUT_DONE || status == PUT_FENCED)
+        rewrite_taken(e, now);
+    else if (status == PUT_FAILED)
+        rewrite_refused(e, now);
+    if (!t && (status == PUT_FENCED || status == PUT_REFUSED))
+        t = find_token(e, token);
+    if (!t)
+        return;
+    if (again)
+        txns_mark(&e->txns, t);
+    if (status == PUT_DONE && t->asked_epoch == t->epoch)
+        proven(e, t, now);
+    else if (status == PUT_FENCED)
+        fence_met(e, t, record, now);
+    else if (status == PUT_REFUSED)
+        back_off(e, t, now);
+}
+
+int64_t owner_due(const struct engine *e)
+{
+    return e->owner.retry_ms && e->store.up ? e->owner.retry_ms : INT64_MAX;
+}
+
+void owner_tick(struct engine *e, int64_t now)
 {
     struct txn *t, *next;
 
-    e->owner.puts--;
-    HASH_ITER(hh, e->txns.by_id, t, next) /* seldom, so no list is kept for it */
+    if (now < owner_due(e))
+        return;
+    e->owner.retry_ms = 0;
+    HASH_ITER(hh, e->txns.by_id, t, next)
     {
-        if (t->token == token)
-            back_off(e, t, now);
+        if (t->retry_ms && now >= t->retry_ms)
+            txns_mark(&e->txns, t);
+        else if (t->retry_ms)
+            owner_retry(e, t, t->retry_ms);
     }
 }
 
-bool owner_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span record, int64_t now)
-{
-    struct txn *t = txns_answered(&e->txns, token);
-
-    if (!t)
-        return false;
-    if (status == CLAIM_FAILED) {
-        e->count.puts_failed++;
-        rewrite_refused(e, now);
-        return true;
-    }
-    if (status == CLAIM_REFUSED) {
-        back_off(e, t, now);
-        return true;
-    }
-    t->record = RECORD_WRITTEN;
-    if (status == CLAIM_WON)
-        rewrite_taken(e, now);
-    if (status == CLAIM_WON ? t->again : !second_found(e, t, record, now))
-        txns_mark(&e->txns, t);
-    return true;
-}
-
-/* A branch that nobody answered has ended in Kamailio. */
+/* A branch that was never answered has ended in Kamailio. */
 static bool time_out_branches(struct txn *t, int64_t now)
 {
     bool changed = false;
@@ -402,10 +430,10 @@ static bool send_trying(struct engine *e, const struct txn *t, const struct txn_
     return sent;
 }
 
-/* A branch that rang when it was taken over, and whose far end says nothing of the INVITE that was sent again, or what
- * the script drops. tm is told what is known, before its fr_timer ends the branch: with a 100 it waits as long as for
- * any that rings, and can cancel it. But it sends the INVITE no more then, so that is done here: most far ends answer
- * it with what may have been lost. */
+/* A branch that rang when it was taken over, and whose far end does not answer the INVITE that was sent again, or with
+ * a reply that the script drops. tm is told its state before its fr_timer ends the branch: after a 100 it waits as long
+ * as for any ringing branch, and can cancel it. But then it no longer repeats the INVITE, so that is done here: most
+ * far ends answer that with what may have been lost. */
 static void tell_ringing(struct engine *e, struct txn *t, int64_t now)
 {
     static const int64_t after_ms[] = {SILENT_MS, 1000, 2000};
@@ -433,17 +461,17 @@ void owner_unanswered(struct engine *e, const char *key, int64_t now)
 
 static void look_after(struct engine *e, struct txn *t, int64_t now)
 {
-    bool expired = (!t->done || t->unsure) && now - t->begun_ms > e->conf.tx_max_ms;
+    bool expired = (!t->done || t->hold == HOLD_PROVING) && now - t->begun_ms > e->conf.tx_max_ms;
 
     e->count.txns_expired += expired;
     if (expired)
         calls_failed(e, t, now);
     if (expired ||
-        (t->done && !t->dirty && t->record != RECORD_ASKED && !t->unsure && now - t->changed_ms > LINGER_MS)) {
+        (t->done && !t->dirty && !t->proving && t->hold != HOLD_PROVING && now - t->changed_ms > LINGER_MS)) {
         txns_remove(&e->txns, t);
         return;
     }
-    if (!t->done && !t->unsure && (t->missed || txn_state(t) == TXN_FAILED))
+    if (!t->done && t->hold != HOLD_PROVING && (t->missed || txn_state(t) == TXN_FAILED))
         state_look(e, t, now);
     if (t->taken_ms && !t->done)
         tell_ringing(e, t, now);
@@ -451,19 +479,18 @@ static void look_after(struct engine *e, struct txn *t, int64_t now)
         finish_look(e, t, now);
     if (t->cancel_ms && !t->done && now >= t->cancel_ms && txn_state(t) != TXN_FAILED)
         keep_promise(e, t, now);
-    if (time_out_branches(t, now) || (!t->done && now - t->put_ms > e->conf.tx_ttl_ms / 2) ||
-        (t->retry_ms && now >= t->retry_ms))
+    if (time_out_branches(t, now) || (!t->done && now - t->put_ms > e->conf.tx_ttl_ms / 2))
         txns_mark(&e->txns, t);
 }
 
-/* Only an event, or much time, will change it: most transactions ring. */
+/* Only an event, or a long time, will change it: most transactions ring. */
 static bool is_quiet(const struct txn *t)
 {
-    return !t->dirty && t->record != RECORD_ASKED && !t->done && !t->taken_ms && !t->retry_ms && !t->missed &&
+    return !t->dirty && !t->proving && !t->done && !t->taken_ms && !t->retry_ms && !t->missed &&
            txn_state(t) != TXN_FAILED;
 }
 
-/* How often those are looked at, since there may be very many. */
+/* How often these are checked, since there may be very many. */
 static int64_t quiet_ms(const struct engine *e)
 {
     int64_t least = e->conf.tx_ttl_ms < e->conf.tx_max_ms ? e->conf.tx_ttl_ms : e->conf.tx_max_ms;

@@ -1,9 +1,9 @@
-/* Writing all again: since the store takes no writes (what it refuses of one record alone is none of that), or has come
- * back.
+/* Writes all records again when the store has refused writes (a refusal of one record alone does not count), or has
+ * come back.
  *
- *     refused ▶ one record is tried every TRY_MS, all nodes are told to doubt ▶ taken ▶ all are written
+ *     refused ▶ one record is tried every TRY_MS, all nodes are told to doubt ▶ accepted ▶ all are written
  *
- * A store that refuses (READONLY, OOM) answers at once, so nothing but a trial tells when it takes writes again. */
+ * A store that refuses (READONLY, OOM) answers at once, so only a trial shows when it accepts writes again. */
 #include "own_impl.h"
 #include "call_impl.h"
 #include "cluster_impl.h"
@@ -12,10 +12,10 @@
 #include "count.h"
 
 #define TRY_MS 100
-#define TELL_MS 1000      /* that something is unwritten is said so often, */
-#define ALL_AFTER_MS 1000 /* all is not written again sooner, nor faster than this, should some of it be refused: */
-#define ALL_PER_MS 20
-#define SETTLE_MS 4000 /* what an earlier connection still held has reached the store by then */
+#define TELL_MS 1000      /* interval of telling the others that records are unwritten */
+#define ALL_AFTER_MS 1000 /* shortest interval of writing all, if some are refused, */
+#define ALL_PER_MS 20     /* and the most records per ms of it */
+#define SETTLE_MS 4000    /* by then the data of an earlier connection has reached the store */
 
 void rewrite_refused(struct engine *e, int64_t now)
 {
@@ -32,7 +32,7 @@ void rewrite_refused(struct engine *e, int64_t now)
     told_unwritten(e);
 }
 
-/* When all may be written again. */
+/* The earliest time for writing all again. */
 static int64_t soonest(const struct engine *e, int64_t now)
 {
     int64_t pause = (int64_t)(e->txns.count + e->calls.count) / ALL_PER_MS;
@@ -61,22 +61,21 @@ void rewrite_doubt(struct engine *e, int64_t now)
     rewrite_later(e, now);
 }
 
-/* The store has come back; it may have forgotten everything. */
+/* The store has come back, and may have lost everything. */
 void rewrite_back(struct engine *e, int64_t now)
 {
     e->rewrite = (struct rewrite){.settle_ms = now + SETTLE_MS};
     engine_doubt(e, now);
 }
 
-/* What is written anyway is as good a trial. */
+/* A write that is due anyway is as good a trial. */
 static void try_one(struct engine *e)
 {
     struct txn *t = e->txns.by_id;
 
-    while (t && (t->unsure || t->retry_ms))
+    while (t && t->retry_ms)
         t = t->hh.next;
-    if (e->txns.dirty_count || e->owner.puts || e->txns.asked_count || e->calls.at[CALL_DIRTY] ||
-        e->calls.at[CALL_WRITING])
+    if (e->txns.dirty_count || e->owner.puts || e->calls.at[CALL_DIRTY] || e->calls.at[CALL_WRITING])
         return;
     if (t)
         txns_mark(&e->txns, t);
@@ -93,8 +92,8 @@ static bool take_due(int64_t *due_ms, int64_t now)
     return due;
 }
 
-/* After a return of the store it is done twice. What an earlier connection still held in its buffers, at a Redis that
- * hung or a network that stood still, may reach the store after what is newer. */
+/* Done twice after a return of the store: data in the buffers of an earlier connection, because Redis hung or the
+ * network stalled, may reach the store after newer data. */
 void rewrite_tick(struct engine *e, int64_t now)
 {
     struct rewrite *w = &e->rewrite;

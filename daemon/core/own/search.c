@@ -1,13 +1,13 @@
-/* The search for orphans after a death, and for this node's own transactions after a start of kamsyncd: all names of
- * transactions are looked through, a part at a time, and those that concern this node wait for takeover.c to read them.
+/* The search for orphans after a death, and for this node's own transactions after a start of kamsyncd: scans the keys
+ * of all transactions in batches; those that concern this node wait for takeover.c to read them.
  */
 #include "own_impl.h"
 #include "call_impl.h"
 
 #include "key.h"
 
-#define WAITING_LOW 128       /* fewer than this wait: read the next part of the names */
-#define SECOND_SEARCH_MS 2000 /* what other survivors should have taken over by then, and did not */
+#define WAITING_LOW 128       /* fewer than this wait: scan the next batch of keys */
+#define SECOND_SEARCH_MS 2000 /* for orphans that other survivors have not taken over by then */
 
 void search_begin(struct engine *e, bool whole)
 {
@@ -15,7 +15,7 @@ void search_begin(struct engine *e, bool whole)
     e->search.calls = e->search.calls || whole;
 }
 
-/* Survivors share the orphans by their names, each the same way, so that they need not talk about it. */
+/* Survivors share the orphans by a hash of their keys, which is the same on each node, so that they need not agree. */
 static bool is_mine(const struct engine *e, const char *key)
 {
     size_t alive = 1, rank = 0;
@@ -31,7 +31,7 @@ static bool is_mine(const struct engine *e, const char *key)
     }
     for (; *key; key++)
         hash = (hash ^ (unsigned char)*key) * 16777619u;
-    hash = (hash ^ hash >> 16) * 0x7feb352du; /* else the last bit is only the parity of the name */
+    hash = (hash ^ hash >> 16) * 0x7feb352du; /* otherwise the last bit is only the parity of the key */
     hash = (hash ^ hash >> 15) * 0x846ca68bu;
     return (hash ^ hash >> 16) % alive == rank;
 }

@@ -1,19 +1,14 @@
-/* An INVITE that two nodes have routed: the caller sent it again, and the network took it elsewhere. To the same far
- * end the second one is a retransmission, but this node's tm knows nothing of the first one's, and would repeat it, and
- * say 408 in the end.
+/* An INVITE that two nodes have routed: the caller sent it again, and the network delivered it to another node. For the
+ * same far end the second INVITE is a retransmission, but this node's tm does not know the first one, and would repeat
+ * it, and finally answer 408.
  *
- * The first write of a record writes over nothing (owner.c), so one of the two learns within milliseconds that it is
- * the second:
+ * The first node's record fences off the second one's (fence.c), so that node learns of it within milliseconds. The
+ * first node is told what Kamailio here did meanwhile, and this node's tm drops the transaction: its CANCEL and replies
+ * are strays from now on, and a branch that went to another far end is cancelled.
  *
- *     a record stands there ▶ a living node's  ▶ it is told what Kamailio here did meanwhile, this one's tm forgets the
- *                           │                    transaction: its CANCEL and replies are strays from now on, and a
- *                           │                    branch that went to another far end is cancelled
- *                           ├ a dead one's      ▶ claimed from it, as in any takeover (recheck.c)
- *                           └ this Kamailio's   ▶ written over
- *
- * tm finds a transaction by the Via branch alone, which is the same on both nodes. So a CANCEL to the far end that both
- * have asked would end the good call; and what a far end says that only the second has asked must not come to the
- * first one's tm, whose Kamailio is told of that branch. */
+ * tm matches a transaction by the Via branch alone, which is the same on both nodes. So a CANCEL to a far end that both
+ * have asked would end the good call; and a reply of a far end that only the second has asked must not reach the
+ * first one's tm, so that one's Kamailio is told of the branch. */
 #include "own_impl.h"
 #include "call_impl.h"
 #include "cluster_impl.h"
@@ -26,18 +21,18 @@
 #include "record.h"
 #include "siptext.h"
 
-#define SECONDS_MAX 4096         /* the oldest ones are forgotten beyond that, */
-#define SECONDS_BYTES (64 << 20) /* and this */
-#define FIRST_MS 30              /* the first node's Kamailio knows of the branch by then */
-#define T1_MS 500                /* a CANCEL is sent again as RFC 3261 says: timers E and F */
+#define SECONDS_MAX 4096         /* beyond that the oldest are dropped, */
+#define SECONDS_BYTES (64 << 20) /* and beyond this */
+#define FIRST_MS 30              /* by then the first node's Kamailio knows of the branch */
+#define T1_MS 500                /* a CANCEL is retransmitted by RFC 3261's timers E and F */
 #define T2_MS 4000
 #define KEEP_MS 32000 /* 64 * T1 */
 
 struct second {
     struct second *prev, *next;
-    struct txn *txn;   /* owned; its branches that went elsewhere are marked */
-    struct txn *first; /* owned; the record that stood there, NULL: not understood */
-    int node;          /* whose that is */
+    struct txn *txn;   /* owned; branches that went to another far end are marked */
+    struct txn *first; /* owned; from the record in the store; NULL: it cannot be read */
+    int node;          /* the node of that record */
     size_t bytes;      /* of both */
     int64_t due_ms, gap_ms, until_ms;
 };
@@ -81,9 +76,9 @@ static struct second *find(const struct engine *e, struct span via, int *index)
     return NULL;
 }
 
-/* ---- what the first node is told ---- */
+/* ---- telling the first node ---- */
 
-/* A message for its Kamailio, as if the network had delivered it there; frees it. */
+/* Sends a message to its Kamailio as if the network had delivered it there; frees it. */
 static void hand(struct engine *e, const struct second *s, char *msg, size_t len, int64_t now)
 {
     const struct node *n = nodes_find(&e->nodes, s->node);
@@ -111,7 +106,7 @@ static void tell_cancel(struct engine *e, const struct second *s, int64_t now)
     hand(e, s, msg, len, now);
 }
 
-/* The text that names a branch. NULL when memory is short. */
+/* The text that identifies a branch. NULL when out of memory. */
 static json_t *branch_name(const struct txn *t, const struct txn_branch *b)
 {
     char *via = NULL;
@@ -121,7 +116,7 @@ static json_t *branch_name(const struct txn *t, const struct txn_branch *b)
     return text;
 }
 
-/* Its body is gone: the first node can only note it down. */
+/* The reply's body is gone: the first node can only record the answer. */
 static void tell_answer(struct engine *e, const struct second *s, const struct txn_branch *b, struct span to_tag,
                         int64_t at)
 {
@@ -130,7 +125,7 @@ static void tell_answer(struct engine *e, const struct second *s, const struct t
                         sip_text(to_tag), "code", (int)b->code, "at", (json_int_t)at, "elsewhere", (int)b->elsewhere));
 }
 
-/* A final reply that came to Kamailio here. Both nodes may have seen it: twice does no harm. */
+/* A final reply that reached Kamailio here. If both nodes have seen it, that does no harm. */
 static void tell_final(struct engine *e, const struct second *s, const struct txn_branch *b, struct span to_tag,
                        int64_t at, int64_t now)
 {
@@ -144,24 +139,24 @@ static void tell_final(struct engine *e, const struct second *s, const struct tx
         msg = sip_refusal(s->txn->req, other->via, b->code, &len);
         hand(e, s, msg, len, now);
     } else if (b->elsewhere && txn_state(s->txn) == TXN_FAILED) {
-        tell_cancel(e, s, now); /* tm has said it to the caller, who waits no more */
+        tell_cancel(e, s, now); /* tm has sent it to the caller, who no longer waits */
     }
 }
 
-/* After a 2xx nothing else counts. */
+/* After a 2xx no other reply counts. */
 static void tell_finals(struct engine *e, const struct second *s, int64_t now)
 {
     bool answered = txn_state(s->txn) == TXN_ANSWERED;
     const struct call *c = calls_find(e, s->txn->call);
 
-    c = c && c->tx && strcmp(c->tx, s->txn->key) == 0 ? c : NULL; /* another one's To tag is not this one's */
+    c = c && c->tx && strcmp(c->tx, s->txn->key) == 0 ? c : NULL; /* another transaction's To tag is not this one's */
     for (size_t i = 0; i < s->txn->branch_count; i++)
         if (s->txn->branches[i].code >= 200 && !s->txn->branches[i].concluded &&
             (!answered || s->txn->branches[i].code < 300))
             tell_final(e, s, &s->txn->branches[i], span_of(c ? c->to_tag : NULL), s->txn->last, now);
 }
 
-/* What tm did here before it was known whose the transaction is. */
+/* Tells what tm did here before the transaction's owner was known. */
 static void tell_first(struct engine *e, const struct second *s, int64_t now)
 {
     tell_finals(e, s, now);
@@ -169,8 +164,8 @@ static void tell_first(struct engine *e, const struct second *s, int64_t now)
         tell_cancel(e, s, now);
 }
 
-/* The same of one that another node has taken over while this one was cut off from it, but not from caller and far end:
- * it may be over already. */
+/* The same for a transaction that another node has taken over while this one was cut off from it, but not from caller
+ * and far end: it may be over already. */
 static void tell_heir(struct engine *e, const struct second *s, int64_t now)
 {
     const struct txn *t = s->txn;
@@ -191,19 +186,24 @@ static void tell_branch(struct engine *e, const struct second *s, const struct t
     told_send(e, s->node, json_pack("{s:s,s:i,s:o}", "t", "second", "node", e->self.id, "via", branch_name(s->txn, b)));
 }
 
-/* ---- it is the second ---- */
+/* ---- becoming the second ---- */
 
-/* To the same far end the same Via branch is the same transaction, whatever the R-URI. What the record does not tell
- * is left alone. */
-static void mark_elsewhere(struct engine *e, struct second *s)
+/* For the same far end the same Via branch is the same transaction, whatever the R-URI. Branches that the record lacks
+ * are left alone. An heir may still get to a branch that it lacks, and itself asks about one that has ended. */
+static bool mark_elsewhere(struct engine *e, struct second *s, bool heir)
 {
+    bool any = false;
+
     for (size_t i = 0; s->first && i < s->txn->branch_count; i++) {
         struct txn_branch *b = &s->txn->branches[i], *other = branch_of(s->first, b->index);
 
-        b->elsewhere = !other || strcmp(other->to, b->to) != 0;
+        b->elsewhere =
+            heir ? b->code < 200 && other && strcmp(other->to, b->to) != 0 : !other || strcmp(other->to, b->to) != 0;
+        any = any || b->elsewhere;
         if (b->elsewhere && b->code < 200)
             tell_branch(e, s, b);
     }
+    return any;
 }
 
 /* The caller's INVITE has come here once more. */
@@ -218,7 +218,7 @@ static void forget(struct engine *e, const char *id)
     }
 }
 
-/* Takes the transaction, and the other one. */
+/* Takes ownership of both transactions. */
 static struct second *add(struct engine *e, struct txn *own, struct txn *first, int node, int64_t now)
 {
     struct second *s = calloc(1, sizeof(*s));
@@ -240,7 +240,7 @@ static struct second *add(struct engine *e, struct txn *own, struct txn *first, 
     return s;
 }
 
-static void lose(struct engine *e, struct txn *own, const struct record *r, struct span record, int64_t now)
+void second_lose(struct engine *e, struct txn *own, const struct record *r, struct span record, int64_t now)
 {
     struct txn *first = NULL;
     struct second *s;
@@ -256,29 +256,16 @@ static void lose(struct engine *e, struct txn *own, const struct record *r, stru
     s = add(e, own, first, r->owner, now);
     if (!s)
         return;
-    mark_elsewhere(e, s);
+    mark_elsewhere(e, s, false);
     tell_first(e, s, now);
     calls_lose(e, own);
 }
 
-bool second_lost(struct engine *e, struct txn *own, struct span record, int64_t now)
+/* tm does not have it, so there is nothing to undo: both nodes do the same, whatever comes. */
+void second_leave(struct engine *e, struct txn *own)
 {
-    struct record r;
-
-    if (record_read(&r, record) < 0 || engine_judge(e, &r, now) != VERDICT_OWNER)
-        return false;
-    lose(e, own, &r, record, now);
-    return true;
-}
-
-/* No tm has it, so nothing is to be undone: both nodes do the same, whatever comes. */
-static bool leave(struct engine *e, struct txn *own, const struct record *r, int64_t now)
-{
-    if (engine_judge(e, r, now) != VERDICT_OWNER)
-        return false;
     calls_lose(e, own);
     txns_remove(&e->txns, own);
-    return true;
 }
 
 void second_heir(struct engine *e, struct txn *own, int node, struct span record, int64_t now)
@@ -292,31 +279,17 @@ void second_heir(struct engine *e, struct txn *own, int node, struct span record
     s = add(e, own, first, node, now);
     if (!s)
         return;
-    s->due_ms = s->until_ms; /* no branch is cancelled: the heir has the same */
+    /* The branches are the same, and none is cancelled; unless both nodes have continued meanwhile, or the other did
+     * not take over this one's record: the store had lost that, and the caller's INVITE also reached that node. */
+    if (!mark_elsewhere(e, s, true))
+        s->due_ms = s->until_ms;
     tell_heir(e, s, now);
     calls_lose(e, own);
 }
 
-bool second_found(struct engine *e, struct txn *own, struct span record, int64_t now)
-{
-    struct record r;
+/* ---- later events ---- */
 
-    if (record_read(&r, record) < 0 || engine_judge(e, &r, now) == VERDICT_MINE)
-        return false;
-    if (own->stateless)
-        return leave(e, own, &r, now);
-    if (second_lost(e, own, record, now))
-        return true;
-    if (!e->conf.takeover)
-        return false;
-    takeover_recheck(e, own);
-    own->second = own->unsure;
-    return own->second;
-}
-
-/* ---- what comes later ---- */
-
-/* Its script tried another far end after the first node's record was read. */
+/* The script tried another far end after the first node's record was read. */
 bool second_branch(struct engine *e, const struct event *ev, const struct sip_sent *sent, int64_t now)
 {
     int index = 0;
@@ -363,7 +336,7 @@ bool second_cancelled(struct engine *e, const char *key, int64_t now)
     return s;
 }
 
-/* To the caller, past tm. */
+/* Forwards it to the caller, past tm. */
 static void pass_on(struct engine *e, const struct arrived *a, int64_t now)
 {
     struct handover h = {.to = e->self.id, .inc = e->self.inc, .why = "done", .src = a->src, .dst = a->dst};
@@ -373,7 +346,7 @@ static void pass_on(struct engine *e, const struct arrived *a, int64_t now)
     free(text);
 }
 
-/* A 2xx goes on: the caller ends a second dialog by himself, or has no other. */
+/* A 2xx is forwarded: the caller ends a second dialog himself, or has no other. */
 static void take_stray(struct engine *e, struct second *s, struct txn_branch *b, const struct arrived *a,
                        const struct sip_id *reply, int64_t now)
 {
@@ -407,7 +380,7 @@ bool second_stray(struct engine *e, const struct arrived *a, int64_t now)
     return true;
 }
 
-/* ---- told by another node ---- */
+/* ---- messages from other nodes ---- */
 
 /* ---- time ---- */
 

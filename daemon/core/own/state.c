@@ -1,22 +1,22 @@
-/* Whether Kamailio has answered the caller. It does not tell when it ends a transaction by itself, and a far end's
+/* Whether Kamailio has answered the caller. It does not report when it ends a transaction itself, and a far end's
  * negative reply need not be the end: failure_route may take its time, suspend the transaction, and try another
- * gateway. So it is asked, as long as it takes:
+ * gateway. So Kamailio is asked, for as long as that lasts:
  *
  *     every branch has failed ▶ its INVITE's head goes to Kamailio (why=state) ▶ {"t": "state"}: what tm has answered
  *                               nothing final yet ▶ asked again ▶ …
  *                               a final reply     ▶ that is the end
- *                               no transaction    ▶ as the branches say
+ *                               no transaction    ▶ the branches decide
  *
- * Events that were lost, or that came while this kamsyncd was away, may have been the end of any of them: each is asked
- * about once. */
+ * Events that were lost, or that came while this kamsyncd was away, may have ended any transaction: Kamailio is asked
+ * once about each. */
 #include "own_impl.h"
 #include "call_impl.h"
 #include "link_impl.h"
 
-#define SETTLE_MS 300      /* failure_route mostly has its next branch by then, or tm has answered */
+#define SETTLE_MS 300      /* by then failure_route mostly has added a branch, or tm has answered */
 #define UNANSWERED_MS 1000 /* the question may have been lost */
-#define OPEN_MS 5000       /* an open transaction is asked about so often, at the least */
-#define TRIES_MAX 3        /* a Kamailio that does not answer at all: what the branches say is taken for the end */
+#define OPEN_MS 5000       /* an open transaction is asked about at least this often */
+#define TRIES_MAX 3        /* if Kamailio never answers, the branches decide */
 #define WAITING_MAX 1024   /* frames to Kamailio; beyond that it is asked later */
 
 static bool ask(struct engine *e, const struct txn *t, int64_t now)
@@ -33,7 +33,7 @@ static void over(struct engine *e, struct txn *t, int code, int64_t now)
 {
     t->final = (short)code;
     if (t->waited || !t->last)
-        t->last = calls_time(e, NULL); /* not the last branch's reply was the end */
+        t->last = calls_time(e, NULL); /* the last branch's reply was not the end */
     t->missed = false;
     t->done = true;
     txns_mark(&e->txns, t);
@@ -80,7 +80,7 @@ static void answered(struct engine *e, struct txn *t, int code, int64_t now)
     txns_mark(&e->txns, t);
 }
 
-/* tm has it, and has not answered yet. */
+/* tm has the transaction, and has not answered yet. */
 static void still_open(struct txn *t, int64_t now)
 {
     int64_t half = (now - t->changed_ms) / 2;
@@ -96,7 +96,7 @@ void state_told(struct engine *e, const struct event *ev, int64_t now)
     struct txn *t = txns_by_id(&e->txns, ev->via);
     int code = (int)ev->code;
 
-    if (!t || t->done || t->unsure)
+    if (!t || t->done || t->hold == HOLD_PROVING)
         return;
     if (code > 0 && code < 200)
         still_open(t, now);
@@ -105,5 +105,5 @@ void state_told(struct engine *e, const struct event *ev, int64_t now)
     else if (code || txn_state(t) == TXN_FAILED)
         over(e, t, code, now);
     else
-        t->missed = false; /* its end was missed altogether; who has a final reply left says so, or time does */
+        t->missed = false; /* its end was missed; a remaining final reply shows it, or a timeout */
 }

@@ -6,7 +6,7 @@
 
 #include "sip_head.h"
 
-/* What goes on as C text, or into a name. SIP knows no NUL there. */
+/* Text that is used as a C string or in a key. SIP text has no NUL there. */
 static bool has_nul(struct span s)
 {
     return s.n && memchr(s.p, 0, s.n);
@@ -19,7 +19,7 @@ static bool read_via(struct sip_via *via, struct span value)
     return value.n && sip_via_decode(via, &pl) == 0;
 }
 
-/* The URI and tag of From or To. Without that header it is fine, too: both stay empty. */
+/* The URI and tag of From or To. A missing header is no error: both stay empty. */
 static bool read_address(struct span *uri, struct span *tag, struct span value)
 {
     const struct pl pl = {value.p, value.n};
@@ -109,7 +109,8 @@ static int read_sent(struct sip_sent *sent, const struct sip_msg *msg)
     return sent->routes == SIP_ROUTES_MAX ? -E2BIG : -EBADMSG;
 }
 
-/* The branch of a Via as tm writes it: a host, and parameters without blanks and quotes. Empty: it is of another form.
+/* The branch of a Via in the form that tm writes: a host, and parameters without blanks and quotes. Empty: another
+ * form.
  */
 static struct span plain_branch(struct span via)
 {
@@ -125,8 +126,8 @@ static struct span plain_branch(struct span via)
     return (struct span){p, (size_t)((end ? end : rest.p + rest.n) - p)};
 }
 
-/* What the script tells of most branches: the first line, tm's own Via, and an empty line. Were that given to libre as
- * a message, it would cost ten times as much. False: it is of another form, which is no fault. */
+/* What the script reports of most branches: the first line, tm's own Via, and an empty line. Parsing that by libre
+ * would cost ten times as much. False: another form, which is no error. */
 static bool read_short(struct sip_sent *sent, struct span msg)
 {
     static const char name[] = "Via: ";

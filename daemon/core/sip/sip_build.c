@@ -1,11 +1,11 @@
-/* The requests that an adoption sends: made of the caller's own, line by line, so that nothing else changes. */
+/* The requests that an adoption sends: built from the caller's own, line by line, so that nothing else changes. */
 #include "sip.h"
 
 #include <stdio.h>
 
 #include "count.h"
 
-/* The end of the header that begins at p: its line and the folded ones behind it. */
+/* The end of the header that begins at p, with its folded lines. */
 static const char *header_end(const char *p, const char *end)
 {
     const char *lf;
@@ -28,7 +28,7 @@ static bool is_header(const char *p, const char *end, const char *name)
     return p < end && *p == ':';
 }
 
-/* Copies headers and body, without Route headers. */
+/* Copies headers and body without the Route headers. */
 static char *copy_rest(char *out, const char *p, const char *end)
 {
     while (p < end && *p != '\r' && *p != '\n') {

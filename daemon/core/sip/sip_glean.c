@@ -1,5 +1,5 @@
-/* What can be said of an INVITE that cannot be read as a whole, or that the script has told only the beginning of.
- * Where Kamailio and libre do not agree on a message, it is Kamailio that has relayed it: so nothing is judged here. */
+/* Reads what it can of an INVITE that cannot be parsed whole, or of which the script reported only the beginning.
+ * If Kamailio and libre disagree on a message, Kamailio has relayed it all the same: so nothing is rejected here. */
 #include <stdio.h>
 #include <string.h>
 
@@ -20,7 +20,7 @@ static struct span trimmed(struct span s)
     return s;
 }
 
-/* The next line with those that go on with it; what has no end of line may be cut off, and is none. */
+/* The next line with its folded ones; one without an end of line may be truncated, and is not read. */
 static bool cut(struct span *line, struct span *rest)
 {
     const char *lf = rest->n ? memchr(rest->p, '\n', rest->n) : NULL, *end = lf ? rest->p + rest->n : NULL;
@@ -34,7 +34,7 @@ static bool cut(struct span *line, struct span *rest)
     return true;
 }
 
-/* The first one of its name counts. */
+/* The first header of a name counts. */
 static void take_header(struct sip_head *h, struct span line)
 {
     const char *colon = memchr(line.p, ':', line.n);

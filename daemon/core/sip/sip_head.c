@@ -1,9 +1,9 @@
-/* Finds the few headers that kamsync goes by.
+/* Finds the few headers that kamsync uses.
  *
- * libre decodes a message whole: it keeps every header, and looks into several that nobody asks for here. That is most
- * of what reading an INVITE costs. So an ordinary request is cut into lines here, and libre decodes the values that are
- * wanted. Whatever is not quite ordinary (a reply, a folded line, a header that comes twice, several Vias in a line,
- * bytes that do not belong there) is libre's to judge, as before. */
+ * libre parses the whole message: it keeps every header, and decodes several that are not needed here, which is most of
+ * the cost of reading an INVITE. So an ordinary request is split into lines here, and libre decodes only the values
+ * needed. Anything unusual (a reply, a folded line, a repeated header, several Vias in a line, invalid bytes) is left
+ * to libre. */
 #include "sip_head.h"
 
 #include <ctype.h>
@@ -11,7 +11,7 @@
 
 #include "count.h"
 
-/* ---- by libre ---- */
+/* ---- parsed by libre ---- */
 
 void sip_parsed_free(struct sip_parsed *p)
 {
@@ -21,7 +21,7 @@ void sip_parsed_free(struct sip_parsed *p)
     mem_deref(p->mb);
 }
 
-/* Of two headers libre takes the last one, Kamailio the first, and the parameters may be either's: refused. */
+/* Of two headers libre takes the last, Kamailio the first, and the parameters may be from either: refused. */
 static bool is_ambiguous(const struct sip_msg *msg)
 {
     static const enum sip_hdrid once[] = {SIP_HDR_CALL_ID, SIP_HDR_CSEQ, SIP_HDR_FROM, SIP_HDR_TO};
@@ -32,8 +32,9 @@ static bool is_ambiguous(const struct sip_msg *msg)
     return false;
 }
 
-/* Whether libre's lines are those of whoever goes by LFs, in a head of n bytes: it reads over a CR that stands alone,
- * and a first header that begins with a blank or after an empty line, which would go on with any header put before it.
+/* Whether libre splits a head of n bytes into the same lines as a parser that goes by LFs: libre skips a CR that stands
+ * alone, and a first header that begins with a blank or after an empty line, which would continue any header put
+ * before.
  */
 static bool has_odd_lines(const char *head, size_t n)
 {
@@ -136,7 +137,7 @@ bool sip_read_request_line(struct span *ruri, struct span line)
     const char *space = line.n > n ? memchr(line.p, ' ', line.n) : NULL, *end;
 
     if (!space || space == line.p || memchr(line.p, '/', (size_t)(space - line.p)))
-        return false; /* no method: a reply, whose reason may be anything */
+        return false; /* no method: a reply, with any reason phrase */
     end = line.p + line.n - n;
     if (end <= space + 1 || memcmp(end, version, n) != 0 || memchr(line.p, '\t', line.n))
         return false;
@@ -161,7 +162,7 @@ struct span *sip_head_value(struct sip_head *h, struct span name)
     return NULL;
 }
 
-/* False: it is not ordinary. */
+/* False: the line is not ordinary. */
 static bool take_line(struct sip_head *h, struct span line)
 {
     const char *colon = memchr(line.p, ':', line.n);
@@ -172,7 +173,7 @@ static bool take_line(struct sip_head *h, struct span line)
     name = (struct span){line.p, (size_t)(colon - line.p)};
     to = sip_head_value(h, name);
     if (!to || (to == &h->via && to->n))
-        return true; /* of the Vias the top one counts */
+        return true; /* only the top Via counts */
     value = trimmed((struct span){colon + 1, line.n - name.n - 1});
     if (to->n || !value.n || (to == &h->via && memchr(value.p, ',', value.n)))
         return false;

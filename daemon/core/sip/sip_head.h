@@ -1,4 +1,4 @@
-/* The part of a SIP message that kamsync goes by, as it stands there; sip.c reads what is in it. */
+/* The headers of a SIP message that kamsync uses, undecoded; sip.c decodes them. */
 #ifndef KAMSYNC_SIP_HEAD_H
 #define KAMSYNC_SIP_HEAD_H
 
@@ -6,7 +6,7 @@
 
 #include "span.h"
 
-/* Values of headers, without the blanks around them; empty: there is none. Spans point into the message. */
+/* Header values without surrounding blanks; empty: no such header. Spans point into the message. */
 struct sip_head {
     int code;               /* of a reply, 0: it is a request */
     struct span ruri;       /* of a request */
@@ -15,10 +15,10 @@ struct sip_head {
     struct span from, to, call_id, cseq;
 };
 
-/* 0, -EBADMSG when it is not SIP, or says one of the last four twice; -ENOMEM. */
+/* 0, -EBADMSG when it is not SIP, or has one of the last four twice; -ENOMEM. */
 int sip_head_read(struct sip_head *h, struct span msg);
 
-/* A message as libre reads it; it borrows the bytes. 0, -EBADMSG, -ENOMEM. */
+/* A message parsed by libre; it borrows the bytes. 0, -EBADMSG, -ENOMEM. */
 struct sip_parsed {
     struct mbuf *mb;
     struct sip_msg *msg;
@@ -26,10 +26,10 @@ struct sip_parsed {
 int sip_parse(struct sip_parsed *p, struct span msg);
 void sip_parsed_free(struct sip_parsed *p);
 
-/* Cuts a line off, which ends in CR LF; false when none does, or a CR, LF or NUL stands in it. */
+/* Cuts off a line that ends in CR LF; false when there is none, or when it has a CR, LF or NUL inside. */
 bool sip_cut_line(struct span *line, struct span *rest);
 
-/* Where the value of a header of that name, or of its compact form, goes; NULL: nobody asks for it. */
+/* The field for a header of that name, or of its compact form; NULL: that header is not used. */
 struct span *sip_head_value(struct sip_head *h, struct span name);
 
 /* The R-URI in "<method> <R-URI> SIP/2.0"; false when the line is of another form. */

@@ -1,4 +1,4 @@
-/* What is written in SIP: one more header, and requests and replies of kamsync's own. */
+/* Writes SIP: one more header, and requests and replies of kamsync's own. */
 #include "sip.h"
 
 #include <stdio.h>
@@ -29,8 +29,8 @@ static char *add_line(char *to, const char *name, struct span value)
     return (char *)memcpy(to, "\r\n", 2) + 2;
 }
 
-/* A message with the identity of the model: From, To (and to_more behind it), Call-ID and CSeq number. `start` is all
- * that stands above them. */
+/* A message with the model's From, To (followed by to_more), Call-ID and CSeq number. `start` is everything above
+ * these. */
 static char *made_of(const char *start, const char *method, struct span model, const char *to_more, size_t *len)
 {
     struct sip_head h;

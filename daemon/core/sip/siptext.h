@@ -1,5 +1,5 @@
-/* Text from SIP as a JSON value: it may hold any byte, JSON text only UTF-8, and readers of JSON dislike NUL. What does
- * not fit stands as {"base64": "…"}. */
+/* SIP text as a JSON value: it may hold any byte, JSON text only UTF-8, and JSON readers dislike NUL. Other text is
+ * written as {"base64": "…"}. */
 #ifndef KAMSYNC_SIPTEXT_H
 #define KAMSYNC_SIPTEXT_H
 
@@ -7,10 +7,11 @@
 
 #include "span.h"
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 json_t *sip_text(struct span s);
 
-/* The bytes behind such a value, NUL-terminated; the caller frees them. NULL when it is none, or memory is short. */
+/* The bytes of such a value, NUL-terminated; the caller frees them. NULL when it is no such value, or when out of
+ * memory. */
 char *sip_bytes(const json_t *value, size_t *len);
 
 #endif

@@ -10,12 +10,12 @@
 #define CALL "call:"
 #define CLAIM "claim:"
 
-/* A process is one node of one cluster, so this is no more state than a constant. */
+/* A process is one node of one cluster, so this is effectively a constant. */
 static char cluster[KEY_CLUSTER_MAX + 2] = KEY_CLUSTER ":";
 static size_t cluster_len = sizeof(KEY_CLUSTER ":") - 1;
 
-/* Letters, digits and what Call-IDs commonly hold stand as they are; the rest, above all braces, colons, percent
- * signs, quotes and blanks, is encoded. */
+/* Letters, digits and the usual characters of Call-IDs are kept; all others, above all braces, colons, percent
+ * signs, quotes and blanks, are encoded. */
 static bool plain(unsigned char c)
 {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c && strchr("@.-_~+!*;=", c));
@@ -77,7 +77,7 @@ const char *key_short(char out[KEY_SHORT_MAX], const char *format, ...)
     return out;
 }
 
-/* Room for n bytes behind "<cluster>:<kind>:", which is written; *end is behind that. NULL when memory is short. */
+/* Allocates n bytes behind "<cluster>:<kind>:", and writes that; *end is behind it. NULL when out of memory. */
 static char *begin(const char *kind, size_t n, char **end)
 {
     size_t kind_len = strlen(kind);
@@ -91,7 +91,7 @@ static char *begin(const char *kind, size_t n, char **end)
     return key;
 }
 
-/* What is behind "<cluster>:<kind>:"; NULL when it is no such name. */
+/* The text behind "<cluster>:<kind>:"; NULL when the key has another prefix. */
 static const char *behind(const char *key, const char *kind)
 {
     size_t n = strlen(kind);

@@ -1,6 +1,7 @@
 #include "record.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "buffer.h"
@@ -10,10 +11,10 @@
 
 /* ---- writing ---- */
 
-/* Written here and not by jansson, which looks at each byte several times: a record is written three times in a
- * transaction's life, and that was half of all that kamsyncd did. */
+/* Not written by jansson, which looks at each byte several times: a record is written three times in a transaction's
+ * life, and jansson took half of kamsyncd's time. */
 
-/* Takes the value; NULL is short memory. */
+/* Takes ownership of the value; NULL means out of memory. */
 static void put_json(struct buffer *t, json_t *value)
 {
     char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
@@ -39,8 +40,8 @@ static void put_escaped(struct buffer *t, char c)
     buffer_put(t, code, *at ? 2 : 6);
 }
 
-/* Whether one of eight bytes is below a blank, a quote, a backslash or beyond ASCII: then, and only then, a subtraction
- * (or the byte itself) sets a byte's highest bit. */
+/* Whether one of eight bytes is a control character, a quote, a backslash or beyond ASCII: only then a subtraction (or
+ * the byte itself) sets a byte's highest bit. */
 static bool has_special(uint64_t x)
 {
     const uint64_t each = 0x0101010101010101;
@@ -48,7 +49,7 @@ static bool has_special(uint64_t x)
     return (((x - each * ' ') | ((x ^ each * '"') - each) | ((x ^ each * '\\') - each) | x) & each * 0x80) != 0;
 }
 
-/* How many bytes from the front stand in JSON as they are. */
+/* How many bytes at the front need no JSON escape. */
 static size_t plain_run(const char *p, size_t n)
 {
     size_t i = 0;
@@ -64,7 +65,7 @@ static size_t plain_run(const char *p, size_t n)
     return i;
 }
 
-/* Text out of SIP as sip_text() has it. Beyond ASCII that decides whether it is UTF-8. */
+/* SIP text in sip_text()'s form. With non-ASCII bytes sip_text() decides whether it is UTF-8. */
 static void put_sip(struct buffer *t, struct span s)
 {
     size_t begun = t->n, i = 0;
@@ -87,7 +88,7 @@ static void put_sip(struct buffer *t, struct span s)
     buffer_put(t, "\"", 1);
 }
 
-/* What stands in front of a value: a constant, so that its length is one, too. Texts of ours are SIP texts as well. */
+/* The text before a value: a constant, so that its length is constant, too. Our own texts are written as SIP text. */
 #define KEY(name) ",\"" name "\":"
 #define FIRST(name) "{\"" name "\":"
 
@@ -134,7 +135,7 @@ static void put_state(struct buffer *t, const struct txn *txn)
         buffer_text(t, KEY("cancelled") "true");
     if (txn->stateless)
         buffer_text(t, KEY("stateless") "true");
-    if (txn_state(txn) == TXN_FAILED && txn->last) /* a call's end, should another node have to say it */
+    if (txn_state(txn) == TXN_FAILED && txn->last) /* the call's end, in case another node has to report it */
         number(t, KEY("last"), txn->last);
     field(t, KEY("call_id"), txn->call_id);
     field(t, KEY("from_tag"), txn->call_id + strlen(txn->call_id) + 1);
@@ -156,13 +157,26 @@ static void put_branches(struct buffer *t, const struct txn *txn)
     buffer_text(t, "]");
 }
 
-char *record_write(const struct txn *txn, int owner, const char *inc, json_t *vars, bool whole)
+static void put_from(struct buffer *t, const struct holder *from)
+{
+    char text[RECORD_HEAD_MAX];
+
+    snprintf(text, sizeof(text), "%" PRId64 " %d %s", from->epoch, from->owner, from->inc);
+    field(t, KEY("from"), text);
+}
+
+char *record_write(const struct txn *txn, const struct head *h, json_t *vars, bool whole)
 {
     bool pending = !txn->done && (whole || txn->cancelled), req = txn->req.n && (pending || txn_unfinished(txn));
     struct buffer t = {0};
 
-    number(&t, FIRST("owner"), owner);
-    field(&t, KEY("inc"), inc);
+    number(&t, FIRST("epoch"), h->epoch);
+    number(&t, KEY("owner"), h->owner);
+    field(&t, KEY("inc"), h->inc);
+    if (h->from && h->from->epoch)
+        put_from(&t, h->from);
+    if (h->taking)
+        buffer_text(&t, KEY("taking") "true");
     put_state(&t, txn);
     put_branches(&t, txn);
     if (req && pending && vars) {
@@ -195,14 +209,148 @@ int record_read(struct record *r, struct span text)
     int done = 0, rc = -EBADMSG;
 
     *r = (struct record){0};
-    if (json_unpack(json, "{s:i,s:s,s:b}", "owner", &r->owner, "inc", &inc, "done", &done) == 0 && r->owner > 0 &&
+    if (json_unpack(json, "{s:i,s:s,s:b}", "owner", &r->owner, "inc", &inc, "done", &done) == 0 && r->owner >= 0 &&
         msg_is_word(inc) && copy_text(r->inc, sizeof(r->inc), inc))
         rc = 0;
+    r->epoch = record_epoch(text);
+    r->taking = json_is_true(json_object_get(json, "taking"));
     r->done = done;
     r->cancelled = json_is_true(json_object_get(json, "cancelled"));
     r->whole = json_object_get(json, "req") != NULL;
     json_decref(json);
     return rc;
+}
+
+/* ---- the head, as io/put.lua reads it ---- */
+
+#define DIGITS_MAX 15 /* of an epoch; more are exact in no Lua */
+#define OWNER_DIGITS_MAX 9
+
+struct front {
+    struct span epoch, owner, inc; /* as they stand there; epoch "1" for a record from before there were epochs */
+    struct span rest;              /* behind the incarnation's quote */
+};
+
+/* Takes that text off. */
+static bool take_word(struct span *s, const char *word)
+{
+    size_t n = strlen(word);
+
+    if (s->n < n || memcmp(s->p, word, n) != 0)
+        return false;
+    *s = (struct span){s->p + n, s->n - n};
+    return true;
+}
+
+static bool take_digits(struct span *s, struct span *digits)
+{
+    size_t n = 0;
+
+    while (n < s->n && s->p[n] >= '0' && s->p[n] <= '9')
+        n++;
+    *digits = (struct span){s->p, n};
+    *s = (struct span){s->p + n, s->n - n};
+    return n > 0;
+}
+
+/* Up to a quote, which is taken off as well. */
+static bool take_quoted(struct span *s, struct span *text)
+{
+    const char *end = s->n ? memchr(s->p, '"', s->n) : NULL;
+
+    if (!end)
+        return false;
+    *text = (struct span){s->p, (size_t)(end - s->p)};
+    *s = (struct span){end + 1, s->n - text->n - 1};
+    return true;
+}
+
+static bool read_front(struct front *f, struct span text)
+{
+    struct span s = {text.p, text.n < RECORD_HEAD_MAX ? text.n : RECORD_HEAD_MAX};
+
+    f->epoch = span_of("1");
+    if (take_word(&s, FIRST("epoch"))) {
+        if (!take_digits(&s, &f->epoch) || f->epoch.n > DIGITS_MAX || !take_word(&s, KEY("owner")))
+            return false;
+    } else if (!take_word(&s, FIRST("owner"))) {
+        return false;
+    }
+    if (!take_digits(&s, &f->owner) || !take_word(&s, KEY("inc") "\"") || !take_quoted(&s, &f->inc))
+        return false;
+    f->rest = (struct span){s.p, text.n - (size_t)(s.p - text.p)};
+    return true;
+}
+
+static int64_t number_of(struct span digits)
+{
+    int64_t number = 0;
+
+    for (size_t i = 0; i < digits.n; i++)
+        number = number * 10 + (digits.p[i] - '0');
+    return number;
+}
+
+int64_t record_epoch(struct span text)
+{
+    struct front f;
+
+    return read_front(&f, text) ? number_of(f.epoch) : 1;
+}
+
+/* As put_from() writes it. */
+static bool is_plain(struct span digits)
+{
+    return digits.n == 1 || digits.p[0] != '0';
+}
+
+struct holder record_holder(struct span text)
+{
+    struct holder h = {0};
+    struct front f;
+
+    if (!read_front(&f, text) || f.owner.n > OWNER_DIGITS_MAX || f.inc.n >= sizeof(h.inc))
+        return h;
+    memcpy(h.inc, f.inc.p, f.inc.n);
+    if (!is_plain(f.epoch) || !is_plain(f.owner) || strlen(h.inc) != f.inc.n || !msg_is_word(h.inc))
+        return (struct holder){0};
+    h.epoch = number_of(f.epoch);
+    h.owner = (int)number_of(f.owner);
+    return h;
+}
+
+size_t record_head(struct span text)
+{
+    struct front f;
+
+    return read_front(&f, text) ? (size_t)(f.rest.p - text.p) : 0;
+}
+
+/* Whether it says that it goes over that one. */
+static bool is_from(const struct front *f, const struct front *was)
+{
+    struct span rest = f->rest, from;
+    const struct span parts[] = {was->epoch, span_of(" "), was->owner, span_of(" "), was->inc};
+
+    if (!take_word(&rest, KEY("from") "\"") || !take_quoted(&rest, &from))
+        return false;
+    for (size_t i = 0; i < COUNT(parts); i++) {
+        if (from.n < parts[i].n || memcmp(from.p, parts[i].p, parts[i].n) != 0)
+            return false;
+        from = (struct span){from.p + parts[i].n, from.n - parts[i].n};
+    }
+    return !from.n;
+}
+
+bool record_fences(struct span was, struct span text)
+{
+    struct front there, f;
+
+    if (!read_front(&there, was) || !read_front(&f, text))
+        return false; /* no record */
+    if (span_eq(there.owner, f.owner) && span_eq(there.inc, f.inc))
+        return number_of(there.epoch) > number_of(f.epoch);
+    return !is_from(&f, &there);
 }
 
 static char *take_text(const json_t *json, const char *name)
@@ -212,7 +360,7 @@ static char *take_text(const json_t *json, const char *name)
     return sip_bytes(json_object_get(json, name), &len);
 }
 
-/* The texts of these names, in their order; a NULL where there is none. free_texts() ends with them. */
+/* Reads the strings of these names, in order; NULL for a missing one. The caller ends with free_texts(). */
 static void take_texts(char **texts, const json_t *json, const char *const *names, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -225,8 +373,8 @@ static void free_texts(char **texts, size_t count)
         free(texts[i]);
 }
 
-/* These go into messages and lines as they are. A folded header becomes one line; any other line end, or control
- * character, is none of Kamailio's. */
+/* These strings are copied into messages and lines unchanged. A folded header becomes one line; any other line end or
+ * control character is not from Kamailio. */
 static bool one_line(char *s)
 {
     for (; s && *s; s++) {
@@ -261,7 +409,7 @@ static int take_branch_texts(struct txn_branch *b, const json_t *json)
     return rc;
 }
 
-/* Of its last reply; what is no such text is none. */
+/* The headers of the last reply; NULL if the text is not of that form. */
 static char *take_head(const json_t *json)
 {
     char *head = json_object_get(json, "head") ? take_text(json, "head") : NULL;
@@ -312,7 +460,7 @@ static int take_own_texts(struct txn *t, const json_t *json)
     return rc;
 }
 
-/* Its call has ended, or is answered, and needs nobody; whatever stands in the record. */
+/* For a call that has ended, or is answered, and needs no further action, whatever else the record says. */
 static void take_final(struct txn *t, const json_t *json)
 {
     json_int_t code = json_integer_value(json_object_get(json, "code"));

@@ -36,7 +36,7 @@ static void branch_clear(struct txn_branch *b)
     *b = (struct txn_branch){0};
 }
 
-/* The Route values as one header would hold them. */
+/* The Route values in the form of one header. */
 static char *join_routes(const struct sip_sent *sent)
 {
     size_t size = 1;
@@ -105,7 +105,7 @@ static struct txn_branch *find_branch(const struct txn *t, int index)
     return NULL;
 }
 
-/* Room for one more branch at the end, or NULL. */
+/* Adds one more branch at the end; NULL when there is no room. */
 static struct txn_branch *grow(struct txn *t)
 {
     struct txn_branch *more = realloc(t->branches, (t->branch_count + 1) * sizeof(*more));
@@ -134,7 +134,7 @@ static int keep_branch(struct txn *t, const struct txn_branch *fresh)
     return 0;
 }
 
-/* The far end's final reply to the INVITE of a takeover may be told of before the INVITE is. */
+/* In a takeover, the far end's final reply may be reported before the INVITE. */
 static void keep_final(const struct txn *t, struct txn_branch *fresh)
 {
     const struct txn_branch *old = find_branch(t, fresh->index);
@@ -143,7 +143,7 @@ static void keep_final(const struct txn *t, struct txn_branch *fresh)
         fresh->code = old->code;
 }
 
-/* failure_route sends the call on when all branches have ended, and tm drops their replies. */
+/* failure_route adds branches when all have ended, and tm drops their replies. */
 static void begin_step(struct txn *t)
 {
     for (size_t i = 0; i < t->branch_count; i++)
@@ -161,7 +161,7 @@ int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent 
 
     if (rc == 0)
         rc = branch_fill(&fresh, sent, ev);
-    if (rc == 0 && !ev->req.n) /* with it tm begins anew */
+    if (rc == 0 && !ev->req.n) /* an event with the request means a new tm transaction */
         keep_final(t, &fresh);
     if (rc == 0 && ev->step && !txn_has_branch(t, fresh.index))
         begin_step(t);
@@ -206,7 +206,7 @@ int txn_give_branch(struct txn *t, struct txn_branch *b)
     return rc;
 }
 
-/* What is kept of the INVITE for a takeover: the credentials that no far end was to see go no further. */
+/* Keeps the INVITE for a takeover, without the credentials that no far end was to see. */
 static bool keep_request(struct txn *t, const struct event *ev)
 {
     size_t n = ev->req.n;
@@ -234,7 +234,7 @@ static size_t text_size(const char *text)
     return text ? strlen(text) + 1 : 0;
 }
 
-/* Addresses are short. */
+/* Without the addresses, which are short. */
 size_t txn_size(const struct txn *t)
 {
     size_t n = sizeof(*t) + t->req.n + text_size(t->id) + text_size(t->key) + t->call.n + text_size(t->branch);
@@ -279,8 +279,6 @@ void txn_free(struct txn *t)
     free(t->branches);
     free((char *)t->req.p);
     free(t->id);
-    free(t->taken_from);
-    free(t->taken_of);
     free(t->key);
     free(t->call_id);
     json_decref(t->vars);
@@ -324,14 +322,14 @@ bool txn_reply(struct txn *t, int index, int code, int64_t now)
     if (b) {
         b->silent = false;
         b->rang = b->rang || (code > 100 && code < 200);
-        b->ended = b->ended || (b->code == 408 && code >= 300 && code != b->code); /* tm had given it up */
+        b->ended = b->ended || (b->code == 408 && code >= 300 && code != b->code); /* tm had given up the branch */
     }
     if (!b || b->code == code || (b->code >= 200 && !b->concluded))
         return false;
     b->code = (short)code;
     b->concluded = false;
     if (code >= 200 && code < 300)
-        t->final = 0; /* it goes to the caller, whatever he was told before */
+        t->final = 0; /* it goes to the caller, whatever he got before */
     t->changed_ms = now;
     return true;
 }
@@ -378,8 +376,8 @@ bool txn_unfinished(const struct txn *t)
     return unfinished;
 }
 
-/* How much a final reply is worth to tm when it picks one, the lowest first (get_prio() in its t_reply.c): a 6xx, then
- * the lowest class, in it first what says how to go on. */
+/* The rank of a final reply in tm's choice, lowest first (get_prio() in its t_reply.c): a 6xx, then the lowest class,
+ * within that the replies that ask for something (such as a challenge). */
 static int rank(const struct txn_branch *b)
 {
     static const short first[] = {401, 407, 415, 420, 484};

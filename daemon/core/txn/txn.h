@@ -1,5 +1,5 @@
-/* One INVITE transaction as its owner knows it, built from Kamailio's events. record.h gives it its form in the store,
- * txns.h keeps all of them. */
+/* One INVITE transaction as its owner knows it, built from Kamailio's events. record.h defines its form in the store,
+ * txns.h the set of all. */
 #ifndef KAMSYNC_TXN_H
 #define KAMSYNC_TXN_H
 
@@ -14,26 +14,37 @@
 
 /* One branch as it was sent. */
 struct txn_branch {
-    int index;      /* tm's branch index, the end of the Via branch */
+    int index;      /* tm's branch index, at the end of the Via branch */
     short code;     /* last reply, 0 before the first */
-    bool silent;    /* taken over when it rang, and no reply since */
-    unsigned told;  /* what was done about that: a 100 to tm, then the INVITE again */
-    bool concluded; /* its code is our own conclusion: a real reply replaces it */
-    bool over;      /* it had ended before failure_route sent the call on: tm has dropped its reply */
-    bool elsewhere; /* (second.c) the node that was the first has it not, or to another far end */
-    bool rang;      /* a provisional reply came */
-    bool ended;     /* its far end has said so after all: no CANCEL is owed to it (finish.c) */
+    bool silent;    /* taken over when it rang, without a reply since */
+    unsigned told;  /* steps taken about that: a 100 to tm, then the INVITE again */
+    bool concluded; /* its code is only inferred: a real reply replaces it */
+    bool over;      /* it had ended before failure_route added others: tm has dropped its reply */
+    bool elsewhere; /* (second.c) the first node has no such branch, or has sent it to another far end */
+    bool rang;      /* it got a provisional reply */
+    bool ended;     /* its far end has sent a final reply after all, and needs no CANCEL (finish.c) */
     char *via;      /* owned; the other texts stand behind it in the same block */
     const char *to, *sock, *ruri;
     const char *route; /* Route set as a header would hold it, "<sip:a;lr>, <sip:b;lr>"; NULL without */
-    char *head;        /* owned: of its final reply, what the caller needs to go on (sip_reply_head()); NULL: nothing */
+    char *head;        /* owned: headers of its final reply that the caller needs (sip_reply_head()); NULL: none */
     int64_t sent_ms;
 };
 
-/* Of its record: what was never written may be another node's already, so its first write asks. */
-enum txn_record { RECORD_WRITTEN, RECORD_NONE, RECORD_ASKED };
+/* How sure this node is that it owns the transaction. */
+enum txn_hold {
+    HOLD_NEW,     /* the store has not yet accepted its record: another node may have routed the same INVITE */
+    HOLD_PROVING, /* others may have thought this node dead, or the store may have lost the record */
+    HOLD_OWNED    /* the store has accepted a record of this epoch */
+};
 
 enum txn_state { TXN_TRYING, TXN_RINGING, TXN_ANSWERED, TXN_FAILED };
+
+/* Whose a record is, and since which epoch (record.h). */
+struct holder {
+    int64_t epoch; /* 0: none */
+    int owner;     /* 0: nobody: its owner has released it */
+    char inc[80];
+};
 
 struct txn {
     char *id;         /* owned: the Via branch that tm gives this transaction, without the branch index */
@@ -46,70 +57,75 @@ struct txn {
     size_t branch_count;
     uint32_t cseq;
     bool cancelled; /* the caller sent a CANCEL */
-    bool done;      /* it had its final reply: what the store holds now lives a short time */
-    bool stateless; /* the script sent it by forward(): no tm has it, and its request is not kept */
-    short final;    /* what tm has answered the caller, as Kamailio says (state.c); 0: that is not known */
-    bool missed;    /* events of it may have been lost: Kamailio is asked for that */
+    bool done;      /* it got its final reply: its record now expires soon */
+    bool stateless; /* the script sent it by forward(): tm does not have it, and its request is not kept */
+    short final;    /* tm's answer to the caller, as Kamailio says (state.c); 0: unknown */
+    bool missed;    /* events of it may have been lost: Kamailio is asked for `final` */
     bool waited;    /* tm had not answered when all its branches had failed */
-    short asked;    /* how often it was, without an answer, */
-    int64_t ask_ms; /* and when it is asked again */
-    bool settled;   /* answered while its owner was dead: no Kamailio has it */
+    short asked;    /* questions without an answer, */
+    int64_t ask_ms; /* and when the next one is due */
+    bool settled;   /* answered while its owner was dead: no Kamailio has the transaction */
     bool elsewhere; /* another node took it over while this one's Kamailio was away */
-    bool unsure;    /* others may have taken it over: nothing is written before that is known */
-    bool second;    /* another node's record stood there when this one was to be written first */
-    enum txn_record record;
-    uint64_t token;            /* of the first write, while it is under way, or of the last one */
-    bool again;                /* it has changed since the first one was begun */
-    unsigned refusals;         /* so often the store would not have it, whatever it did with others */
-    int64_t retry_ms;          /* then: when it is written again; 0: it was not refused */
-    size_t bytes;              /* that it is counted with (txns.h) */
-    bool dirty;                /* the record in the store is older than this */
-    bool quiet;                /* nothing changes but by an event, for long: in the list that is looked at seldom */
-    int64_t taken_ms;          /* when this node took it over from a dead one; 0: it did not */
-    int64_t cancel_ms;         /* when tm is given the CANCEL again that the dead one had accepted; 0: it has it */
-    int64_t finish_ms;         /* when far ends are cancelled again that no tm cancels (finish.c) */
-    bool call_taken;           /* and its call with it: should that be gone now, it has ended */
-    bool call_told;            /* and its call knows that it was answered, or that it ended: the same */
-    char *taken_from;          /* owned; whom it was claimed from then, as a claim names him, NULL: nobody */
-    char *taken_of;            /* the same: whose record it was that began it */
-    int64_t at;                /* the same as ms since 1970 by its first owner's clock, 0: unknown */
-    int64_t last;              /* when the last reply came, by the clock of whoever got it; 0: none yet */
-    json_t *vars;              /* owned: the call's variables, if it was taken over with some; else NULL */
-    int64_t begun_ms;          /* when its first branch was sent; all times are the engine's */
-    int64_t changed_ms;        /* when a branch was last added or replied to */
-    int64_t put_ms;            /* when the record was last given to the store */
-    int64_t checked_ms;        /* when it was last looked at there */
-    struct txn *prev, *next;   /* the list of dirty transactions, or of those whose first write is under way (txns.h) */
-    struct txn *older, *newer; /* the list of quiet ones, or that of the others */
+    enum txn_hold hold;
+    int64_t epoch;        /* of its record (record.h), as written */
+    struct holder from;   /* over whose record it may go (record.h) */
+    int64_t proven_epoch; /* the last epoch that the store has accepted, 0: none */
+    int64_t asked_epoch;  /* that of the write under way if its answer proves ownership; 0: it was sent before ownership
+                             came into doubt */
+    bool proving;         /* such a write is under way */
+    bool again;           /* the transaction has changed since that write */
+    uint64_t token;       /* of that write, or of the last one */
+    uint64_t ask_token;   /* of the question whether a rival owner lives; 0: none under way */
+    int64_t asked_rival;  /* the epoch of the rival's record that the last such question was about; 0: none */
+    int64_t wait_ms;      /* until when another node's takeover may still fail; 0: there is none */
+    unsigned refusals;    /* how often the store refused this record, but not others */
+    int64_t retry_ms;     /* after a refusal: when it is written again; 0: none */
+    size_t bytes;         /* its share of the total (txns.h) */
+    bool dirty;           /* the record in the store is older than this */
+    bool quiet;           /* only an event changes it, for long: it is in the list that is checked seldom */
+    int64_t taken_ms;     /* when this node took it over from a dead one; 0: it is not taken over */
+    int64_t cancel_ms;    /* when tm is given the CANCEL that the dead node had accepted; 0: tm has it */
+    int64_t finish_ms;    /* when far ends that no tm cancels get a CANCEL again (finish.c) */
+    bool call_taken;      /* its call was taken over with it: if the call is gone now, it has ended */
+    bool call_told;       /* its call knows that it was answered, or has ended: the same */
+    int64_t at;           /* begun_ms as ms since 1970 by its first owner's clock; 0: unknown */
+    int64_t last;         /* when the last reply came, by the clock of the node that got it; 0: none yet */
+    json_t *vars;         /* owned: the call's variables if it was taken over with some, else NULL */
+    int64_t begun_ms;     /* when its first branch was sent; all times are the engine's */
+    int64_t changed_ms;   /* last new branch or reply */
+    int64_t put_ms;       /* last write to the store */
+    int64_t checked_ms;   /* last check of the record there */
+    struct txn *prev, *next;   /* in the list of dirty transactions, or of those being proven (txns.h) */
+    struct txn *older, *newer; /* in the list of quiet ones, or of the others */
     UT_hash_handle hh;         /* by id */
     UT_hash_handle hh_key;     /* by key */
 };
 
-/* Text that names a transaction in `branch`, with its index: "z9hG4bK….0" is 0 of "z9hG4bK…". -EBADMSG when it is not
- * tm's form (branch_builder() in core/msg_translator.c). */
+/* Splits tm's Via branch into the transaction's part and the index: "z9hG4bK….0" is 0 of "z9hG4bK…". -EBADMSG when it
+ * is not of tm's form (branch_builder() in core/msg_translator.c). */
 int txn_split_branch(struct span branch, struct span *id, int *index);
 
-/* A transaction made of its first `branch` event: the identity in its `req`, and what was sent, have been read. 0 and
+/* A transaction from its first `branch` event, after the identity in its `req` and what was sent have been read. 0 and
  * *out, which the caller frees with txn_free(); -EBADMSG, -ENOMEM. */
 int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id, const struct sip_sent *sent,
               int64_t now);
 void txn_free(struct txn *t);
 
-/* Adds the branch of the event, or renews it. 0, -EBADMSG, -ENOMEM (also: too many branches). */
+/* Adds the event's branch, or replaces it. 0, -EBADMSG, -ENOMEM (also with too many branches). */
 int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int64_t now);
 
-/* Copies the texts into the branch, which has none yet; an empty span without bytes is none. 0 or -ENOMEM. */
+/* Copies the texts into a branch without texts; an empty span without bytes gives NULL. 0 or -ENOMEM. */
 int txn_branch_texts(struct txn_branch *b, struct span via, struct span to, struct span sock, struct span ruri,
                      struct span route);
 /* The same for the transaction. */
 int txn_texts(struct txn *t, struct span call_id, struct span from_tag, struct span branch, struct span sent_by,
               struct span src, struct span dst);
 
-/* Adds a branch that is filled in, all texts but route set; it is the transaction's from now on, also on an error. The
- * first one gives the transaction its id. 0, -EBADMSG, -ENOMEM. */
+/* Adds a complete branch (only the Route set may be missing), and takes ownership of it, even on an error. The first
+ * branch gives the transaction its id. 0, -EBADMSG, -ENOMEM. */
 int txn_give_branch(struct txn *t, struct txn_branch *b);
 
-/* Bytes that it takes, as far as others choose how many. */
+/* Bytes of the parts whose length others choose. */
 size_t txn_size(const struct txn *t);
 
 bool txn_has_branch(const struct txn *t, int index);
@@ -117,9 +133,9 @@ bool txn_has_branch(const struct txn *t, int index);
 /* The last reply on a branch; 0 when there is none. */
 int txn_branch_code(const struct txn *t, int index);
 
-/* A branch that was sent again in a takeover rang before, by that code. */
+/* In a takeover: the branch that was sent again rang before, with that code. */
 void txn_rang(struct txn *t, int index, int code);
-/* Whether the far end of such a branch has said nothing yet. */
+/* Whether the far end of such a branch is still silent. */
 bool txn_is_silent(const struct txn *t);
 
 /* Notes a reply; true when that changes the transaction. A branch keeps its first final code. */
@@ -128,23 +144,23 @@ bool txn_reply(struct txn *t, int index, int code, int64_t now);
 /* Keeps the headers of that branch's final reply. */
 void txn_reply_head(struct txn *t, int index, struct span reply);
 
-/* Trying and ringing are pending; failed means that every branch has ended so. */
+/* Trying and ringing are pending; failed means that all branches have. */
 enum txn_state txn_state(const struct txn *t);
 const char *txn_state_name(enum txn_state state);
 
-/* Whether its far end may ring on, and need a CANCEL that got lost: it rang and tm has given it up (a 408 counts as
- * that), or the transaction is over without it. */
+/* Whether the branch's far end may still ring, and need a CANCEL that got lost: it rang, and tm gave it up (a 408
+ * counts as that) or the transaction is over without it. */
 bool txn_rings_on(const struct txn *t, const struct txn_branch *b);
-/* It is over, and still needs its request, should its owner die now: the caller may not have heard the final reply, or
- * a far end rings on. The caller of a 2xx hears it from who sent it. */
+/* Whether the transaction is over and still needs its request in case its owner dies now: the caller may not have got
+ * the final reply, or a far end may still ring. A caller gets a 2xx from the node that sent it. */
 bool txn_unfinished(const struct txn *t);
 
-/* The reply that the record shows: the 2xx, the final one that tm picks for the caller, or the highest provisional. */
+/* The reply shown in the record: the 2xx, the final reply that tm picks for the caller, or the highest provisional. */
 int txn_code(const struct txn *t);
 
-/* "X-Kamsync-Branches: <token>|<branch>|<branch>…", for a takeover: every index in its place, so that later ones keep
- * theirs; with the headers of replies, or without. "X-Kamsync-Branches: <token> <code> <headers>" if it has its final
- * reply. The caller frees it; NULL when memory is short, or it is too long for a frame. */
+/* "X-Kamsync-Branches: <token>|<branch>|<branch>…", for a takeover: each branch at its index, so that later ones keep
+ * theirs; with or without the headers of replies. "X-Kamsync-Branches: <token> <code> <headers>" if it has its final
+ * reply. The caller frees it; NULL when out of memory, or when too long for a frame. */
 char *txn_branches(const struct txn *t, uint64_t token, bool heads);
 
 #endif

@@ -1,4 +1,4 @@
-/* The branches of a transaction, as a survivor's Kamailio is told of them. */
+/* Writes the branches of a transaction for a survivor's Kamailio. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -6,8 +6,8 @@
 #include "frame.h"
 #include "txn.h"
 
-/* As the script reads it: below 200 the branch is to be sent, from 300 on it is answered so, below 0 as well, but tm
- * shall not pick that. */
+/* The code for the script: below 200 the branch is sent, from 300 on it is answered with that code, as it is below 0,
+ * where tm must not pick the reply. */
 static int code_of(const struct txn_branch *b)
 {
     if (b->over)
@@ -16,7 +16,7 @@ static int code_of(const struct txn_branch *b)
 }
 
 /* "|<suffix> <code> <to> <sock> <R-URI> <Route set> <headers>", the last three base64. The suffix is tm's: the index in
- * hexadecimal, lowest digit first. Of a gap nothing is known. */
+ * hexadecimal, lowest digit first. A gap is written as an unknown branch. */
 static int branch_line(char *out, size_t size, int index, const struct txn_branch *b, bool heads)
 {
     static const struct txn_branch gap = {
@@ -52,7 +52,7 @@ static const struct txn_branch *branch_at(const struct txn *t, int index, int *l
     return found;
 }
 
-/* There is nothing to be sent, but the final reply to be said again. */
+/* No branch is sent: only the final reply is repeated. */
 static char *final_reply(const struct txn *t, uint64_t token, bool heads)
 {
     char *head = NULL, *out = NULL;

@@ -42,11 +42,9 @@ void txns_quiet(struct txns *all, struct txn *t, bool quiet)
 
 static void unmark(struct txns *all, struct txn *t)
 {
-    if (t->record == RECORD_ASKED) {
-        DL_DELETE(all->asked, t);
-        t->record = RECORD_NONE;
-        all->asked_count--;
-    }
+    if (t->proving)
+        DL_DELETE(all->asked, t); /* NOLINT(clang-analyzer-*): utlist */
+    t->proving = false;
     if (!t->dirty)
         return;
     DL_DELETE(all->dirty, t); /* NOLINT(clang-analyzer-*): utlist */
@@ -108,7 +106,7 @@ void txns_mark(struct txns *all, struct txn *t)
     if (t->quiet)
         txns_quiet(all, t, false);
     t->again = true;
-    if (t->dirty || t->record == RECORD_ASKED)
+    if (t->dirty || t->proving)
         return;
     DL_APPEND(all->dirty, t);
     t->dirty = true;
@@ -125,22 +123,6 @@ void txns_mark_all(struct txns *all)
     }
 }
 
-void txns_forgotten(struct txn *t)
-{
-    if (t && t->record == RECORD_WRITTEN)
-        t->record = RECORD_NONE;
-}
-
-void txns_forget_all(struct txns *all)
-{
-    struct txn *t, *next;
-
-    HASH_ITER(hh, all->by_id, t, next)
-    {
-        txns_forgotten(t);
-    }
-}
-
 struct txn *txns_take_dirty(struct txns *all)
 {
     struct txn *t = all->dirty;
@@ -152,14 +134,14 @@ struct txn *txns_take_dirty(struct txns *all)
 
 void txns_ask(struct txns *all, struct txn *t, uint64_t token)
 {
-    t->record = RECORD_ASKED;
+    t->proving = true;
+    t->asked_epoch = t->epoch;
     t->token = token;
     t->again = false;
     DL_APPEND(all->asked, t);
-    all->asked_count++;
 }
 
-/* The answers come in the order of the tokens: it is the first, or it is none of these. */
+/* Answers come in the order of the tokens: so it is the first one, or none. */
 struct txn *txns_answered(struct txns *all, uint64_t token)
 {
     struct txn *t = all->asked;

@@ -1,7 +1,7 @@
 /* The transactions that this node owns: two indexes, and the list of those whose record must be written.
  *
- * However often a transaction changes, it stands in that list once: writes merge there, and it never holds more than
- * there are transactions. */
+ * A transaction is in that list at most once, however often it changes: so writes are merged, and the list is never
+ * longer than the number of transactions. */
 #ifndef KAMSYNC_TXNS_H
 #define KAMSYNC_TXNS_H
 
@@ -10,46 +10,41 @@
 struct txns {
     struct txn *by_id, *by_key;
     struct txn *dirty; /* oldest change first */
-    struct txn *asked; /* whose first write is under way, in the order of their tokens */
-    struct txn *busy;  /* those that are looked at with each pass of the janitor: any that changed */
-    struct txn *quiet; /* the others, by when they were last looked at */
-    size_t count, dirty_count, asked_count;
+    struct txn *asked; /* those being proven, in the order of their tokens */
+    struct txn *busy;  /* those that each pass of the janitor checks: all that changed */
+    struct txn *quiet; /* the others, in the order of their last check */
+    size_t count, dirty_count;
     size_t bytes; /* of all, as last counted */
 };
 
-#define TXNS_BYTES 4096 /* for each that may be there: their callers choose how long they are */
+#define TXNS_BYTES 4096 /* for each allowed transaction: callers choose how long theirs are */
 
-/* Takes the transaction over. 0, or -ENOMEM: then it is still the caller's. */
+/* Adds the transaction, and takes ownership of it. 0, or -ENOMEM: then it is still the caller's. */
 int txns_add(struct txns *all, struct txn *t);
-/* It has changed, and may have become longer. */
+/* Updates the byte count after a change. */
 void txns_count(struct txns *all, struct txn *t);
-/* Ends it; the second one frees it, too. */
+/* Removes it from the set; txns_remove() frees it, too. */
 void txns_take(struct txns *all, struct txn *t);
 void txns_remove(struct txns *all, struct txn *t);
 void txns_clear(struct txns *all);
 
 struct txn *txns_by_id(const struct txns *all, struct span id);
-/* By the branch of tm's own Via, and that branch's index; NULL also when it is none of tm's. */
+/* By the branch of tm's own Via, and that branch's index; NULL also when the branch is not tm's. */
 struct txn *txns_by_branch(const struct txns *all, struct span branch, int *index);
 struct txn *txns_by_key(const struct txns *all, const char *key);
 
-/* Puts it at the end of one of the two lists. txns_mark() makes it busy. */
+/* Moves it to the end of the quiet or the busy list. txns_mark() makes it busy. */
 void txns_quiet(struct txns *all, struct txn *t, bool quiet);
 
 void txns_mark(struct txns *all, struct txn *t);
 void txns_mark_all(struct txns *all);
-/* The dirty transaction that waits longest, no longer marked; NULL when there is none. */
+/* Takes the oldest dirty transaction off the list; NULL when there is none. */
 struct txn *txns_take_dirty(struct txns *all);
 
-/* The store has no record of it, or none of any: another node may write one before this one does, since the caller
- * sends its INVITE again, so it is written as the first time. `t` may be NULL. */
-void txns_forgotten(struct txn *t);
-void txns_forget_all(struct txns *all);
-
-/* Its first write is under way, with a token larger than any before: until that is answered it cannot be dirty, but
- * only notes that it changed. */
+/* A write that proves the ownership has begun, with a token larger than any before: until its answer the transaction
+ * cannot become dirty, but only notes that it changed. */
 void txns_ask(struct txns *all, struct txn *t, uint64_t token);
-/* That write was answered: whose it was, its record not written for all that is known here; NULL: none of these. */
+/* The answer to that write came: its transaction; NULL: none has that token. */
 struct txn *txns_answered(struct txns *all, uint64_t token);
 
 #endif

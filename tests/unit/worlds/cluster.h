@@ -83,8 +83,8 @@ struct cluster {
     uint64_t entry_seq;
     size_t scan_part; /* names in each part of a scan */
     unsigned scan_failures;
-    /* A fault of the store, to see whether anybody notices; NULL: none. "claim": every claim wins. "return": who comes
-     * back is not seen, for a single node's record is not found, and a claim on one's own leaves nothing behind. "end":
+    /* A fault of the store, to see whether anybody notices; NULL: none. "fence": any record goes over any
+     * other. "claim": every claim on an INVITE wins. "end":
      * a call can end again and again. "same": whoever has a call's transaction does not get the call from another node.
      */
     const char *broken;
@@ -169,7 +169,7 @@ void cluster_bye(struct cluster *c, size_t node, int call, size_t side, int code
 /* What a Kamailio still has of a call that its far end has ended, tm's timer ends. */
 void cluster_time_out(struct cluster *c);
 
-/* Two Kamailios have it, or somebody has claimed it who has it not (yet). */
+/* Two Kamailios have it, or somebody is taking it over. */
 bool cluster_is_contested(const struct cluster *c, int call);
 /* The store loses everything. */
 void cluster_forget(struct cluster *c);

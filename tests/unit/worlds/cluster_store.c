@@ -1,5 +1,6 @@
 /* The store of the cluster, and the ways to it. */
 #include "cluster_impl.h"
+#include "record.h"
 
 #include <utlist.h>
 
@@ -152,17 +153,6 @@ static bool is_broken(const struct cluster *c, const char *what)
     return c->broken && strcmp(c->broken, what) == 0;
 }
 
-/* Whether the claimant is the incarnation that is claimed from. The first write of a record is no such claim. */
-static bool is_own_claim(const struct task *t)
-{
-    const char *inc = strncmp(t->key, "kamsync:claim:", 14) == 0 ? strchr(t->value, ' ') + 1 : NULL;
-
-    if (!inc)
-        return false;
-
-    return strcmp(strrchr(t->key, ':') + 1, inc) == 0;
-}
-
 static void apply_claim(struct cluster *c, struct task *t)
 {
     struct entry *x = is_broken(c, "claim") ? NULL : entry_find(c, data_of(c, t), t->key);
@@ -176,7 +166,7 @@ static void apply_claim(struct cluster *c, struct task *t)
     cluster_note(&c->site[t->site], "* store: claim %s: %.60s asks, %.60s", t->key, t->value, x ? x->value : "won");
     if (x)
         a->value = strdup(x->value);
-    else if (!is_broken(c, "return") || !is_own_claim(t))
+    else
         entry_add(c, data_of(c, t), t->key, t->value, t->ttl_ms);
 }
 
@@ -229,14 +219,28 @@ static void apply_beat(struct cluster *c, struct task *t)
         store_publish(c, t, ANNOUNCE, 0);
 }
 
+static bool is_fenced(struct cluster *c, const struct task *t)
+{
+    struct entry *x = is_broken(c, "fence") ? NULL : entry_find(c, data_of(c, t), t->key);
+
+    return x && record_fences(span_of(x->value), span_of(t->value));
+}
+
 static void apply_put(struct cluster *c, struct task *t)
 {
-    bool good = !is_refused(c, t);
+    struct task *a = store_answer_to(c, t);
+    struct entry *x = entry_find(c, data_of(c, t), t->key);
 
-    cluster_note(&c->site[t->site], "* store: put %s %.60s%s", t->key, t->value, good ? "" : ": refused");
-    if (good)
+    a->status = is_refused(c, t) ? PUT_FAILED : is_fenced(c, t) ? PUT_FENCED : PUT_DONE;
+    cluster_note(&c->site[t->site], "* store: put %s %.60s: %s %.60s", t->key, t->value,
+                 a->status == PUT_DONE     ? "done"
+                 : a->status == PUT_FENCED ? "fenced by"
+                                           : "refused",
+                 a->status == PUT_FENCED ? x->value : "");
+    if (a->status == PUT_FENCED)
+        a->value = strdup(x->value);
+    if (a->status == PUT_DONE)
         entry_add(c, data_of(c, t), t->key, t->value, t->ttl_ms);
-    store_answer_to(c, t)->status = good;
 }
 
 void store_apply(struct cluster *c, struct task *t)
@@ -246,8 +250,7 @@ void store_apply(struct cluster *c, struct task *t)
         apply_put(c, t);
         break;
     case APPLY_GET: {
-        bool blind = is_broken(c, "return") && strncmp(t->key, "kamsync:node:", 13) == 0;
-        struct entry *x = blind ? NULL : entry_find(c, data_of(c, t), t->key);
+        struct entry *x = entry_find(c, data_of(c, t), t->key);
         struct task *a = store_answer_to(c, t);
 
         a->status = x ? GET_FOUND : GET_ABSENT;
@@ -292,7 +295,7 @@ void store_answer(struct site *s, enum kind of, const struct task *t, bool faile
 
     switch (of) {
     case APPLY_PUT:
-        engine_put_done(s->e, !failed, s->c->now);
+        engine_put_done(s->e, t->token, failed ? PUT_FAILED : (enum put_status)t->status, value, s->c->now);
         break;
     case APPLY_GET:
         engine_got(s->e, t->token, failed ? GET_FAILED : (enum get_status)t->status, value, s->c->now);
@@ -394,7 +397,7 @@ void store_apply_adrift(struct cluster *c, struct task *t)
 
     if (is_refused(c, t))
         return;
-    if (t->kind == APPLY_PUT || t->kind == APPLY_BEAT)
+    if (t->kind == APPLY_BEAT || (t->kind == APPLY_PUT && !is_fenced(c, t)))
         entry_add(c, d, t->key, t->value, t->ttl_ms);
     else if (t->kind == APPLY_CLAIM && !entry_find(c, d, t->key))
         entry_add(c, d, t->key, t->value, t->ttl_ms);
@@ -461,11 +464,12 @@ bool cluster_is_contested(const struct cluster *c, int call)
 
     LL_FOREACH(c->store.entries, x)
     {
-        int id = strncmp(x->key, "kamsync:claim:", 14) == 0 && strstr(x->key, scratch("{call-%d@", call))
-                     ? atoi(x->value)
-                     : 0;
+        struct record r = {0};
 
-        if (id && x->ends_ms > c->now && !c->site[id - 1].holds[call])
+        if (strncmp(x->key, "kamsync:tx:", 11) != 0 || !strstr(x->key, scratch("{call-%d@", call)) ||
+            record_read(&r, span_of(x->value)) < 0)
+            continue;
+        if (r.taking && x->ends_ms > c->now && !c->site[r.owner - 1].holds[call])
             return true;
     }
     return cluster_holders(c, call, NULL) > 1;

@@ -6,6 +6,7 @@
 #include "conf.h"
 #include "frame.h"
 #include "key.h"
+#include "record.h"
 
 /* ---- what the engine asks of the world ---- */
 
@@ -120,7 +121,7 @@ bool fake_settle(struct fake *f)
 
 static void say_put(struct fake *f, const struct fake_later *a)
 {
-    engine_put_done(f->e, a->status, f->now);
+    engine_put_done(f->e, a->token, (enum put_status)a->status, span_of(a->text), f->now);
 }
 
 static void say_got(struct fake *f, const struct fake_later *a)
@@ -139,25 +140,12 @@ static void io_put(void *ctx, const char *key, const char *value, int64_t ttl_ms
 
     cr_assert(f->put_count < FAKE_MAX);
     f->puts[f->put_count++] = (struct fake_put){scratch("%s", key), scratch("%s", value), ttl_ms};
-    if (f->answer_puts)
-        fake_add(f, (struct fake_later){say_put, 0, true, NULL});
-    else
-        f->unanswered[f->unanswered_count++] = 0;
-    if (!f->answer_puts)
-        f->again[f->again_count++] = token;
-}
-
-/* The first time a record is written over nothing. */
-static void put_first(struct fake *f, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
-{
-    const char *there = f->record ? f->record : "";
-
-    cr_assert(f->put_count < FAKE_MAX);
-    f->puts[f->put_count++] = (struct fake_put){scratch("%s", key), scratch("%s", value), ttl_ms};
     if (!f->answer_puts)
         f->unanswered[f->unanswered_count++] = token;
+    else if (f->record && record_fences(span_of(f->record), span_of(value)))
+        fake_add(f, (struct fake_later){say_put, token, PUT_FENCED, f->record});
     else
-        fake_add(f, (struct fake_later){say_claimed, token, *there ? CLAIM_LOST : CLAIM_WON, there});
+        fake_add(f, (struct fake_later){say_put, token, PUT_DONE, NULL});
 }
 
 static void answer(struct fake *f, uint64_t token, const char *record)
@@ -176,11 +164,6 @@ static void io_get(void *ctx, const char *key, uint64_t token)
         f->node_token = token;
         return;
     }
-    if (strncmp(key, "kamsync:claim:", 14) == 0) {
-        f->looked = scratch("%s", key);
-        answer(f, token, !f->left_at || strcmp(key, f->left_at) == 0 ? f->left : NULL);
-        return;
-    }
     cr_assert(f->get_count < FAKE_MAX);
     f->gets[f->get_count++] = (struct fake_get){scratch("%s", key), token};
     if (f->found)
@@ -191,8 +174,8 @@ static void io_claim(void *ctx, const char *key, const char *value, int64_t ttl_
 {
     struct fake *f = ctx;
 
-    if (!f->plain && strncmp(key, "kamsync:tx:", 11) == 0 && *value == '{') {
-        put_first(f, key, value, ttl_ms, token);
+    if (*value == '{') { /* a transaction's first record */
+        io_put(ctx, key, value, ttl_ms, token);
         return;
     }
     cr_assert(f->claim_count < FAKE_MAX);
@@ -478,41 +461,33 @@ void fake_scanned(struct fake *f, unsigned from, size_t n, bool ok, uint64_t nex
     fake_settle(f);
 }
 
-/* The token of the first ordinary write that was not answered yet. */
-static uint64_t take_again(struct fake *f)
-{
-    uint64_t token = f->again[0];
-
-    memmove(f->again, f->again + 1, --f->again_count * sizeof(*f->again));
-    return token;
-}
-
-void fake_put_done(struct fake *f, size_t n, bool ok)
-{
-    cr_assert(n <= f->unanswered_count);
-    for (size_t i = 0; i < n; i++) {
-        uint64_t token = f->unanswered[0];
-
-        memmove(f->unanswered, f->unanswered + 1, --f->unanswered_count * sizeof(*f->unanswered));
-        if (token)
-            engine_claimed(f->e, token, ok ? CLAIM_WON : CLAIM_FAILED, (struct span){0}, f->now);
-        else if (take_again(f))
-            engine_put_done(f->e, ok, f->now);
-    }
-    fake_settle(f);
-}
-
-void fake_put_refused(struct fake *f)
+/* The first put that was not answered yet is. */
+static void answer_put(struct fake *f, enum put_status status, const char *record)
 {
     uint64_t token;
 
     cr_assert(f->unanswered_count > 0);
     token = f->unanswered[0];
     memmove(f->unanswered, f->unanswered + 1, --f->unanswered_count * sizeof(*f->unanswered));
-    if (token)
-        engine_claimed(f->e, token, CLAIM_REFUSED, (struct span){0}, f->now);
-    else
-        engine_put_refused(f->e, take_again(f), f->now);
+    engine_put_done(f->e, token, status, span_of(record), f->now);
+}
+
+void fake_put_done(struct fake *f, size_t n, bool ok)
+{
+    for (size_t i = 0; i < n; i++)
+        answer_put(f, ok ? PUT_DONE : PUT_FAILED, NULL);
+    fake_settle(f);
+}
+
+void fake_put_refused(struct fake *f)
+{
+    answer_put(f, PUT_REFUSED, NULL);
+}
+
+void fake_put_fenced(struct fake *f, const char *record)
+{
+    answer_put(f, PUT_FENCED, record);
+    fake_settle(f);
 }
 
 void fake_taken(struct fake *f, int64_t n, int ok)

@@ -81,23 +81,16 @@ struct fake {
     int archive_wanted;
     uint64_t archive_token;
     size_t written;                /* frames, as ever */
-    uint64_t unanswered[FAKE_MAX]; /* puts: the token of a record's first one, which is a claim on its key, else 0 */
-    uint64_t again[FAKE_MAX];      /* the tokens of those others */
-    size_t unanswered_count, again_count;
+    uint64_t unanswered[FAKE_MAX]; /* the tokens of puts */
+    size_t unanswered_count;
     size_t put_count, get_count, claim_count, beat_count, node_reads, scans;
     uint64_t cursor;    /* of the last scan */
-    bool answer_puts;   /* each by itself */
-    bool plain;         /* what is written where there is nothing are claims, also records; else those are puts */
-    const char *record; /* what stands already where a record is to be written first; NULL: nothing */
+    bool answer_puts;   /* each by itself, and: */
+    const char *record; /* what stands where it goes, and may fence it; NULL: nothing */
     const char *found;  /* non-NULL: every get is answered so, by itself; "" is absent */
     const char *holder; /* non-NULL: every claim is lost to it, by itself; "" is won */
     /* What the store says of a single node, by itself; NULL: nothing new. Such questions are no gets. */
     const char *node_record;
-    /* What stands where one would claim from a holder, said by itself; NULL: it has let nothing go. Such questions are
-     * no gets either. */
-    const char *left;
-    const char *left_at; /* only at that key; NULL: at each */
-    char *looked;        /* the key of the last one */
     bool mute_nodes;     /* it does not answer those about nodes */
     uint64_t node_token; /* of the last one */
     size_t asked;        /* how many there were */
@@ -154,7 +147,7 @@ void fake_stray(struct fake *f, int64_t k, const struct leg *c, const char *meth
 void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up);
 /* The last get is answered. NULL: absent. */
 void fake_answer(struct fake *f, const char *record);
-/* So is the last claim. */
+/* So is the last claim on an INVITE. */
 void fake_claimed(struct fake *f, enum claim_status status, const char *holder);
 /* The last write to a call is answered; the last reading of one, with a record (JSON) or NULL: absent. */
 void fake_call_written(struct fake *f, enum call_result result);
@@ -188,6 +181,8 @@ void fake_scanned(struct fake *f, unsigned from, size_t n, bool ok, uint64_t nex
 void fake_put_done(struct fake *f, size_t n, bool ok);
 /* The store does not take the record of the first one, whatever it does with others. */
 void fake_put_refused(struct fake *f);
+/* That record is newer than the first one's. */
+void fake_put_fenced(struct fake *f, const char *record);
 
 /* What has tm answered the caller? Such a frame is noted down; at the end of the turn all are answered,
  * and the mark is given back. */
@@ -201,6 +196,8 @@ char *fake_whole(const struct leg *c, int owner, const char *inc, const char *br
 char *fake_branch_json(const struct leg *c, int index, const char *suffix, int code, const char *route);
 /* The same with one branch that rings. */
 char *fake_orphan(const struct leg *c, int owner, const char *inc);
+/* One of these records with that epoch in front; its owner may only be about to take the transaction over. */
+char *fake_epoch(const char *record, int epoch, bool taking);
 /* Kamailio says of the INVITE that it was last given whether it took the transaction over. */
 void fake_taken(struct fake *f, int64_t n, int ok);
 /* The token in the last X-Kamsync-Branches, and the list behind it. */

@@ -1,6 +1,7 @@
 /* Records, as nodes write them, and a cluster that one fake node sees. */
 #include "base64.h"
 #include "fake.h"
+#include "record.h"
 
 char *fake_record(const struct leg *c, int owner, const char *inc, bool done)
 {
@@ -34,6 +35,14 @@ char *fake_whole(const struct leg *c, int owner, const char *inc, const char *br
 char *fake_orphan(const struct leg *c, int owner, const char *inc)
 {
     return fake_whole(c, owner, inc, fake_branch_json(c, 0, "0", 180, NULL));
+}
+
+char *fake_epoch(const char *record, int epoch, bool taking)
+{
+    int head = (int)record_head(span_of(record)) - 1; /* behind the brace */
+
+    return scratch("{\"epoch\":%d,%.*s%s%s", epoch, head, record + 1, taking ? ",\"taking\":true" : "",
+                   record + 1 + head);
 }
 
 struct fake *fake_peers(void)

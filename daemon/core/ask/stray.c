@@ -1,0 +1,154 @@
+#include "stray.h"
+#include "call_impl.h"
+#include "link_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <utlist.h>
+
+#include "key.h"
+
+#define FIRST_RETRY_MS 5 /* first interval of lookups */
+
+static const char *const verdict_names[] = {"mine", "owner", "acted", "orphan", "done", "unknown", "unavailable"};
+static const char *const kind_names[] = {"CANCEL", "ACK", "INVITE", "reply"};
+
+void stray_free(struct stray *s)
+{
+    free((char *)s->msg.p);
+    free(s->src);
+    free(s->dst);
+    free(s->key);
+    free(s->call_id);
+    free(s->via);
+    free(s->all);
+    free(s);
+}
+
+void stray_end(struct engine *e, struct stray *s)
+{
+    DL_DELETE(e->strays.list, s);
+    HASH_DELETE(hh, e->strays.by_token, s); /* NOLINT(clang-analyzer-*): uthash */
+    e->strays.count--;
+    e->strays.bytes -= s->bytes;
+    stray_free(s);
+}
+
+static void count_verdict(struct counters *c, enum verdict v)
+{
+    uint64_t *const counter[] = {&c->verdict_mine, &c->verdict_owner,   &c->verdict_acted,      &c->verdict_orphan,
+                                 &c->verdict_done, &c->verdict_unknown, &c->verdict_unavailable};
+
+    ++*counter[v];
+}
+
+char *stray_handed_to(struct engine *e, const struct stray *s, const struct node *to, enum verdict why)
+{
+    struct handover h = {
+        .to = to->id, .inc = to->inc, .why = verdict_names[why], .src = s->src, .dst = s->dst, .at = s->all};
+
+    return engine_handover(e, h, s->msg);
+}
+
+void stray_send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now)
+{
+    /* "mine": Kamailio may have the transaction by now, or it has just ended. The script gets both as a handover; but a
+     * reply without transaction would come back from there as a stray again. */
+    enum verdict said = v != VERDICT_MINE ? v : s->kind == STRAY_REPLY ? VERDICT_DONE : VERDICT_OWNER;
+    char *text = stray_handed_to(e, s, to, said);
+
+    engine_send(e, to->sip, NULL, text, now);
+    free(text);
+}
+
+void stray_note(struct engine *e, const struct stray *s, const char *what, int owner)
+{
+    char code[16] = "";
+
+    if (s->kind == STRAY_REPLY)
+        snprintf(code, sizeof(code), " %d", s->code);
+    engine_trace(e, span_of(s->call_id), "stray %s%s from=%s: %s, owner=%d", kind_names[s->kind], code, s->src, what,
+                 owner);
+}
+
+void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
+{
+    char call_id[128];
+
+    count_verdict(&e->count, v);
+    if (s->kind != STRAY_INVITE || v != VERDICT_UNKNOWN)
+        stray_note(e, s, verdict_names[v], owner);
+    engine_log_some(e, s->kind == STRAY_INVITE && v == VERDICT_UNKNOWN ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+                    "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s", kind_names[s->kind],
+                    verdict_names[v], owner, s->src, now - s->begun_ms,
+                    printable(call_id, sizeof(call_id), span_of(s->call_id)));
+    if (s->code / 100 == 2 && (v == VERDICT_MINE || v == VERDICT_DONE || v == VERDICT_ORPHAN))
+        calls_passed(e, s->key, s->msg);
+    if (v == VERDICT_OWNER)
+        stray_send_on(e, s, v, nodes_find(&e->nodes, owner), now);
+    else if (v != VERDICT_ACTED && (s->kind != STRAY_ACK || v == VERDICT_UNAVAILABLE || v == VERDICT_MINE))
+        stray_send_on(e, s, v, &e->self, now);
+    stray_end(e, s);
+}
+
+static int fill(struct stray *s, const struct arrived *a, const struct sip_id *id)
+{
+    char *copy = span_dup(a->msg);
+
+    s->msg = (struct span){copy, a->msg.n};
+    s->src = span_dup(span_of(a->src));
+    s->dst = span_dup(span_of(a->dst));
+    s->key = key_tx(id->call_id, id->cseq, id->branch, id->sent_by);
+    s->call_id = span_dup(id->call_id);
+    s->via = span_dup(id->via);
+    s->all = a->all ? span_dup(span_of(a->all)) : NULL;
+    if (a->all && !s->all)
+        return -ENOMEM;
+    return copy && s->src && s->dst && s->key && s->call_id && s->via ? 0 : -ENOMEM;
+}
+
+static enum stray_kind kind_of(const struct sip_id *id)
+{
+    if (id->code)
+        return STRAY_REPLY;
+    if (span_eq(id->method, span_of("INVITE")))
+        return STRAY_INVITE;
+    return span_eq(id->method, span_of("ACK")) ? STRAY_ACK : STRAY_CANCEL;
+}
+
+int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64_t now)
+{
+    struct sip_id id;
+    struct stray *s;
+    int rc = sip_read_id(&id, a->msg);
+
+    if (rc < 0)
+        return rc;
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->token = token;
+    s->code = id.code;
+    s->kind = kind_of(&id);
+    s->begun_ms = s->again_ms = s->all_ms = now;
+    s->retry_ms = FIRST_RETRY_MS;
+    rc = fill(s, a, &id);
+    if (rc < 0)
+        stray_free(s);
+    else
+        *out = s;
+    return rc;
+}
+
+int stray_add(struct engine *e, struct stray *s)
+{
+    HASH_ADD(hh, e->strays.by_token, token, sizeof(s->token), s);
+    if (!s->hh.tbl)
+        return -ENOMEM;
+    DL_APPEND(e->strays.list, s);
+    e->strays.count++;
+    s->bytes = s->msg.n + strlen(s->key) + strlen(s->call_id) + strlen(s->via);
+    e->strays.bytes += s->bytes;
+    return 0;
+}

@@ -1,0 +1,46 @@
+/* One stray: its state while it is looked up, and how it is answered. */
+#ifndef KAMSYNC_STRAY_H
+#define KAMSYNC_STRAY_H
+
+#include "ask_impl.h"
+#include "cluster_impl.h"
+
+enum stray_kind { STRAY_CANCEL, STRAY_ACK, STRAY_INVITE, STRAY_REPLY };
+
+struct stray {
+    struct stray *prev, *next;
+    UT_hash_handle hh; /* by token */
+    uint64_t token;
+    enum stray_kind kind;
+    int code;      /* of a reply */
+    bool asked;    /* a lookup is under way */
+    bool orphan;   /* its transaction is being taken over */
+    bool hopeless; /* that failed */
+    bool rival;    /* an INVITE claimed by a node that looks dead, but may be back, with its record on its way */
+    struct absence absent;
+    size_t bytes;
+    struct span msg; /* owned, as are the texts */
+    char *src, *dst, *key, *call_id, *via;
+    char *all;      /* tells the owner that it has acted already, if all nodes have got the stray; else NULL */
+    int64_t all_ms; /* when they got it */
+    int64_t begun_ms, again_ms, retry_ms;
+    int64_t asked_ms; /* last lookup */
+};
+
+/* 0 and *out, or a negative code: the stray cannot be looked up. */
+int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64_t now);
+void stray_free(struct stray *s);
+/* 0, or -ENOMEM: then it is still the caller's. */
+int stray_add(struct engine *e, struct stray *s);
+/* Ends its lookup and frees it. */
+void stray_end(struct engine *e, struct stray *s);
+/* A decision about it, for kamsyncctl trace. */
+void stray_note(struct engine *e, const struct stray *s, const char *what, int owner);
+/* The stray as a handover to that node: base64, which the caller frees, or NULL. */
+char *stray_handed_to(struct engine *e, const struct stray *s, const struct node *to, enum verdict why);
+/* Sends the stray on: to its owner, or back to this Kamailio, which handles it by the verdict. */
+void stray_send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now);
+/* Acts upon that verdict about that owner (0: none), and ends the stray. */
+void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now);
+
+#endif

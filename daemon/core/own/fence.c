@@ -1,0 +1,166 @@
+/* A record of this node's that the store refuses, since a newer one is there (record.h): what happens to the
+ * transaction. Each write is the check, so this node learns of it with the next write, or at once when it has reason
+ * to doubt its ownership: then it raises the epoch, which fences off any takeover under way.
+ *
+ *     NEW      ▶ another node has routed the same INVITE, and is alive: second.c
+ *     PROVING  ▶ another node has taken it over: this one drops it
+ *     OWNED    ▶ the same, and this node did not know that it was thought dead */
+#include "own_impl.h"
+#include "cluster_impl.h"
+
+#include "count.h"
+#include "key.h"
+#include "record.h"
+
+#define WAIT_MS 200     /* by then more may be known of the other node, or its takeover may be done */
+#define TAKING_MS 14500 /* longer than a failing takeover takes (takeover_act.c) */
+
+/* The holder of the newer record. */
+enum rival { BY_SELF, BY_OWNER, BY_TAKER, BY_DEAD, BY_UNKNOWN, RIVALS };
+
+struct fenced {
+    struct txn *txn;
+    struct record r;
+    struct span text;
+};
+
+static void in_doubt(struct txn *t)
+{
+    if (t->hold == HOLD_OWNED)
+        t->hold = HOLD_PROVING;
+}
+
+static void write_over(struct engine *e, struct fenced *f, int64_t now)
+{
+    f->txn->epoch = f->r.epoch + 1;
+    f->txn->from = record_holder(f->text);
+    f->txn->wait_ms = 0;
+    in_doubt(f->txn);
+    if (f->txn->from.epoch)
+        txns_mark(&e->txns, f->txn);
+    else
+        owner_retry(e, f->txn, now + WAIT_MS); /* it cannot say what it goes over, so it may be fenced again */
+}
+
+static void wait(struct engine *e, struct fenced *f, int64_t now)
+{
+    in_doubt(f->txn);
+    owner_retry(e, f->txn, now + WAIT_MS);
+}
+
+/* As in a takeover (takeover_table.c): the rival's heartbeat is read after its record, and then the write is tried
+ * again. */
+static void ask_and_write_over(struct engine *e, struct fenced *f, int64_t now)
+{
+    char key[KEY_SHORT_MAX];
+
+    if (!f->r.owner || f->r.owner == e->self.id || (!f->txn->ask_token && f->txn->asked_rival == f->r.epoch)) {
+        write_over(e, f, now);
+        return;
+    }
+    in_doubt(f->txn);
+    if (f->txn->ask_token)
+        return; /* continues with the answer */
+    f->txn->asked_rival = f->r.epoch;
+    f->txn->ask_token = ++e->last_token;
+    e->io.get(e->io.ctx, key_short(key, KEY_NODE, f->r.owner), f->txn->ask_token);
+}
+
+void fence_got(struct engine *e, uint64_t token, enum get_status status, struct span record, int64_t now)
+{
+    struct txn *t = e->txns.by_id;
+
+    while (t && t->ask_token != token)
+        t = t->hh.next;
+    if (!t)
+        return;
+    t->ask_token = 0;
+    if (status == GET_FAILED) {
+        t->asked_rival = 0;
+        owner_retry(e, t, now + WAIT_MS);
+        return;
+    }
+    if (status == GET_FOUND)
+        engine_node(e, record, now);
+    txns_mark(&e->txns, t);
+}
+
+/* The rival takes it over, and may have to let go again. If it does not finish in time, its record was a late write. */
+static void wait_for_taker(struct engine *e, struct fenced *f, int64_t now)
+{
+    if (!f->txn->wait_ms)
+        f->txn->wait_ms = now + TAKING_MS;
+    if (now >= f->txn->wait_ms)
+        write_over(e, f, now);
+    else
+        wait(e, f, now);
+}
+
+static void be_second(struct engine *e, struct fenced *f, int64_t now)
+{
+    if (f->txn->stateless)
+        second_leave(e, f->txn);
+    else
+        second_lose(e, f->txn, &f->r, f->text, now);
+}
+
+static void let_go(struct engine *e, struct fenced *f, int64_t now)
+{
+    second_heir(e, f->txn, f->r.owner, f->text, now);
+}
+
+typedef void act(struct engine *e, struct fenced *f, int64_t now);
+
+/* By how sure this node was, and who has the newer record. */
+static act *const table[][RIVALS] = {
+    [HOLD_NEW] = {[BY_SELF] = write_over, /* the caller reuses the branch */
+                  [BY_OWNER] = be_second,
+                  [BY_TAKER] = wait_for_taker,
+                  [BY_DEAD] = ask_and_write_over,
+                  [BY_UNKNOWN] = wait},
+    [HOLD_PROVING] = {[BY_SELF] = write_over,
+                      [BY_OWNER] = let_go,
+                      [BY_TAKER] = wait_for_taker,
+                      [BY_DEAD] = ask_and_write_over, /* this node's Kamailio still has it */
+                      [BY_UNKNOWN] = wait},
+    [HOLD_OWNED] = {[BY_SELF] = write_over,
+                    [BY_OWNER] = let_go,
+                    [BY_TAKER] = wait_for_taker,
+                    [BY_DEAD] = ask_and_write_over,
+                    [BY_UNKNOWN] = wait},
+};
+
+static enum rival rival_of(const struct engine *e, const struct record *r, int64_t now)
+{
+    switch (engine_judge(e, r, now)) {
+    case VERDICT_MINE:
+        return BY_SELF;
+    case VERDICT_OWNER:
+        return r->taking ? BY_TAKER : BY_OWNER;
+    case VERDICT_UNAVAILABLE:
+        return BY_UNKNOWN;
+    default:
+        return BY_DEAD;
+    }
+}
+
+void fence_met(struct engine *e, struct txn *t, struct span text, int64_t now)
+{
+    struct fenced f = {.txn = t, .text = text};
+
+    if (record_read(&f.r, text) < 0) { /* whatever it is, it is no node's transaction */
+        f.r.epoch = record_epoch(text);
+        write_over(e, &f, now);
+        return;
+    }
+    table[t->hold][rival_of(e, &f.r, now)](e, &f, now);
+}
+
+void fence_doubt(struct engine *e, struct txn *t)
+{
+    t->epoch = t->proven_epoch + 1; /* a node that has taken it over since then has the same epoch, or a higher one */
+    t->asked_epoch = 0;
+    t->wait_ms = 0;
+    in_doubt(t);
+    txns_mark(&e->txns, t);
+}

@@ -1,0 +1,141 @@
+/* The actions of a takeover (takeover_table.c). */
+#include "takeover_life.h"
+#include "call_impl.h"
+#include "cluster_impl.h"
+#include "link_impl.h"
+
+#include "call.h"
+#include "key.h"
+
+#define AGAIN_MS 200  /* the store's answer is unknown */
+#define ANSWER_MS 100 /* silent far ends do not delay others for long */
+#define SLOW_MS 30    /* time to confirm one; a quarter of it is the script's timer */
+#define FEWER_MAX 48  /* of 64 at once */
+/* The script takes no handover that is older than 10 s; plus some time for its report. */
+#define CARRIED_OUT_MS 12000
+
+void takeover_read(struct engine *e, struct takeover *t, int64_t now)
+{
+    (void)now;
+    t->due_ms = 0;
+    e->io.get(e->io.ctx, t->key, t->token);
+}
+
+void takeover_ask(struct engine *e, struct takeover *t, int64_t now)
+{
+    char key[KEY_SHORT_MAX];
+
+    (void)now;
+    t->due_ms = 0;
+    e->io.get(e->io.ctx, key_short(key, KEY_NODE, t->from.owner), t->token);
+}
+
+/* Writes the record as it was read, with another head. */
+static void write_head(struct engine *e, struct takeover *t, const struct head *h, int64_t now)
+{
+    char *record = record_write(t->txn, h, json_incref(t->txn->vars), true);
+
+    t->due_ms = record ? 0 : now + AGAIN_MS;
+    if (record)
+        e->io.put(e->io.ctx, t->key, record, e->conf.tx_ttl_ms, t->token);
+    free(record);
+}
+
+bool takeover_is_back(const struct engine *e, const struct takeover *t, int64_t now)
+{
+    return t->from.owner && t->from.owner != e->self.id && !peers_dead(e, t->from.owner, t->from.inc, now);
+}
+
+void takeover_take(struct engine *e, struct takeover *t, int64_t now)
+{
+    t->written = true;
+    write_head(e, t, &(struct head){t->epoch, e->self.id, e->self.inc, true, &t->from}, now);
+}
+
+/* So that another survivor may try, or this one at a later stray; or, if its owner is back, so that the owner keeps it.
+ */
+void takeover_release(struct engine *e, struct takeover *t, int64_t now)
+{
+    bool back = takeover_is_back(e, t, now);
+    struct holder self = {t->epoch, e->self.id, {0}};
+    const struct head h = {t->epoch + 1, back ? t->from.owner : 0, back ? t->from.inc : RECORD_NOBODY, false, &self};
+
+    memcpy(self.inc, e->self.inc, sizeof(self.inc));
+    t->written = true;
+    write_head(e, t, &h, now);
+    engine_trace(e, span_of(t->txn->call_id), "let go: %s",
+                 back ? "its owner is back" : "another node may take it over");
+}
+
+void takeover_again(struct engine *e, struct takeover *t, int64_t now)
+{
+    (void)e;
+    t->due_ms = now + AGAIN_MS;
+}
+
+void takeover_lost(struct engine *e, struct takeover *t, int64_t now)
+{
+    (void)t, (void)now;
+    e->count.takeovers_lost++;
+}
+
+/* The far end sent a 2xx, and the caller has it: the transaction is over, except for branches that still ring. */
+static void settle(struct engine *e, struct takeover *t, int64_t now)
+{
+    struct txn *txn = t->txn;
+
+    t->txn = NULL;
+    txn_reply(txn, t->answered, t->answer, now);
+    txn->done = txn->settled = true;
+    owner_hold(txn, &t->from, t->epoch, t->doubt);
+    finish_look(e, txn, now);
+    calls_take(e, txn, now);
+    calls_reply(e, txn, t->answer, span_of(t->to_tag), calls_time(e, NULL));
+    engine_post(e, (struct notice){.type = NOTICE_TAKEN_OVER, .key = txn->key}, now);
+    owner_adopt(e, txn);
+}
+
+void takeover_finish(struct engine *e, struct takeover *t, int64_t now)
+{
+    if (t->txn->done && t->txn->final < 300)
+        finish_answered(e, t, now);
+    else
+        settle(e, t, now);
+}
+
+void takeover_done(struct engine *e, struct takeover *t, int64_t now)
+{
+    if (now - t->sent_ms > SLOW_MS)
+        e->takeovers.fewer += e->takeovers.fewer < FEWER_MAX;
+    else
+        e->takeovers.fewer -= e->takeovers.fewer > 0;
+    t->due_ms = now + ANSWER_MS;
+}
+
+void takeover_unanswered(struct engine *e, struct takeover *t, int64_t now)
+{
+    engine_post(e, (struct notice){.type = NOTICE_UNANSWERED, .key = t->key}, now);
+}
+
+/* From when on no INVITE of it can take effect: at once if the only one that was sent was refused. One may lie in
+ * Kamailio's socket for long, and until it is too old no other node may have the transaction. */
+static int64_t settled_ms(const struct takeover *t, int64_t now)
+{
+    int64_t end = t->sent_ms + CARRIED_OUT_MS;
+
+    if (t->tries == 1 && now < t->due_ms)
+        return now;
+    return end > now ? end : now + 1;
+}
+
+void takeover_give_up(struct engine *e, struct takeover *t, int64_t now)
+{
+    char call_id[128];
+
+    e->count.takeovers_failed++;
+    engine_trace(e, span_of(t->txn->call_id), "takeover failed");
+    engine_log(e, LOG_LEVEL_WARN, "takeover failed call-id=%s",
+               printable(call_id, sizeof(call_id), span_of(t->txn->call_id)));
+    engine_post(e, (struct notice){.type = NOTICE_GIVEN_UP, .key = t->key}, now);
+    t->due_ms = settled_ms(t, now);
+}

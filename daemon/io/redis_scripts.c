@@ -1,0 +1,42 @@
+/* The scripts that Redis runs for kamsyncd, each atomically. They are loaded once per connection, then called by
+ * hash. */
+#include <stdio.h>
+#include <string.h>
+
+#include "redis_command.h"
+#include "redis_impl.h"
+
+extern const char put_lua[], call_lua[];
+static const char *const texts[SCRIPTS] = {[SCRIPT_PUT] = put_lua, [SCRIPT_CALL] = call_lua};
+
+/* If Redis does not return the hash, for want of a right, it gets the whole script each time. */
+static void on_loaded(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis *s = redis_of(ac);
+    char *name = s->script[(enum script)(uintptr_t)data];
+    redisReply *r = reply;
+
+    redis_on_done(ac, reply, NULL);
+    if (r && r->type == REDIS_REPLY_STRING)
+        snprintf(name, sizeof(s->script[0]), "%s", r->str);
+}
+
+void redis_load_scripts(struct redis *s)
+{
+    for (uintptr_t i = 0; i < SCRIPTS; i++) {
+        *s->script[i] = '\0';
+        if (redisAsyncCommand(s->commands.ac, on_loaded, (void *)i, "SCRIPT LOAD %s", texts[i]) == REDIS_OK)
+            redis_conn_sent(&s->commands);
+    }
+}
+
+void redis_put_script(const struct redis *s, struct buffer *command, enum script which, bool whole)
+{
+    command_word(command, span_of(whole ? "EVAL" : "EVALSHA"));
+    command_word(command, span_of(whole ? texts[which] : s->script[which]));
+}
+
+bool redis_has_no_script(const redisReply *r)
+{
+    return r && r->type == REDIS_REPLY_ERROR && strncmp(r->str, "NOSCRIPT", 8) == 0;
+}
