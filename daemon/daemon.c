@@ -278,7 +278,7 @@ static void on_forgot(void *ctx)
 
 static void on_told(void *ctx, struct span text)
 {
-    engine_told(((struct daemon *)ctx)->engine, text, now(ctx));
+    engine_message(((struct daemon *)ctx)->engine, text, now(ctx));
 }
 
 /* ---- settings ---- */

@@ -97,7 +97,7 @@ struct engine_io {
     /* Reads the archive of ended calls: the newest `count`, or with `after` (an id) the first `count` after that;
      * answered by engine_archived() with the token for each, oldest first, then once more with id NULL. */
     void (*archive)(void *ctx, const char *after, int count, uint64_t token);
-    /* Sends a text to another node's kamsyncd, or to all others (node 0), if present: engine_told(). */
+    /* Sends a text to another node's kamsyncd, or to all others (node 0), if present: engine_message(). */
     void (*tell)(void *ctx, int node, const char *text);
     /* ms since 1970: for times shown to people, and for the age of a call that began elsewhere. */
     int64_t (*wall)(void *ctx);
@@ -180,7 +180,7 @@ void engine_call_key(struct engine *e, uint64_t token, const char *key);
 void engine_call_keys(struct engine *e, uint64_t token, bool ok, uint64_t next, int64_t now);
 void engine_archived(struct engine *e, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok,
                      int64_t now);
-void engine_told(struct engine *e, struct span text, int64_t now);
+void engine_message(struct engine *e, struct span text, int64_t now);
 /* What this node had written is gone, though no connection broke: FLUSHALL, or the store was a replica for a moment. */
 void engine_store_forgot(struct engine *e, int64_t now);
 

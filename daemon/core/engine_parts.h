@@ -36,7 +36,7 @@ struct engine {
     struct store_seen store;
     struct peers peers;
     struct nodes nodes; /* the others */
-    struct roll roll;
+    struct barrier barrier;
     struct advice advice;
 
     /* txn */
@@ -45,16 +45,16 @@ struct engine {
     /* call */
     struct calls calls;
     struct endings endings;
-    struct heirs heirs;
-    struct lapses lapses;
+    struct failovers failovers;
+    struct expiries expiries;
 
     /* own */
     struct owner owner;
-    struct rewrite rewrite;
+    struct resync resync;
     struct search search;
     struct early_events early;
     struct takeovers takeovers;
-    struct loss *losses; /* those that Kamailio has not yet acknowledged */
+    struct revoked *revoked; /* those that Kamailio has not yet acknowledged */
     struct seconds seconds;
     struct legacy left;
 

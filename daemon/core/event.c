@@ -43,7 +43,7 @@ void event_take(struct engine *e, struct event *ev, int64_t now)
         strays_take(e, &(struct arrived){ev->msg, ev->src, ev->dst, ev->all}, now);
         break;
     case EVENT_MARK:
-        roll_marked(e, ev->id, now);
+        barrier_marked(e, ev->id, now);
         break;
     case EVENT_SHED:
         e->count.events_shed += (uint64_t)ev->count;

@@ -51,7 +51,7 @@ struct engine *engine_new(const struct engine_conf *conf, const struct engine_io
     e->io = *io;
     e->on_notice = hall_notice;
     e->self.version = NODE_VERSION;
-    e->self.beat = e->roll.n = conf->beat_base;
+    e->self.beat = e->barrier.n = conf->beat_base;
     e->peers.next_beat_ms = e->peers.next_probe_ms = e->next_janitor_ms = now;
     if (take_conf(e, conf) < 0) {
         engine_free(e);
@@ -67,14 +67,14 @@ void engine_free(struct engine *e)
     strays_clear(e);
     takeover_clear(e);
     second_clear(e);
-    inherit_clear(e);
-    lapse_clear(e);
+    failover_clear(e);
+    expiry_clear(e);
     ending_clear(e);
     dialog_clear(e);
     admin_clear(e);
-    losses_clear(e);
+    revoked_clear(e);
     early_clear(e);
-    roll_clear(e);
+    barrier_clear(e);
     acted_clear(e);
     left_clear(e);
     calls_clear(e);
@@ -123,7 +123,7 @@ static void on_ack(struct engine *e, int64_t n, int64_t now)
 {
     bool lost = contact_acked(e, n, now) > 0;
 
-    losses_acked(e, n);
+    revoked_acked(e, n);
     for (size_t i = 0; lost && e->contact.hello && i < e->nodes.count; i++)
         peers_tell(e, &e->nodes.list[i], now);
 }
@@ -212,14 +212,14 @@ void engine_store_up(struct engine *e, int64_t now)
     left_gather(e, e->store.lost_ms);
     if (!e->store.lost_ms)
         return; /* the first time */
-    rewrite_back(e, now);
+    resync_back(e, now);
 }
 
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
 {
     if (takeover_got(e, token, status, text, now) || strays_got(e, token, status, text, now))
         return;
-    lapse_got(e, token, status, now);
+    expiry_got(e, token, status, now);
     fence_got(e, token, status, text, now);
 }
 
@@ -249,7 +249,7 @@ void engine_call_got(struct engine *e, uint64_t token, enum get_status status, c
 {
     if (!dialog_got(e, token, status, pairs, count, now) && !ending_got(e, token, status, pairs, count, now) &&
         !admin_got(e, token, status, pairs, count))
-        inherit_got(e, token, status, pairs, count, now);
+        failover_got(e, token, status, pairs, count, now);
 }
 
 void engine_store_forgot(struct engine *e, int64_t now)
@@ -257,7 +257,7 @@ void engine_store_forgot(struct engine *e, int64_t now)
     e->store.back_ms = now; /* it is as good as another store */
     peers_own_lost(e, now);
     owner_doubt(e, true);
-    rewrite_doubt(e, now);
+    resync_doubt(e, now);
     left_gather(e, now);
 }
 
@@ -265,7 +265,7 @@ void engine_store_down(struct engine *e, int64_t now)
 {
     e->store.up = false;
     e->store.lost_ms = now;
-    e->rewrite = (struct rewrite){0}; /* everything is written again when it is back */
+    e->resync = (struct resync){0}; /* everything is written again when it is back */
 }
 
 /* ---- time ---- */
@@ -278,12 +278,12 @@ void engine_flush(struct engine *e, int64_t now)
     hall_see_standstill(e, now);
     takeover_run(e, now);
     if (e->store.up)
-        inherit_run(e);
+        failover_run(e);
     owner_flush(e, now);
     left_run(e, now);
     calls_flush(e);
     ending_tick(e, now); /* after the other writes of those calls */
-    roll_run(e, now);
+    barrier_run(e, now);
     acks_send(e, now);
     if (link_oldest(&e->link) < 0)
         e->contact.progress_ms = now;
@@ -304,7 +304,7 @@ void engine_tick(struct engine *e, int64_t now)
         contact_probe(e, now);
     contact_tick(e, now);
     peers_tick(e, now);
-    rewrite_tick(e, now);
+    resync_tick(e, now);
     owner_tick(e, now);
     second_tick(e, now);
     greeting_tick(e, now);
@@ -321,7 +321,7 @@ int64_t engine_wait(const struct engine *e, int64_t now)
 {
     const int64_t dues[] = {strays_due(e), takeover_due(e), kamailio_due(e), peers_due(e),
                             dialog_due(e), owner_due(e),    ending_due(e),   admin_due(e),
-                            acks_due(e),   roll_due(e),     left_due(e),     rewrite_due(e),
+                            acks_due(e),   barrier_due(e),  left_due(e),     resync_due(e),
                             second_due(e), contact_due(e),  greeting_due(e), e->next_janitor_ms};
     int64_t due = INT64_MAX;
 

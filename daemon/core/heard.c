@@ -1,4 +1,4 @@
-/* Messages from other kamsyncds (told.c): hands each to the rooms that need it. */
+/* Messages from other kamsyncds (messages.c): hands each to the rooms that need it. */
 #include "ask_impl.h"
 #include "call_impl.h"
 #include "cluster_impl.h"
@@ -22,7 +22,7 @@ static void on_handover(struct engine *e, const json_t *message, int64_t now)
         e->count.relayed_in++;
         engine_send(e, e->self.sip, NULL, base64, now);
     } else {
-        e->count.told_bad++;
+        e->count.messages_bad++;
         engine_log(e, LOG_LEVEL_WARN, "a handover in the store is not proven: dropped");
     }
     free(msg);
@@ -65,7 +65,7 @@ static bool is_own(const struct engine *e, const json_t *message)
     return json_integer_value(json_object_get(message, "node")) == e->self.id;
 }
 
-void engine_told(struct engine *e, struct span text, int64_t now)
+void engine_message(struct engine *e, struct span text, int64_t now)
 {
     json_t *message = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
     const char *t = json_string_value(json_object_get(message, "t"));
@@ -78,28 +78,28 @@ void engine_told(struct engine *e, struct span text, int64_t now)
         if (!is_own(e, message))
             on_call(e, message, t);
     } else if (t && strcmp(t, "second") == 0) {
-        first_told(e, message, now);
+        first_message(e, message, now);
     } else if (t && strcmp(t, "answered") == 0) {
-        first_told_answer(e, message, now);
+        first_message_answer(e, message, now);
     } else if (t && strcmp(t, "failed") == 0) {
-        first_told_failure(e, message, now);
+        first_message_failure(e, message, now);
     } else if (t && strcmp(t, "unwritten") == 0) {
         /* It may also have lost everything, e.g. as a replica for a moment while this node wrote nothing. */
-        rewrite_doubt(e, now);
+        resync_doubt(e, now);
     } else if (t && strcmp(t, "left") == 0) {
         search_begin(e, false);
-    } else if (t && strcmp(t, "roll") == 0) {
-        roll_asked(e, message, now);
+    } else if (t && strcmp(t, "barrier") == 0) {
+        barrier_asked(e, message, now);
     } else if (t && strcmp(t, "here") == 0) {
-        roll_answered(e, message, now);
+        barrier_answered(e, message, now);
     } else if (t && strcmp(t, "acted") == 0) {
-        acted_told(e, message, now);
+        acted_message(e, message, now);
     } else if (t && strcmp(t, "ask") == 0) {
         admin_asked(e, message, now);
     } else if (t && strcmp(t, "answer") == 0) {
         admin_answered(e, message, now);
     } else {
-        e->count.told_bad++;
+        e->count.messages_bad++;
         engine_log(e, LOG_LEVEL_WARN, "a message of another kamsyncd is not understood");
     }
     json_decref(message);

@@ -75,7 +75,7 @@ static void leave_behind(struct engine *e)
 
     txns_clear(&e->txns);
     takeover_clear(e);
-    losses_clear(e);
+    revoked_clear(e);
     calls_restarted(e);
     search_begin(e, calls);
 }
@@ -94,7 +94,7 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     snprintf(e->self.inc, sizeof(e->self.inc), "%s", m->inc);
     engine_log(e, LOG_LEVEL_INFO, "Kamailio is node %d at %s, incarnation %s%s", e->self.id, e->self.sip, e->self.inc,
                restarted ? ": restarted" : "");
-    roll_reset(e);
+    barrier_reset(e);
     nodes_forget(&e->nodes, e->self.id); /* read before this node's id was known */
     if (restarted)
         leave_behind(e);
@@ -102,7 +102,7 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
         e->search = (struct search){.wanted = true, .calls = true, .learn = true};
         e->learning = true;
     }
-    losses_again(e, now);
+    revoked_again(e, now);
     advice_address(e, now);
     kamailio_up(e, known && !restarted);
     for (size_t i = 0; i < e->nodes.count; i++)

@@ -16,7 +16,7 @@ enum notice_type {
     NOTICE_DOUBTED,       /* cluster: others may have thought this node dead, or the store has lost its takeovers */
     NOTICE_ASKED,         /* cluster: another node waits until this one has written all that it knows */
     NOTICE_HAS,           /* cluster: another node has written the record again; key */
-    NOTICE_ALL_HERE,      /* cluster: all nodes have answered the last roll-call */
+    NOTICE_ALL_HERE,      /* cluster: all nodes have answered the last barrier */
     NOTICE_STORE_REFUSES, /* call: the store has refused a write */
     NOTICE_STORE_TAKES,   /* call: the store has accepted a write */
     NOTICE_TAKEN_OVER,    /* own: this node owns the transaction now; key */

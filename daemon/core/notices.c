@@ -27,10 +27,10 @@ void hall_notice(struct engine *e, const struct notice *n, int64_t now)
         strays_look(e, NULL, now);
         break;
     case NOTICE_STORE_REFUSES:
-        rewrite_refused(e, now);
+        resync_refused(e, now);
         break;
     case NOTICE_STORE_TAKES:
-        rewrite_taken(e, now);
+        resync_taken(e, now);
         break;
     case NOTICE_TAKEN_OVER:
         strays_wake(e, n->key, now);

@@ -314,7 +314,7 @@ void redis_archive(struct store *store, const char *after, int count, uint64_t t
 /* ---- messages between nodes ---- */
 
 /* The channel of a node, or of all (0). */
-static const char *told_channel(const struct redis *s, char out[CHANNEL_MAX], int node)
+static const char *message_channel(const struct redis *s, char out[CHANNEL_MAX], int node)
 {
     char name[KEY_SHORT_MAX];
 
@@ -327,7 +327,7 @@ void redis_tell(struct store *store, int node, const char *text)
     char channel[CHANNEL_MAX];
 
     if (s->commands.is_ready && redisAsyncCommand(s->commands.ac, redis_on_done, NULL, "PUBLISH %s %s",
-                                                  told_channel(s, channel, node), text) == REDIS_OK)
+                                                  message_channel(s, channel, node), text) == REDIS_OK)
         redis_conn_sent(&s->commands);
 }
 
@@ -336,8 +336,8 @@ static bool is_for_us(const struct redis *s, const redisReply *channel)
 {
     char all[CHANNEL_MAX], own[CHANNEL_MAX];
 
-    return channel->type == REDIS_REPLY_STRING && (strcmp(channel->str, told_channel(s, all, 0)) == 0 ||
-                                                   strcmp(channel->str, told_channel(s, own, s->id)) == 0);
+    return channel->type == REDIS_REPLY_STRING && (strcmp(channel->str, message_channel(s, all, 0)) == 0 ||
+                                                   strcmp(channel->str, message_channel(s, own, s->id)) == 0);
 }
 
 static void on_told(redisAsyncContext *ac, void *reply, void *data)
@@ -356,14 +356,14 @@ static void subscribe_own(struct redis *s)
     char channel[CHANNEL_MAX];
 
     if (s->id && s->listener.is_ready)
-        redisAsyncCommand(s->listener.ac, on_told, NULL, "SUBSCRIBE %s", told_channel(s, channel, s->id));
+        redisAsyncCommand(s->listener.ac, on_told, NULL, "SUBSCRIBE %s", message_channel(s, channel, s->id));
 }
 
 void redis_listen(struct redis *s)
 {
     char channel[CHANNEL_MAX];
 
-    redisAsyncCommand(s->listener.ac, on_told, NULL, "SUBSCRIBE %s", told_channel(s, channel, 0));
+    redisAsyncCommand(s->listener.ac, on_told, NULL, "SUBSCRIBE %s", message_channel(s, channel, 0));
     subscribe_own(s);
 }
 

@@ -99,7 +99,7 @@ def test_secret_is_changed_without_a_gap(lab, settings):
     assert not lab.trace.repeated()
     names = lab.redis_cli('--scan').split()
     assert names and all(name.startswith(settings.get('cluster', 'kamsync') + ':') for name in names)
-    assert all(node.counters()['verdict_cut'] == node.counters()['told_bad'] == 0 for node in cluster.node.values())
+    assert all(node.counters()['verdict_cut'] == node.counters()['messages_bad'] == 0 for node in cluster.node.values())
     cluster.stop()
 
 

@@ -165,7 +165,7 @@ def world():
         the_world = World(lab)
         yield the_world
         the_world.close()
-        assert [the_world.count(name) for name in ('link_ups', 'frames_bad', 'told_bad')] == [2, the_world.counted['frames_bad'], 0]
+        assert [the_world.count(name) for name in ('link_ups', 'frames_bad', 'messages_bad')] == [2, the_world.counted['frames_bad'], 0]
         the_world.cluster.stop()
         assert all(node.kamailio.running for node in (*the_world.cluster.node.values(), *the_world.plain.node.values()))
 

@@ -369,11 +369,11 @@ static void do_store(struct world *w, struct input *in)
 
 /* ---- others ---- */
 
-static void do_told(struct world *w, struct input *in)
+static void do_message(struct world *w, struct input *in)
 {
     struct span text = exact(input_chunk(in));
 
-    engine_told(w->e, text, w->now);
+    engine_message(w->e, text, w->now);
     exact_free(text);
 }
 
@@ -412,7 +412,7 @@ static void do_standstill(struct world *w, struct input *in)
 static void (*const steps[])(struct world *w, struct input *in) = {
     do_branch,   do_reply,  do_stray, do_other_event, do_taken,   do_bytes, do_frame,
     do_acks,     do_hello,  do_got,   do_claimed,     do_scanned, do_node,  do_done,
-    do_call_got, do_listed, do_store, do_told,        do_ask,     do_time,  do_standstill};
+    do_call_got, do_listed, do_store, do_message,     do_ask,     do_time,  do_standstill};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -191,7 +191,7 @@ TARGETS = {
     "key": [bytes([a, b]) + b"".join(map(chunk, c)) for a, b, c in (
         (1, 1, ("a", "a", "b", "b")), (1, 2, ("a", "a", "b", "b")), (1, 1, ("a:1", "a", "b", "1:b")),
         (1, 1, ("{}", "%7B%7D", "\0", "%00")), (1, 1, ("a b", "a%20b", "\xff", '"')))],
-    "config": CONFIG, "control": REQUESTS, "ctl": ANSWERS, "told": TOLD, "engine": ENGINE,
+    "config": CONFIG, "control": REQUESTS, "ctl": ANSWERS, "messages": TOLD, "engine": ENGINE,
 }
 
 

@@ -308,8 +308,8 @@ static bool is_plain(const struct world *w)
     const struct engine *e = w->e;
 
     return !e->reader.len && !e->link.waiting && !e->link.under_way && !e->txns.count && !e->strays.list &&
-           !e->early.count && !e->takeovers.count && !e->losses && !e->calls.count && !ending_count(e) &&
-           !e->questions.list && !e->heirs.list && !e->pending && !e->trace.count && !w->gets.count &&
+           !e->early.count && !e->takeovers.count && !e->revoked && !e->calls.count && !ending_count(e) &&
+           !e->questions.list && !e->failovers.list && !e->pending && !e->trace.count && !w->gets.count &&
            !w->claims.count && !w->writes.count && !w->readings.count && !w->listings.count && !w->archives.count &&
            !w->kept_next && !w->answer;
 }
@@ -358,7 +358,7 @@ static void check_bounds(const struct engine *e)
     engine_status(e, &s);
     must(e->owner.puts <= 2048 && e->strays.count <= 2048 && e->questions.count <= 2048);
     must(e->takeovers.active <= 64 + 1 + e->strays.count && e->takeovers.active <= e->takeovers.count);
-    must(e->heirs.reading <= 64 && e->heirs.reading <= e->heirs.count);
+    must(e->failovers.reading <= 64 && e->failovers.reading <= e->failovers.count);
     must(e->calls.at[CALL_WRITING] <= 1024 && e->early.bytes[0] <= 2 << 20 && e->early.bytes[1] <= 2 << 20);
     must(s.queued <= LINK_QUEUE_MAX + 16 && e->nodes.count <= NODES_MAX);
     must(e->link.under_way_bytes <= FRAME_MAX_OUT); /* one frame, or LINK_WINDOW */

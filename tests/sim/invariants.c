@@ -21,7 +21,7 @@ static bool limits(struct life *l)
             {"BYEs", ending_count(e), CALLS},
             {"bytes of events that wait", e->early.bytes[0], 2 << 20},
             {"bytes of urgent events that wait", e->early.bytes[1], 2 << 20},
-            {"calls of others being read", e->heirs.reading, 64},
+            {"calls of others being read", e->failovers.reading, 64},
             {"questions", e->questions.count, 2049},
             {"calls", e->calls.count, CALLS},
             {"transactions", e->txns.count, CALLS},

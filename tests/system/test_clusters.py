@@ -32,10 +32,10 @@ class Cluster:
 
     def hear(self):
         """Until the first node has heard all that was published before."""
-        heard = self.first.daemon.report()['told_bad']
+        heard = self.first.daemon.report()['messages_bad']
         place = f'/{self.database}' if self.database else ''
         self.redis.do('PUBLISH', f'{self.name}:to:all{place}', '{}')
-        self.first.daemon.wait_report(told_bad=heard + 1)
+        self.first.daemon.wait_report(messages_bad=heard + 1)
 
     def check_is_well(self):
         """The first node knows the second one and nobody else, and has taken nothing."""

@@ -66,7 +66,7 @@ def test_unknown_is_given_back(two_nodes):
     assert first[0] == second[0] and first[1] != second[1], 'they bear one time'
     b.daemon.wait_report(verdict_unknown=1, verdict_perhaps=1)
     report = b.daemon.report()
-    assert (report['lookups'], report['roll_calls']) == (4, 1)
+    assert (report['lookups'], report['barriers']) == (4, 1)
 
 
 def test_owner_without_record_acts(two_nodes):
@@ -103,7 +103,7 @@ def test_ack_without_record_is_given_to_all(two_nodes):
     check_handover(b.kamailio.wait_sends(1)[0], b.kamailio, b.kamailio, 'unavailable', message)
     b.daemon.wait_report(verdict_perhaps=1, waiting=0)
     report = b.daemon.report()
-    assert (report['lookups'], report['roll_calls']) == (1, 0)
+    assert (report['lookups'], report['barriers']) == (1, 0)
 
 
 def test_owner_is_down(two_nodes, redis):

@@ -144,7 +144,7 @@ Test(admin, call_that_is_taken_is_listed_once)
     struct fake *f = with_calls(fake_ready(), 2);
 
     engine_link_down(f->e, f->now);
-    fake_told(f, "{\"t\":\"taken\",\"node\":2,\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"}");
+    fake_message(f, "{\"t\":\"taken\",\"node\":2,\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"}");
     expect_calls(f, "", 1, 1);
     fake_free(f);
 }
@@ -207,8 +207,8 @@ Test(admin, calls_are_this_nodes_and_alive)
 /* What node n answers to the question that this one has asked. */
 static void node_answers(struct fake *f, int n, const char *part)
 {
-    fake_told(f, scratch("{\"t\":\"answer\",\"node\":%d,\"token\":%lld,\"a\":%s}", n,
-                         (long long)fake_int(fake_tell(f, 0), "token"), part));
+    fake_message(f, scratch("{\"t\":\"answer\",\"node\":%d,\"token\":%lld,\"a\":%s}", n,
+                            (long long)fake_int(fake_tell(f, 0), "token"), part));
 }
 
 #define CALL(id, s) "{\"call_id\":\"" id "\",\"trying\":180000000" s "000}"
@@ -266,8 +266,8 @@ Test(admin, answers_that_make_no_sense)
     node_answers(f, 2, "{\"total\":\"x\",\"calls\":[1,\"a\",null,{}]}");
     node_answers(f, 3, "[]");
     cr_expect(fake_answered(f) && fake_int(fake_answered(f), "total") == 0);
-    fake_told(f, "{\"t\":\"answer\"}");
-    fake_told(f, "{\"t\":\"answer\",\"node\":2,\"token\":1,\"a\":{}}");
+    fake_message(f, "{\"t\":\"answer\"}");
+    fake_message(f, "{\"t\":\"answer\",\"node\":2,\"token\":1,\"a\":{}}");
     cr_expect(json_array_size(f->answers) == 1);
     fake_free(f);
 }
@@ -315,7 +315,7 @@ Test(admin, other_nodes_question_is_answered_to_it_alone)
     struct fake *f = with_calls(fake_peers(), 2);
     json_t *a;
 
-    fake_told(f, "{\"t\":\"ask\",\"from\":3,\"token\":12,\"q\":{\"cmd\":\"calls\",\"limit\":1}}");
+    fake_message(f, "{\"t\":\"ask\",\"from\":3,\"token\":12,\"q\":{\"cmd\":\"calls\",\"limit\":1}}");
     cr_assert(f->tell_count == 1 && f->tells[0].node == 3);
     cr_expect(fake_int(fake_tell(f, 0), "node") == 1 && fake_int(fake_tell(f, 0), "token") == 12);
     a = json_object_get(fake_tell(f, 0), "a");
@@ -336,7 +336,7 @@ Test(admin, questions_that_make_no_sense)
     struct fake *f = fake_peers();
 
     for (size_t i = 0; i < COUNT(texts); i++) {
-        fake_told(f, texts[i]);
+        fake_message(f, texts[i]);
         cr_expect(f->tell_count == 0, "%s", texts[i]);
     }
     fake_free(f);

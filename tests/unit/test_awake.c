@@ -88,7 +88,7 @@ Test(awake, answer_and_a_roll_call_after_a_standstill)
     take_it(f, &c);
     stand_still(f);
     fake_reply(f, 3, &c, "0", 200);
-    fake_told(f, "{\"t\":\"roll\",\"from\":2,\"n\":7}");
+    fake_message(f, "{\"t\":\"barrier\",\"from\":2,\"n\":7}");
     fake_turn(f);
     expect_lost(f);
 }

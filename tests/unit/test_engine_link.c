@@ -455,7 +455,7 @@ Test(engine, wait_is_until_the_next_thing_to_do)
     fake_pass(f, 14);
     engine_tick(f->e, f->now += 1);
     fake_settle(f);
-    cr_expect(engine_wait(f->e, f->now) == 0, "it calls the roll at once");
+    cr_expect(engine_wait(f->e, f->now) == 0, "it raises a barrier at once");
     cr_expect(engine_wait(f->e, f->now + 100000) == 0, "late is now, never negative");
     fake_free(f);
 }

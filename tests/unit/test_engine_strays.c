@@ -210,7 +210,7 @@ Test(strays, store_that_says_absent_within_the_call_is_asked_now_and_then)
     cr_expect(fake_count(f, "send") == 0);
     fake_pass(f, 200);
     cr_expect(f->get_count == 4, "%zu lookups", f->get_count);
-    cr_expect(count(f)->roll_calls == 1);
+    cr_expect(count(f)->barriers == 1);
     expect_unknown(f, 1);
     cr_expect(count(f)->verdict_unknown == 1);
     expect_over(f, NULL);
@@ -250,7 +250,7 @@ Test(strays, ack_without_record_is_given_to_all_at_once)
 
     fake_answer(f, NULL);
     fake_turn(f);
-    cr_expect(f->get_count == 1 && count(f)->roll_calls == 0 && count(f)->verdict_perhaps == 1);
+    cr_expect(f->get_count == 1 && count(f)->barriers == 0 && count(f)->verdict_perhaps == 1);
     expect_back(f, "unavailable");
     expect_over(f, NULL);
 }

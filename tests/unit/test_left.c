@@ -175,7 +175,7 @@ Test(left, another_node_has_said_that_it_took_it)
     struct fake *f = with_call();
 
     engine_link_down(f->e, f->now);
-    fake_told(f, "{\"t\":\"taken\",\"node\":2,\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"}");
+    fake_message(f, "{\"t\":\"taken\",\"node\":2,\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"}");
     store_away(f);
     store_back(f);
     cr_expect(written(f) == 0);
@@ -224,7 +224,7 @@ Test(left, word_of_it_begins_a_search)
 
     fake_pass(f, 5000);
     scans = f->scans;
-    fake_told(f, "{\"t\":\"left\"}");
+    fake_message(f, "{\"t\":\"left\"}");
     fake_turn(f);
     cr_expect(f->scans == scans + 1);
     fake_free(f);

@@ -443,10 +443,10 @@ Test(legs, takeover_of_a_leg_whose_call_another_node_has)
     fake_free(f);
 }
 
-static void told_taken(struct fake *f, const char *tx)
+static void message_taken(struct fake *f, const char *tx)
 {
-    fake_told(f, scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"%s}",
-                         tx ? scratch(",\"tx\":\"%s\"", tx) : ""));
+    fake_message(f, scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"%s}",
+                            tx ? scratch(",\"tx\":\"%s\"", tx) : ""));
 }
 
 Test(legs, another_node_takes_another_leg_over)
@@ -456,9 +456,9 @@ Test(legs, another_node_takes_another_leg_over)
 
     fake_replied(f, &c, "0", 200, "b1", AT(12));
     fake_pass(f, 10000); /* its transaction is over */
-    told_taken(f, TX(2));
+    message_taken(f, TX(2));
     cr_expect(calls(f) == 1, "the call lives by the first");
-    told_taken(f, TX(1));
+    message_taken(f, TX(1));
     cr_expect(calls(f) == 0);
     fake_free(f);
 }
@@ -471,7 +471,7 @@ Test(legs, another_node_takes_a_leg_over)
 
     fake_replied(f, &c, "0", 200, "b1", AT(12));
     fake_pass(f, 10000);
-    told_taken(f, NULL);
+    message_taken(f, NULL);
     cr_expect(calls(f) == 0);
     fake_free(f);
 }
@@ -525,11 +525,11 @@ Test(legs, late_answer_at_another_node)
     fake_free(f);
 }
 
-static void told_dialog(struct fake *f, const char *tx, const char *to_tag)
+static void message_dialog(struct fake *f, const char *tx, const char *to_tag)
 {
-    fake_told(f, scratch("{\"t\":\"dialog\",\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\",\"tx\":\"%s\","
-                         "\"to_tag\":\"%s\",\"at\":77}",
-                         tx, to_tag));
+    fake_message(f, scratch("{\"t\":\"dialog\",\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\",\"tx\":\"%s\","
+                            "\"to_tag\":\"%s\",\"at\":77}",
+                            tx, to_tag));
     fake_turn(f);
 }
 
@@ -539,14 +539,14 @@ Test(legs, another_node_tells_of_a_late_answer)
     struct leg c = leg(f, 1);
 
     fake_turn(f);
-    told_dialog(f, TX(1), "b0");
+    message_dialog(f, TX(1), "b0");
     expect_text(f, "dialog.b0", "(none)");
     fake_replied(f, &c, "0", 200, "b1", AT(12));
     fake_turn(f);
-    told_dialog(f, TX(2), "b2");
-    told_dialog(f, TX(1), "b1");
+    message_dialog(f, TX(2), "b2");
+    message_dialog(f, TX(1), "b1");
     cr_expect(f->call_count == 2, "%zu", f->call_count);
-    told_dialog(f, TX(1), "b3");
+    message_dialog(f, TX(1), "b3");
     expect_text(f, "dialog.b3", "77");
     expect_text(f, "dialog.b2", "(none)");
     fake_free(f);

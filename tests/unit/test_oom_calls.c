@@ -347,13 +347,13 @@ static void inquire(struct world *w, bool *good)
             engine_ask(w->e, q, i, w->now);
         json_decref(q);
     }
-    engine_told(w->e, span_of("{\"t\":\"ask\",\"from\":2,\"token\":1,\"q\":{\"cmd\":\"calls\"}}"), w->now);
+    engine_message(w->e, span_of("{\"t\":\"ask\",\"from\":2,\"token\":1,\"q\":{\"cmd\":\"calls\"}}"), w->now);
     for (int token = 1; token < 40; token++) {
         char text[160];
 
         snprintf(text, sizeof(text), "{\"t\":\"answer\",\"node\":2,\"token\":%d,\"a\":{\"calls\":[{}],\"total\":1}}",
                  token);
-        engine_told(w->e, span_of(text), w->now);
+        engine_message(w->e, span_of(text), w->now);
     }
     wait(w, 200);
     *good = w->answers == COUNT(commands) && w->told == 4;
@@ -373,13 +373,13 @@ static void hear(struct world *w, bool *good)
     record[1].value = span_of("5");
     if (!begin(w))
         return;
-    engine_told(w->e, span_of(w->handover), w->now);
-    engine_told(w->e, span_of("{\"t\":\"over\",\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"}"), w->now);
+    engine_message(w->e, span_of(w->handover), w->now);
+    engine_message(w->e, span_of("{\"t\":\"over\",\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"}"), w->now);
     for (int i = 0; i < 12; i++) {
         wait(w, 500);
         engine_nodes_read(w->e, true, w->now);
     }
-    *good = engine_counters(w->e)->relayed_in == 1 && engine_counters(w->e)->calls_inherited == 1;
+    *good = engine_counters(w->e)->relayed_in == 1 && engine_counters(w->e)->calls_failed_over == 1;
     engine_free(w->e);
 }
 

@@ -225,9 +225,9 @@ Test(second, first_takes_the_answer)
     struct leg c;
     struct fake *f = fake_owning(&c);
 
-    fake_told(f, scratch("{\"t\":\"answered\",\"via\":\"%s.0\",\"to_tag\":\"b1\",\"code\":200,\"at\":1800000000123,"
-                         "\"elsewhere\":false}",
-                         c.tm));
+    fake_message(f, scratch("{\"t\":\"answered\",\"via\":\"%s.0\",\"to_tag\":\"b1\",\"code\":200,\"at\":1800000000123,"
+                            "\"elsewhere\":false}",
+                            c.tm));
     fake_turn(f);
     cr_expect(json_is_true(fake_put_field(f, "done")) && fake_count(f, "lost") == 1);
     cr_expect(fake_sent_count(f, "why=lost") == 1 && fake_sent_count(f, "CANCEL sip:") == 0);
@@ -241,9 +241,9 @@ Test(second, first_cancels_what_rings_when_another_phone_answered)
     struct leg c;
     struct fake *f = fake_owning(&c);
 
-    fake_told(f, scratch("{\"t\":\"answered\",\"via\":\"%s.7\",\"to_tag\":\"b1\",\"code\":200,\"at\":1800000000123,"
-                         "\"elsewhere\":true}",
-                         c.tm));
+    fake_message(f, scratch("{\"t\":\"answered\",\"via\":\"%s.7\",\"to_tag\":\"b1\",\"code\":200,\"at\":1800000000123,"
+                            "\"elsewhere\":true}",
+                            c.tm));
     fake_turn(f);
     cr_expect(json_is_true(fake_put_field(f, "done")) && fake_sent_count(f, "CANCEL sip:") == 1);
     fake_free(f);
@@ -258,7 +258,7 @@ Test(second, first_believes_no_nonsense)
                            "{\"t\":\"second\"}", "{\"t\":\"second\",\"via\":\"x\",\"node\":77}"};
 
     for (size_t i = 0; i < COUNT(texts); i++)
-        fake_told(f, texts[i]);
+        fake_message(f, texts[i]);
     fake_turn(f);
     cr_expect(txns(f) == 1 && f->put_count == 0 && fake_count(f, "lost") == 0 && fake_count(f, "second") == 0);
     fake_free(f);
@@ -269,7 +269,7 @@ Test(second, first_tells_its_kamailio_of_a_branch_elsewhere)
     struct fake *f = fake_peers();
     json_t *frame;
 
-    fake_told(f, "{\"t\":\"second\",\"node\":2,\"via\":\"z9hG4bK1.0\"}");
+    fake_message(f, "{\"t\":\"second\",\"node\":2,\"via\":\"z9hG4bK1.0\"}");
     fake_turn(f);
     frame = fake_last(f, "second");
     cr_expect_str_eq(fake_text(frame, "via"), base64_of("z9hG4bK1.0"));

@@ -194,7 +194,7 @@ Test(store_back, another_nodes_refusal_is_heard)
 {
     struct fake *f = fake_peers();
 
-    fake_told(f, "{\"t\":\"unwritten\"}");
+    fake_message(f, "{\"t\":\"unwritten\"}");
     cr_expect_str_neq(verdict_of(f, 1, 7), "unknown");
     fake_pass(f, 3500);
     cr_expect_str_eq(verdict_of(f, 2, 8), "unknown");
@@ -226,7 +226,7 @@ Test(store_back, what_another_node_could_not_write_is_a_sign)
     struct leg c;
     struct fake *f = with_call(&c);
 
-    fake_told(f, "{\"t\":\"unwritten\"}");
+    fake_message(f, "{\"t\":\"unwritten\"}");
     fake_pass(f, 900);
     cr_expect(f->put_count == 0);
     fake_pass(f, 1200);

@@ -304,7 +304,7 @@ static void on_shared(struct engine *e, uint64_t client, const json_t *q, int64_
         return;
     p->most = strcmp(list, "calls") == 0 ? limit_of(q) : SIZE_MAX;
     if (json_array_size(waiting))
-        told_send(
+        message_send(
             e, 0,
             json_pack("{s:s,s:i,s:I,s:O}", "t", "ask", "from", e->self.id, "token", (json_int_t)p->token, "q", q));
     else
@@ -320,8 +320,8 @@ void admin_asked(struct engine *e, const json_t *message, int64_t now)
 
     (void)now;
     if (part)
-        told_send(e, from,
-                  json_pack("{s:s,s:i,s:O,s:o}", "t", "answer", "node", e->self.id, "token", token, "a", part));
+        message_send(e, from,
+                     json_pack("{s:s,s:i,s:O,s:o}", "t", "answer", "node", e->self.id, "token", token, "a", part));
 }
 
 static bool was_waited_for(json_t *waiting, json_int_t node)

@@ -16,7 +16,7 @@ bool strays_got(struct engine *e, uint64_t token, enum get_status status, struct
 /* The store's answer to the claim on an INVITE. False when the token is no stray's. */
 bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now);
 void strays_take(struct engine *e, const struct arrived *a, int64_t now);
-/* Another node's kamsyncd has written the record of that key again; or (NULL) all have answered the last roll-call. */
+/* Another node's kamsyncd has written the record of that key again; or (NULL) all have answered the last barrier. */
 void strays_look(struct engine *e, const char *key, int64_t now);
 /* The owner of that CANCEL, which all nodes got with that time, has acted. */
 void strays_acted(struct engine *e, const char *at, int node, int64_t now);
@@ -37,7 +37,7 @@ char *perhaps_at(struct engine *e);
 /* This node's Kamailio has acted upon a CANCEL sent to all: tells the sender. */
 void acted_tell(struct engine *e, const char *name, int64_t now);
 /* Another node's Kamailio has. */
-void acted_told(struct engine *e, const json_t *message, int64_t now);
+void acted_message(struct engine *e, const json_t *message, int64_t now);
 /* The node known to have acted upon this node's CANCEL with that time; 0: none. */
 int acted_by(const struct engine *e, const char *at);
 void acted_clear(struct engine *e);

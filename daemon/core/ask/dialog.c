@@ -159,7 +159,7 @@ static void hand_over(struct engine *e, struct question *q, const struct node *t
 
 static void ask(struct engine *e, struct question *q)
 {
-    roll_before(e, &q->absent);
+    barrier_before(e, &q->absent);
     q->token = ++e->last_token;
     e->count.lookups++;
     e->io.call_get(e->io.ctx, q->key, q->other, q->token);
@@ -202,7 +202,7 @@ bool dialog_got(struct engine *e, uint64_t token, enum get_status status, const 
     if (status == GET_FOUND && !pairs_text(pairs, count, "state").n)
         status = GET_ABSENT;
     if (status == GET_ABSENT)
-        roll_absent(e, &q->absent, q->key);
+        barrier_absent(e, &q->absent, q->key);
     if (status == GET_FOUND)
         on_call(e, q, pairs, count, now);
     return true;

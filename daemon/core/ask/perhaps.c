@@ -48,7 +48,7 @@ void perhaps_relay(struct engine *e, struct handover h, struct span msg)
         h.inc = n->inc;
         text = engine_handover(e, h, msg);
         e->count.relayed_out += text != NULL;
-        told_handover(e, n->id, text);
+        message_handover(e, n->id, text);
         free(text);
     }
 }
@@ -83,7 +83,7 @@ void acted_tell(struct engine *e, const char *name, int64_t now)
     int node = sender_of(name);
 
     if (node && node != e->self.id)
-        told_send(e, node, json_pack("{s:s,s:i,s:s}", "t", "acted", "node", e->self.id, "all", name));
+        message_send(e, node, json_pack("{s:s,s:i,s:s}", "t", "acted", "node", e->self.id, "all", name));
     else if (node)
         engine_post(e, (struct notice){.type = NOTICE_ACTED, .key = at_of(name), .node = e->self.id}, now);
 }
@@ -97,7 +97,7 @@ static void keep(struct acted *a, const char *at, int node)
     a->next = (a->next + 1) % ACTED_MAX;
 }
 
-void acted_told(struct engine *e, const json_t *message, int64_t now)
+void acted_message(struct engine *e, const json_t *message, int64_t now)
 {
     const char *name = json_string_value(json_object_get(message, "all"));
     int node = (int)json_integer_value(json_object_get(message, "node"));

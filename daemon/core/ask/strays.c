@@ -3,7 +3,7 @@
  *     stray ▶ own index ▶ store ──found──▶ verdict ▶ handover to the owner, or back to this Kamailio with the verdict
  *                          │  ▲
  *                          │  └ absent or failed: asked again in a moment, since the record may be on its way
- *                          └ time is up: unknown (the store said "absent", after all nodes had answered a roll-call,
+ *                          └ time is up: unknown (the store said "absent", after all nodes had answered a barrier,
  * and no Kamailio has acted, though all have the message), unavailable (no answer from the store, or not from all)
  *
  * An ACK may be one to a 2xx, which any node can route and which must not wait. So the script routes every stray ACK
@@ -34,7 +34,7 @@
 #define STRAYS_MAX 2048         /* limit of lookups under way, */
 #define STRAYS_BYTES (32 << 20) /* and of their messages and names */
 #define LAST_RETRY_MS 20        /* longest interval of lookups, which doubles each time */
-#define ROLL_RETRY_MS 100       /* the node that has it will say so; asked again in case that gets lost */
+#define BARRIER_RETRY_MS 100    /* the node that has it will say so; asked again in case that gets lost */
 #define ACT_MS 20      /* the owner's Kamailio reports a CANCEL within 13 ms, and its record is written at once */
 #define INVITE_MS 50   /* an ordinary call waits for the store at most this long */
 #define REPLY_MS 30    /* the record of a transaction is older than the reply to it */
@@ -45,7 +45,7 @@ static void ask(struct engine *e, struct stray *s, int64_t now)
 {
     s->asked = true;
     s->asked_ms = now;
-    roll_before(e, &s->absent);
+    barrier_before(e, &s->absent);
     e->count.lookups++;
     e->io.get(e->io.ctx, s->key, s->token);
 }
@@ -198,7 +198,7 @@ static void relay(struct engine *e, struct stray *s, const struct node *owner)
     e->count.verdict_cut++;
     e->count.relayed_out += text != NULL;
     stray_note(e, s, "its owner is out of reach: handed over through the store", owner->id);
-    told_handover(e, owner->id, text);
+    message_handover(e, owner->id, text);
     free(text);
     stray_end(e, s);
 }
@@ -294,10 +294,10 @@ static void on_no_record(struct engine *e, struct stray *s, int64_t now)
         if (!s->all || !give_to_all(e, s, now))
             return;
     }
-    if (!s->absent.roll)
+    if (!s->absent.barrier)
         perhaps_relay(e, (struct handover){.src = s->src, .dst = s->dst, .at = s->all}, s->msg);
-    roll_absent(e, &s->absent, s->key);
-    s->again_ms = s->absent.sure ? INT64_MAX : now + ROLL_RETRY_MS;
+    barrier_absent(e, &s->absent, s->key);
+    s->again_ms = s->absent.sure ? INT64_MAX : now + BARRIER_RETRY_MS;
     if (now >= give_up(e, s))
         stray_conclude(e, s, last_word(e, s, now), 0, now);
 }
@@ -413,7 +413,7 @@ void strays_look(struct engine *e, const char *key, int64_t now)
 
     DL_FOREACH(e->strays.list, s)
     {
-        if (key ? strcmp(s->key, key) == 0 : s->absent.roll && s->absent.roll <= e->roll.n && !s->absent.sure)
+        if (key ? strcmp(s->key, key) == 0 : s->absent.barrier && s->absent.barrier <= e->barrier.n && !s->absent.sure)
             s->again_ms = now;
     }
 }

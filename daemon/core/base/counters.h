@@ -39,7 +39,7 @@
     X(verdict_unknown, "strays that nobody owns")                                                                      \
     X(verdict_unavailable, "strays that the store could not tell about in time")                                       \
     X(verdict_perhaps, "strays without record that were given to all Kamailios")                                       \
-    X(roll_calls, "times that all kamsyncds were asked before one said that nobody owns a stray")                      \
+    X(barriers, "times that all kamsyncds were asked before one said that nobody owns a stray")                        \
     X(takeovers, "orphans whose INVITE was put back into this node's Kamailio")                                        \
     X(takeovers_done, "orphans that this node's Kamailio took over")                                                   \
     X(takeovers_failed, "orphans that could not be taken over")                                                        \
@@ -48,7 +48,7 @@
     X(takeovers_lost, "orphans that another node was taking over, or had back")                                        \
     X(call_writes, "records of calls given to the store")                                                              \
     X(calls_ended, "calls that this node ended")                                                                       \
-    X(calls_inherited, "calls taken from nodes that are gone")                                                         \
+    X(calls_failed_over, "calls taken from nodes that are gone")                                                       \
     X(calls_shed, "calls not kept: too many, or memory is short")                                                      \
     X(calls_untracked, "calls not tracked: unreadable, too long, not over UDP, or too many")                           \
     X(events_bye, "BYEs and replies to them reported")                                                                 \
@@ -61,7 +61,7 @@
     X(dialogs_handed_over, "requests within a call that went to the node that has its dialog")                         \
     X(relayed_out, "handovers sent through the store, because the way to the node is cut")                             \
     X(relayed_in, "handovers that came through the store")                                                             \
-    X(told_bad, "messages of other kamsyncds that were not understood or not proven")                                  \
+    X(messages_bad, "messages of other kamsyncds that were not understood or not proven")                              \
     X(nodes_foreign, "announcements of nodes that are not proven to be of this cluster: ignored")                      \
     X(nodes_changed, "changes of other nodes: up, down, restarted, moved")
 

@@ -65,19 +65,19 @@ int64_t ending_due(const struct engine *e);
 size_t ending_count(const struct engine *e);
 void ending_clear(struct engine *e);
 
-/* inherit.c: calls whose node is gone. */
-void inherit_wait(struct engine *e, const char *key, bool share);
-bool inherit_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
-                 int64_t now);
-void inherit_run(struct engine *e);
-void inherit_clear(struct engine *e);
+/* failover.c: calls whose node is gone. */
+void failover_wait(struct engine *e, const char *key, bool share);
+bool failover_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
+                  int64_t now);
+void failover_run(struct engine *e);
+void failover_clear(struct engine *e);
 
-/* lapse.c: calls that were not answered, and whose transaction no node has. */
+/* expiry.c: calls that were not answered, and whose transaction no node has. */
 /* Checks whether this is such a call, when it is time. */
-void lapse_look(struct engine *e, const struct call *c, int64_t now);
+void expiry_look(struct engine *e, const struct call *c, int64_t now);
 /* The store's answer, if it is to such a check. */
-void lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t now);
-void lapse_clear(struct engine *e);
+void expiry_got(struct engine *e, uint64_t token, enum get_status status, int64_t now);
+void expiry_clear(struct engine *e);
 
 /* untracked.c: calls that are relayed but not tracked. */
 /* The event's INVITE begins one; if it cannot be parsed, what can be read is kept. */

@@ -6,8 +6,8 @@
 
 struct call;
 struct ending;
-struct heir;
-struct lapse;
+struct failover;
+struct expiry;
 
 /* The calls that this node knows, in lists by their next step. */
 struct calls {
@@ -28,15 +28,15 @@ struct endings {
     size_t bytes; /* of all texts */
 };
 
-/* Calls whose node is gone (inherit.c): those being read are in front. */
-struct heirs {
-    struct heir *list;
+/* Calls whose node is gone (failover.c): those being read are in front. */
+struct failovers {
+    struct failover *list;
     size_t count, reading;
 };
 
-/* Checks of calls that were not answered (lapse.c). */
-struct lapses {
-    struct lapse *list;
+/* Checks of calls that were not answered (expiry.c). */
+struct expiries {
+    struct expiry *list;
     size_t count;
 };
 

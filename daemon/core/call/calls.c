@@ -330,7 +330,7 @@ static void check(struct engine *e, struct call *c, int64_t now)
         c->refreshed_ms = now;
         calls_mark(e, c);
     }
-    lapse_look(e, c, now);
+    expiry_look(e, c, now);
 }
 
 void calls_janitor(struct engine *e, int64_t now)

@@ -83,12 +83,12 @@ static enum call_write_as is_written_as(const struct call *c)
 static void written(struct engine *e, struct call *c)
 {
     if (c->write_as == WRITE_TAKE && c->role == CALL_TAKER)
-        told_taken(e, c->name, c->tx);
+        message_taken(e, c->name, c->tx);
     c->write_as = is_written_as(c);
     if (c->finishing) {
         e->count.calls_ended++;
         if (call_has_moved(c))
-            told_over(e, 0, c->name);
+            message_over(e, 0, c->name);
         calls_move(e, c, CALL_IDLE);
         calls_end(e, c);
         return;

@@ -446,7 +446,7 @@ static void ended(struct engine *e, struct ending *x)
 
     if (name.p) {
         calls_over(e, name);
-        told_over(e, x->tell, name);
+        message_over(e, x->tell, name);
     }
     free((char *)name.p);
     finish(e, x);

@@ -170,6 +170,6 @@ void calls_passed(struct engine *e, const char *tx, struct span reply)
     if (sip_read_id(&id, reply) == 0 && id.to_tag.n)
         name = call_name(id.call_id, id.from_tag);
     if (name.p && !calls_dialog(e, name, tx, id.to_tag, at))
-        told_dialog(e, name, tx, id.to_tag, at);
+        message_dialog(e, name, tx, id.to_tag, at);
     free((char *)name.p);
 }

@@ -36,39 +36,39 @@ enum verdict {
 };
 enum verdict engine_judge(const struct engine *e, const struct record *r, int64_t now);
 
-/* rollcall.c: whether all nodes that are up still see what their Kamailios do. */
+/* barrier.c: whether all nodes that are up still see what their Kamailios do. */
 /* What is known about a record that the store may lack. */
 struct absence {
-    bool said;     /* the store has answered "absent" at least once */
-    bool sure;     /* also after a complete roll-call: no kamsyncd knows of it */
-    bool complete; /* the roll-call was complete when the lookup under way began */
-    int64_t roll;  /* number of the roll-call that it waits for; 0: none */
+    bool said;       /* the store has answered "absent" at least once */
+    bool sure;       /* also after a complete barrier: no kamsyncd knows of it */
+    bool complete;   /* the barrier was complete when the lookup under way began */
+    int64_t barrier; /* number of the barrier that it waits for; 0: none */
 };
-/* Before a lookup; and after its answer "absent": unless that is certain now, the lookup joins the next roll-call,
+/* Before a lookup; and after its answer "absent": unless that is certain now, the lookup joins the next barrier,
  * which asks about the record with that key. */
-void roll_before(const struct engine *e, struct absence *a);
-void roll_absent(struct engine *e, struct absence *a, const char *key);
-/* Another node calls the roll; another node answers. */
-void roll_asked(struct engine *e, const json_t *message, int64_t now);
-void roll_answered(struct engine *e, const json_t *message, int64_t now);
+void barrier_before(const struct engine *e, struct absence *a);
+void barrier_absent(struct engine *e, struct absence *a, const char *key);
+/* Another node raises a barrier; another node answers. */
+void barrier_asked(struct engine *e, const json_t *message, int64_t now);
+void barrier_answered(struct engine *e, const json_t *message, int64_t now);
 /* Kamailio has reported all that happened before it got that mark. */
-void roll_marked(struct engine *e, int64_t mark, int64_t now);
+void barrier_marked(struct engine *e, int64_t mark, int64_t now);
 /* Kamailio has reconnected: a mark under way is lost. */
-void roll_reset(struct engine *e);
-void roll_run(struct engine *e, int64_t now);
-int64_t roll_due(const struct engine *e);
-void roll_clear(struct engine *e);
+void barrier_reset(struct engine *e);
+void barrier_run(struct engine *e, int64_t now);
+int64_t barrier_due(const struct engine *e);
+void barrier_clear(struct engine *e);
 
-/* told.c: messages between kamsyncds, not by way of Kamailio (node 0: to all others). */
-void told_send(struct engine *e, int node, json_t *message);
-void told_handover(struct engine *e, int node, const char *base64);
-void told_over(struct engine *e, int node, struct span name);
+/* messages.c: messages between kamsyncds, not by way of Kamailio (node 0: to all others). */
+void message_send(struct engine *e, int node, json_t *message);
+void message_handover(struct engine *e, int node, const char *base64);
+void message_over(struct engine *e, int node, struct span name);
 /* This node has taken over the call with its transaction. */
-void told_taken(struct engine *e, struct span name, const char *tx);
+void message_taken(struct engine *e, struct span name, const char *tx);
 /* A 2xx to that call's INVITE has gone to the caller past tm; to all nodes, since the call's node may have changed. */
-void told_dialog(struct engine *e, struct span name, const char *tx, struct span to_tag, int64_t at);
-void told_unwritten(struct engine *e);
-void told_left(struct engine *e);
+void message_dialog(struct engine *e, struct span name, const char *tx, struct span to_tag, int64_t at);
+void message_unwritten(struct engine *e);
+void message_left(struct engine *e);
 
 /* advice.c: faults in Kamailio's configuration. */
 /* This node's address, which others have to use. */

@@ -27,10 +27,10 @@ struct peers {
     bool missed;         /* the last one is so old that others may think this node dead */
 };
 
-#define ROLL_KEYS_MAX 64   /* records that one roll-call asks about */
-#define ROLL_ASKERS_MAX 32 /* nodes that may wait for an answer */
+#define BARRIER_KEYS_MAX 64   /* records that one barrier asks about */
+#define BARRIER_ASKERS_MAX 32 /* nodes that may wait for an answer */
 
-/* A node that has called the roll and waits for the answer. */
+/* A node that has raised a barrier and waits for the answer. */
 struct asker {
     int from;
     int64_t n;
@@ -38,13 +38,13 @@ struct asker {
     bool marked;  /* the mark under way was sent after its call */
 };
 
-/* The last roll-call, and those of others (rollcall.c). */
-struct roll {
+/* The last barrier, and those of others (barrier.c). */
+struct barrier {
     int64_t n;     /* its number; keeps counting across starts of kamsyncd */
     int64_t at_ms; /* when it was sent */
     bool wanted;   /* another one is to be sent */
     json_t *keys;  /* owned: records that it will ask about; NULL: none */
-    struct asker askers[ROLL_ASKERS_MAX];
+    struct asker askers[BARRIER_ASKERS_MAX];
     size_t asker_count;
     int64_t mark;    /* the last mark sent to Kamailio */
     int64_t mark_ms; /* when it was sent; 0: none is under way */

@@ -30,7 +30,7 @@ struct node {
     bool unseen;               /* its heartbeats ended, but it answers probes */
     int64_t seen_ms, heard_ms; /* last heartbeat, last answer to a probe */
     int64_t read_ms;           /* last read of its record, with or without a new heartbeat */
-    int64_t here;              /* the last roll-call that its kamsyncd answered */
+    int64_t here;              /* the last barrier that its kamsyncd answered */
 };
 
 struct nodes {
@@ -78,7 +78,7 @@ void nodes_grace_probes(struct nodes *all, int64_t now);
 /* The next node that is alive though its heartbeats ended, marked so; NULL when there is none (more). */
 const struct node *nodes_hide(struct nodes *all, int64_t now, int64_t ttl_ms);
 
-/* Notes that this incarnation's kamsyncd has answered roll-call n. */
+/* Notes that this incarnation's kamsyncd has answered barrier n. */
 void nodes_here(struct nodes *all, int id, const char *inc, int64_t n);
 
 const struct node *nodes_find(const struct nodes *all, int id);

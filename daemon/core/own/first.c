@@ -6,7 +6,7 @@
 #include "base64.h"
 #include "siptext.h"
 
-void first_told(struct engine *e, const json_t *message, int64_t now)
+void first_message(struct engine *e, const json_t *message, int64_t now)
 {
     size_t len = 0;
     char *via = sip_bytes(json_object_get(message, "via"), &len),
@@ -54,7 +54,7 @@ static void take_failure(struct engine *e, const json_t *message, struct txn *t,
     owner_release(e, t, now);
 }
 
-void first_told_failure(struct engine *e, const json_t *message, int64_t now)
+void first_message_failure(struct engine *e, const json_t *message, int64_t now)
 {
     size_t n = 0;
     int index;
@@ -66,7 +66,7 @@ void first_told_failure(struct engine *e, const json_t *message, int64_t now)
     free(via);
 }
 
-void first_told_answer(struct engine *e, const json_t *message, int64_t now)
+void first_message_answer(struct engine *e, const json_t *message, int64_t now)
 {
     size_t via_n = 0, tag_n = 0;
     char *via = sip_bytes(json_object_get(message, "via"), &via_n);

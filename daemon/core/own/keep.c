@@ -47,7 +47,7 @@ static void release(struct engine *e, const struct txn *t, int64_t now)
 
 void owner_release(struct engine *e, const struct txn *t, int64_t now)
 {
-    losses_add(e, t, now);
+    revoked_add(e, t, now);
     release(e, t, now);
 }
 

@@ -157,7 +157,7 @@ bool left_put_done(struct engine *e, uint64_t token, enum put_status status, int
     finish(e, l);
     if (!e->left.list) {
         e->left.dead_ms = now; /* from now on they are the others' */
-        told_left(e);
+        message_left(e);
         search_begin(e, false);
     }
     return true;

@@ -64,19 +64,19 @@ void state_missed(struct engine *e);
 /* Kamailio's answer. */
 void state_told(struct engine *e, const struct event *ev, int64_t now);
 
-/* rewrite.c: writing all again. */
+/* resync.c: writing all again. */
 /* The store has refused a write. Tells all nodes. */
-void rewrite_refused(struct engine *e, int64_t now);
+void resync_refused(struct engine *e, int64_t now);
 /* The store has accepted a write. */
-void rewrite_taken(struct engine *e, int64_t now);
+void resync_taken(struct engine *e, int64_t now);
 /* The store may have lost data: everything is written again in a moment. */
-void rewrite_later(struct engine *e, int64_t now);
+void resync_later(struct engine *e, int64_t now);
 /* The store has come back. */
-void rewrite_back(struct engine *e, int64_t now);
+void resync_back(struct engine *e, int64_t now);
 /* The store may have lost what this node has written: everything is written again. */
-void rewrite_doubt(struct engine *e, int64_t now);
-void rewrite_tick(struct engine *e, int64_t now);
-int64_t rewrite_due(const struct engine *e);
+void resync_doubt(struct engine *e, int64_t now);
+void resync_tick(struct engine *e, int64_t now);
+int64_t resync_due(const struct engine *e);
 
 /* early.c: events that arrive before their transaction or call is known. */
 /* Takes the event, which is then empty, and keeps it under that name. False when there is no room:
@@ -165,9 +165,9 @@ void second_clear(struct engine *e);
 
 /* first.c */
 /* Another node has dropped one of this node's transactions; or had its 2xx. */
-void first_told(struct engine *e, const json_t *message, int64_t now);
-void first_told_failure(struct engine *e, const json_t *message, int64_t now);
-void first_told_answer(struct engine *e, const json_t *message, int64_t now);
+void first_message(struct engine *e, const json_t *message, int64_t now);
+void first_message_failure(struct engine *e, const json_t *message, int64_t now);
+void first_message_answer(struct engine *e, const json_t *message, int64_t now);
 
 /* left.c: what this node's dead Kamailio has left, for a store that lacks it. */
 /* The store is back, or has lost its data: since when it may have missed this node's writes. */
@@ -181,13 +181,13 @@ int64_t left_due(const struct engine *e);
 bool left_put_done(struct engine *e, uint64_t token, enum put_status status, int64_t now);
 void left_clear(struct engine *e);
 
-/* losses.c: transactions that other nodes have taken over. */
+/* revoked.c: transactions that other nodes have taken over. */
 /* Has Kamailio drop it. */
-void losses_add(struct engine *e, const struct txn *t, int64_t now);
+void revoked_add(struct engine *e, const struct txn *t, int64_t now);
 /* Kamailio has carried out frame n. */
-void losses_acked(struct engine *e, int64_t n);
+void revoked_acked(struct engine *e, int64_t n);
 /* The same Kamailio has said hello on a new connection. */
-void losses_again(struct engine *e, int64_t now);
-void losses_clear(struct engine *e);
+void revoked_again(struct engine *e, int64_t now);
+void revoked_clear(struct engine *e);
 
 #endif

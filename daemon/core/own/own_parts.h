@@ -7,7 +7,7 @@
 struct early;
 struct early_name;
 struct left;
-struct loss;
+struct revoked;
 struct second;
 struct takeover;
 
@@ -44,8 +44,8 @@ struct owner {
     int64_t retry_ms; /* when the next postponed transaction is written; 0: none is */
 };
 
-/* When all records are written again (rewrite.c). */
-struct rewrite {
+/* When all records are written again (resync.c). */
+struct resync {
     bool refused;      /* the store has refused a write, and accepted none since */
     int64_t try_ms;    /* when the next trial write is due */
     int64_t told_ms;   /* when all nodes were told of the refusal; 0: not yet */

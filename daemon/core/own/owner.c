@@ -366,9 +366,9 @@ void owner_put_done(struct engine *e, uint64_t token, enum put_status status, st
     e->owner.puts -= e->owner.puts > 0;
     e->count.puts_failed += status == PUT_FAILED;
     if (status == PUT_DONE || status == PUT_FENCED)
-        rewrite_taken(e, now);
+        resync_taken(e, now);
     else if (status == PUT_FAILED)
-        rewrite_refused(e, now);
+        resync_refused(e, now);
     if (!t && (status == PUT_FENCED || status == PUT_REFUSED))
         t = find_token(e, token);
     if (!t)

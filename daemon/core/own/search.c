@@ -41,7 +41,7 @@ void engine_scan_key(struct engine *e, const char *key)
     bool share = e->search.all || is_mine(e, key);
 
     if (key_is_call(key) && (e->search.learn || (share && e->search.calls)))
-        inherit_wait(e, key, share);
+        failover_wait(e, key, share);
     if (!key_is_tx(key))
         return;
     if ((share || e->search.learn) && !txns_by_key(&e->txns, key))
@@ -67,7 +67,8 @@ void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now)
 static bool may_run(const struct engine *e)
 {
     return e->self.up && e->contact.hello && e->store.up && !e->search.running &&
-           e->takeovers.count - e->takeovers.active < WAITING_LOW && e->heirs.count - e->heirs.reading < WAITING_LOW;
+           e->takeovers.count - e->takeovers.active < WAITING_LOW &&
+           e->failovers.count - e->failovers.reading < WAITING_LOW;
 }
 
 void search_run(struct engine *e, int64_t now)

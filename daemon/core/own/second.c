@@ -93,7 +93,7 @@ static void hand(struct engine *e, const struct second *s, char *msg, size_t len
     if (n && n->reached)
         engine_send(e, n->sip, NULL, text, now);
     else if (n)
-        told_handover(e, n->id, text);
+        message_handover(e, n->id, text);
     free(text);
     free(msg);
 }
@@ -120,9 +120,10 @@ static json_t *branch_name(const struct txn *t, const struct txn_branch *b)
 static void tell_answer(struct engine *e, const struct second *s, const struct txn_branch *b, struct span to_tag,
                         int64_t at)
 {
-    told_send(e, s->node,
-              json_pack("{s:s,s:o,s:o,s:i,s:I,s:b}", "t", "answered", "via", branch_name(s->txn, b), "to_tag",
-                        sip_text(to_tag), "code", (int)b->code, "at", (json_int_t)at, "elsewhere", (int)b->elsewhere));
+    message_send(e, s->node,
+                 json_pack("{s:s,s:o,s:o,s:i,s:I,s:b}", "t", "answered", "via", branch_name(s->txn, b), "to_tag",
+                           sip_text(to_tag), "code", (int)b->code, "at", (json_int_t)at, "elsewhere",
+                           (int)b->elsewhere));
 }
 
 /* A final reply that reached Kamailio here. If both nodes have seen it, that does no harm. */
@@ -171,9 +172,9 @@ static void tell_heir(struct engine *e, const struct second *s, int64_t now)
     const struct txn *t = s->txn;
 
     if (t->done && txn_state(t) == TXN_FAILED) {
-        told_send(e, s->node,
-                  json_pack("{s:s,s:o,s:i,s:I,s:b}", "t", "failed", "via", branch_name(t, &t->branches[0]), "code",
-                            txn_code(t), "at", (json_int_t)t->last, "cancelled", (int)t->cancelled));
+        message_send(e, s->node,
+                     json_pack("{s:s,s:o,s:i,s:I,s:b}", "t", "failed", "via", branch_name(t, &t->branches[0]), "code",
+                               txn_code(t), "at", (json_int_t)t->last, "cancelled", (int)t->cancelled));
         return;
     }
     if (t->cancelled)
@@ -183,7 +184,8 @@ static void tell_heir(struct engine *e, const struct second *s, int64_t now)
 
 static void tell_branch(struct engine *e, const struct second *s, const struct txn_branch *b)
 {
-    told_send(e, s->node, json_pack("{s:s,s:i,s:o}", "t", "second", "node", e->self.id, "via", branch_name(s->txn, b)));
+    message_send(e, s->node,
+                 json_pack("{s:s,s:i,s:o}", "t", "second", "node", e->self.id, "via", branch_name(s->txn, b)));
 }
 
 /* ---- becoming the second ---- */

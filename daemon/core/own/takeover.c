@@ -242,7 +242,7 @@ void takeover_run(struct engine *e, int64_t now)
     search_run(e, now);
     run_late(e, now);
     run_waiting(e, now);
-    if (e->learning && !e->search.learn && !e->takeovers.count && !e->heirs.count) {
+    if (e->learning && !e->search.learn && !e->takeovers.count && !e->failovers.count) {
         state_missed(e);
         early_learnt(e, now);
     }

@@ -241,7 +241,7 @@ static void run_tasks(struct cluster *c)
         else if (t->kind == ANNOUNCE && s->hears && t->epoch == s->hear_epoch)
             engine_announced(s->e, span_of(t->value), c->now);
         else if (t->kind == TOLD && s->hears && t->epoch == s->hear_epoch)
-            engine_told(s->e, span_of(t->value), c->now);
+            engine_message(s->e, span_of(t->value), c->now);
         else if (t->kind == REOPEN)
             reopen(s, t);
         else if (t->kind >= CUT)

@@ -298,22 +298,22 @@ void fake_forget(struct fake *f)
 
 /* ---- time ---- */
 
-static bool answer_roll(struct fake *f)
+static bool answer_barrier(struct fake *f)
 {
-    int64_t n = f->roll;
+    int64_t n = f->barrier;
 
-    f->roll = 0;
+    f->barrier = 0;
     for (int id = 2; n && id < 32; id++)
         if (f->incs[id])
-            fake_told(f,
-                      scratch("{\"t\":\"here\",\"node\":%d,\"inc\":\"%s\",\"n\":%lld}", id, f->incs[id], (long long)n));
+            fake_message(
+                f, scratch("{\"t\":\"here\",\"node\":%d,\"inc\":\"%s\",\"n\":%lld}", id, f->incs[id], (long long)n));
     return n;
 }
 
 /* What Kamailio, the store and the other nodes answer by themselves. */
 static bool answer_more(struct fake *f)
 {
-    bool scanned = f->scanning && !f->mute_scans, pinged = f->ping_count > 0, called = answer_roll(f);
+    bool scanned = f->scanning && !f->mute_scans, pinged = f->ping_count > 0, called = answer_barrier(f);
 
     fake_tell_states(f);
     if (scanned) {

@@ -101,9 +101,9 @@ struct fake {
     bool polite;         /* Kamailio acknowledges each frame at the end of the turn */
     bool unreachable;    /* other nodes do not answer probes; else they do at the end of the turn */
     uint64_t probed;     /* bit n: node n is to answer a probe */
-    bool mute_peers;     /* the others' kamsyncds answer no roll-call; else they do at the end of the turn, and such
+    bool mute_peers;     /* the others' kamsyncds answer no barrier; else they do at the end of the turn, and such
                           * messages are none of the tells */
-    int64_t roll;        /* which one they are to answer; 0: none */
+    int64_t barrier;     /* which one they are to answer; 0: none */
     char *incs[32];      /* of the nodes that fake_node() told of */
     long long events;    /* number of the last events frame */
     bool mute_scans;     /* scans are not answered; else each finds nothing, at the end of the turn */
@@ -169,7 +169,7 @@ void fake_ask(struct fake *f, uint64_t client, const char *request);
 /* The last answer; NULL when there is none. */
 json_t *fake_answered(const struct fake *f);
 /* Another node tells this one a text. */
-void fake_told(struct fake *f, const char *text);
+void fake_message(struct fake *f, const char *text);
 /* A text out of the last write to a call; "(none)" when it is not there. */
 const char *fake_call_text(const struct fake *f, const char *name);
 /* How many writes to calls there were with that mode; what this node told others, n-th. */

@@ -92,8 +92,8 @@ static void io_tell(void *ctx, int node, const char *text)
     struct fake *f = ctx;
     long long n;
 
-    if (!f->mute_peers && node == 0 && sscanf(text, "{\"t\":\"roll\",\"from\":1,\"n\":%lld}", &n) == 1) {
-        f->roll = n;
+    if (!f->mute_peers && node == 0 && sscanf(text, "{\"t\":\"barrier\",\"from\":1,\"n\":%lld}", &n) == 1) {
+        f->barrier = n;
         return;
     }
     cr_assert(f->tell_count < FAKE_MAX);
@@ -168,9 +168,9 @@ void fake_archive_read(struct fake *f, bool ok)
     engine_archived(f->e, f->archive_token, NULL, NULL, 0, ok, f->now);
 }
 
-void fake_told(struct fake *f, const char *text)
+void fake_message(struct fake *f, const char *text)
 {
-    engine_told(f->e, span_of(text), f->now);
+    engine_message(f->e, span_of(text), f->now);
     fake_settle(f);
 }
 

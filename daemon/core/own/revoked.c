@@ -10,17 +10,17 @@
 #include "base64.h"
 #include "count.h"
 
-struct loss {
-    struct loss *prev, *next;
+struct revoked {
+    struct revoked *prev, *next;
     char *key; /* owned; the other texts stand behind it in the same block */
     const char *call_id, *branch, *sent_by;
     uint32_t cseq;
     int64_t n; /* number of the frame that reports it */
 };
 
-static void loss_end(struct engine *e, struct loss *l)
+static void revoked_end(struct engine *e, struct revoked *l)
 {
-    DL_DELETE(e->losses, l);
+    DL_DELETE(e->revoked, l);
     free(l->key);
     free(l);
 }
@@ -52,10 +52,10 @@ static int64_t tell(struct engine *e, const char *call_id, uint32_t cseq, const 
     return n;
 }
 
-void losses_add(struct engine *e, const struct txn *t, int64_t now)
+void revoked_add(struct engine *e, const struct txn *t, int64_t now)
 {
     struct span texts[] = {span_of(t->key), span_of(t->call_id), span_of(t->branch), span_of(t->sent_by)};
-    struct loss *l = calloc(1, sizeof(*l));
+    struct revoked *l = calloc(1, sizeof(*l));
     int64_t n = tell(e, t->call_id, t->cseq, t->branch, t->sent_by, now);
     char *key = l ? span_dup_all(texts, COUNT(texts)) : NULL;
 
@@ -63,36 +63,36 @@ void losses_add(struct engine *e, const struct txn *t, int64_t now)
         free(l);
         return;
     }
-    *l = (struct loss){.key = key, .call_id = texts[1].p, .branch = texts[2].p, .sent_by = texts[3].p};
+    *l = (struct revoked){.key = key, .call_id = texts[1].p, .branch = texts[2].p, .sent_by = texts[3].p};
     l->cseq = t->cseq;
     l->n = n;
-    DL_APPEND(e->losses, l);
+    DL_APPEND(e->revoked, l);
 }
 
-void losses_acked(struct engine *e, int64_t n)
+void revoked_acked(struct engine *e, int64_t n)
 {
-    struct loss *l;
+    struct revoked *l;
 
-    DL_SEARCH_SCALAR(e->losses, l, n, n);
+    DL_SEARCH_SCALAR(e->revoked, l, n, n);
     if (l)
-        loss_end(e, l);
+        revoked_end(e, l);
 }
 
-void losses_again(struct engine *e, int64_t now)
+void revoked_again(struct engine *e, int64_t now)
 {
-    struct loss *l, *next;
+    struct revoked *l, *next;
 
-    DL_FOREACH_SAFE(e->losses, l, next)
+    DL_FOREACH_SAFE(e->revoked, l, next)
     {
         if (txns_by_key(&e->txns, l->key))
-            loss_end(e, l); /* taken back meanwhile */
+            revoked_end(e, l); /* taken back meanwhile */
         else
             l->n = tell(e, l->call_id, l->cseq, l->branch, l->sent_by, now);
     }
 }
 
-void losses_clear(struct engine *e)
+void revoked_clear(struct engine *e)
 {
-    while (e->losses)
-        loss_end(e, e->losses);
+    while (e->revoked)
+        revoked_end(e, e->revoked);
 }

@@ -11,18 +11,18 @@
 
 #include "calls_list.h"
 
-#define LAPSES_MAX 1024 /* lookups under way; further ones wait for the next check */
+#define EXPIRIES_MAX 1024 /* lookups under way; further ones wait for the next check */
 
-struct lapse {
-    struct lapse *prev, *next;
+struct expiry {
+    struct expiry *prev, *next;
     struct span name; /* owned */
     uint64_t token;
 };
 
-static void finish(struct engine *e, struct lapse *l)
+static void finish(struct engine *e, struct expiry *l)
 {
-    DL_DELETE(e->lapses.list, l);
-    e->lapses.count--;
+    DL_DELETE(e->expiries.list, l);
+    e->expiries.count--;
     free((char *)l->name.p);
     free(l);
 }
@@ -35,17 +35,17 @@ static bool is_adrift(const struct engine *e, const struct call *c)
            !call_is_refused(c) && c->inc && strcmp(c->inc, e->self.inc) != 0 && !txns_by_key(&e->txns, c->tx);
 }
 
-void lapse_look(struct engine *e, const struct call *c, int64_t now)
+void expiry_look(struct engine *e, const struct call *c, int64_t now)
 {
-    struct lapse *l;
+    struct expiry *l;
 
     if (!is_adrift(e, c) || now - c->begun_ms <= e->conf.tx_ttl_ms || !e->store.up || e->peers.unheard ||
-        now < e->store.doubt_ms || e->lapses.count >= LAPSES_MAX || (l = calloc(1, sizeof(*l))) == NULL)
+        now < e->store.doubt_ms || e->expiries.count >= EXPIRIES_MAX || (l = calloc(1, sizeof(*l))) == NULL)
         return;
     l->name = (struct span){span_dup(c->name), c->name.n};
     l->token = ++e->last_token;
-    DL_APPEND(e->lapses.list, l);
-    e->lapses.count++;
+    DL_APPEND(e->expiries.list, l);
+    e->expiries.count++;
     if (l->name.p)
         e->io.get(e->io.ctx, c->tx, l->token);
     else
@@ -66,12 +66,12 @@ static void looked(struct engine *e, struct span name, bool found)
     calls_conclude(e, c, "timed out", "kamsync", calls_time(e, NULL));
 }
 
-void lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t now)
+void expiry_got(struct engine *e, uint64_t token, enum get_status status, int64_t now)
 {
-    struct lapse *l;
+    struct expiry *l;
     const struct call *c;
 
-    DL_SEARCH_SCALAR(e->lapses.list, l, token, token);
+    DL_SEARCH_SCALAR(e->expiries.list, l, token, token);
     if (!l)
         return;
     c = calls_find(e, l->name);
@@ -80,8 +80,8 @@ void lapse_got(struct engine *e, uint64_t token, enum get_status status, int64_t
     finish(e, l);
 }
 
-void lapse_clear(struct engine *e)
+void expiry_clear(struct engine *e)
 {
-    while (e->lapses.list)
-        finish(e, e->lapses.list);
+    while (e->expiries.list)
+        finish(e, e->expiries.list);
 }

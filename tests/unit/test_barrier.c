@@ -1,8 +1,8 @@
-/* The roll-call: nobody is told that a transaction does not exist before all kamsyncds have said that they know. */
+/* The barrier: nobody is told that a transaction does not exist before all kamsyncds have said that they know. */
 #include "base64.h"
 #include "fake.h"
 
-TestSuite(rollcall, .fini = no_leaks, .timeout = 60);
+TestSuite(barrier, .fini = no_leaks, .timeout = 60);
 
 static const struct counters *count(const struct fake *f)
 {
@@ -42,14 +42,14 @@ static void asked_cancel(struct fake *f, unsigned number)
 static int64_t called(const struct fake *f)
 {
     cr_assert(f->tell_count > 0 && f->tells[f->tell_count - 1].node == 0);
-    cr_expect_str_eq(fake_text(fake_tell(f, f->tell_count - 1), "t"), "roll");
+    cr_expect_str_eq(fake_text(fake_tell(f, f->tell_count - 1), "t"), "barrier");
     cr_expect(fake_int(fake_tell(f, f->tell_count - 1), "from") == 1);
     return fake_int(fake_tell(f, f->tell_count - 1), "n");
 }
 
 static void here(struct fake *f, int id, const char *inc, int64_t n)
 {
-    fake_told(f, scratch("{\"t\":\"here\",\"node\":%d,\"inc\":\"%s\",\"n\":%lld}", id, inc, (long long)n));
+    fake_message(f, scratch("{\"t\":\"here\",\"node\":%d,\"inc\":\"%s\",\"n\":%lld}", id, inc, (long long)n));
 }
 
 static void expect_said(struct fake *f, const char *why)
@@ -61,7 +61,7 @@ static void expect_said(struct fake *f, const char *why)
     fake_free(f);
 }
 
-Test(rollcall, all_answer_and_nobody_has_it)
+Test(barrier, all_answer_and_nobody_has_it)
 {
     struct fake *f = with_mute_peers();
 
@@ -76,7 +76,7 @@ Test(rollcall, all_answer_and_nobody_has_it)
 }
 
 /* Its kamsyncd is dead, and its beats have not yet stayed away for long. */
-Test(rollcall, one_does_not_answer_and_all_kamailios_are_asked)
+Test(barrier, one_does_not_answer_and_all_kamailios_are_asked)
 {
     struct fake *f = with_mute_peers();
 
@@ -85,12 +85,12 @@ Test(rollcall, one_does_not_answer_and_all_kamailios_are_asked)
     fake_pass(f, 229);
     cr_expect(fake_count(f, "send") == 0);
     fake_pass(f, 1);
-    cr_expect(f->get_count == 3 && count(f)->roll_calls == 3, "%zu lookups, %lu roll-calls", f->get_count,
-              (unsigned long)count(f)->roll_calls);
+    cr_expect(f->get_count == 3 && count(f)->barriers == 3, "%zu lookups, %lu barriers", f->get_count,
+              (unsigned long)count(f)->barriers);
     expect_said(f, "unavailable");
 }
 
-Test(rollcall, answers_that_prove_nothing)
+Test(barrier, answers_that_prove_nothing)
 {
     struct fake *f = with_mute_peers();
     int64_t n;
@@ -99,18 +99,18 @@ Test(rollcall, answers_that_prove_nothing)
     n = called(f);
     here(f, 2, "200.1", n);
     here(f, 3, "300.0", n);     /* an earlier start of its Kamailio */
-    here(f, 3, "300.1", n - 1); /* an earlier roll-call */
+    here(f, 3, "300.1", n - 1); /* an earlier barrier */
     here(f, 3, "300.1", n + 1); /* none of ours */
     here(f, 4, "400.1", n);
     here(f, -3, "300.1", n);
-    fake_told(f, "{\"t\":\"here\"}");
-    fake_told(f, "{\"t\":\"roll\"}");
+    fake_message(f, "{\"t\":\"here\"}");
+    fake_message(f, "{\"t\":\"barrier\"}");
     fake_pass(f, 250);
     expect_said(f, "unavailable");
 }
 
-/* Before the roll-call the record was not there; who answers has written it. */
-Test(rollcall, the_record_is_read_again_behind_the_answers)
+/* Before the barrier the record was not there; who answers has written it. */
+Test(barrier, the_record_is_read_again_behind_the_answers)
 {
     struct fake *f = with_mute_peers();
 
@@ -127,7 +127,7 @@ Test(rollcall, the_record_is_read_again_behind_the_answers)
     expect_said(f, "unavailable");
 }
 
-Test(rollcall, who_is_down_or_lost_is_not_waited_for)
+Test(barrier, who_is_down_or_lost_is_not_waited_for)
 {
     struct fake *f = with_mute_peers();
 
@@ -143,7 +143,7 @@ Test(rollcall, who_is_down_or_lost_is_not_waited_for)
 }
 
 /* A start of kamsyncd: which nodes there are is not known. */
-Test(rollcall, nodes_not_yet_heard_of_may_have_it)
+Test(barrier, nodes_not_yet_heard_of_may_have_it)
 {
     struct fake *f = fake_ready();
 
@@ -153,7 +153,7 @@ Test(rollcall, nodes_not_yet_heard_of_may_have_it)
     expect_said(f, "unavailable");
 }
 
-Test(rollcall, request_within_a_call)
+Test(barrier, request_within_a_call)
 {
     for (int answers = 1; answers <= 2; answers++) {
         struct fake *f = with_mute_peers();
@@ -178,8 +178,8 @@ Test(rollcall, request_within_a_call)
     }
 }
 
-/* However many wait: one roll-call now, and one for those that came behind it. */
-Test(rollcall, many_are_served_by_a_few)
+/* However many wait: one barrier now, and one for those that came behind it. */
+Test(barrier, many_are_served_by_a_few)
 {
     struct fake *f = with_mute_peers();
 
@@ -192,14 +192,14 @@ Test(rollcall, many_are_served_by_a_few)
             fake_pass(f, 1); /* 100 ms in all */
     }
     fake_pass(f, 400);
-    cr_expect(count(f)->roll_calls >= 2 && count(f)->roll_calls <= 7, "%lu", (unsigned long)count(f)->roll_calls);
+    cr_expect(count(f)->barriers >= 2 && count(f)->barriers <= 7, "%lu", (unsigned long)count(f)->barriers);
     cr_expect(count(f)->verdict_unknown == 300, "%lu", (unsigned long)count(f)->verdict_unknown);
     fake_free(f);
 }
 
 /* ---- what a kamsyncd has that the store has lost ---- */
 
-Test(rollcall, asks_about_the_records_that_are_missing)
+Test(barrier, asks_about_the_records_that_are_missing)
 {
     struct fake *f = with_mute_peers();
 
@@ -213,7 +213,7 @@ Test(rollcall, asks_about_the_records_that_are_missing)
 }
 
 /* 64; for the others it only tells that all know what is theirs. */
-Test(rollcall, asks_about_so_many_at_once)
+Test(barrier, asks_about_so_many_at_once)
 {
     struct fake *f = with_mute_peers();
 
@@ -231,7 +231,7 @@ Test(rollcall, asks_about_so_many_at_once)
 }
 
 /* Though node 3 does not answer. */
-Test(rollcall, who_has_it_is_believed_at_once)
+Test(barrier, who_has_it_is_believed_at_once)
 {
     struct fake *f = with_mute_peers();
     struct leg c = call_make(1);
@@ -240,7 +240,8 @@ Test(rollcall, who_has_it_is_believed_at_once)
     asked_cancel(f, 1);
     fake_forget(f);
     f->found = fake_record(&c, 2, "200.1", false);
-    fake_told(f, "{\"t\":\"here\",\"node\":2,\"inc\":\"200.1\",\"n\":0,\"has\":[\"kamsync:tx:{call-1@caller.example}:1:"
+    fake_message(f,
+                 "{\"t\":\"here\",\"node\":2,\"inc\":\"200.1\",\"n\":0,\"has\":[\"kamsync:tx:{call-1@caller.example}:1:"
                  "z9hG4bK-caller-1:198.51.100.9:5060\",7]}");
     fake_turn(f);
     cr_assert(f->get_count == 1 && fake_count(f, "send") == 1);
@@ -250,7 +251,7 @@ Test(rollcall, who_has_it_is_believed_at_once)
 
 /* ---- all Kamailios are given what has no record ---- */
 
-Test(rollcall, who_cannot_be_reached_is_given_it_through_the_store)
+Test(barrier, who_cannot_be_reached_is_given_it_through_the_store)
 {
     struct fake *f = with_mute_peers();
 
@@ -264,18 +265,18 @@ Test(rollcall, who_cannot_be_reached_is_given_it_through_the_store)
     fake_free(f);
 }
 
-Test(rollcall, its_owner_has_acted)
+Test(barrier, its_owner_has_acted)
 {
-    for (int when = 0; when < 3; when++) { /* before it is here; before it is looked up; behind the roll-call */
+    for (int when = 0; when < 3; when++) { /* before it is here; before it is looked up; behind the barrier */
         struct fake *f = with_mute_peers();
         struct leg c = call_make(1);
 
         if (when == 0)
-            fake_told(f, "{\"t\":\"acted\",\"node\":2,\"all\":\"1." AT "\"}");
+            fake_message(f, "{\"t\":\"acted\",\"node\":2,\"all\":\"1." AT "\"}");
         fake_say(f, "{\"t\":\"events\",\"n\":1}%s", told_text(sip_request(&c, "CANCEL"), AT));
         fake_pass(f, when == 2 ? 30 : 10);
         if (when)
-            fake_told(f, "{\"t\":\"acted\",\"node\":2,\"all\":\"1." AT "\"}");
+            fake_message(f, "{\"t\":\"acted\",\"node\":2,\"all\":\"1." AT "\"}");
         fake_pass(f, 300);
         cr_expect(fake_count(f, "send") == 0 && count(f)->verdict_acted == 1);
         cr_expect(f->get_count == (when == 2));
@@ -283,23 +284,23 @@ Test(rollcall, its_owner_has_acted)
     }
 }
 
-Test(rollcall, another_one_was_acted_upon)
+Test(barrier, another_one_was_acted_upon)
 {
     static const char *const names[] = {"2." AT, "1." AT "1", "1", "x." AT, ".", "-1." AT};
     struct fake *f = with_mute_peers();
 
     f->mute_peers = false;
     for (size_t i = 0; i < COUNT(names); i++)
-        fake_told(f, scratch("{\"t\":\"acted\",\"node\":2,\"all\":\"%s\"}", names[i]));
-    fake_told(f, "{\"t\":\"acted\"}");
-    fake_told(f, "{\"t\":\"acted\",\"all\":\"1." AT "\"}");
+        fake_message(f, scratch("{\"t\":\"acted\",\"node\":2,\"all\":\"%s\"}", names[i]));
+    fake_message(f, "{\"t\":\"acted\"}");
+    fake_message(f, "{\"t\":\"acted\",\"all\":\"1." AT "\"}");
     cancel(f, 1);
     fake_pass(f, 180);
     expect_said(f, "unknown");
 }
 
 /* The script names the sender and the time. */
-Test(rollcall, who_gave_it_to_all_is_told_that_it_was_acted_upon)
+Test(barrier, who_gave_it_to_all_is_told_that_it_was_acted_upon)
 {
     struct fake *f = fake_peers();
     struct leg c = call_make(1);
@@ -315,7 +316,7 @@ Test(rollcall, who_gave_it_to_all_is_told_that_it_was_acted_upon)
 
 static void roll(struct fake *f, int64_t n)
 {
-    fake_told(f, scratch("{\"t\":\"roll\",\"from\":2,\"n\":%lld}", (long long)n));
+    fake_message(f, scratch("{\"t\":\"barrier\",\"from\":2,\"n\":%lld}", (long long)n));
 }
 
 /* The number of the mark that Kamailio was given last. */
@@ -330,7 +331,7 @@ static void give_back(struct fake *f, int64_t mark)
     fake_say(f, "{\"t\":\"events\",\"n\":1}{\"t\":\"mark\",\"id\":%lld}", (long long)mark);
 }
 
-Test(rollcall, what_is_known_is_written_before_it_is_answered)
+Test(barrier, what_is_known_is_written_before_it_is_answered)
 {
     struct fake *f = fake_peers();
     struct leg c = call_make(1);
@@ -347,13 +348,13 @@ Test(rollcall, what_is_known_is_written_before_it_is_answered)
 }
 
 /* The store has evicted it. */
-Test(rollcall, what_was_asked_about_is_written_again)
+Test(barrier, what_was_asked_about_is_written_again)
 {
     static const char key[] = "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060";
     struct leg c;
     struct fake *f = fake_owning(&c);
 
-    fake_told(f, scratch("{\"t\":\"roll\",\"from\":2,\"n\":17,\"keys\":[\"kamsync:tx:{x}:1:y\",7,\"%s\"]}", key));
+    fake_message(f, scratch("{\"t\":\"barrier\",\"from\":2,\"n\":17,\"keys\":[\"kamsync:tx:{x}:1:y\",7,\"%s\"]}", key));
     fake_turn(f);
     cr_assert(f->put_count == 2, "at once, and once more behind the mark: %zu", f->put_count);
     cr_expect_str_eq(f->puts[1].key, key);
@@ -364,7 +365,7 @@ Test(rollcall, what_was_asked_about_is_written_again)
 }
 
 /* One mark for all that wait; who calls while it is under way waits for the next. */
-Test(rollcall, a_mark_serves_all_who_called_before_it)
+Test(barrier, a_mark_serves_all_who_called_before_it)
 {
     struct fake *f = fake_peers();
     int64_t first;
@@ -374,7 +375,7 @@ Test(rollcall, a_mark_serves_all_who_called_before_it)
     fake_turn(f);
     first = marked(f);
     roll(f, 18);
-    fake_told(f, "{\"t\":\"roll\",\"from\":3,\"n\":5}");
+    fake_message(f, "{\"t\":\"barrier\",\"from\":3,\"n\":5}");
     fake_turn(f);
     cr_expect(fake_count(f, "mark") == 1);
     give_back(f, first + 7);
@@ -390,7 +391,7 @@ Test(rollcall, a_mark_serves_all_who_called_before_it)
 }
 
 /* Kamailio's queue was full. */
-Test(rollcall, a_mark_that_was_lost_is_made_again)
+Test(barrier, a_mark_that_was_lost_is_made_again)
 {
     struct fake *f = fake_peers();
 
@@ -410,18 +411,19 @@ Test(rollcall, a_mark_that_was_lost_is_made_again)
 }
 
 /* Anybody may write to the channel. */
-Test(rollcall, any_number_may_call)
+Test(barrier, any_number_may_call)
 {
     struct fake *f = fake_peers();
 
     for (int id = 2; id < 100; id++)
-        fake_told(f, scratch("{\"t\":\"roll\",\"from\":%d,\"n\":1,\"keys\":%s}", id, id % 2 ? "[\"x\"]" : "\"x\""));
+        fake_message(f,
+                     scratch("{\"t\":\"barrier\",\"from\":%d,\"n\":1,\"keys\":%s}", id, id % 2 ? "[\"x\"]" : "\"x\""));
     fake_turn(f);
     cr_expect(f->tell_count == 32, "%zu", f->tell_count);
     fake_free(f);
 }
 
-Test(rollcall, who_is_not_connected_does_not_answer)
+Test(barrier, who_is_not_connected_does_not_answer)
 {
     struct fake *f = fake_peers();
 
@@ -445,7 +447,7 @@ Test(rollcall, who_is_not_connected_does_not_answer)
 }
 
 /* Its own transactions are being read back from the store. */
-Test(rollcall, who_is_learning_does_not_answer)
+Test(barrier, who_is_learning_does_not_answer)
 {
     struct fake *f = fake_new();
 
@@ -460,11 +462,11 @@ Test(rollcall, who_is_learning_does_not_answer)
     fake_free(f);
 }
 
-Test(rollcall, its_own_call_is_not_answered)
+Test(barrier, its_own_call_is_not_answered)
 {
     struct fake *f = fake_peers();
 
-    fake_told(f, "{\"t\":\"roll\",\"from\":1,\"n\":17}");
+    fake_message(f, "{\"t\":\"barrier\",\"from\":1,\"n\":17}");
     cr_expect(f->tell_count == 0);
     fake_free(f);
 }

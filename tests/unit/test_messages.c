@@ -23,7 +23,7 @@ static char *handover_with(const char *secret)
 
 static void tell(struct fake *f, const char *base64)
 {
-    fake_told(f, scratch("{\"t\":\"handover\",\"msg\":\"%s\"}", base64));
+    fake_message(f, scratch("{\"t\":\"handover\",\"msg\":\"%s\"}", base64));
     fake_turn(f);
 }
 
@@ -36,7 +36,7 @@ Test(told, handover_goes_into_this_kamailio_as_it_is)
     cr_assert(fake_count(f, "send") == 1);
     cr_expect_str_eq(fake_text(fake_last(f, "send"), "msg"), text);
     cr_expect_str_eq(fake_text(fake_last(f, "send"), "to"), "192.0.2.1:5060");
-    cr_expect(count(f)->relayed_in == 1 && count(f)->told_bad == 0);
+    cr_expect(count(f)->relayed_in == 1 && count(f)->messages_bad == 0);
     fake_free(f);
 }
 
@@ -69,11 +69,11 @@ Test(told, handover_to_a_node_out_of_reach_goes_through_the_store)
 
 static void expect_refused(struct fake *f, const char *base64)
 {
-    uint64_t bad = count(f)->told_bad;
+    uint64_t bad = count(f)->messages_bad;
 
     tell(f, base64);
     cr_assert(fake_count(f, "send") == 0, "taken: %s", base64);
-    cr_expect(count(f)->told_bad == bad + 1 && count(f)->relayed_in == 0);
+    cr_expect(count(f)->messages_bad == bad + 1 && count(f)->relayed_in == 0);
 }
 
 Test(told, old_secret_is_believed_only_while_there_is_one)
@@ -169,11 +169,11 @@ Test(told, what_is_no_message)
     struct fake *f = fake_peers();
 
     for (size_t i = 0; i < COUNT(texts); i++) {
-        engine_told(f->e, scratch_exact(span_of(texts[i])), f->now);
-        cr_expect(count(f)->told_bad == i + 1, "%s", texts[i]);
+        engine_message(f->e, scratch_exact(span_of(texts[i])), f->now);
+        cr_expect(count(f)->messages_bad == i + 1, "%s", texts[i]);
     }
-    fake_told(f, "{\"t\":\"over\"}");
-    fake_told(f, "{\"t\":\"over\",\"call_id\":{\"base64\":\"*\"}}");
+    fake_message(f, "{\"t\":\"over\"}");
+    fake_message(f, "{\"t\":\"over\",\"call_id\":{\"base64\":\"*\"}}");
     fake_turn(f);
     cr_expect(fake_count(f, "send") == 0);
     fake_free(f);
@@ -188,10 +188,11 @@ Test(told, call_that_is_over_is_forgotten)
     fake_invite(f, &c, NULL, 0);
     f->mute_calls = true; /* also while it is being written */
     fake_turn(f);
-    fake_told(f, "{\"t\":\"over\",\"call_id\":\"call-2@caller.example\",\"from_tag\":\"a1\"}");
+    fake_message(f, "{\"t\":\"over\",\"call_id\":\"call-2@caller.example\",\"from_tag\":\"a1\"}");
     engine_status(f->e, &s);
     cr_expect(s.calls == 1);
-    fake_told(f, scratch("{\"t\":\"over\",\"call_id\":{\"base64\":\"%s\"},\"from_tag\":\"a1\"}", base64_of(c.call_id)));
+    fake_message(f,
+                 scratch("{\"t\":\"over\",\"call_id\":{\"base64\":\"%s\"},\"from_tag\":\"a1\"}", base64_of(c.call_id)));
     engine_status(f->e, &s);
     cr_expect(s.calls == 0);
     fake_call_written(f, CALL_WRITTEN);
@@ -233,21 +234,21 @@ Test(told, call_that_is_taken_is_another_nodes)
     f->polite = true;
     fake_invite(f, &c, NULL, 0);
     fake_turn(f);
-    fake_told(f, taken);
+    fake_message(f, taken);
     cr_expect(calls(f) == 1, "this node's living Kamailio has it: the records decide");
     engine_link_down(f->e, f->now);
-    fake_told(f, taken_by(1, &c));
+    fake_message(f, taken_by(1, &c));
     cr_expect(calls(f) == 1, "its own word");
-    fake_told(f, taken);
+    fake_message(f, taken);
     back(f, "100.1");
     cr_expect(calls(f) == 1, "it was only cut off: the records decide");
     engine_link_down(f->e, f->now);
-    fake_told(f, taken);
+    fake_message(f, taken);
     back(f, "100.2");
     cr_expect(calls(f) == 0, "restarted");
-    fake_told(f, "{\"t\":\"taken\",\"node\":2}");
-    fake_told(f, taken);
-    cr_expect(count(f)->told_bad == 0);
+    fake_message(f, "{\"t\":\"taken\",\"node\":2}");
+    fake_message(f, taken);
+    cr_expect(count(f)->messages_bad == 0);
     fake_free(f);
 }
 
@@ -272,7 +273,7 @@ Test(told, call_that_is_taken_is_not_written_before_it_is_known_whose_it_is)
     engine_link_down(f->e, f->now);
     come_back(f);
     cr_expect(fake_writes(f, CALL_BEGIN) == 1, "nobody has said a word");
-    fake_told(f, taken);
+    fake_message(f, taken);
     come_back(f);
     fake_pass(f, f->conf.call_max_ms / 2);
     cr_expect(f->call_count == 0 && calls(f) == 1);
@@ -290,7 +291,7 @@ Test(told, call_that_is_taken_while_it_is_being_written)
     fake_invite(f, &c, NULL, 0);
     fake_turn(f);
     engine_link_down(f->e, f->now);
-    fake_told(f, taken_by(2, &c));
+    fake_message(f, taken_by(2, &c));
     fake_call_written(f, CALL_OTHER);
     fake_pass(f, 5000);
     cr_expect(f->call_count == 1 && calls(f) == 1);
@@ -310,7 +311,7 @@ Test(told, call_that_is_taken_keeps_its_variables)
     fake_set(f, &c, "x", "1");
     fake_turn(f);
     engine_link_down(f->e, f->now);
-    fake_told(f, taken_by(2, &c));
+    fake_message(f, taken_by(2, &c));
     back(f, "100.2");
     cr_expect(calls(f) == 1);
     cr_expect(f->calls[f->call_count - 1].mode == CALL_ADD);

@@ -77,7 +77,7 @@ Test(inherit, calls_of_a_lost_node_are_shared)
     find(f, 100);
     cr_expect(f->call_get_count > 25 && f->call_get_count <= 64, "%zu of 100 are no share", f->call_get_count);
     answer_all(f, 2, "");
-    cr_expect(calls(f) == f->call_get_count && engine_counters(f->e)->calls_inherited == f->call_get_count);
+    cr_expect(calls(f) == f->call_get_count && engine_counters(f->e)->calls_failed_over == f->call_get_count);
     cr_expect(fake_writes(f, CALL_TAKE) == f->call_count && f->call_count == f->call_get_count);
     cr_expect_str_eq(fake_call_text(f, "node"), "1");
     cr_expect_str_eq(fake_call_text(f, "inc"), "200.1", "its dialog died with its Kamailio");
@@ -201,7 +201,7 @@ Test(inherit, own_calls_are_learnt_back_after_a_start)
     for (size_t g = 0; g < 40; g++)
         answer(f, g, g == 39 ? 2 : 1, "");
     fake_turn(f);
-    cr_expect(calls(f) == 39 && engine_counters(f->e)->calls_inherited == 0);
+    cr_expect(calls(f) == 39 && engine_counters(f->e)->calls_failed_over == 0);
     cr_expect(f->call_count == 0, "it stands there already");
     fake_set(f, &c, "z", "1");
     fake_turn(f);

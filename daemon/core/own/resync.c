@@ -17,9 +17,9 @@
 #define ALL_PER_MS 20     /* and the most records per ms of it */
 #define SETTLE_MS 4000    /* by then the data of an earlier connection has reached the store */
 
-void rewrite_refused(struct engine *e, int64_t now)
+void resync_refused(struct engine *e, int64_t now)
 {
-    struct rewrite *w = &e->rewrite;
+    struct resync *w = &e->resync;
 
     if (!w->refused)
         w->try_ms = now + TRY_MS;
@@ -29,42 +29,42 @@ void rewrite_refused(struct engine *e, int64_t now)
         return;
     w->told_ms = now;
     engine_doubt(e, now);
-    told_unwritten(e);
+    message_unwritten(e);
 }
 
 /* The earliest time for writing all again. */
 static int64_t soonest(const struct engine *e, int64_t now)
 {
     int64_t pause = (int64_t)(e->txns.count + e->calls.count) / ALL_PER_MS;
-    int64_t at = e->rewrite.last_ms + (pause > ALL_AFTER_MS ? pause : ALL_AFTER_MS);
+    int64_t at = e->resync.last_ms + (pause > ALL_AFTER_MS ? pause : ALL_AFTER_MS);
 
-    return e->rewrite.last_ms && at > now ? at : now + 1;
+    return e->resync.last_ms && at > now ? at : now + 1;
 }
 
-void rewrite_taken(struct engine *e, int64_t now)
+void resync_taken(struct engine *e, int64_t now)
 {
-    if (!e->rewrite.refused)
+    if (!e->resync.refused)
         return;
-    e->rewrite.refused = false;
-    e->rewrite.all_ms = soonest(e, now);
+    e->resync.refused = false;
+    e->resync.all_ms = soonest(e, now);
 }
 
-void rewrite_later(struct engine *e, int64_t now)
+void resync_later(struct engine *e, int64_t now)
 {
-    if (!e->rewrite.refused && !e->rewrite.all_ms)
-        e->rewrite.all_ms = soonest(e, now + ALL_AFTER_MS);
+    if (!e->resync.refused && !e->resync.all_ms)
+        e->resync.all_ms = soonest(e, now + ALL_AFTER_MS);
 }
 
-void rewrite_doubt(struct engine *e, int64_t now)
+void resync_doubt(struct engine *e, int64_t now)
 {
     engine_doubt(e, now);
-    rewrite_later(e, now);
+    resync_later(e, now);
 }
 
 /* The store has come back, and may have lost everything. */
-void rewrite_back(struct engine *e, int64_t now)
+void resync_back(struct engine *e, int64_t now)
 {
-    e->rewrite = (struct rewrite){.settle_ms = now + SETTLE_MS};
+    e->resync = (struct resync){.settle_ms = now + SETTLE_MS};
     engine_doubt(e, now);
 }
 
@@ -94,9 +94,9 @@ static bool take_due(int64_t *due_ms, int64_t now)
 
 /* Done twice after a return of the store: data in the buffers of an earlier connection, because Redis hung or the
  * network stalled, may reach the store after newer data. */
-void rewrite_tick(struct engine *e, int64_t now)
+void resync_tick(struct engine *e, int64_t now)
 {
-    struct rewrite *w = &e->rewrite;
+    struct resync *w = &e->resync;
     bool all = e->store.up && take_due(&w->all_ms, now), settled = e->store.up && take_due(&w->settle_ms, now);
 
     if (all || settled) {
@@ -110,9 +110,9 @@ void rewrite_tick(struct engine *e, int64_t now)
     }
 }
 
-int64_t rewrite_due(const struct engine *e)
+int64_t resync_due(const struct engine *e)
 {
-    const struct rewrite *w = &e->rewrite;
+    const struct resync *w = &e->resync;
     const int64_t dues[] = {w->all_ms, w->settle_ms, w->refused ? w->try_ms : 0};
     int64_t due = INT64_MAX;
 

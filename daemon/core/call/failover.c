@@ -8,25 +8,25 @@
 
 #define READING_MAX 64
 
-struct heir {
-    struct heir *prev, *next;
+struct failover {
+    struct failover *prev, *next;
     char *key;
     uint64_t token; /* 0: waits */
     bool share;     /* this node's share; otherwise read only in case the call is its own */
 };
 
-static void finish(struct engine *e, struct heir *h)
+static void finish(struct engine *e, struct failover *h)
 {
-    DL_DELETE(e->heirs.list, h);
-    e->heirs.count--;
-    e->heirs.reading -= h->token != 0;
+    DL_DELETE(e->failovers.list, h);
+    e->failovers.count--;
+    e->failovers.reading -= h->token != 0;
     free(h->key);
     free(h);
 }
 
-void inherit_wait(struct engine *e, const char *key, bool share)
+void failover_wait(struct engine *e, const char *key, bool share)
 {
-    struct heir *h = calloc(1, sizeof(*h));
+    struct failover *h = calloc(1, sizeof(*h));
 
     if (h)
         h->key = span_dup(span_of(key));
@@ -35,8 +35,8 @@ void inherit_wait(struct engine *e, const char *key, bool share)
         return;
     }
     h->share = share;
-    DL_APPEND(e->heirs.list, h);
-    e->heirs.count++;
+    DL_APPEND(e->failovers.list, h);
+    e->failovers.count++;
 }
 
 /* Whether the kamsyncd that wrote the call is gone; if only Kamailio was restarted, the calls stay with their node.
@@ -48,7 +48,7 @@ static bool is_gone(const struct engine *e, int node)
     return node != e->self.id && (n ? n->lost : e->peers.ripe);
 }
 
-static void consider(struct engine *e, const struct heir *h, const struct pair *pairs, size_t count, int64_t now)
+static void consider(struct engine *e, const struct failover *h, const struct pair *pairs, size_t count, int64_t now)
 {
     int node = (int)pairs_number(pairs, count, "node");
     struct span call_id = pairs_text(pairs, count, "call_id"), name;
@@ -58,16 +58,16 @@ static void consider(struct engine *e, const struct heir *h, const struct pair *
         return;
     name = call_name(call_id, pairs_text(pairs, count, "from_tag"));
     if (name.p && calls_read(e, name, pairs, count, gone, now) && gone)
-        e->count.calls_inherited++;
+        e->count.calls_failed_over++;
     free((char *)name.p);
 }
 
-bool inherit_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
-                 int64_t now)
+bool failover_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
+                  int64_t now)
 {
-    struct heir *h;
+    struct failover *h;
 
-    DL_FOREACH(e->heirs.list, h)
+    DL_FOREACH(e->failovers.list, h)
     {
         if (!h->token)
             return false;
@@ -83,26 +83,26 @@ bool inherit_got(struct engine *e, uint64_t token, enum get_status status, const
 }
 
 /* Those being read are in front. */
-void inherit_run(struct engine *e)
+void failover_run(struct engine *e)
 {
-    struct heir *h, *next;
+    struct failover *h, *next;
 
-    DL_FOREACH_SAFE(e->heirs.list, h, next)
+    DL_FOREACH_SAFE(e->failovers.list, h, next)
     {
-        if (e->heirs.reading >= READING_MAX)
+        if (e->failovers.reading >= READING_MAX)
             return;
         if (h->token)
             continue;
-        DL_DELETE(e->heirs.list, h);
-        DL_PREPEND(e->heirs.list, h);
+        DL_DELETE(e->failovers.list, h);
+        DL_PREPEND(e->failovers.list, h);
         h->token = ++e->last_token;
-        e->heirs.reading++;
+        e->failovers.reading++;
         e->io.call_get(e->io.ctx, h->key, NULL, h->token);
     }
 }
 
-void inherit_clear(struct engine *e)
+void failover_clear(struct engine *e)
 {
-    while (e->heirs.list)
-        finish(e, e->heirs.list);
+    while (e->failovers.list)
+        finish(e, e->failovers.list);
 }

@@ -35,7 +35,7 @@ static void check_relayed(struct world *w, struct span msg)
     if (!base64)
         return;
     text = text_of("{\"t\":\"handover\",\"msg\":\"%s\"}", base64);
-    engine_told(w->e, span_of(text), w->now);
+    engine_message(w->e, span_of(text), w->now);
     must(engine_counters(w->e)->relayed_in == before + 1);
     free(text);
     free(base64);
@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < 8 && in.n; i++) {
         struct span text = exact(input_chunk(&in));
 
-        engine_told(w->e, text, w->now);
+        engine_message(w->e, text, w->now);
         handover_proven(text, SECRET);
         exact_free(text);
         world_turn(w);

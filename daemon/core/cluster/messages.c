@@ -12,8 +12,8 @@
  * final reply from its previous node
  *     {"t": "unwritten"}                   the store refuses a node's records: an absent record proves nothing
  *     {"t": "left"}                        a dead Kamailio's records, which the store lacked, have been written
- *     {"t": "roll", "from", "n", "keys"}   which kamsyncds see their Kamailio, or have one of these records? and
- *     {"t": "here", "node", "inc", "n", "has"}  this one does, and has written those (rollcall.c)
+ *     {"t": "barrier", "from", "n", "keys"}   which kamsyncds see their Kamailio, or have one of these records? and
+ *     {"t": "here", "node", "inc", "n", "has"}  this one does, and has written those (barrier.c)
  *     {"t": "acted", "node", "all"}        the sender's Kamailio has acted upon a CANCEL that all nodes got
  * (perhaps.c)
  *     {"t": "ask", "from", "token", "q"}   a question of kamsyncctl's, and
@@ -23,7 +23,7 @@
 #include "siptext.h"
 
 /* Takes ownership of the message. */
-void told_send(struct engine *e, int node, json_t *message)
+void message_send(struct engine *e, int node, json_t *message)
 {
     char *text = message && e->store.up ? json_dumps(message, JSON_COMPACT) : NULL;
 
@@ -33,10 +33,10 @@ void told_send(struct engine *e, int node, json_t *message)
     free(text);
 }
 
-void told_handover(struct engine *e, int node, const char *base64)
+void message_handover(struct engine *e, int node, const char *base64)
 {
     if (base64)
-        told_send(e, node, json_pack("{s:s,s:s}", "t", "handover", "msg", base64));
+        message_send(e, node, json_pack("{s:s,s:s}", "t", "handover", "msg", base64));
 }
 
 /* A message about the call of that name. */
@@ -48,37 +48,37 @@ static json_t *of_call(const char *t, struct span name)
     return json_pack("{s:s,s:o,s:o}", "t", t, "call_id", call_id, "from_tag", from_tag);
 }
 
-void told_over(struct engine *e, int node, struct span name)
+void message_over(struct engine *e, int node, struct span name)
 {
     if (node >= 0 && node != e->self.id)
-        told_send(e, node, of_call("over", name));
+        message_send(e, node, of_call("over", name));
 }
 
-void told_taken(struct engine *e, struct span name, const char *tx)
+void message_taken(struct engine *e, struct span name, const char *tx)
 {
     json_t *message = of_call("taken", name);
 
     json_object_set_new(message, "node", json_integer(e->self.id));
     json_object_set_new(message, "tx", json_string(tx));
-    told_send(e, 0, message);
+    message_send(e, 0, message);
 }
 
-void told_dialog(struct engine *e, struct span name, const char *tx, struct span to_tag, int64_t at)
+void message_dialog(struct engine *e, struct span name, const char *tx, struct span to_tag, int64_t at)
 {
     json_t *message = of_call("dialog", name);
 
     json_object_set_new(message, "tx", json_string(tx));
     json_object_set_new(message, "to_tag", sip_text(to_tag));
     json_object_set_new(message, "at", json_integer(at));
-    told_send(e, 0, message);
+    message_send(e, 0, message);
 }
 
-void told_unwritten(struct engine *e)
+void message_unwritten(struct engine *e)
 {
-    told_send(e, 0, json_pack("{s:s}", "t", "unwritten"));
+    message_send(e, 0, json_pack("{s:s}", "t", "unwritten"));
 }
 
-void told_left(struct engine *e)
+void message_left(struct engine *e)
 {
-    told_send(e, 0, json_pack("{s:s}", "t", "left"));
+    message_send(e, 0, json_pack("{s:s}", "t", "left"));
 }
