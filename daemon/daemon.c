@@ -1,9 +1,8 @@
-/* Callbacks here are thin: bytes go into the engine, and its requests to the sockets.
- *
- *     libuv ▶ evapi.c / redis.c / memory.c ▶ engine ▶ (struct engine_io) ▶ evapi.c / redis.c / memory.c
+/* The life of one kamsyncd: its settings, its loop, its end. wiring.c carries data between the engine and the sockets.
  *
  * Before the loop waits, on_prepare() lets the engine write all that this turn changed, in one pipeline. */
 #include "daemon.h"
+#include "daemon_impl.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -12,274 +11,13 @@
 
 #include "core/base/count.h"
 #include "core/txn/key.h"
-#include "io/control.h"
-#include "io/evapi.h"
-#include "io/store.h"
 #include "keys.h"
 #include "log.h"
-#include "readiness.h"
 #include "service.h"
 
 #define STOP_MS 2000 /* how long an orderly shutdown waits for the store */
 
-enum { SIGNALS = 5 };
 static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
-
-struct daemon {
-    uv_loop_t loop;
-    struct config config;
-    const char *path;
-    struct engine *engine;
-    struct evapi *evapi;
-    struct store *store;
-    struct control *control; /* NULL: none */
-    uv_prepare_t prepare;
-    uv_timer_t timer;
-    uv_signal_t signals[SIGNALS];
-    struct readiness readiness;
-    int64_t stop_ms; /* when an orderly shutdown stops waiting; 0 while running */
-    bool closed;
-};
-
-static int64_t now(struct daemon *d)
-{
-    return (int64_t)uv_now(&d->loop);
-}
-
-/* ---- the engine's requests ---- */
-
-static void do_link_write(void *ctx, struct span bytes)
-{
-    struct daemon *d = ctx;
-
-    if (d->evapi)
-        evapi_write(d->evapi, bytes);
-}
-
-static void do_link_close(void *ctx)
-{
-    struct daemon *d = ctx;
-
-    if (d->evapi)
-        evapi_reopen(d->evapi);
-}
-
-static void do_put(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
-{
-    struct store *s = ((struct daemon *)ctx)->store;
-
-    s->ops->put(s, key, value, ttl_ms, token);
-}
-
-static void do_get(void *ctx, const char *key, uint64_t token)
-{
-    struct store *s = ((struct daemon *)ctx)->store;
-
-    s->ops->get(s, key, token);
-}
-
-static void do_claim(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
-{
-    struct store *s = ((struct daemon *)ctx)->store;
-
-    s->ops->claim(s, key, value, ttl_ms, token);
-}
-
-static void do_scan(void *ctx, uint64_t cursor)
-{
-    struct store *s = ((struct daemon *)ctx)->store;
-
-    s->ops->scan(s, cursor);
-}
-
-static void do_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce)
-{
-    struct store *s = ((struct daemon *)ctx)->store;
-
-    s->ops->beat(s, id, record, ttl_ms, announce);
-}
-
-static void do_read_nodes(void *ctx)
-{
-    struct store *s = ((struct daemon *)ctx)->store;
-
-    s->ops->read_nodes(s);
-}
-
-static void do_call_write(void *ctx, const struct call_write *w, uint64_t token)
-{
-    struct store *s = ((struct daemon *)ctx)->store;
-
-    s->ops->call_write(s, w, token);
-}
-
-static void do_call_get(void *ctx, const char *key, const char *other, uint64_t token)
-{
-    struct store *s = ((struct daemon *)ctx)->store;
-
-    s->ops->call_get(s, key, other, token);
-}
-
-static void do_call_keys(void *ctx, struct span call_id, uint64_t cursor, uint64_t token)
-{
-    struct store *s = ((struct daemon *)ctx)->store;
-
-    s->ops->call_keys(s, call_id, cursor, token);
-}
-
-static void do_archive(void *ctx, const char *after, int count, uint64_t token)
-{
-    struct store *s = ((struct daemon *)ctx)->store;
-
-    s->ops->archive(s, after, count, token);
-}
-
-static void do_tell(void *ctx, int node, const char *text)
-{
-    struct store *s = ((struct daemon *)ctx)->store;
-
-    s->ops->tell(s, node, text);
-}
-
-static int64_t wall(void *ctx)
-{
-    uv_timeval64_t clock = {0};
-
-    (void)ctx;
-    uv_gettimeofday(&clock);
-    return clock.tv_sec * 1000 + clock.tv_usec / 1000;
-}
-
-static void do_answer(void *ctx, uint64_t client, json_t *answer)
-{
-    struct daemon *d = ctx;
-
-    if (json_object_get(answer, "counters")) { /* a status: adds what only this side knows */
-        json_object_set_new(answer, "version", json_string(KAMSYNC_VERSION));
-        json_object_set_new(answer, "cluster", json_string(d->config.cluster));
-        json_object_set_new(answer, "drained", json_boolean(d->readiness.drained));
-    }
-    control_answer(d->control, client, answer);
-}
-
-static void do_log(void *ctx, enum log_level level, const char *line)
-{
-    (void)ctx;
-    log_line(level, line);
-}
-
-/* ---- input from the sockets ---- */
-
-static void on_link_up(void *ctx)
-{
-    struct daemon *d = ctx;
-    char tag[EVAPI_TAG_MAX];
-
-    evapi_tag(d->evapi, tag);
-    engine_link_up(d->engine, tag, now(d));
-}
-
-static void on_link_down(void *ctx)
-{
-    engine_link_down(((struct daemon *)ctx)->engine, now(ctx));
-}
-
-static int on_link_data(void *ctx, const char *p, size_t n)
-{
-    return engine_link_data(((struct daemon *)ctx)->engine, p, n, now(ctx));
-}
-
-static void on_link_failed(void *ctx, const char *why)
-{
-    struct daemon *d = ctx;
-
-    log_printf(LOG_LEVEL_WARN, "evapi %s: %s; trying again for ever", d->config.kamailio, why);
-}
-
-static void on_store_up(void *ctx)
-{
-    engine_store_up(((struct daemon *)ctx)->engine, now(ctx));
-}
-
-static void on_store_down(void *ctx)
-{
-    engine_store_down(((struct daemon *)ctx)->engine, now(ctx));
-}
-
-static void on_put_done(void *ctx, uint64_t token, enum put_status status, struct span record)
-{
-    engine_put_done(((struct daemon *)ctx)->engine, token, status, record, now(ctx));
-}
-
-static void on_got(void *ctx, uint64_t token, enum get_status status, struct span record)
-{
-    engine_got(((struct daemon *)ctx)->engine, token, status, record, now(ctx));
-}
-
-static void on_claimed(void *ctx, uint64_t token, enum claim_status status, struct span holder)
-{
-    engine_claimed(((struct daemon *)ctx)->engine, token, status, holder, now(ctx));
-}
-
-static void on_scan_key(void *ctx, const char *key)
-{
-    engine_scan_key(((struct daemon *)ctx)->engine, key);
-}
-
-static void on_scanned(void *ctx, bool ok, uint64_t next)
-{
-    engine_scanned(((struct daemon *)ctx)->engine, ok, next, now(ctx));
-}
-
-static void on_node(void *ctx, struct span record)
-{
-    engine_node(((struct daemon *)ctx)->engine, record, now(ctx));
-}
-
-static void on_announced(void *ctx, struct span record)
-{
-    engine_announced(((struct daemon *)ctx)->engine, record, now(ctx));
-}
-
-static void on_nodes_read(void *ctx, bool ok)
-{
-    engine_nodes_read(((struct daemon *)ctx)->engine, ok, now(ctx));
-}
-
-static void on_call_written(void *ctx, uint64_t token, enum call_result result)
-{
-    engine_call_written(((struct daemon *)ctx)->engine, token, result, now(ctx));
-}
-
-static void on_call_got(void *ctx, uint64_t token, enum get_status status, const struct pair *pairs, size_t count)
-{
-    engine_call_got(((struct daemon *)ctx)->engine, token, status, pairs, count, now(ctx));
-}
-
-static void on_call_key(void *ctx, uint64_t token, const char *key)
-{
-    engine_call_key(((struct daemon *)ctx)->engine, token, key);
-}
-
-static void on_call_keys(void *ctx, uint64_t token, bool ok, uint64_t next)
-{
-    engine_call_keys(((struct daemon *)ctx)->engine, token, ok, next, now(ctx));
-}
-
-static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok)
-{
-    engine_archived(((struct daemon *)ctx)->engine, token, id, pairs, count, ok, now(ctx));
-}
-
-static void on_forgot(void *ctx)
-{
-    engine_store_forgot(((struct daemon *)ctx)->engine, now(ctx));
-}
-
-static void on_told(void *ctx, struct span text)
-{
-    engine_message(((struct daemon *)ctx)->engine, text, now(ctx));
-}
 
 /* ---- settings ---- */
 
@@ -314,7 +52,7 @@ static struct engine_conf engine_conf(const struct config *c)
         .txns_max = c->txns_max,
         .claim_strict = c->claim_strict != 0,
         .takeover = c->takeover != 0,
-        .beat_base = wall(NULL),
+        .beat_base = wiring_wall(NULL),
     };
 }
 
@@ -500,36 +238,6 @@ static void on_signal(uv_signal_t *handle, int number)
         close_all(d);
 }
 
-static int start_sockets(struct daemon *d)
-{
-    const struct evapi_events link = {d, on_link_up, on_link_down, on_link_data, on_link_failed};
-    const struct store_events store = {.ctx = d,
-                                       .up = on_store_up,
-                                       .down = on_store_down,
-                                       .put_done = on_put_done,
-                                       .got = on_got,
-                                       .claimed = on_claimed,
-                                       .scan_key = on_scan_key,
-                                       .scanned = on_scanned,
-                                       .node = on_node,
-                                       .announced = on_announced,
-                                       .nodes_read = on_nodes_read,
-                                       .call_written = on_call_written,
-                                       .call_got = on_call_got,
-                                       .call_key = on_call_key,
-                                       .call_keys = on_call_keys,
-                                       .archived = on_archived,
-                                       .told = on_told,
-                                       .forgot = on_forgot,
-                                       .log = do_log};
-    const struct config *c = &d->config;
-
-    d->evapi = evapi_new(&d->loop, (struct sockaddr *)&d->config.kamailio_addr, &link);
-    d->store = c->clustered ? store_redis(&d->loop, &c->redis, &store)
-                            : store_memory(&d->loop, c->cdr_max, c->state_file, &store);
-    return d->evapi && d->store ? 0 : -1;
-}
-
 static void start_handles(struct daemon *d)
 {
     uv_prepare_init(&d->loop, &d->prepare);
@@ -547,23 +255,7 @@ static void start_handles(struct daemon *d)
 int daemon_run(struct config *config, const char *path)
 {
     struct daemon d = {.config = *config, .path = path};
-    const struct engine_io io = {.ctx = &d,
-                                 .link_write = do_link_write,
-                                 .link_close = do_link_close,
-                                 .put = do_put,
-                                 .get = do_get,
-                                 .claim = do_claim,
-                                 .scan = do_scan,
-                                 .beat = do_beat,
-                                 .read_nodes = do_read_nodes,
-                                 .call_write = do_call_write,
-                                 .call_get = do_call_get,
-                                 .call_keys = do_call_keys,
-                                 .archive = do_archive,
-                                 .tell = do_tell,
-                                 .wall = wall,
-                                 .answer = do_answer,
-                                 .log = do_log};
+    const struct engine_io io = wiring_io(&d);
     struct engine_conf conf = engine_conf(config);
     int rc = uv_loop_init(&d.loop);
 
@@ -573,7 +265,7 @@ int daemon_run(struct config *config, const char *path)
     if (!keys_write(config->keys_file, secret_of(config), config->old_secret))
         return 1;
     d.engine = rc == 0 ? engine_new(&conf, &io, now(&d)) : NULL;
-    if (!d.engine || start_sockets(&d) < 0) {
+    if (!d.engine || wiring_start(&d) < 0) {
         log_printf(LOG_LEVEL_ERROR, "cannot start: memory is short");
         return 1;
     }
