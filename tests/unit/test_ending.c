@@ -493,6 +493,21 @@ Test(ending, store_that_has_forgotten_an_own_call_is_asked_soon)
     fake_free(f);
 }
 
+/* The same of another node's. */
+Test(ending, call_that_the_store_has_lost_is_asked_for_soon)
+{
+    struct leg c;
+    struct fake *f = with_call(&c, NULL);
+
+    engine_store_forgot(f->e, f->now);
+    fake_bye(f, &c, "a1", "b1", 200, AT(50));
+    fake_pass(f, 2000);
+    f->call_found = call_of_2;
+    fake_pass(f, 300);
+    cr_expect(count(f)->calls_ended == 1);
+    fake_free(f);
+}
+
 /* It may be that of a second dialog, which another gateway answered: whose it is the record has to say. */
 Test(ending, bye_with_other_tags_than_the_own_calls)
 {

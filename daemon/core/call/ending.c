@@ -328,7 +328,8 @@ static void unknown(struct engine *e, struct ending *x, int64_t now)
 {
     if (now - x->tried_ms < ABSENT_MS) {
         later(e, x, now);
-        if (++x->looks >= LOOKS_SOON && !x->known) /* this node's own calls are written when its store is back */
+        /* What a store has lost is written again soon: by this node, or by others while they are in doubt. */
+        if (++x->looks >= LOOKS_SOON && !x->known && now >= e->store.doubt_ms)
             move(e, x, ENDING_LATE, now + LATE_MS);
         return;
     }
