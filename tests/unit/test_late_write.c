@@ -26,6 +26,15 @@ static struct fake *taking(struct leg *c)
     return f;
 }
 
+static void expect_given_back(struct fake *f)
+{
+    fake_pass(f, 1000);
+    cr_expect(fake_sent_count(f, "why=takeover") == 0, "two nodes would have it");
+    cr_assert(f->put_count == 2);
+    cr_expect(strstr(f->puts[1].value, GIVEN_BACK) == f->puts[1].value, "%.60s", f->puts[1].value);
+    fake_free(f);
+}
+
 /* Node 2 would lose it by its next write; but it has it in its Kamailio, and need not. */
 Test(late_write, from_who_is_back_is_given_back)
 {
@@ -34,11 +43,7 @@ Test(late_write, from_who_is_back_is_given_back)
 
     fake_node(f, 2, 99, "200.1", true);
     fake_put_done(f, 1, true);
-    fake_pass(f, 1000);
-    cr_expect(fake_sent_count(f, "why=takeover") == 0, "two nodes would have it");
-    cr_assert(f->put_count == 2);
-    cr_expect(strstr(f->puts[1].value, GIVEN_BACK) == f->puts[1].value, "%.60s", f->puts[1].value);
-    fake_free(f);
+    expect_given_back(f);
 }
 
 /* The same, and the answer was lost. */
@@ -50,11 +55,7 @@ Test(late_write, that_is_read_again_is_given_back_too)
     fake_node(f, 2, 99, "200.1", true);
     f->found = fake_epoch(fake_orphan(&c, 1, "100.1"), 2, true);
     fake_put_done(f, 1, false);
-    fake_pass(f, 1000);
-    cr_expect(fake_sent_count(f, "why=takeover") == 0);
-    cr_assert(f->put_count == 2);
-    cr_expect(strstr(f->puts[1].value, GIVEN_BACK) == f->puts[1].value, "%.60s", f->puts[1].value);
-    fake_free(f);
+    expect_given_back(f);
 }
 
 /* The same, and the write comes through only after it was read again: it would stand over the record of a living node,
@@ -66,11 +67,7 @@ Test(late_write, that_may_yet_come_through_is_given_back)
 
     fake_node(f, 2, 99, "200.1", true);
     fake_put_done(f, 1, false);
-    fake_pass(f, 1000);
-    cr_expect(fake_sent_count(f, "why=takeover") == 0);
-    cr_assert(f->put_count == 2);
-    cr_expect(strstr(f->puts[1].value, GIVEN_BACK) == f->puts[1].value, "%.60s", f->puts[1].value);
-    fake_free(f);
+    expect_given_back(f);
 }
 
 /* The store may have this node's write by then, or still the owner's own record: that goes over both. */

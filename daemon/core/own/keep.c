@@ -1,6 +1,5 @@
 /* A transaction becomes this node's own; or another's, and Kamailio is told to drop it. */
 #include "own_impl.h"
-#include "call_impl.h"
 #include "link_impl.h"
 
 /* Another transaction of that key can only be an older one: the caller has reused its branch. */
@@ -59,13 +58,6 @@ void owner_lost(struct engine *e, const struct txn *t, int64_t now)
     engine_log(e, LOG_LEVEL_WARN, "another node has taken over call-id=%s",
                printable(call_id, sizeof(call_id), span_of(t->call_id)));
     owner_release(e, t, now);
-}
-
-void owner_lose(struct engine *e, struct txn *t, int64_t now)
-{
-    owner_lost(e, t, now);
-    calls_lose(e, t);
-    txns_remove(&e->txns, t);
 }
 
 void owner_hold(struct txn *t, const struct holder *from, int64_t epoch, bool doubt)

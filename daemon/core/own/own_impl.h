@@ -46,9 +46,7 @@ void owner_release(struct engine *e, const struct txn *t, int64_t now);
 /* Its INVITE's head, short enough for any frame, for this node's Kamailio, which treats it according to `why`. The
  * caller frees it; NULL when tm does not have the transaction, or when out of memory. */
 char *owner_head(struct engine *e, const struct txn *t, const char *why);
-/* Another node has taken it over while this one was thought dead: drops it, and has Kamailio drop it. */
-void owner_lose(struct engine *e, struct txn *t, int64_t now);
-/* Only the second half: has Kamailio drop it. */
+/* Another node has taken it over while this one was thought dead: has Kamailio drop it. */
 void owner_lost(struct engine *e, const struct txn *t, int64_t now);
 
 /* This node owns it by a record of that epoch, which the store has accepted; doubt: another may have taken it since. */

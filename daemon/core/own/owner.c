@@ -286,6 +286,7 @@ void owner_cancel(struct engine *e, struct event *ev, int64_t now)
 static void put(struct engine *e, struct txn *t, int64_t now)
 {
     const struct head head = {t->epoch, e->self.id, e->self.inc, false, &t->from};
+    int64_t ttl_ms = t->done ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms;
     char *record = record_write(t, &head, calls_vars(e, t), e->conf.takeover);
 
     if (!record) {
@@ -300,9 +301,9 @@ static void put(struct engine *e, struct txn *t, int64_t now)
     if (t->hold != HOLD_OWNED)
         txns_ask(&e->txns, t, t->token);
     if (t->epoch == 1 && t->hold == HOLD_NEW) /* no record should be there: that costs the store less */
-        e->io.claim(e->io.ctx, t->key, record, t->done ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms, t->token);
+        e->io.claim(e->io.ctx, t->key, record, ttl_ms, t->token);
     else
-        e->io.put(e->io.ctx, t->key, record, t->done ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms, t->token);
+        e->io.put(e->io.ctx, t->key, record, ttl_ms, t->token);
     free(record);
 }
 

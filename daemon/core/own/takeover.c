@@ -15,7 +15,6 @@
 #include "cluster_impl.h"
 #include "link_impl.h"
 
-#include <stdio.h>
 #include <utlist.h>
 
 /* The pace after a death. Takeovers under way delay ordinary calls, in Kamailio's socket queues and processes: so one
