@@ -6,7 +6,7 @@ from lab.accidents import LARGE
 from lab.cluster import CFG, Cluster
 from lab.phone import Callees
 from lab.policies import to
-from lab.proc import wait_until
+from lab.proc import each, wait_until
 
 ROUTING = f'{CFG}/owner_gone.cfg'
 
@@ -37,7 +37,7 @@ def cancel_in_vain(cluster, callees, call):
     callees.lost = ('CANCEL',)
     asking = call.cancel()
     wait_until(lambda: asking.code == 200, 3, '200 to CANCEL')
-    wait_until(lambda: all(record.get('cancelled') for record in cluster.records().values()), 3, 'its record says so')
+    wait_until(lambda: each(cluster.records().values(), lambda r: r.get('cancelled')), 3, 'its record says so')
 
 
 def die(lab, cluster, callees):
@@ -47,7 +47,7 @@ def die(lab, cluster, callees):
 
 
 def wait_over(cluster):
-    wait_until(lambda: all(record['done'] for record in cluster.records().values()), 5, 'its record says that it is over')
+    wait_until(lambda: each(cluster.records().values(), lambda r: r['done']), 5, 'its record says that it is over')
 
 
 def archive(lab):

@@ -192,7 +192,10 @@ class Between(threading.Thread):
         pairs = {self.kamsyncd: kamailio, kamailio: self.kamsyncd}
         while True:
             for sock in select.select(list(pairs), [], [])[0]:
-                data = sock.recv(65536)
+                try:
+                    data = sock.recv(65536)
+                except ConnectionResetError:  # kamsyncd closes it with words of Kamailio's unread
+                    return
                 if not data:
                     return
                 self.heard.append(data)

@@ -27,6 +27,12 @@ def wait_until(condition, timeout, what, every=0.01):
         time.sleep(every)
 
 
+def each(things, right):
+    """Whether right() holds for each of the things, of which one at least must be there: all() of none is true."""
+    things = list(things)
+    return bool(things) and all(right(thing) for thing in things)
+
+
 class Proc:
     """A process in a namespace, with a directory and a log of its own.
 
