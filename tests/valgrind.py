@@ -14,7 +14,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 
-MEMCHECK = ['valgrind', '-q', '--trace-children=yes', '--trace-children-skip=*/redis-server', '--leak-check=full',
+MEMCHECK = ['valgrind', '-q', '--trace-children=yes', '--trace-children-skip=*/redis-server,*/valkey-server', '--leak-check=full',
             '--errors-for-leak-kinds=definite,indirect', '--show-leak-kinds=definite,indirect']
 PROGRAMS = ('test-', 'fuzz-')  # the others are scripts, and the simulation, which takes too long
 

@@ -12,6 +12,7 @@ import time
 
 import measure
 from harness import Redis
+from lab.redis_tools import redis_tool
 from measure import Report, Sample
 from stream import Stream, frames, ordinary, reinvites, ringing
 
@@ -47,7 +48,7 @@ class Ingest:
 
     def benchmark(self, *command, count=None):
         """Requests per second."""
-        argv = ['redis-benchmark', '-p', self.redis.port, '-P', PIPELINE, '-c', 1, '-r', 1000000,
+        argv = [redis_tool('benchmark'), '-p', self.redis.port, '-P', PIPELINE, '-c', 1, '-r', 1000000,
                 '-n', count or 2 * self.count, '-q', *command]
         out = subprocess.run([str(word) for word in argv], capture_output=True, check=True).stdout
         return float(re.findall(rb'([\d.]+) requests per second', out)[-1])

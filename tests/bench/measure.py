@@ -6,6 +6,7 @@ the same thing measured against itself (A/A).
 import argparse
 import datetime
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ BUILD = os.path.join(REPO, 'build')
 os.environ.setdefault('KAMSYNCD', os.path.join(BUILD, 'daemon', 'kamsyncd'))
 for folder in ('e2e', 'system'):
     sys.path.insert(0, os.path.join(REPO, 'tests', folder))
+from lab.redis_tools import redis_tool  # noqa: E402
 
 TICK = os.sysconf('SC_CLK_TCK')
 
@@ -139,7 +141,7 @@ def machine():
         model = next((line.split(':')[1].strip() for line in file if line.startswith('model name')), 'unknown CPU')
     commit = subprocess.run(['git', '-C', REPO, 'describe', '--always', '--dirty'], capture_output=True, text=True)
     kamailio = subprocess.run(['kamailio', '-v'], capture_output=True, text=True).stdout.split('\n')[0]
-    redis = subprocess.run(['redis-server', '-v'], capture_output=True, text=True).stdout.split()
-    redis = ' '.join(word for word in redis[2:3])
+    redis = subprocess.run([redis_tool('server'), '-v'], capture_output=True, text=True).stdout
+    redis = ' '.join([redis.split()[0], *re.findall(r' (v=\S+)', redis)])
     return (f'{datetime.date.today()}, commit {commit.stdout.strip()}; {len(os.sched_getaffinity(0))} cores of {model}, '
-            f'Linux {os.uname().release}; {kamailio}; Redis {redis}; load {os.getloadavg()[0]:.1f} at the start')
+            f'Linux {os.uname().release}; {kamailio}; {redis}; load {os.getloadavg()[0]:.1f} at the start')

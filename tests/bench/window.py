@@ -15,6 +15,7 @@ import measure
 from lab import netns
 from lab.lab import REDIS_PORT
 from lab.packets import Packet, parse_udp
+from lab.redis_tools import redis_tool
 from lab.steering import ETH_P_ALL, SO_RCVBUFFORCE
 from measure import Report
 from sites import Site, result
@@ -57,7 +58,7 @@ def writes(monitor):
 def windows(site, calls, rate):
     """Sorted, in ms."""
     lab = site.lab
-    command = ['ip', 'netns', 'exec', lab.namespace('store'), 'redis-cli', '-h', lab.address('store'), '-p', str(REDIS_PORT)]
+    command = ['ip', 'netns', 'exec', lab.namespace('store'), redis_tool('cli'), '-h', lab.address('store'), '-p', str(REDIS_PORT)]
     with netns.inside(lab.namespace('a'), listen) as sock, \
             subprocess.Popen([*command, 'monitor'], stdout=subprocess.PIPE, text=True) as monitor:
         monitor.stdout.readline()  # OK: it listens

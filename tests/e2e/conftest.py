@@ -7,8 +7,9 @@ import pytest
 from lab.lab import Lab
 from lab.phone import Callees, Caller
 from lab.plain import plain_cluster
+from lab.redis_tools import redis_tool
 
-NEEDED = ('ip', 'kamailio', 'redis-server', 'sipp')
+NEEDED = ('ip', 'kamailio', redis_tool('server'), 'sipp')
 
 
 def pytest_collection_modifyitems(items):

@@ -8,9 +8,13 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.append(os.path.join(REPO, 'tests', 'e2e'))
+from lab.redis_tools import redis_tool  # noqa: E402
+
 KAMSYNCD = os.path.abspath(os.environ.get('KAMSYNCD', os.path.join(REPO, 'build', 'daemon', 'kamsyncd')))
 # What runs the programs that are tested, such as valgrind, and how many times as long they may take then.
 WRAPPER = shlex.split(os.environ.get('KAMSYNC_WRAPPER', ''))
@@ -183,21 +187,27 @@ class RedisError(Exception):
 
 
 class Redis(Process):
-    """A redis-server that keeps nothing on disk, and a client for it that needs no library."""
+    """A redis-server that keeps nothing on disk, and a client for it that needs no library.
 
-    def __init__(self, directory, name='redis', **options):
+    The password is set by a command: it may hold what Redis and Valkey read in different ways on a command line.
+    """
+
+    def __init__(self, directory, name='redis', requirepass=None, **options):
         super().__init__(name, directory)
+        self.requirepass = requirepass
         self.port, self.options, self.directory = free_port(), options, directory
         self.url = f'redis://127.0.0.1:{self.port}'
         self.auth = None
 
     def start(self):
-        argv = ['redis-server', '--port', self.port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no',
+        argv = [redis_tool('server'), '--port', self.port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no',
                 '--dir', self.directory]
         for key, value in self.options.items():
             argv += [f'--{key.replace("_", "-")}', value]
         self.launch(argv)
         wait_until(self.answers, 10, 'redis-server to answer')
+        if self.requirepass:
+            self.do('CONFIG', 'SET', 'requirepass', self.requirepass)
         return self
 
     def answers(self):

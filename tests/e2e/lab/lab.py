@@ -26,6 +26,7 @@ import threading
 from lab import netns
 from lab.netns import ip
 from lab.proc import LabError, Proc, wait_until
+from lab.redis_tools import redis_tool
 from lab.steering import Side, Steering
 
 ANYCAST, ANYCAST6 = '192.0.2.1', '2001:db8:a::1'
@@ -240,14 +241,14 @@ class Lab:
     def redis(self, name='redis', port=REDIS_PORT, args=()):
         directory = self.new_directory(name)
         proc = self.start('store', name, [
-            'redis-server', '--bind', '0.0.0.0', '::', '--port', port,
+            redis_tool('server'), '--bind', '0.0.0.0', '::', '--port', port,
             '--protected-mode', 'no', '--save', '', '--appendonly', 'no',
             '--dir', directory, *args])
         proc.wait_ready(lambda: self._redis_answers(port), 10, 'PONG')
         return proc
 
     def redis_cli(self, *args, port=REDIS_PORT):
-        return self.run('store', ['redis-cli', '-p', port, *args]).stdout.strip()
+        return self.run('store', [redis_tool('cli'), '-p', port, *args]).stdout.strip()
 
     def _redis_answers(self, port):
         def ping():

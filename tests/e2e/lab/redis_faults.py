@@ -18,6 +18,7 @@ from lab.lab import Lab, REDIS_PORT
 from lab.phone import Callees, Caller
 from lab.proc import LabError, wait_until
 from lab.redis_proxy import Proxy
+from lab.redis_tools import redis_tool
 from lab.traffic import Traffic, answer_or_ring, archive_complaint
 
 PASSWORD = 'the-password-of-the-lab'
@@ -59,7 +60,7 @@ class Redis:
             shutil.copy(data, f'{self.directory}/dump.rdb')
         secret = ['--requirepass', self.password] if self.password else ['--protected-mode', 'no']
         self.proc = self.lab.start('store', 'redis', [
-            'redis-server', '--bind', '0.0.0.0', '--port', self.port, '--save', '', '--appendonly', 'no', '--dir',
+            redis_tool('server'), '--bind', '0.0.0.0', '--port', self.port, '--save', '', '--appendonly', 'no', '--dir',
             self.directory, '--enable-debug-command', 'yes', '--repl-diskless-sync-delay', 0, *secret])
         self.proc.wait_ready(self.answers, 10, 'PONG')
         return self

@@ -20,10 +20,11 @@ if not __package__:  # run as a program
 from lab import cluster as clusters
 from lab.lab import ANYCAST, Lab
 from lab.proc import LabError, wait_until
+from lab.redis_tools import redis_tool
 from lab.ringing import Ringing
 from lab.sipp import Caller, Gateway
 
-NEEDED = ('ip', 'kamailio', 'redis-server', 'redis-cli', 'sipp')
+NEEDED = ('ip', 'kamailio', redis_tool('server'), redis_tool('cli'), 'sipp')
 RINGS_ON = 2.0  # seconds to watch a phone that nobody stops
 
 
