@@ -166,17 +166,21 @@ static int on_pair(void *user, const char *section, const char *name, const char
  * might block a reload, and with it the daemon, for ever. */
 static FILE *open_regular(const char *path)
 {
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    struct stat st = {0};
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC), why;
+    struct stat st;
     FILE *f;
 
     if (fd < 0)
         return NULL;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (f = fdopen(fd, "r")) != NULL)
-        return f;
-    if (!S_ISREG(st.st_mode))
-        errno = S_ISDIR(st.st_mode) ? EISDIR : 0;
+    why = fstat(fd, &st) < 0 ? errno : S_ISDIR(st.st_mode) ? EISDIR : 0;
+    if (!why && S_ISREG(st.st_mode)) {
+        f = fdopen(fd, "r");
+        if (f)
+            return f;
+        why = errno;
+    }
     close(fd);
+    errno = why;
     return NULL;
 }
 

@@ -13,11 +13,15 @@
 /* 0 or errno. O_NONBLOCK: a pipe must not block the daemon. */
 static int make(const char *path)
 {
-    int fd = access(path, F_OK) == 0 ? -1 : open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+    int fd, error;
 
+    if (access(path, F_OK) == 0)
+        return 0;
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+    error = errno;
     if (fd >= 0)
         close(fd);
-    return access(path, F_OK) == 0 ? 0 : errno;
+    return fd >= 0 || access(path, F_OK) == 0 ? 0 : error;
 }
 
 static int take_away(const char *path)

@@ -43,6 +43,12 @@ def test_creation_is_tried_again(tmp_path, kamailio, make_daemon):
     assert daemon.log().count(f"'{place}/ready'") == 1, 'the failure is said once'
 
 
+@pytest.mark.skipif(not os.path.exists('/sys/kernel'), reason='no sysfs, where even root creates no file')
+def test_reason_is_the_one_of_the_creation(kamailio, make_daemon):
+    daemon = make_daemon(kamailio, ready_file='/sys/kernel/ready').start()
+    daemon.wait_log("ready_file '/sys/kernel/ready': Permission denied")
+
+
 def test_file_that_somebody_removed_comes_back(tmp_path, kamailio, make_daemon):
     ready = tmp_path / 'ready'
     make_daemon(kamailio, ready_file=ready).start()
