@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "counters.h"
+#include "histogram.h"
 #include "span.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
@@ -208,9 +209,13 @@ struct engine_status {
     size_t takeovers; /* orphans being taken over, or waiting for that */
     size_t strays;    /* lookups under way */
     size_t nodes;     /* other nodes that are alive */
-    size_t queued;    /* frames waiting for Kamailio */
+    size_t queued;    /* frames waiting for Kamailio, */
+    size_t queued_bytes;
+    size_t txn_bytes, call_bytes; /* memory of the transactions, and texts of the calls */
+    size_t early, early_bytes;    /* events that came too early */
 };
 void engine_status(const struct engine *e, struct engine_status *status);
 const struct counters *engine_counters(const struct engine *e);
+const struct histograms *engine_histograms(const struct engine *e);
 
 #endif

@@ -18,6 +18,7 @@ struct engine {
     struct engine_io io;
     notice_handler *on_notice;
     struct counters count;
+    struct histograms took;
     struct node self; /* id 0 before the first hello */
     uint64_t last_token;
     int64_t turn_ms; /* the last turn of the loop; 0: none yet */

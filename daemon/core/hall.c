@@ -334,3 +334,8 @@ const struct counters *engine_counters(const struct engine *e)
 {
     return &e->count;
 }
+
+const struct histograms *engine_histograms(const struct engine *e)
+{
+    return &e->took;
+}

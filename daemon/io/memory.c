@@ -248,7 +248,7 @@ struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const char *state_f
 
     if (!m)
         return NULL;
-    m->store = (struct store){&ops, *on};
+    m->store = (struct store){.ops = &ops, .on = *on};
     m->loop = loop;
     m->cdr_max = cdr_max;
     if (*state_file)

@@ -470,6 +470,7 @@ static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const
                              .ready = c == &s->commands ? commands_ready : listener_ready,
                              .lost = c == &s->commands ? commands_lost : listener_lost,
                              .closed = conn_closed,
+                             .round_trips = c == &s->commands ? &s->store.round_trips : NULL,
                              .data = s};
     redis_conn_start(c);
 }
@@ -483,7 +484,7 @@ struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const 
 
     if (!s)
         return NULL;
-    s->store = (struct store){&ops, *on};
+    s->store = (struct store){.ops = &ops, .on = *on};
     s->conf = *conf;
     redis_channel(s, s->nodes_channel, key_short(s->nodes, KEY_NODES));
     key_short(s->cdr, KEY_CDR);

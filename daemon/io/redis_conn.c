@@ -72,6 +72,7 @@ static void gone(struct redis_conn *c, const char *why)
     c->ac = NULL;
     c->is_ready = c->odd = false;
     c->pending = 0;
+    c->measured_ns = 0;
     if (was_ready && uv_now(c->loop) - c->ready_ms >= STEADY_MS)
         c->attempt = 0; /* else reconnects, each with a rewrite of everything, would follow one another at once */
     if (was_ready || c->attempt == 0)
@@ -305,6 +306,20 @@ void redis_conn_sent(struct redis_conn *c)
 {
     if (c->pending++ == 0)
         c->progress_ms = uv_now(c->loop);
+    if (c->round_trips && !c->measured_ns) {
+        c->measured_ns = uv_hrtime();
+        c->measured_left = c->pending;
+    }
+}
+
+/* Redis answers in order. One command at a time is measured, so the clock is read twice a round trip, not twice a
+ * command. */
+static void measure(struct redis_conn *c)
+{
+    if (!c->measured_ns || --c->measured_left > 0)
+        return;
+    histogram_add(c->round_trips, (int64_t)(uv_hrtime() - c->measured_ns) / 1000);
+    c->measured_ns = 0;
 }
 
 void redis_conn_answered(struct redis_conn *c)
@@ -312,4 +327,5 @@ void redis_conn_answered(struct redis_conn *c)
     if (c->pending > 0)
         c->pending--;
     c->progress_ms = uv_now(c->loop);
+    measure(c);
 }

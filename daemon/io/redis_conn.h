@@ -21,6 +21,7 @@ struct redis_conn {
     void (*ready)(struct redis_conn *c);
     void (*lost)(struct redis_conn *c);   /* only after ready() */
     void (*closed)(struct redis_conn *c); /* after redis_conn_close(): everything is closed */
+    struct histogram *round_trips;        /* NULL: not measured */
     void *data;
 
     redisAsyncContext *ac; /* NULL unless connecting or connected */
@@ -36,6 +37,8 @@ struct redis_conn {
     size_t pending;       /* unanswered commands */
     uint64_t ready_ms;    /* since when it is ready */
     uint64_t progress_ms; /* when a command was last answered, or first pending */
+    uint64_t measured_ns; /* when the command that is measured was sent; 0: none is */
+    size_t measured_left; /* answers until its own, that one included */
 };
 
 /* The caller sets the fields above the line. */

@@ -53,6 +53,7 @@ struct store_ops {
 struct store {
     const struct store_ops *ops;
     struct store_events on;
+    struct histogram round_trips; /* of one command at a time; empty without Redis */
 };
 
 struct redis_conf {

@@ -108,6 +108,23 @@ Test(strays, owner_gets_it)
     expect_over(f, fake_record(&c, 2, "200.1", false));
 }
 
+Test(strays, time_until_the_owner_gets_it_is_measured)
+{
+    struct leg c;
+    struct fake *f = with_stray("CANCEL", &c);
+    const struct histogram *took = &engine_histograms(f->e)->handover;
+
+    fake_pass(f, 40);
+    cr_expect(took->sum_us == 0);
+    fake_answer(f, fake_record(&c, 2, "200.1", false));
+    cr_expect(took->sum_us == 40000 && took->count[8] == 1 && histogram_bounds[8] == 50000);
+    c = call_make(2);
+    fake_stray(f, 2, &c, "CANCEL");
+    fake_pass(f, 1000);
+    cr_expect(took->sum_us == 40000, "nobody has that one");
+    fake_free(f);
+}
+
 /* A CANCEL of call 1 that the script has sent to all nodes already, and that is being looked up. */
 static struct fake *with_told(struct leg *c)
 {

@@ -166,7 +166,9 @@ Test(link, ping_passes_a_full_window)
     cr_expect(link_push_first(&l, n, strdup("ping"), 0));
     cr_expect_str_eq(take_all(&l), "4:ping,");
     cr_expect(link_acked(&l, n) == 15);
+    cr_expect(l.waiting_bytes == 100UL * 1000);
     cr_expect(take_count(&l) == 15, "they go once more");
+    cr_expect(l.waiting_bytes == 85UL * 1000);
     cr_expect(link_push_first(&l, link_next_n(&l), strdup(big(LINK_SMALL + 400)), 0));
     cr_expect(take_count(&l) == 0, "not what is large");
     link_free(&l);
@@ -180,7 +182,7 @@ Test(link, longest_frame)
     push(&l, big(FRAME_MAX_OUT), 0);
     cr_expect(!link_push(&l, link_next_n(&l), strdup(big(FRAME_MAX_OUT + 1)), 0));
     cr_expect(!link_push(&l, link_next_n(&l), NULL, 0), "a frame that could not be made");
-    cr_expect(take_count(&l) == 1 && l.waiting_count == 0);
+    cr_expect(take_count(&l) == 1 && l.waiting_count == 0 && l.waiting_bytes == 0);
     link_free(&l);
 }
 
@@ -195,6 +197,7 @@ Test(link, close_keeps_young_frames_in_order)
     push(&l, "young2", 2000);
     cr_expect(link_close(&l, 1000 + LINK_KEEP_MS) == 1);
     cr_expect(l.waiting_count == 2 && l.under_way == NULL && l.under_way_bytes == 0);
+    cr_expect(l.waiting_bytes == strlen("young1") + strlen("young2"));
     cr_expect_str_eq(take_all(&l), "", "closed");
     link_open(&l);
     cr_expect_str_eq(take_all(&l), "6:young1,6:young2,");
@@ -219,9 +222,9 @@ Test(link, queue_is_bounded_and_drops_the_oldest)
     size_t len = 0;
 
     for (int i = 0; i < LINK_QUEUE_MAX; i++)
-        push(&l, scratch("%d", i), 0);
+        push(&l, scratch("%d", i % 10), 0);
     cr_expect(!link_push(&l, link_next_n(&l), strdup("last"), 0));
-    cr_expect(l.waiting_count == LINK_QUEUE_MAX);
+    cr_expect(l.waiting_count == LINK_QUEUE_MAX && l.waiting_bytes == LINK_QUEUE_MAX - 1 + strlen("last"));
     link_open(&l);
     bytes = link_take(&l, &len);
     cr_expect(bytes && strncmp(bytes, "1:1,", len) == 0, "0 went");

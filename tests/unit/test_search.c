@@ -217,7 +217,7 @@ Test(search, another_death_meanwhile_begins_it_again)
 Test(search, pace_is_limited)
 {
     struct fake *f = searching();
-    size_t answered = 0, taken = 0;
+    size_t answered = 0, taken = 0, measured = 0;
 
     f->answer_puts = true;
     fake_scanned(f, 0, 100, true, 1);
@@ -250,6 +250,9 @@ Test(search, pace_is_limited)
             break;
     }
     cr_expect(taken > 130 && status_of(f).takeovers == 0 && engine_counters(f->e)->takeovers_done == taken);
+    for (int i = 0; i <= HISTOGRAM_BOUNDS; i++)
+        measured += engine_histograms(f->e)->takeover.count[i];
+    cr_expect(measured == taken && engine_histograms(f->e)->takeover.sum_us > 0, "the last ones had to wait");
     fake_free(f);
 }
 

@@ -101,6 +101,7 @@ Test(takeover, record_says_taking_until_kamailio_has_it)
     cr_expect_str_eq(json_string_value(fake_put_field(f, "inc")), "100.1");
     cr_expect_str_eq(json_string_value(fake_put_field(f, "req")), sip_request(&c, "INVITE"));
     cr_expect(json_is_false(fake_put_field(f, "done")) && count(f)->takeovers_done == 1);
+    cr_expect(engine_histograms(f->e)->takeover.sum_us >= 400000 && engine_histograms(f->e)->takeover.sum_us < 500000);
     fake_free(f);
 }
 

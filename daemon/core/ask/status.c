@@ -18,6 +18,11 @@ void engine_status(const struct engine *e, struct engine_status *status)
         .takeovers = e->takeovers.count,
         .strays = e->strays.count,
         .queued = e->link.waiting_count,
+        .queued_bytes = e->link.waiting_bytes,
+        .txn_bytes = e->txns.bytes,
+        .call_bytes = e->calls.bytes,
+        .early = e->early.count,
+        .early_bytes = e->early.bytes[0] + e->early.bytes[1],
     };
     for (size_t i = 0; i < e->nodes.count; i++)
         status->nodes += e->nodes.list[i].up && !e->nodes.list[i].lost && e->nodes.list[i].reached;

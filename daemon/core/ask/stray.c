@@ -62,6 +62,11 @@ void stray_send_on(struct engine *e, const struct stray *s, enum verdict v, cons
     free(text);
 }
 
+void stray_handed(struct engine *e, const struct stray *s, int64_t now)
+{
+    histogram_add(&e->took.handover, 1000 * (now - s->came_ms));
+}
+
 void stray_note(struct engine *e, const struct stray *s, const char *what, int owner)
 {
     char code[16] = "";
@@ -85,10 +90,12 @@ void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner
                     printable(call_id, sizeof(call_id), span_of(s->call_id)));
     if (s->code / 100 == 2 && (v == VERDICT_MINE || v == VERDICT_DONE || v == VERDICT_ORPHAN))
         calls_passed(e, s->key, s->msg);
-    if (v == VERDICT_OWNER)
+    if (v == VERDICT_OWNER) {
         stray_send_on(e, s, v, nodes_find(&e->nodes, owner), now);
-    else if (v != VERDICT_ACTED && (s->kind != STRAY_ACK || v == VERDICT_UNAVAILABLE || v == VERDICT_MINE))
+        stray_handed(e, s, now);
+    } else if (v != VERDICT_ACTED && (s->kind != STRAY_ACK || v == VERDICT_UNAVAILABLE || v == VERDICT_MINE)) {
         stray_send_on(e, s, v, &e->self, now);
+    }
     stray_end(e, s);
 }
 
@@ -131,7 +138,7 @@ int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64
     s->token = token;
     s->code = id.code;
     s->kind = kind_of(&id);
-    s->begun_ms = s->again_ms = s->all_ms = now;
+    s->came_ms = s->begun_ms = s->again_ms = s->all_ms = now;
     s->retry_ms = FIRST_RETRY_MS;
     rc = fill(s, a, &id);
     if (rc < 0)

@@ -23,6 +23,7 @@ struct stray {
     char *src, *dst, *key, *call_id, *via;
     char *all;      /* tells the owner that it has acted already, if all nodes have got the stray; else NULL */
     int64_t all_ms; /* when they got it */
+    int64_t came_ms;
     int64_t begun_ms, again_ms, retry_ms;
     int64_t asked_ms; /* last lookup */
 };
@@ -34,6 +35,8 @@ void stray_free(struct stray *s);
 int stray_add(struct engine *e, struct stray *s);
 /* Ends its lookup and frees it. */
 void stray_end(struct engine *e, struct stray *s);
+/* It has been handed over to its owner: how long that took. */
+void stray_handed(struct engine *e, const struct stray *s, int64_t now);
 /* A decision about it, for kamsyncctl trace. */
 void stray_note(struct engine *e, const struct stray *s, const char *what, int owner);
 /* The stray as a handover to that node: base64, which the caller frees, or NULL. */

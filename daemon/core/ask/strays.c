@@ -191,7 +191,7 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
 
 /* The owner is alive, and only the path between the two Kamailios is cut: the handover goes from kamsyncd to kamsyncd.
  */
-static void relay(struct engine *e, struct stray *s, const struct node *owner)
+static void relay(struct engine *e, struct stray *s, const struct node *owner, int64_t now)
 {
     char *text = stray_handed_to(e, s, owner, VERDICT_OWNER);
 
@@ -200,6 +200,7 @@ static void relay(struct engine *e, struct stray *s, const struct node *owner)
     stray_note(e, s, "its owner is out of reach: handed over through the store", owner->id);
     message_handover(e, owner->id, text);
     free(text);
+    stray_handed(e, s, now);
     stray_end(e, s);
 }
 
@@ -231,7 +232,7 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
     } else if (v == VERDICT_UNAVAILABLE) {
         later(s, now);
     } else if (v == VERDICT_OWNER && !nodes_find(&e->nodes, r->owner)->reached) {
-        relay(e, s, nodes_find(&e->nodes, r->owner));
+        relay(e, s, nodes_find(&e->nodes, r->owner), now);
     } else if (v == VERDICT_OWNER && has_acted(s, r)) {
         stray_conclude(e, s, VERDICT_ACTED, r->owner, now);
     } else if (v == VERDICT_ORPHAN) {

@@ -19,10 +19,17 @@ static void frame_free(struct link_frame *f)
     free(f);
 }
 
+/* Of what waits there is one frame more, or less. */
+static void count(struct link *l, const struct link_frame *f, bool more)
+{
+    l->waiting_count += more ? 1 : -1UL;
+    l->waiting_bytes += more ? f->len : -f->len;
+}
+
 static void drop(struct link *l, struct link_frame *f)
 {
     DL_DELETE(l->waiting, f);
-    l->waiting_count--;
+    count(l, f, false);
     frame_free(f);
 }
 
@@ -51,7 +58,8 @@ bool link_push(struct link *l, int64_t n, char *payload, int64_t now)
     if (!f)
         return false;
     DL_APPEND(l->waiting, f);
-    if (++l->waiting_count <= LINK_QUEUE_MAX)
+    count(l, f, true);
+    if (l->waiting_count <= LINK_QUEUE_MAX)
         return true;
     f = l->waiting;
     while (f->once)
@@ -67,7 +75,7 @@ bool link_push_once(struct link *l, int64_t n, char *payload, int64_t now)
     if (f) {
         f->once = true;
         DL_APPEND(l->waiting, f);
-        l->waiting_count++;
+        count(l, f, true);
     }
     return f != NULL;
 }
@@ -79,7 +87,7 @@ bool link_push_first(struct link *l, int64_t n, char *payload, int64_t now)
     if (f) {
         f->once = true;
         DL_PREPEND(l->waiting, f);
-        l->waiting_count++;
+        count(l, f, true);
     }
     return f != NULL;
 }
@@ -102,7 +110,7 @@ char *link_take(struct link *l, size_t *len)
     if (!bytes)
         return NULL;
     DL_DELETE(l->waiting, f);
-    l->waiting_count--;
+    count(l, f, false);
     DL_APPEND(l->under_way, f);
     l->under_way_bytes += f->len;
     return bytes;
@@ -129,7 +137,7 @@ static size_t send_again(struct link *l, const struct link_frame *f)
         }
         before->again = true;
         DL_PREPEND(l->waiting, before);
-        l->waiting_count++;
+        count(l, before, true);
     }
     return lost;
 }
@@ -154,7 +162,7 @@ static void take_back(struct link *l)
 
     DL_FOREACH_SAFE(l->under_way, f, next)
     {
-        l->waiting_count++;
+        count(l, f, true);
     }
     DL_CONCAT(l->under_way, l->waiting);
     l->waiting = l->under_way;

@@ -25,7 +25,7 @@ struct link_frame;
 
 struct link {
     struct link_frame *waiting, *under_way;
-    size_t waiting_count;
+    size_t waiting_count, waiting_bytes;
     size_t under_way_bytes;
     int64_t last_n; /* number of the newest frame */
     bool open;      /* frames may be sent */

@@ -108,8 +108,8 @@ void takeover_begin(struct engine *e, const char *key, struct span record, int64
 /* The same for a call that was answered by that reply: this is only recorded, and the other branches are cancelled. */
 void takeover_settle(struct engine *e, const char *key, struct span record, const struct sip_id *answer, int64_t now);
 /* Queues the record of that key for reading. foreign: another survivor's share, of interest only if the record is this
- * node's own. */
-void takeover_wait(struct engine *e, const char *key, bool foreign);
+ * node's own. now: when the search for it began. */
+void takeover_wait(struct engine *e, const char *key, bool foreign, int64_t now);
 /* This node was thought dead for a while: others may have taken over what it is taking over. */
 void takeover_doubt(struct engine *e);
 /* Hands out the transaction with that tm id that Kamailio has taken over, if there is one; the caller then owns it. */

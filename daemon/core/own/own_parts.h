@@ -19,6 +19,7 @@ struct search {
     bool running; /* a part is being read */
     bool all;     /* also other survivors' shares: the second pass */
     uint64_t cursor;
+    int64_t begun_ms;
     int64_t again_ms; /* when the second pass begins; 0: not planned */
 };
 

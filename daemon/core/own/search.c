@@ -45,7 +45,7 @@ void engine_scan_key(struct engine *e, const char *key)
     if (!key_is_tx(key))
         return;
     if ((share || e->search.learn) && !txns_by_key(&e->txns, key))
-        takeover_wait(e, key, !share);
+        takeover_wait(e, key, !share, e->search.begun_ms);
 }
 
 void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now)
@@ -78,7 +78,7 @@ void search_run(struct engine *e, int64_t now)
     if (!may_run(e))
         return;
     if (s->wanted || (s->again_ms && now >= s->again_ms)) {
-        *s = (struct search){.all = !s->wanted, .calls = s->calls, .learn = s->learn, .running = true};
+        *s = (struct search){.all = !s->wanted, .calls = s->calls, .learn = s->learn, .running = true, .begun_ms = now};
         e->io.scan(e->io.ctx, 0);
     } else if (s->cursor) {
         s->running = true;

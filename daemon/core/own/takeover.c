@@ -144,20 +144,20 @@ bool takeover_put_done(struct engine *e, uint64_t token, enum put_status status,
 
 /* The takeover of that key, unless it is under way or over already, whatever an earlier read of the record says; NULL
  * also when out of memory. */
-static struct takeover *begin(struct engine *e, const char *key)
+static struct takeover *begin(struct engine *e, const char *key, int64_t now)
 {
     struct takeover *t = takeover_find(e, key);
 
     if (txns_by_key(&e->txns, key))
         return NULL;
     if (!t)
-        return takeover_add(e, key);
+        return takeover_add(e, key, now);
     return t->state == WANTED ? t : NULL;
 }
 
 void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now)
 {
-    struct takeover *t = begin(e, key);
+    struct takeover *t = begin(e, key, now);
 
     if (t)
         takeover_go(e, t, event_of(e, t, record, now), now);
@@ -167,7 +167,7 @@ void takeover_begin(struct engine *e, const char *key, struct span record, int64
 
 void takeover_settle(struct engine *e, const char *key, struct span record, const struct sip_id *answer, int64_t now)
 {
-    struct takeover *t = begin(e, key);
+    struct takeover *t = begin(e, key, now);
     struct span id;
 
     if (!t)

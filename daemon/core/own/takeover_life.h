@@ -57,8 +57,9 @@ struct takeover {
     struct holder from;   /* the owner that it is taken from */
     int64_t epoch;        /* of the record with this node as owner */
     int chain, tries;     /* owners that have died in a row; injected INVITEs */
-    int64_t due_ms;       /* time of the next try; 0: waits for an answer */
-    int64_t sent_ms;      /* when the INVITE was sent to Kamailio */
+    int64_t begun_ms;
+    int64_t due_ms;  /* time of the next try; 0: waits for an answer */
+    int64_t sent_ms; /* when the INVITE was sent to Kamailio */
 };
 
 /* A transition: what an event does to a takeover in a state. */

@@ -70,7 +70,7 @@ void takeover_go(struct engine *e, struct takeover *t, enum takeover_event event
         takeover_end(e, t);
 }
 
-struct takeover *takeover_add(struct engine *e, const char *key)
+struct takeover *takeover_add(struct engine *e, const char *key, int64_t now)
 {
     struct takeover *t = calloc(1, sizeof(*t));
 
@@ -84,14 +84,15 @@ struct takeover *takeover_add(struct engine *e, const char *key)
         return NULL;
     }
     t->token = ++e->last_token;
+    t->begun_ms = now;
     DL_APPEND(e->takeovers.list, t);
     count(e, WANTED, 1);
     return t;
 }
 
-void takeover_wait(struct engine *e, const char *key, bool foreign)
+void takeover_wait(struct engine *e, const char *key, bool foreign, int64_t now)
 {
-    struct takeover *t = takeover_by_key(e, key) ? NULL : takeover_add(e, key);
+    struct takeover *t = takeover_by_key(e, key) ? NULL : takeover_add(e, key, now);
 
     if (t)
         t->foreign = foreign;
@@ -131,6 +132,8 @@ struct txn *takeover_hand_out(struct engine *e, struct takeover *t, int64_t now)
     owner_hold(txn, &t->from, t->epoch, t->doubt);
     t->txn = NULL;
     e->count.takeovers_done += !txn->final;
+    if (!txn->final)
+        histogram_add(&e->took.takeover, 1000 * (now - t->begun_ms));
     engine_trace(e, span_of(txn->call_id), "taken over: this node has the transaction now");
     takeover_go(e, t, EV_TAKEN, now);
     return txn;

@@ -13,7 +13,7 @@ struct takeover *takeover_by_token(const struct engine *e, uint64_t token);
 struct takeover *takeover_by_key(const struct engine *e, const char *key);
 struct takeover *takeover_find(struct engine *e, const char *key);
 /* NULL when out of memory. */
-struct takeover *takeover_add(struct engine *e, const char *key);
+struct takeover *takeover_add(struct engine *e, const char *key, int64_t now);
 /* Removes and frees it. */
 void takeover_end(struct engine *e, struct takeover *t);
 /* Kamailio has it: hands out the transaction, which the caller then owns. */
