@@ -11,13 +11,14 @@ static json_t *ask(struct fake *f, const char *request)
     return fake_answered(f);
 }
 
-static void expect_error(struct fake *f, const char *request, const char *part)
+static void expect_error(struct fake *f, const char *request, const char *reason, const char *part)
 {
     json_t *a = ask(f, request);
 
     cr_assert_not_null(a, "%s", request);
     cr_expect(json_is_false(json_object_get(a, "ok")) && strstr(fake_text(a, "error"), part), "%s: %s", request,
               fake_text(a, "error"));
+    cr_expect_str_eq(fake_text(a, "reason"), reason, "%s", request);
 }
 
 /* Calls 1 to n, each a second later. */
@@ -85,20 +86,20 @@ Test(admin, bad_requests)
 {
     struct fake *f = fake_peers();
 
-    expect_error(f, "[]", "unknown command");
-    expect_error(f, "{}", "unknown command");
-    expect_error(f, "{\"cmd\":1}", "unknown command");
-    expect_error(f, "{\"cmd\":\"none\"}", "unknown command");
-    expect_error(f, "{\"cmd\":\"call\"}", "Call-ID is missing");
-    expect_error(f, "{\"cmd\":\"call\",\"call_id\":\"\"}", "Call-ID is missing");
-    expect_error(f, "{\"cmd\":\"call\",\"call_id\":{\"base64\":\"*\"}}", "Call-ID is missing");
-    expect_error(f, "{\"cmd\":\"cdr\",\"count\":0}", "'count'");
-    expect_error(f, "{\"cmd\":\"cdr\",\"count\":10001}", "'count'");
+    expect_error(f, "[]", "wrong", "unknown command");
+    expect_error(f, "{}", "wrong", "unknown command");
+    expect_error(f, "{\"cmd\":1}", "wrong", "unknown command");
+    expect_error(f, "{\"cmd\":\"none\"}", "wrong", "unknown command");
+    expect_error(f, "{\"cmd\":\"call\"}", "wrong", "Call-ID is missing");
+    expect_error(f, "{\"cmd\":\"call\",\"call_id\":\"\"}", "wrong", "Call-ID is missing");
+    expect_error(f, "{\"cmd\":\"call\",\"call_id\":{\"base64\":\"*\"}}", "wrong", "Call-ID is missing");
+    expect_error(f, "{\"cmd\":\"cdr\",\"count\":0}", "wrong", "'count'");
+    expect_error(f, "{\"cmd\":\"cdr\",\"count\":10001}", "wrong", "'count'");
     engine_ask(f->e, NULL, 9, f->now);
     cr_expect(f->answered == 9 && json_array_size(f->answers) == 10);
     engine_store_down(f->e, f->now);
-    expect_error(f, "{\"cmd\":\"call\",\"call_id\":\"a\"}", "store is away");
-    expect_error(f, "{\"cmd\":\"cdr\"}", "store is away");
+    expect_error(f, "{\"cmd\":\"call\",\"call_id\":\"a\"}", "away", "store is away");
+    expect_error(f, "{\"cmd\":\"cdr\"}", "away", "store is away");
     fake_free(f);
 }
 
@@ -303,6 +304,7 @@ Test(admin, too_many_questions_at_once)
         fake_ask(f, i, "{\"cmd\":\"calls\"}");
     cr_expect(json_array_size(f->answers) == 1 && f->answered == 256);
     cr_expect(strstr(fake_text(fake_answered(f), "error"), "busy"));
+    cr_expect_str_eq(fake_text(fake_answered(f), "reason"), "busy");
     fake_pass(f, 200);
     cr_expect(json_array_size(f->answers) == 257);
     fake_free(f);
@@ -364,9 +366,9 @@ Test(admin, call_that_is_not_there)
 {
     struct fake *f = fake_peers();
 
-    expect_error(f, "{\"cmd\":\"call\",\"call_id\":\"a\"}", "no such call");
+    expect_error(f, "{\"cmd\":\"call\",\"call_id\":\"a\"}", "absent", "no such call");
     f->calls_fail = true;
-    expect_error(f, "{\"cmd\":\"call\",\"call_id\":\"a\"}", "store does not answer");
+    expect_error(f, "{\"cmd\":\"call\",\"call_id\":\"a\"}", "away", "store does not answer");
     f->mute_calls = true;
     fake_forget(f);
     fake_ask(f, 7, "{\"cmd\":\"call\",\"call_id\":\"a\"}");

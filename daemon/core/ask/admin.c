@@ -41,9 +41,15 @@ static void reply(struct engine *e, uint64_t client, json_t *answer)
     e->io.answer(e->io.ctx, client, answer);
 }
 
-static void refuse(struct engine *e, uint64_t client, const char *error)
+/* The reason, for programs, is one of these words (proto/control.md); the error is for people. */
+#define WRONG "wrong"
+#define ABSENT "absent"
+#define BUSY "busy"
+#define AWAY "away"
+
+static void refuse(struct engine *e, uint64_t client, const char *reason, const char *error)
 {
-    e->io.answer(e->io.ctx, client, json_pack("{s:b,s:s}", "ok", 0, "error", error));
+    e->io.answer(e->io.ctx, client, json_pack("{s:b,s:s,s:s}", "ok", 0, "reason", reason, "error", error));
 }
 
 static struct inquiry *pend(struct engine *e, uint64_t client, json_t *answer, const char *list, int64_t due_ms)
@@ -55,7 +61,7 @@ static struct inquiry *pend(struct engine *e, uint64_t client, json_t *answer, c
     p = answer && count < PENDING_MAX ? calloc(1, sizeof(*p)) : NULL;
     if (!p) {
         json_decref(answer);
-        refuse(e, client, "kamsyncd is busy with other questions: ask again in a moment");
+        refuse(e, client, BUSY, "kamsyncd is busy with other questions: ask again in a moment");
         return NULL;
     }
     *p = (struct inquiry){.client = client, .token = ++e->last_token, .list = list, .answer = answer, .due_ms = due_ms};
@@ -369,7 +375,7 @@ void admin_answered(struct engine *e, const json_t *message, int64_t now)
 static bool store_away(struct engine *e, uint64_t client)
 {
     if (!e->store.up)
-        refuse(e, client, "the store is away: kamsyncctl status tells more");
+        refuse(e, client, AWAY, "the store is away: kamsyncctl status tells more");
     return !e->store.up;
 }
 
@@ -386,7 +392,7 @@ static void on_call(struct engine *e, uint64_t client, const json_t *q, int64_t 
     struct inquiry *p = NULL;
 
     if (!call_id.n)
-        refuse(e, client, "which call? A Call-ID is missing");
+        refuse(e, client, WRONG, "which call? A Call-ID is missing");
     else if (!store_away(e, client))
         p = pend(e, client, json_pack("{s:[]}", "calls"), NULL, now + STORE_MS);
     if (!p) {
@@ -398,12 +404,12 @@ static void on_call(struct engine *e, uint64_t client, const json_t *q, int64_t 
     look_on(e, p, 0, now);
 }
 
-static void fail(struct engine *e, struct inquiry *p, const char *error)
+static void fail(struct engine *e, struct inquiry *p, const char *reason, const char *error)
 {
     uint64_t client = p->client;
 
     discard(e, p); /* first: the answer may end the client, and with it its inquiries */
-    refuse(e, client, error);
+    refuse(e, client, reason, error);
 }
 
 /* One call after the other. */
@@ -421,7 +427,8 @@ static void read_next(struct engine *e, struct inquiry *p)
         json_object_set_new(p->answer, "calls", sorted(json_object_get(p->answer, "calls"), CALLS_LIMIT));
         finish(e, p);
     } else {
-        fail(e, p, "no such call: it never was, or it ended a while ago ('kamsyncctl cdr' shows the ended ones)");
+        fail(e, p, ABSENT,
+             "no such call: it never was, or it ended a while ago ('kamsyncctl cdr' shows the ended ones)");
     }
 }
 
@@ -440,7 +447,7 @@ void engine_call_keys(struct engine *e, uint64_t token, bool ok, uint64_t next, 
     if (!p)
         return;
     if (!ok)
-        fail(e, p, "the store does not answer: try again, and see 'kamsyncctl status'");
+        fail(e, p, AWAY, "the store does not answer: try again, and see 'kamsyncctl status'");
     else if (next)
         look_on(e, p, next, now);
     else
@@ -456,7 +463,7 @@ bool admin_got(struct engine *e, uint64_t token, enum get_status status, const s
     if (status == GET_FOUND)
         json_array_append_new(json_object_get(p->answer, "calls"), pairs_json(pairs, count));
     if (status == GET_FAILED)
-        fail(e, p, "the store does not answer: try again, and see 'kamsyncctl status'");
+        fail(e, p, AWAY, "the store does not answer: try again, and see 'kamsyncctl status'");
     else
         read_next(e, p);
     return true;
@@ -469,7 +476,7 @@ static void on_cdr(struct engine *e, uint64_t client, const json_t *q, int64_t n
     struct inquiry *p;
 
     if (n < 1 || n > CDR_LIMIT) {
-        refuse(e, client, "'count' must be from 1 to 10000");
+        refuse(e, client, WRONG, "'count' must be from 1 to 10000");
     } else if (!store_away(e, client)) {
         p = pend(e, client, json_pack("{s:[]}", "cdr"), NULL, now + STORE_MS);
         if (p)
@@ -493,7 +500,7 @@ void engine_archived(struct engine *e, uint64_t token, const char *id, const str
     } else if (ok) {
         finish(e, p);
     } else {
-        fail(e, p, "the store did not give the archive: is 'after' the id of an entry?");
+        fail(e, p, AWAY, "the store did not give the archive: is 'after' the id of an entry?");
     }
 }
 
@@ -515,7 +522,7 @@ void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_
             return;
         }
     }
-    refuse(e, client, "unknown command: is kamsyncctl of the same version as kamsyncd?");
+    refuse(e, client, WRONG, "unknown command: is kamsyncctl of the same version as kamsyncd?");
 }
 
 void engine_forget_client(struct engine *e, uint64_t client)
@@ -538,7 +545,7 @@ void admin_tick(struct engine *e, int64_t now)
         if (now >= p->due_ms && p->list)
             finish(e, p);
         else if (now >= p->due_ms)
-            fail(e, p, "the store does not answer: try again, and see 'kamsyncctl status'");
+            fail(e, p, AWAY, "the store does not answer: try again, and see 'kamsyncctl status'");
     }
 }
 
