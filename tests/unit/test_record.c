@@ -110,7 +110,7 @@ static void expect_round_trip(const char *what, struct span req, bool done)
     char *text;
     int rc;
 
-    t->done = done;
+    txn_set_done(t, done);
     text = record_write(t, &(struct head){1, 12, "1763690712.000001", false, NULL}, NULL, true);
     rc = record_read(&r, scratch_exact(span_of(text)));
     cr_expect(rc == 0, "%s: %d", what, rc);
@@ -174,7 +174,7 @@ static bool has_request(struct txn *t)
     json_t *json = written(t);
     bool has = json_object_get(json, "req") != NULL;
 
-    cr_expect(json_is_true(json_object_get(json, "done")) == t->done);
+    cr_expect(json_is_true(json_object_get(json, "done")) == txn_is_done(t));
     json_decref(json);
     return has;
 }
@@ -191,7 +191,7 @@ Test(record, one_that_is_over_has_its_request_if_something_is_left_to_do)
         struct txn *t = txn_of(plain_req(), "");
 
         txn_reply(t, 0, each[i].code, 1);
-        t->done = true;
+        t->end = END_DONE;
         cr_expect(has_request(t) == each[i].has, "%d", each[i].code);
         txn_free(t);
     }
@@ -201,7 +201,7 @@ Test(record, of_a_fork_that_was_answered_it_stays_until_all_have_ended)
 {
     struct txn *t = txn_of(plain_req(), "");
 
-    t->done = true;
+    t->end = END_DONE;
     t->final = 200;
     txn_reply(t, 0, 180, 1);
     cr_expect(has_request(t), "it rings on");
@@ -254,11 +254,11 @@ Test(record, final_reply_comes_back)
     struct txn *t = txn_of(plain_req(), ""), *read = NULL;
     char *text;
 
-    t->done = true;
+    t->end = END_DONE;
     t->final = 480;
     text = record_write(t, &head, NULL, true);
     cr_assert(record_txn(&read, span_of(text), 1) == 0);
-    cr_expect(read->done && read->final == 480 && txn_state(read) == TXN_FAILED);
+    cr_expect(txn_is_done(read) && read->final == 480 && txn_state(read) == TXN_FAILED);
     free(text);
     txn_free(t);
     txn_free(read);

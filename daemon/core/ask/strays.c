@@ -91,7 +91,7 @@ static bool acknowledge(struct engine *e, struct stray *s, struct txn *own, int6
     int index;
 
     if (!own || s->kind != STRAY_REPLY || s->code < 300 || txn_split_branch(span_of(s->via), &id, &index) < 0 ||
-        (!own->settled && !(own->taken_ms && txn_branch_code(own, index) >= 300)))
+        (own->end != END_NO_TM && !(own->taken_ms && txn_branch_code(own, index) >= 300)))
         return false;
     finish_replied(e, own, index, s->code, s->msg, now);
     stray_end(e, s);

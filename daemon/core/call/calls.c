@@ -46,8 +46,9 @@ void calls_take(struct engine *e, struct txn *t, int64_t now)
 
     if (!leg_read(t, &id))
         return;
-    c = t->call_taken ? calls_known(e, t->call) : calls_find_or_add(e, t->call, at, now);
-    t->call_taken = t->call_taken || c;
+    c = t->call_told ? calls_known(e, t->call) : calls_find_or_add(e, t->call, at, now);
+    if (c && !t->call_told)
+        t->call_told = TOLD_TAKEN;
     if (!c || call_is_told(c, t->key))
         return;
     if (leg_goes_on(e, c) && strcmp(c->tx, t->key) != 0) {
@@ -57,7 +58,8 @@ void calls_take(struct engine *e, struct txn *t, int64_t now)
     if (!leg_follow(e, c, t, &id))
         return;
     leg_catch_up(c, t, at);
-    t->call_told = t->call_told || c->answered;
+    if (c->answered)
+        t->call_told = TOLD_OVER;
     json_object_foreach(t->vars, name, value)
         call_set(c, name, (struct span){json_string_value(value), json_string_length(value)}, false);
     c->role = CALL_TAKER;
@@ -79,7 +81,8 @@ void calls_reply(struct engine *e, struct txn *t, int code, struct span to_tag, 
 
     if (!c && answer)
         c = leg_answered(e, t, at);
-    t->call_told = t->call_told || answer;
+    if (answer)
+        t->call_told = TOLD_OVER;
     if (!c) {
         if (code >= 180 && code < 200)
             leg_rang(e, t, at);
@@ -251,7 +254,7 @@ void calls_taken(struct engine *e, struct span name, const char *tx)
         calls_leave(e, c);
     } else if (!e->self.up && e->conf.takeover) {
         c->role = CALL_AWAY;
-        txns_by_key(&e->txns, c->tx)->elsewhere = true;
+        txns_by_key(&e->txns, c->tx)->away = true;
         if (c->place != CALL_WRITING)
             calls_move(e, c, CALL_IDLE);
     }
@@ -263,7 +266,7 @@ void calls_keep(struct engine *e, const struct txn *t)
 
     if (!c || c->role != CALL_AWAY)
         return;
-    c->role = t->taken_ms || t->settled ? CALL_TAKER : CALL_OWNER;
+    c->role = t->taken_ms || t->end == END_NO_TM ? CALL_TAKER : CALL_OWNER;
     calls_mark(e, c);
 }
 

@@ -62,7 +62,7 @@ void calls_part(const struct engine *e, const struct call *c)
     struct txn *t = c->role != CALL_GUEST && c->tx && !c->answered ? txns_by_key(&e->txns, c->tx) : NULL;
 
     if (t)
-        t->call_told = true;
+        t->call_told = TOLD_OVER;
 }
 
 void calls_drop(struct engine *e, struct call *c)

@@ -25,7 +25,7 @@ bool leg_goes_on(const struct engine *e, const struct call *c)
     const struct txn *t = txn_of(e, c);
 
     return c->role != CALL_GUEST && c->tx && !call_is_refused(c) && !c->how &&
-           (c->answered || c->role == CALL_HEIR || c->role == CALL_AWAY || (t && !t->done));
+           (c->answered || c->role == CALL_HEIR || c->role == CALL_AWAY || (t && !txn_is_done(t)));
 }
 
 /* The transaction of that key, if it is not over. */
@@ -33,7 +33,7 @@ static struct txn *alive(const struct engine *e, const char *key)
 {
     struct txn *t = txns_by_key(&e->txns, key);
 
-    return t && !t->done && !t->cancelled ? t : NULL;
+    return t && !txn_is_done(t) && !t->cancelled ? t : NULL;
 }
 
 /* Legs that have ended are no longer needed. */
@@ -90,7 +90,7 @@ void leg_catch_up(struct call *c, const struct txn *t, int64_t at)
         return;
     c->ringing = c->ringing ? c->ringing : at;
     c->code = txn_code(t);
-    c->answered = txn_state(t) == TXN_ANSWERED && !t->settled ? at : 0;
+    c->answered = txn_state(t) == TXN_ANSWERED && t->end != END_NO_TM ? at : 0;
 }
 
 bool leg_next(struct engine *e, struct call *c)
@@ -126,7 +126,7 @@ struct call *leg_answered(struct engine *e, struct txn *t, int64_t at)
 
     if (c && c->role != CALL_GUEST && c->answered && !c->how)
         return c;
-    if (t->call_told || !leg_read(t, &id)) /* it has ended since */
+    if (t->call_told == TOLD_OVER || !leg_read(t, &id)) /* it has ended since */
         return NULL;
     c = calls_find_or_add(e, t->call, at, e->turn_ms);
     return c && leg_follow(e, c, t, &id) ? c : NULL;

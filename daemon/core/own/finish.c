@@ -16,9 +16,9 @@
 
 bool finish_wanted(const struct engine *e, struct txn *t)
 {
-    if (!t->done && t->cancelled && !e->conf.takeover)
+    if (!txn_is_done(t) && t->cancelled && !e->conf.takeover)
         t->final = 487;
-    if (!t->done || txn_state(t) == TXN_ANSWERED)
+    if (!txn_is_done(t) || txn_state(t) == TXN_ANSWERED)
         return true;
     return calls_time(e, NULL) - t->last < HEARD_MS;
 }
@@ -29,7 +29,7 @@ void finish_answered(struct engine *e, struct takeover *t, int64_t now)
 
     t->txn = NULL;
     e->count.finished++;
-    txn->settled = true;
+    txn->end = END_NO_TM;
     owner_hold(txn, &t->from, t->epoch, t->doubt);
     if (owner_adopt(e, txn))
         finish_look(e, txn, now);
@@ -37,10 +37,10 @@ void finish_answered(struct engine *e, struct takeover *t, int64_t now)
 
 void finish_failed(struct engine *e, struct txn *t, int64_t now)
 {
-    bool cancelled = !t->done;
+    bool cancelled = !txn_is_done(t);
 
     e->count.finished++;
-    t->done = t->settled = true;
+    t->end = END_NO_TM;
     if (cancelled)
         calls_failed(e, t, now);
     finish_look(e, t, now);
@@ -55,7 +55,7 @@ void finish_look(struct engine *e, struct txn *t, int64_t now)
     for (size_t i = 0; i < t->branch_count; i++) {
         const struct txn_branch *b = &t->branches[i];
 
-        if (txn_rings_on(t, b) && (t->settled || b->code == 408))
+        if (txn_rings_on(t, b) && (t->end == END_NO_TM || b->code == 408))
             adopt_cancel_branch(e, t, b, now);
     }
     t->finish_ms = now + (past < CANCEL_MS ? CANCEL_MS : past);

@@ -26,14 +26,15 @@ static void take_answer(struct engine *e, const json_t *message, struct span via
     int code = (int)json_integer_value(json_object_get(message, "code")), index = 0;
     struct txn *t = code / 100 == 2 ? txns_by_branch(&e->txns, via, &index) : NULL;
 
-    if (!t || t->done || t->hold == HOLD_PROVING)
+    if (!t || txn_is_done(t) || t->hold == HOLD_PROVING)
         return;
     if (json_is_true(json_object_get(message, "elsewhere"))) {
         adopt_cancel(e, t, now); /* the far ends that this node has asked still ring */
         index = t->branches[0].index;
     }
     owner_replied(e, t, index, code, to_tag, json_integer_value(json_object_get(message, "at")), now);
-    t->settled = t->done;
+    if (txn_is_done(t))
+        t->end = END_NO_TM;
     owner_release(e, t, now);
     adopt_cancel(e, t, now);
 }
@@ -43,12 +44,12 @@ static void take_failure(struct engine *e, const json_t *message, struct txn *t,
 {
     int code = (int)json_integer_value(json_object_get(message, "code"));
 
-    if (t->done || t->hold == HOLD_PROVING || code < 300 || code > 699)
+    if (txn_is_done(t) || t->hold == HOLD_PROVING || code < 300 || code > 699)
         return;
     t->cancelled = t->cancelled || json_is_true(json_object_get(message, "cancelled"));
     t->final = (short)code;
     t->last = json_integer_value(json_object_get(message, "at"));
-    t->done = true;
+    t->end = END_DONE;
     txns_mark(&e->txns, t);
     calls_failed(e, t, now);
     owner_release(e, t, now);

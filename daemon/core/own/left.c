@@ -54,7 +54,7 @@ static char *record_of(const struct engine *e, const char *key)
     const struct txn *t = txns_by_key(&e->txns, key);
     struct head h = {t && t->proven_epoch ? t->proven_epoch : 1, e->self.id, e->self.inc, false, t ? &t->from : NULL};
 
-    return t && !t->done && !t->elsewhere ? record_write(t, &h, calls_vars(e, t), true) : NULL;
+    return t && !txn_is_done(t) && !t->away ? record_write(t, &h, calls_vars(e, t), true) : NULL;
 }
 
 void left_gather(struct engine *e, int64_t lost_ms)
@@ -65,7 +65,7 @@ void left_gather(struct engine *e, int64_t lost_ms)
         return;
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
-        if (!t->done)
+        if (!txn_is_done(t))
             add(e, t);
     }
 }

@@ -52,7 +52,7 @@ static void keep_promise(struct engine *e, struct txn *t, int64_t now)
 void owner_take(struct engine *e, struct txn *t, int64_t now)
 {
     t->taken_ms = now;
-    if (t->hold == HOLD_OWNED && !t->done) /* else once that is known, or its call has ended */
+    if (t->hold == HOLD_OWNED && !txn_is_done(t)) /* else once that is known, or its call has ended */
         calls_take(e, t, now);
     engine_post(e, (struct notice){.type = NOTICE_TAKEN_OVER, .key = t->key}, now);
     if (!owner_adopt(e, t))
@@ -165,7 +165,7 @@ static void keep_branch(struct engine *e, struct event *ev, struct span branch, 
 /* The transaction has that branch now: early events of it are handled. */
 static void branched(struct engine *e, struct txn *t, int64_t now)
 {
-    t->done = txn_state(t) == TXN_ANSWERED;
+    txn_set_done(t, txn_state(t) == TXN_ANSWERED);
     txns_count(&e->txns, t);
     txns_mark(&e->txns, t);
     early_take(e, span_of(t->id), now);
@@ -213,11 +213,11 @@ void owner_replied(struct engine *e, struct txn *t, int index, int code, struct 
         calls_reply(e, t, code, to_tag, at);
     if (!news)
         return;
-    t->done = t->final || txn_state(t) == TXN_ANSWERED;
+    txn_set_done(t, t->final || txn_state(t) == TXN_ANSWERED);
     /* While tm reads the 2xx of one branch, it does not cancel another branch whose provisional reply it is reading
      * (cancel_branch() looks at last_received before reply_received() sets it), and that branch gets no later
      * CANCEL. A second CANCEL does no harm. */
-    if (t->done && t->taken_ms && now - t->taken_ms < TAKEN_MS)
+    if (txn_is_done(t) && t->taken_ms && now - t->taken_ms < TAKEN_MS)
         adopt_cancel(e, t, now);
     txns_mark(&e->txns, t);
 }
@@ -286,7 +286,7 @@ void owner_cancel(struct engine *e, struct event *ev, int64_t now)
 static void put(struct engine *e, struct txn *t, int64_t now)
 {
     const struct head head = {t->epoch, e->self.id, e->self.inc, false, &t->from};
-    int64_t ttl_ms = t->done ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms;
+    int64_t ttl_ms = txn_is_done(t) ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms;
     char *record = record_write(t, &head, calls_vars(e, t), e->conf.takeover);
 
     if (!record) {
@@ -340,12 +340,12 @@ static void proven(struct engine *e, struct txn *t, int64_t now)
 
     t->hold = HOLD_OWNED;
     t->proven_epoch = t->epoch;
-    t->elsewhere = false;
+    t->away = false;
     t->wait_ms = 0;
     if (was_new)
         return;
     calls_keep(e, t);
-    if (t->taken_ms && !(t->done && txn_state(t) == TXN_FAILED)) /* else its call has ended */
+    if (t->taken_ms && !(txn_is_done(t) && txn_state(t) == TXN_FAILED)) /* else its call has ended */
         calls_take(e, t, now);
 }
 
@@ -362,7 +362,6 @@ static struct txn *find_token(const struct engine *e, uint64_t token)
 void owner_put_done(struct engine *e, uint64_t token, enum put_status status, struct span record, int64_t now)
 {
     struct txn *t = txns_answered(&e->txns, token);
-    bool again = t && (t->again || t->asked_epoch != t->epoch);
 
     e->owner.puts -= e->owner.puts > 0;
     e->count.puts_failed += status == PUT_FAILED;
@@ -374,8 +373,6 @@ void owner_put_done(struct engine *e, uint64_t token, enum put_status status, st
         t = find_token(e, token);
     if (!t)
         return;
-    if (again)
-        txns_mark(&e->txns, t);
     if (status == PUT_DONE && t->asked_epoch == t->epoch)
         proven(e, t, now);
     else if (status == PUT_FENCED)
@@ -456,38 +453,38 @@ void owner_unanswered(struct engine *e, const char *key, int64_t now)
 {
     struct txn *t = txns_by_key(&e->txns, key);
 
-    if (t && t->taken_ms && !t->done)
+    if (t && t->taken_ms && !txn_is_done(t))
         tell_ringing(e, t, now);
 }
 
 static void look_after(struct engine *e, struct txn *t, int64_t now)
 {
-    bool expired = (!t->done || t->hold == HOLD_PROVING) && now - t->begun_ms > e->conf.tx_max_ms;
+    bool expired = (!txn_is_done(t) || t->hold == HOLD_PROVING) && now - t->begun_ms > e->conf.tx_max_ms;
 
     e->count.txns_expired += expired;
     if (expired)
         calls_failed(e, t, now);
     if (expired ||
-        (t->done && !t->dirty && !t->proving && t->hold != HOLD_PROVING && now - t->changed_ms > LINGER_MS)) {
+        (txn_is_done(t) && t->record == RECORD_CLEAN && t->hold != HOLD_PROVING && now - t->changed_ms > LINGER_MS)) {
         txns_remove(&e->txns, t);
         return;
     }
-    if (!t->done && t->hold != HOLD_PROVING && (t->missed || txn_state(t) == TXN_FAILED))
+    if (!txn_is_done(t) && t->hold != HOLD_PROVING && (t->end == END_UNSURE || txn_state(t) == TXN_FAILED))
         state_look(e, t, now);
-    if (t->taken_ms && !t->done)
+    if (t->taken_ms && !txn_is_done(t))
         tell_ringing(e, t, now);
-    if (t->taken_ms || t->settled)
+    if (t->taken_ms || t->end == END_NO_TM)
         finish_look(e, t, now);
-    if (t->cancel_ms && !t->done && now >= t->cancel_ms && txn_state(t) != TXN_FAILED)
+    if (t->cancel_ms && !txn_is_done(t) && now >= t->cancel_ms && txn_state(t) != TXN_FAILED)
         keep_promise(e, t, now);
-    if (time_out_branches(t, now) || (!t->done && now - t->put_ms > e->conf.tx_ttl_ms / 2))
+    if (time_out_branches(t, now) || (!txn_is_done(t) && now - t->put_ms > e->conf.tx_ttl_ms / 2))
         txns_mark(&e->txns, t);
 }
 
 /* Only an event, or a long time, will change it: most transactions ring. */
 static bool is_quiet(const struct txn *t)
 {
-    return !t->dirty && !t->proving && !t->done && !t->taken_ms && !t->retry_ms && !t->missed &&
+    return t->record == RECORD_CLEAN && t->end == END_OPEN && !t->taken_ms && !t->retry_ms &&
            txn_state(t) != TXN_FAILED;
 }
 

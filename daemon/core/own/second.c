@@ -171,7 +171,7 @@ static void tell_heir(struct engine *e, const struct second *s, int64_t now)
 {
     const struct txn *t = s->txn;
 
-    if (t->done && txn_state(t) == TXN_FAILED) {
+    if (txn_is_done(t) && txn_state(t) == TXN_FAILED) {
         message_send(e, s->node,
                      json_pack("{s:s,s:o,s:i,s:I,s:b}", "t", "failed", "via", branch_name(t, &t->branches[0]), "code",
                                txn_code(t), "at", (json_int_t)t->last, "cancelled", (int)t->cancelled));

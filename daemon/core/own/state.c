@@ -32,10 +32,9 @@ static bool ask(struct engine *e, const struct txn *t, int64_t now)
 static void over(struct engine *e, struct txn *t, int code, int64_t now)
 {
     t->final = (short)code;
-    if (t->waited || !t->last)
-        t->last = calls_time(e, NULL); /* the last branch's reply was not the end */
-    t->missed = false;
-    t->done = true;
+    if (!t->last)
+        t->last = calls_time(e, NULL);
+    t->end = END_DONE;
     txns_mark(&e->txns, t);
     calls_failed(e, t, now);
 }
@@ -46,7 +45,7 @@ void state_look(struct engine *e, struct txn *t, int64_t now)
         e->link.waiting_count > WAITING_MAX)
         return;
     if (t->asked == TRIES_MAX || !t->req.n) { /* tm does not have what the script sent by forward() */
-        t->missed = false;
+        t->end = END_OPEN;
         if (txn_state(t) == TXN_FAILED)
             over(e, t, 0, now);
         return;
@@ -62,10 +61,11 @@ void state_missed(struct engine *e)
 
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
-        t->missed = !t->done;
         t->asked = 0;
-        if (t->missed)
-            txns_quiet(&e->txns, t, false);
+        if (txn_is_done(t))
+            continue;
+        t->end = END_UNSURE;
+        txns_quiet(&e->txns, t, false);
     }
 }
 
@@ -73,8 +73,7 @@ void state_missed(struct engine *e)
 static void answered(struct engine *e, struct txn *t, int code, int64_t now)
 {
     t->final = (short)code;
-    t->missed = false;
-    t->done = true;
+    t->end = END_DONE;
     t->changed_ms = now;
     calls_reply(e, t, code, (struct span){0}, calls_time(e, NULL));
     txns_mark(&e->txns, t);
@@ -85,8 +84,9 @@ static void still_open(struct txn *t, int64_t now)
 {
     int64_t half = (now - t->changed_ms) / 2;
 
-    t->waited = t->waited || txn_state(t) == TXN_FAILED;
-    t->missed = false;
+    if (txn_state(t) == TXN_FAILED)
+        t->last = 0; /* the last branch's reply is not the end */
+    t->end = END_OPEN;
     t->asked = 0;
     t->ask_ms = now + (half < UNANSWERED_MS ? UNANSWERED_MS : half < OPEN_MS ? half : OPEN_MS);
 }
@@ -96,7 +96,7 @@ void state_told(struct engine *e, const struct event *ev, int64_t now)
     struct txn *t = txns_by_id(&e->txns, ev->via);
     int code = (int)ev->code;
 
-    if (!t || t->done || t->hold == HOLD_PROVING)
+    if (!t || txn_is_done(t) || t->hold == HOLD_PROVING)
         return;
     if (code > 0 && code < 200)
         still_open(t, now);
@@ -105,5 +105,5 @@ void state_told(struct engine *e, const struct event *ev, int64_t now)
     else if (code || txn_state(t) == TXN_FAILED)
         over(e, t, code, now);
     else
-        t->missed = false; /* its end was missed; a remaining final reply shows it, or a timeout */
+        t->end = END_OPEN; /* its end was missed; a remaining final reply shows it, or a timeout */
 }

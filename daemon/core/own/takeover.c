@@ -34,7 +34,7 @@ static void learn(struct engine *e, const struct takeover *t, const struct recor
 
     if (!e->learning || txns_by_key(&e->txns, t->key) || record_txn(&txn, text, now) < 0)
         return;
-    if (txn->done || strcmp(txn->key, t->key) != 0) {
+    if (txn_is_done(txn) || strcmp(txn->key, t->key) != 0) {
         txn_free(txn);
         return;
     }
@@ -60,7 +60,7 @@ static enum takeover_event won(const struct engine *e, const struct takeover *t,
 {
     if (takeover_is_back(e, t, now))
         return EV_BACK;
-    return t->answer || (t->txn->done && t->txn->final < 300) ? EV_OVER : EV_WON;
+    return t->answer || (txn_is_done(t->txn) && t->txn->final < 300) ? EV_OVER : EV_WON;
 }
 
 static bool take_record(struct engine *e, struct takeover *t, const struct record *r, struct span text, int64_t now)

@@ -86,7 +86,7 @@ static void settle(struct engine *e, struct takeover *t, int64_t now)
 
     t->txn = NULL;
     txn_reply(txn, t->answered, t->answer, now);
-    txn->done = txn->settled = true;
+    txn->end = END_NO_TM;
     owner_hold(txn, &t->from, t->epoch, t->doubt);
     finish_look(e, txn, now);
     calls_take(e, txn, now);
@@ -97,7 +97,7 @@ static void settle(struct engine *e, struct takeover *t, int64_t now)
 
 void takeover_finish(struct engine *e, struct takeover *t, int64_t now)
 {
-    if (t->txn->done && t->txn->final < 300)
+    if (txn_is_done(t->txn) && t->txn->final < 300)
         finish_answered(e, t, now);
     else
         settle(e, t, now);

@@ -129,7 +129,7 @@ static void put_state(struct buffer *t, const struct txn *txn)
 {
     field(t, KEY("state"), txn_state_name(txn_state(txn)));
     number(t, KEY("code"), txn_code(txn));
-    buffer_text(t, txn->done ? KEY("done") "true" : KEY("done") "false");
+    buffer_text(t, txn_is_done(txn) ? KEY("done") "true" : KEY("done") "false");
     number(t, KEY("at"), txn->at);
     if (txn->cancelled)
         buffer_text(t, KEY("cancelled") "true");
@@ -167,7 +167,7 @@ static void put_from(struct buffer *t, const struct holder *from)
 
 char *record_write(const struct txn *txn, const struct head *h, json_t *vars, bool whole)
 {
-    bool pending = !txn->done && (whole || txn->cancelled), req = txn->req.n && (pending || txn_unfinished(txn));
+    bool pending = !txn_is_done(txn) && (whole || txn->cancelled), req = txn->req.n && (pending || txn_unfinished(txn));
     struct buffer t = {0};
 
     number(&t, FIRST("epoch"), h->epoch);
@@ -465,8 +465,8 @@ static void take_final(struct txn *t, const json_t *json)
 {
     json_int_t code = json_integer_value(json_object_get(json, "code"));
 
-    t->done = json_is_true(json_object_get(json, "done"));
-    t->final = (short)(t->done && code >= 200 && code <= 699 ? code : 0);
+    txn_set_done(t, json_is_true(json_object_get(json, "done")));
+    t->final = (short)(txn_is_done(t) && code >= 200 && code <= 699 ? code : 0);
 }
 
 static int take_all(struct txn *t, const json_t *json, int64_t now)

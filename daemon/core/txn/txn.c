@@ -130,7 +130,6 @@ static int keep_branch(struct txn *t, const struct txn_branch *fresh)
     *place = *fresh;
     t->changed_ms = fresh->sent_ms;
     t->ask_ms = t->asked = t->final = 0;
-    t->waited = false;
     return 0;
 }
 
@@ -285,6 +284,12 @@ void txn_free(struct txn *t)
     free(t);
 }
 
+void txn_set_done(struct txn *t, bool done)
+{
+    if (done != txn_is_done(t))
+        t->end = done ? END_DONE : END_OPEN;
+}
+
 bool txn_has_branch(const struct txn *t, int index)
 {
     return find_branch(t, index) != NULL;
@@ -364,14 +369,14 @@ enum txn_state txn_state(const struct txn *t)
 
 bool txn_rings_on(const struct txn *t, const struct txn_branch *b)
 {
-    return !b->ended && ((b->code == 408 && b->rang) || (t->done && b->code < 200));
+    return !b->ended && ((b->code == 408 && b->rang) || (txn_is_done(t) && b->code < 200));
 }
 
 bool txn_unfinished(const struct txn *t)
 {
-    bool unfinished = t->done && txn_state(t) == TXN_FAILED;
+    bool unfinished = txn_is_done(t) && txn_state(t) == TXN_FAILED;
 
-    for (size_t i = 0; t->done && i < t->branch_count; i++)
+    for (size_t i = 0; txn_is_done(t) && i < t->branch_count; i++)
         unfinished = unfinished || txn_rings_on(t, &t->branches[i]);
     return unfinished;
 }

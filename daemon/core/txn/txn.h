@@ -37,6 +37,29 @@ enum txn_hold {
     HOLD_OWNED    /* the store has accepted a record of this epoch */
 };
 
+/* What is known of its end. */
+enum txn_end {
+    END_OPEN,
+    END_UNSURE, /* open, but events may have been lost, its end with them: Kamailio is asked (state.c) */
+    END_DONE,   /* the caller has got its final reply: its record now expires soon */
+    END_NO_TM   /* the same, and no tm has its branches: CANCELs and late replies are left to finish.c */
+};
+
+/* Its record in the store, and the list that it is in (txns.h). */
+enum txn_record {
+    RECORD_CLEAN,      /* the last write had all of it */
+    RECORD_DIRTY,      /* to be written */
+    RECORD_ASKED,      /* a write that proves ownership is under way */
+    RECORD_ASKED_DIRTY /* the same, and the transaction has changed since */
+};
+
+/* What its call knows of it. If a call that knows something is gone, it has ended. */
+enum txn_told {
+    TOLD_NOTHING,
+    TOLD_TAKEN, /* this node has taken over the call with it */
+    TOLD_OVER   /* it was answered, or has ended */
+};
+
 enum txn_state { TXN_TRYING, TXN_RINGING, TXN_ANSWERED, TXN_FAILED };
 
 /* Whose a record is, and since which epoch (record.h). */
@@ -56,45 +79,44 @@ struct txn {
     struct txn_branch *branches; /* owned, in the order of their sending */
     size_t branch_count;
     uint32_t cseq;
-    bool cancelled; /* the caller sent a CANCEL */
-    bool done;      /* it got its final reply: its record now expires soon */
-    bool stateless; /* the script sent it by forward(): tm does not have it, and its request is not kept */
+    bool stateless;     /* the script sent it by forward(): tm does not have it, and its request is not kept */
+    bool cancelled;     /* the caller sent a CANCEL */
+    int64_t at;         /* begun_ms as ms since 1970 by its first owner's clock; 0: unknown */
+    int64_t begun_ms;   /* when its first branch was sent; all times are the engine's */
+    int64_t changed_ms; /* last new branch or reply */
+
+    enum txn_end end;
     short final;    /* tm's answer to the caller, as Kamailio says (state.c); 0: unknown */
-    bool missed;    /* events of it may have been lost: Kamailio is asked for `final` */
-    bool waited;    /* tm had not answered when all its branches had failed */
     short asked;    /* questions without an answer, */
     int64_t ask_ms; /* and when the next one is due */
-    bool settled;   /* answered while its owner was dead: no Kamailio has the transaction */
-    bool elsewhere; /* another node took it over while this one's Kamailio was away */
+    int64_t last;   /* when the last reply came, by the clock of the node that got it; 0: unknown, or tm went on */
+
     enum txn_hold hold;
+    bool away;            /* another node says that it has taken it over, while this one's Kamailio was away */
     int64_t epoch;        /* of its record (record.h), as written */
     struct holder from;   /* over whose record it may go (record.h) */
     int64_t proven_epoch; /* the last epoch that the store has accepted, 0: none */
     int64_t asked_epoch;  /* that of the write under way if its answer proves ownership; 0: it was sent before ownership
                              came into doubt */
-    bool proving;         /* such a write is under way */
-    bool again;           /* the transaction has changed since that write */
-    uint64_t token;       /* of that write, or of the last one */
     uint64_t ask_token;   /* of the question whether a rival owner lives; 0: none under way */
     int64_t asked_rival;  /* the epoch of the rival's record that the last such question was about; 0: none */
     int64_t wait_ms;      /* until when another node's takeover may still fail; 0: there is none */
-    unsigned refusals;    /* how often the store refused this record, but not others */
-    int64_t retry_ms;     /* after a refusal: when it is written again; 0: none */
-    size_t bytes;         /* its share of the total (txns.h) */
-    bool dirty;           /* the record in the store is older than this */
-    bool quiet;           /* only an event changes it, for long: it is in the list that is checked seldom */
-    int64_t taken_ms;     /* when this node took it over from a dead one; 0: it is not taken over */
-    int64_t cancel_ms;    /* when tm is given the CANCEL that the dead node had accepted; 0: tm has it */
-    int64_t finish_ms;    /* when far ends that no tm cancels get a CANCEL again (finish.c) */
-    bool call_taken;      /* its call was taken over with it: if the call is gone now, it has ended */
-    bool call_told;       /* its call knows that it was answered, or has ended: the same */
-    int64_t at;           /* begun_ms as ms since 1970 by its first owner's clock; 0: unknown */
-    int64_t last;         /* when the last reply came, by the clock of the node that got it; 0: none yet */
-    json_t *vars;         /* owned: the call's variables if it was taken over with some, else NULL */
-    int64_t begun_ms;     /* when its first branch was sent; all times are the engine's */
-    int64_t changed_ms;   /* last new branch or reply */
-    int64_t put_ms;       /* last write to the store */
-    int64_t checked_ms;   /* last check of the record there */
+
+    enum txn_record record;
+    uint64_t token;    /* of its last write, which may be under way */
+    int64_t put_ms;    /* when that was */
+    unsigned refusals; /* how often the store refused this record, but not others */
+    int64_t retry_ms;  /* after a refusal: when it is written again; 0: none */
+
+    int64_t taken_ms;  /* when this node took it over from a dead one; 0: it is not taken over */
+    int64_t cancel_ms; /* when tm is given the CANCEL that the dead node had accepted; 0: tm has it */
+    int64_t finish_ms; /* when far ends that no tm cancels get a CANCEL again (finish.c) */
+    enum txn_told call_told;
+    json_t *vars; /* owned: the call's variables if it was taken over with some, else NULL */
+
+    size_t bytes;              /* its share of the total (txns.h) */
+    bool quiet;                /* only an event changes it, for long: it is in the list that is checked seldom */
+    int64_t checked_ms;        /* its last check, if it is there */
     struct txn *prev, *next;   /* in the list of dirty transactions, or of those being proven (txns.h) */
     struct txn *older, *newer; /* in the list of quiet ones, or of the others */
     UT_hash_handle hh;         /* by id */
@@ -127,6 +149,14 @@ int txn_give_branch(struct txn *t, struct txn_branch *b);
 
 /* Bytes of the parts whose length others choose. */
 size_t txn_size(const struct txn *t);
+
+static inline bool txn_is_done(const struct txn *t)
+{
+    return t->end >= END_DONE;
+}
+
+/* It is over; or not, for it has another branch. */
+void txn_set_done(struct txn *t, bool done);
 
 bool txn_has_branch(const struct txn *t, int index);
 

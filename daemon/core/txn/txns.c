@@ -42,14 +42,13 @@ void txns_quiet(struct txns *all, struct txn *t, bool quiet)
 
 static void unmark(struct txns *all, struct txn *t)
 {
-    if (t->proving)
-        DL_DELETE(all->asked, t); /* NOLINT(clang-analyzer-*): utlist */
-    t->proving = false;
-    if (!t->dirty)
+    struct txn **list = t->record == RECORD_DIRTY ? &all->dirty : &all->asked;
+
+    if (t->record == RECORD_CLEAN)
         return;
-    DL_DELETE(all->dirty, t); /* NOLINT(clang-analyzer-*): utlist */
-    t->dirty = false;
-    all->dirty_count--;
+    DL_DELETE(*list, t); /* NOLINT(clang-analyzer-*): utlist */
+    all->dirty_count -= t->record == RECORD_DIRTY;
+    t->record = RECORD_CLEAN;
 }
 
 void txns_take(struct txns *all, struct txn *t)
@@ -105,11 +104,12 @@ void txns_mark(struct txns *all, struct txn *t)
 {
     if (t->quiet)
         txns_quiet(all, t, false);
-    t->again = true;
-    if (t->dirty || t->proving)
+    if (t->record == RECORD_ASKED)
+        t->record = RECORD_ASKED_DIRTY;
+    if (t->record != RECORD_CLEAN)
         return;
     DL_APPEND(all->dirty, t);
-    t->dirty = true;
+    t->record = RECORD_DIRTY;
     all->dirty_count++;
 }
 
@@ -134,10 +134,9 @@ struct txn *txns_take_dirty(struct txns *all)
 
 void txns_ask(struct txns *all, struct txn *t, uint64_t token)
 {
-    t->proving = true;
+    t->record = RECORD_ASKED;
     t->asked_epoch = t->epoch;
     t->token = token;
-    t->again = false;
     DL_APPEND(all->asked, t);
 }
 
@@ -145,11 +144,15 @@ void txns_ask(struct txns *all, struct txn *t, uint64_t token)
 struct txn *txns_answered(struct txns *all, uint64_t token)
 {
     struct txn *t = all->asked;
+    bool changed;
 
     while (t && t->token < token)
         t = t->next;
     if (!t || t->token != token)
         return NULL;
+    changed = t->record == RECORD_ASKED_DIRTY;
     unmark(all, t);
+    if (changed)
+        txns_mark(all, t);
     return t;
 }

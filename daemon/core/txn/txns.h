@@ -41,8 +41,8 @@ void txns_mark_all(struct txns *all);
 /* Takes the oldest dirty transaction off the list; NULL when there is none. */
 struct txn *txns_take_dirty(struct txns *all);
 
-/* A write that proves the ownership has begun, with a token larger than any before: until its answer the transaction
- * cannot become dirty, but only notes that it changed. */
+/* A write that proves the ownership has begun, with a token larger than any before. What changes until its answer is
+ * written after that. */
 void txns_ask(struct txns *all, struct txn *t, uint64_t token);
 /* The answer to that write came: its transaction; NULL: none has that token. */
 struct txn *txns_answered(struct txns *all, uint64_t token);
