@@ -263,7 +263,7 @@ static void check_secrets(struct reading *r)
              SECRET_MIN);
     else if (!*c->secret && c->clustered)
         fail(r, "secret_file is not set: nodes that share a Redis prove their handovers with a secret "
-                "(make one: openssl rand -hex 32)");
+                "(make one: head -c 32 /dev/urandom | base64)");
 }
 
 static void read_secrets(struct reading *r)
