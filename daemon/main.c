@@ -1,22 +1,30 @@
 /* kamsyncd: keeps Kamailio's transactions for the whole anycast cluster. */
+#include <errno.h>
 #include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "core/base/hash.h"
 #include "daemon.h"
 
 #define DEFAULT_PATH "/etc/kamsync/kamsyncd.conf"
+#define SERVICE_USER "kamsync" /* as in kamsyncd.service */
 
 static void usage(FILE *out)
 {
     fprintf(
         out,
-        "Usage: kamsyncd [-c FILE] [--check | --help | --version]\n\n"
+        "Usage: kamsyncd [-c FILE] [--check [--user NAME] | --help | --version]\n\n"
         "Runs beside one Kamailio node, talks to it over evapi, and keeps its INVITE transactions in Redis, so that\n"
         "a CANCEL, an ACK or a reply which reaches another node of the anycast cluster finds its way.\n\n"
         "  -c, --config FILE   read the settings from FILE (default: " DEFAULT_PATH ")\n"
         "      --check         only check the settings: 0 when they are good, else 1 and what is wrong\n"
+        "      --user NAME     as root, check as this user, who may read less (default: " SERVICE_USER
+        ", if there is one)\n"
         "  -h, --help          this text\n"
         "  -V, --version       the version\n\n"
         "Signals: SIGTERM, SIGINT: write what is unwritten and end (twice: end now). SIGHUP: read the settings\n"
@@ -26,16 +34,37 @@ static void usage(FILE *out)
     config_help(out);
 }
 
-static int check_only(const char *path)
+/* Root reads every file, so it becomes the user that the service runs as. 0, or -1 with what is wrong on stderr. */
+static int become(const char *name)
+{
+    const struct passwd *user = getpwnam(name);
+
+    if (!user) {
+        fprintf(stderr, "kamsyncd: there is no user '%s'\n", name);
+        return -1;
+    }
+    if (geteuid() == user->pw_uid)
+        return 0;
+    if (initgroups(name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 && setuid(user->pw_uid) == 0)
+        return 0;
+    fprintf(stderr, "kamsyncd: cannot check as user '%s': %s\n", name, strerror(errno));
+    return -1;
+}
+
+static int check_only(const char *path, const char *user)
 {
     struct config c;
     char why[512];
 
+    if (!user && geteuid() == 0 && getpwnam(SERVICE_USER))
+        user = SERVICE_USER;
+    if (user && become(user) < 0)
+        return 1;
     if (config_read(&c, path, why, sizeof(why)) < 0) {
         fprintf(stderr, "kamsyncd: %s\n", why);
         return 1;
     }
-    printf("%s: good\n", path);
+    printf("%s: good%s%s\n", path, user ? ", read as user " : "", user ? user : "");
     config_clear(&c);
     return 0;
 }
@@ -66,12 +95,10 @@ static int run(const char *path)
 
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
-                                          {"check", no_argument, NULL, 'k'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {NULL, 0, NULL, 0}};
-    const char *path = DEFAULT_PATH;
+    static const struct option longs[] = {{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
+                                          {"user", required_argument, NULL, 'u'},   {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0}};
+    const char *path = DEFAULT_PATH, *user = NULL;
     bool check = false;
     int opt;
 
@@ -82,6 +109,9 @@ int main(int argc, char **argv)
             break;
         case 'k':
             check = true;
+            break;
+        case 'u':
+            user = optarg;
             break;
         case 'h':
             usage(stdout);
@@ -98,5 +128,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "kamsyncd: unexpected '%s'. Try 'kamsyncd --help'.\n", argv[optind]);
         return 2;
     }
-    return check ? check_only(path) : run(path);
+    if (user && !check) {
+        fprintf(stderr, "kamsyncd: --user is for --check only. Try 'kamsyncd --help'.\n");
+        return 2;
+    }
+    return check ? check_only(path, user) : run(path);
 }

@@ -2,6 +2,7 @@
 
 Nothing here sleeps for a guessed time: wait_until() waits for a condition and says what it was when it never came.
 """
+import getpass
 import os
 import re
 import shlex
@@ -53,6 +54,11 @@ def run_kamsyncd(*args, timeout=10):
     """Runs kamsyncd to its end: for --help and the like."""
     return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True, timeout=timeout * SLOWER,
                           env={**SANITIZERS, **os.environ}, check=False)
+
+
+def check_settings(path, user=getpass.getuser()):
+    """kamsyncd --check: as who runs the tests, even where there is a user kamsync."""
+    return run_kamsyncd('-c', path, '--check', '--user', user)
 
 
 def known_options():

@@ -1,10 +1,15 @@
 """What kamsyncd says before it runs: help, version, and what is wrong with the settings."""
+import os
 import pathlib
+import pwd
 import re
 
 import pytest
 
-from harness import REPO, SECRET, known_options, run_kamsyncd
+from harness import REPO, SECRET, check_settings, known_options, run_kamsyncd
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason='needs root, to give it up')
+
 
 def options_in_the_code():
     text = (pathlib.Path(REPO) / 'daemon' / 'config.c').read_text()
@@ -15,10 +20,10 @@ def options_in_the_code():
 @pytest.fixture
 def check(tmp_path):
     """Writes a settings file and lets kamsyncd check it."""
-    def run(text, file='kamsyncd.conf'):
-        path = tmp_path / file
+    def run(text, *user):
+        path = tmp_path / 'kamsyncd.conf'
         path.write_text(text)
-        return run_kamsyncd('-c', path, '--check')
+        return check_settings(path, *user)
     return run
 
 
@@ -49,7 +54,7 @@ def test_version():
     assert result.returncode == 0 and re.fullmatch(r'kamsyncd \d+\.\d+\.\d+\n', result.stdout)
 
 
-@pytest.mark.parametrize('args', [['--nonsense'], ['-x'], ['-c'], ['surplus']])
+@pytest.mark.parametrize('args', [['--nonsense'], ['-x'], ['-c'], ['surplus'], ['--user', 'root']])
 def test_bad_command_line(args):
     result = run_kamsyncd(*args)
     assert result.returncode == 2 and 'kamsyncd --help' in result.stderr
@@ -110,12 +115,12 @@ def test_bad_lines(check, text, words):
 
 def test_missing_file(tmp_path):
     path = tmp_path / 'none.conf'
-    refused(run_kamsyncd('-c', path, '--check'), path, 'No such file')
+    refused(check_settings(path), path, 'No such file')
     refused(run_kamsyncd('-c', path), path, 'No such file')
 
 
 def test_directory_is_no_file(tmp_path):
-    assert run_kamsyncd('-c', tmp_path, '--check').returncode == 1
+    refused(check_settings(tmp_path), tmp_path, 'directory')
 
 
 def test_redis_needs_a_secret(check):
@@ -149,6 +154,33 @@ def test_a_secret_that_all_may_read(check, tmp_path, option):
 @pytest.mark.parametrize('option', ['secret_file', 'old_secret_file', 'redis_password_file'])
 def test_unreadable_secret(check, option):
     refused(check(f'{option} = /nowhere/secret\n'), option, '/nowhere/secret', 'No such file')
+
+
+def open_way_to(path):
+    """Others may enter each folder on the way to it, so that the file's own mode decides."""
+    for folder in list(path.parents)[:-2]:
+        if folder.stat().st_uid == os.getuid():
+            folder.chmod(folder.stat().st_mode | 0o011)
+
+
+@needs_root
+def test_a_secret_that_only_root_can_read(check, tmp_path, secret_line):
+    """Root can read it, the service cannot; once the file is its own, it can."""
+    open_way_to(tmp_path / 'secret')
+    assert check(secret_line).returncode == 0
+    refused(check(secret_line, 'nobody'), 'secret_file', tmp_path / 'secret', 'Permission denied')
+    os.chown(tmp_path / 'secret', pwd.getpwnam('nobody').pw_uid, -1)
+    result = check(secret_line, 'nobody')
+    assert result.returncode == 0 and 'good, read as user nobody' in result.stdout
+
+
+def test_check_as_nobody_known(check):
+    refused(check('', 'no-such-user'), "'no-such-user'")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may')
+def test_only_root_checks_as_another(check):
+    refused(check('', 'root'), "'root'", 'not permitted')
 
 
 def test_settings_are_checked_before_the_start(tmp_path):

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from fake_kamailio import DST, SRC
-from harness import SLOWER, run_kamsyncd, wait_until, without_takeover
+from harness import SLOWER, check_settings, wait_until, without_takeover
 from sip import Call, check_adopted, key_of, open_handover
 
 PROMISED, SLACK = 0.300, 0.500 * SLOWER  # a stray has its answer within 300 ms; machines that run tests may be slow
@@ -204,7 +204,7 @@ def test_odd_names(make_node, make_kamailio, make_daemon, redis, name):
     odd = make_daemon(make_kamailio(1).start(), store=redis.url)
     odd.options['name'] = name
     odd.write_config()
-    if run_kamsyncd('-c', odd.conf_path, '--check').returncode == 0:
+    if check_settings(odd.conf_path).returncode == 0:
         odd.start()
         b.kamailio.wait_frame('node', id=1, up=1)
 
