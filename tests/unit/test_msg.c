@@ -227,7 +227,7 @@ static char *make(json_t *m)
     if (strcmp(t, "hello") == 0)
         return msg_hello(TEXT("tag"));
     if (strcmp(t, "proof") == 0)
-        return msg_proof(TEXT("proof"));
+        return msg_proof(TEXT("proof"), TEXT("after"), INT("read"));
     if (strcmp(t, "keys") == 0)
         return msg_keys(INT("n"));
     if (strcmp(t, "ack") == 0)

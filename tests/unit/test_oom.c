@@ -65,7 +65,7 @@ Test(oom, msg_read)
 static void write_msgs(void *arg, bool *good)
 {
     char *texts[] = {msg_hello("t"),
-                     msg_proof("p"),
+                     msg_proof("p", "kamsync-1-2", 3),
                      msg_keys(1),
                      msg_ack(1, 2, 3),
                      msg_node(1, 2, "s", "i", true),

@@ -160,7 +160,8 @@ static void send_mark(struct engine *e, int64_t now)
     for (size_t i = 0; i < r->asker_count; i++)
         r->askers[i].marked = true;
     r->mark_ms = now;
-    link_push_once(&e->link, n, msg_mark(n, ++r->mark), now); /* if that fails, the mark counts as lost */
+    r->mark = r->mark ? r->mark + 1 : now;                  /* not 1: a mark of the kamsyncd before may come back */
+    link_push_once(&e->link, n, msg_mark(n, r->mark), now); /* if that fails, the mark counts as lost */
 }
 
 /* A node's later call replaces its earlier one. */

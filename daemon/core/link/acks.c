@@ -2,6 +2,8 @@
  * credit). */
 #include "link_impl.h"
 
+#include <stdio.h>
+
 #define ACK_FRAMES 16    /* of events, and as many strays; the script waits after 32, and 64 */
 #define ACK_MS 1000      /* fewer block nothing, and an ack costs Kamailio as much as two events */
 #define ACK_STRAY_MS 100 /* the script gives nothing to a kamsyncd that leaves strays unacknowledged for a second */
@@ -15,6 +17,7 @@ void acks_connected(struct engine *e)
 
 void acks_hello(struct engine *e)
 {
+    snprintf(e->acks.tag, sizeof(e->acks.tag), "%s", e->contact.tag);
     e->acks.events_read = e->acks.events_acked = e->acks.strays_read = e->acks.strays_acked = 0;
     e->acks.late_ms = 0;
 }

@@ -2,7 +2,8 @@
  *
  *     hello: tag ▶            the tag is new each time, and ends with this end's own address and port
  *     ◀ hello: nonce, proof   of tag, nonce and Kamailio's identity: Kamailio has read the keys file
- *     proof ▶                 of tag and nonce: so has this end. Only now the rest follows
+ *     proof ▶                 of tag and nonce: so has this end; and what it has read after the proof before. Only now
+ *                             the rest follows
  *
  * Each proof holds for one connection: it covers a fresh value of the other side, and a man in the middle has
  * another port than the one in the tag. */
@@ -60,7 +61,7 @@ int greeting_answered(struct engine *e, const struct msg *m)
     if (!proof)
         return ours ? -ENOMEM : -EPERM;
     e->contact.greet_ms = 0;
-    say(e, msg_proof(proof));
+    say(e, msg_proof(proof, e->acks.tag, e->acks.events_read));
     free(proof);
     link_open(&e->link);
     return 0;

@@ -32,6 +32,7 @@ struct contact {
 
 /* What this node has read and acknowledged, for the script's credit. */
 struct acks {
+    char tag[64];                       /* of the connection with that hello, until the next one's */
     int64_t events_read, strays_read;   /* since hello */
     int64_t events_acked, strays_acked; /* what the last ack said */
     int64_t late_ms;                    /* latest time for an ack; 0: nothing to acknowledge */

@@ -371,9 +371,10 @@ char *msg_hello(const char *tag)
     return text_of(json_pack("{s:s,s:s}", "t", "hello", "tag", tag));
 }
 
-char *msg_proof(const char *proof)
+char *msg_proof(const char *proof, const char *after, int64_t events_read)
 {
-    return text_of(json_pack("{s:s,s:s}", "t", "proof", "proof", proof));
+    return text_of(
+        json_pack("{s:s,s:s,s:s,s:I}", "t", "proof", "proof", proof, "after", after, "read", (json_int_t)events_read));
 }
 
 char *msg_keys(int64_t n)

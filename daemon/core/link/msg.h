@@ -83,7 +83,9 @@ bool msg_is_word(const char *text);
 
 /* Payloads to Kamailio: JSON text that the caller frees; NULL when out of memory. */
 char *msg_hello(const char *tag);
-char *msg_proof(const char *proof);
+/* `after` is the tag of the last connection on which events were read, and events_read the last frame's number; "", 0.
+ */
+char *msg_proof(const char *proof, const char *after, int64_t events_read);
 char *msg_keys(int64_t n);
 char *msg_ack(int64_t n, int64_t events, int64_t strays);
 char *msg_node(int64_t n, int id, const char *sip, const char *inc, bool up);
