@@ -32,11 +32,12 @@ enum call_role {
     CALL_AWAY   /* it owned the call until another took over the transaction while this node's Kamailio was away */
 };
 
-/* How the call's next write makes the record this node's. */
+/* What the call's next write is to do. */
 enum call_write_as {
-    WRITE_NEW,  /* unless another node owns it */
+    WRITE_NEW,  /* makes the record this node's, unless another node owns it */
     WRITE_OURS, /* this node has written it with its transaction before: it owns the call until the answer */
-    WRITE_TAKE  /* whoever owns it */
+    WRITE_TAKE, /* makes the record this node's, whoever owns it */
+    WRITE_END   /* ends the call: the record has all else */
 };
 
 struct call {
@@ -61,10 +62,9 @@ struct call {
     enum call_place place; /* the list that it is in */
     enum call_role role;
     enum call_write_as write_as;
-    bool adrift;                                         /* no node had its transaction at the last check */
+    bool changed;                                        /* while it was being written */
+    bool tx_absent;                                      /* no node had its transaction at the last check */
     unsigned refusals;                                   /* how often the store refused it */
-    bool again;                                          /* it changed while it was being written */
-    bool finishing;                                      /* its end is being written */
     uint64_t token;                                      /* of the write under way */
     int64_t begun_ms, checked_ms, refreshed_ms, hold_ms; /* the engine's time */
     int64_t back_ms;                                     /* until when a refused caller may try again; 0: he may not */

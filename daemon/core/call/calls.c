@@ -36,11 +36,24 @@ void calls_begin(struct engine *e, const struct txn *t, const struct sip_id *id,
         calls_drop(e, c);
 }
 
+static void take(struct engine *e, struct call *c, struct txn *t, int64_t at)
+{
+    const char *name;
+    json_t *value;
+
+    leg_catch_up(c, t, at);
+    if (c->answered)
+        t->call_told = TOLD_OVER;
+    json_object_foreach(t->vars, name, value)
+        call_set(c, name, (struct span){json_string_value(value), json_string_length(value)}, false);
+    c->role = CALL_TAKER;
+    c->write_as = WRITE_TAKE;
+    calls_mark(e, c);
+}
+
 void calls_take(struct engine *e, struct txn *t, int64_t now)
 {
     int64_t at = calls_time(e, NULL);
-    const char *name;
-    json_t *value;
     struct sip_id id;
     struct call *c;
 
@@ -55,16 +68,8 @@ void calls_take(struct engine *e, struct txn *t, int64_t now)
         leg_add(e, c, t);
         return;
     }
-    if (!leg_follow(e, c, t, &id))
-        return;
-    leg_catch_up(c, t, at);
-    if (c->answered)
-        t->call_told = TOLD_OVER;
-    json_object_foreach(t->vars, name, value)
-        call_set(c, name, (struct span){json_string_value(value), json_string_length(value)}, false);
-    c->role = CALL_TAKER;
-    c->write_as = WRITE_TAKE;
-    calls_mark(e, c);
+    if (leg_follow(e, c, t, &id))
+        take(e, c, t, at);
 }
 
 static struct call *of_txn(const struct engine *e, const struct txn *t)
@@ -74,40 +79,44 @@ static struct call *of_txn(const struct engine *e, const struct txn *t)
     return c && c->role != CALL_GUEST && c->tx && !c->how && strcmp(c->tx, t->key) == 0 ? c : NULL;
 }
 
+/* Whether the record becomes free to take, since the caller's next INVITE may reach another node; or is so no longer,
+ * since the script has tried another branch. */
+static bool is_turn(const struct call *c, int code)
+{
+    return call_asks_for_more(code) ? !call_is_refused(c) : call_is_refused(c) && code < 200;
+}
+
+/* A reply to the INVITE of a call that was not answered. False if it changes nothing. */
+static bool progress(struct call *c, int code, struct span to_tag, int64_t at)
+{
+    if (code / 100 == 2) {
+        c->answered = at;
+        if (to_tag.n)
+            call_set_text(&c->to_tag, to_tag);
+    } else if (code >= 180 && code < 200 && !c->ringing) {
+        c->ringing = at;
+    } else if (!is_turn(c, code)) {
+        return false;
+    }
+    c->code = code;
+    return true;
+}
+
 void calls_reply(struct engine *e, struct txn *t, int code, struct span to_tag, int64_t at)
 {
-    bool answer = code / 100 == 2, changed = false;
     struct call *c = of_txn(e, t);
+    bool answer = code / 100 == 2;
 
     if (!c && answer)
         c = leg_answered(e, t, at);
     if (answer)
         t->call_told = TOLD_OVER;
-    if (!c) {
-        if (code >= 180 && code < 200)
-            leg_rang(e, t, at);
-        return;
-    }
-    if (c->answered && answer)
+    if (!c && code >= 180 && code < 200)
+        leg_rang(e, t, at);
+    else if (c && c->answered && answer)
         leg_dialog(e, c, t, to_tag, at);
-    if (c->answered)
-        return; /* another branch of a fork has ended */
-    if (answer) {
-        c->answered = at;
-        if (to_tag.n)
-            call_set_text(&c->to_tag, to_tag);
-        changed = true;
-    } else if (code >= 180 && code < 200 && !c->ringing) {
-        c->ringing = at;
-        changed = true;
-    }
-    /* The next INVITE may reach another node, so the record is free to take; unless the script tried another branch. */
-    if (call_asks_for_more(code) || (call_is_refused(c) && code < 200))
-        changed = changed || call_is_refused(c) != call_asks_for_more(code);
-    if (!changed)
-        return;
-    c->code = code;
-    calls_mark(e, c);
+    else if (c && !c->answered && progress(c, code, to_tag, at)) /* else another branch of a fork has ended */
+        calls_mark(e, c);
 }
 
 /* The far end never sent this code: it is inferred. */

@@ -37,7 +37,7 @@ void calls_mark(struct engine *e, struct call *c)
     if (c->role == CALL_AWAY)
         return; /* the node that has taken it over writes it */
     if (c->place == CALL_WRITING)
-        c->again = true;
+        c->changed = true;
     else if (c->place != CALL_DIRTY)
         calls_move(e, c, CALL_DIRTY);
 }
@@ -142,7 +142,6 @@ static void leave(struct engine *e, struct call *c)
     c->how = c->by = c->untracked = NULL;
     c->role = CALL_GUEST;
     c->write_as = WRITE_NEW;
-    c->finishing = false;
     c->back_ms = 0;
     calls_move(e, c, CALL_IDLE);
     calls_mark(e, c);
@@ -184,7 +183,7 @@ bool calls_follow(struct engine *e, struct call *c, const char *tx, const char *
     c->trying = at;
     c->ringing = c->answered = c->ended = c->code = 0;
     c->how = c->by = c->untracked = NULL;
-    c->finishing = c->adrift = false;
+    c->tx_absent = false;
     c->role = CALL_OWNER;
     c->write_as = c->write_as == WRITE_TAKE ? WRITE_TAKE : WRITE_NEW;
     c->tries = 0;

@@ -24,24 +24,31 @@ static bool is_decided(const struct engine *e, const struct call *c)
     return !t || t->hold == HOLD_OWNED;
 }
 
+static enum call_mode mode_of(const struct call *c)
+{
+    if (c->write_as == WRITE_END)
+        return CALL_END;
+    if (c->write_as == WRITE_TAKE)
+        return CALL_TAKE;
+    return c->role != CALL_GUEST ? CALL_BEGIN : CALL_ADD;
+}
+
 static void give_to_store(struct engine *e, struct call *c, const char *key, const char *other)
 {
     struct call_pairs p;
     struct call_write w = {.key = key, .other = other, .node = e->self.id, .pairs = p.list};
+    bool end = c->write_as == WRITE_END;
 
-    w.mode = c->finishing                ? CALL_END
-             : c->write_as == WRITE_TAKE ? CALL_TAKE
-             : c->role != CALL_GUEST     ? CALL_BEGIN
-                                         : CALL_ADD;
+    w.mode = mode_of(c);
     w.first = c->write_as == WRITE_NEW && (!c->tries || !is_decided(e, c));
-    w.ttl_ms = c->finishing ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
+    w.ttl_ms = end ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
     if (c->role != CALL_GUEST) /* one that only adds to another node's call leaves it with that node */
         c->node = call_is_refused(c) ? CALL_NOBODY : e->self.id;
-    call_pairs(&p, c, e->self.id, c->finishing);
+    call_pairs(&p, c, e->self.id, end);
     w.count = p.count;
     w.weak = p.weak;
     call_vars_sent(c);
-    c->again = false;
+    c->changed = false;
     c->token = ++e->last_token;
     calls_move(e, c, CALL_WRITING);
     e->count.call_writes++;
@@ -79,23 +86,27 @@ static enum call_write_as is_written_as(const struct call *c)
     return c->role == CALL_GUEST || c->role == CALL_HEIR ? WRITE_NEW : WRITE_OURS;
 }
 
+static void is_over(struct engine *e, struct call *c)
+{
+    calls_move(e, c, CALL_IDLE);
+    calls_end(e, c);
+}
+
 /* The store has the call as it is here: is there more to write? */
 static void written(struct engine *e, struct call *c)
 {
     if (c->write_as == WRITE_TAKE && c->role == CALL_TAKER)
         message_taken(e, c->name, c->tx);
-    c->write_as = is_written_as(c);
-    if (c->finishing) {
+    if (c->write_as == WRITE_END) {
         e->count.calls_ended++;
         if (call_has_moved(c))
             message_over(e, 0, c->name);
-        calls_move(e, c, CALL_IDLE);
-        calls_end(e, c);
+        is_over(e, c);
         return;
     }
     calls_move(e, c, CALL_IDLE);
-    c->finishing = c->how && !c->again && !c->back_ms;
-    if (c->again || c->finishing)
+    c->write_as = c->how && !c->changed && !c->back_ms ? WRITE_END : is_written_as(c);
+    if (c->changed || c->write_as == WRITE_END)
         calls_mark(e, c);
     else if (c->how)
         calls_hold(e, c, c->back_ms);
@@ -120,12 +131,19 @@ static struct call *find_token(const struct engine *e, uint64_t token)
     return c && c->token == token ? c : NULL;
 }
 
-/* Another node owns the record, or there is none yet: that may change for a while. */
-static bool tries_again(const struct engine *e, struct call *c, enum call_result result)
+/* Another node owns the record: that may change for a while. */
+static void is_others(struct engine *e, struct call *c, int64_t now)
 {
-    if (result == CALL_OTHER)
-        return !is_decided(e, c) || c->tries++ < TRIES_MAX;
-    return result == CALL_ABSENT && c->other_tag && c->tries++ < OTHER_TRIES_MAX;
+    if (c->role == CALL_AWAY) {
+        calls_move(e, c, CALL_IDLE);
+    } else if (is_ours(e, c)) {
+        c->write_as = WRITE_TAKE;
+        calls_move(e, c, CALL_DIRTY);
+    } else if (!is_decided(e, c) || c->tries++ < TRIES_MAX) {
+        calls_hold(e, c, now + TRY_MS);
+    } else {
+        calls_leave(e, c);
+    }
 }
 
 /* The record is from another INVITE of the same name: an answer here is one more dialog of that call. A leg that
@@ -133,13 +151,26 @@ static bool tries_again(const struct engine *e, struct call *c, enum call_result
 static void is_leg(struct engine *e, struct call *c)
 {
     calls_move(e, c, CALL_IDLE);
-    if (c->again) {
+    if (c->changed) {
         calls_mark(e, c);
     } else if (c->how || c->answered) {
         if (!c->how && c->to_tag)
             call_dialog(c, CALL_DIALOG, span_of(c->to_tag), c->answered);
         calls_leave(e, c);
     }
+}
+
+static void not_written(struct engine *e, struct call *c, enum call_result result, int64_t now)
+{
+    calls_move(e, c, CALL_IDLE);
+    if (c->write_as != WRITE_TAKE) /* its beginning must be in the store before its end */
+        c->write_as = is_written_as(c);
+    if (result == CALL_FAILED)
+        engine_post(e, (struct notice){.type = NOTICE_STORE_REFUSES}, now);
+    else if (result == CALL_REFUSED)
+        calls_hold(e, c, now + doubt_pause(&c->refusals));
+    else
+        calls_mark(e, c);
 }
 
 bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now)
@@ -149,37 +180,22 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
 
     if (!c)
         return false;
-    fine = result == CALL_WRITTEN || (result == CALL_OTHER && (c->role == CALL_GUEST || c->finishing));
+    fine = result == CALL_WRITTEN || (result == CALL_OTHER && (c->role == CALL_GUEST || c->write_as == WRITE_END));
     call_vars_arrived(c, fine);
     if (result != CALL_FAILED && result != CALL_REFUSED)
         engine_post(e, (struct notice){.type = NOTICE_STORE_TAKES}, now);
-    if (fine) {
+    if (fine)
         written(e, c);
-    } else if (result == CALL_OTHER && c->role == CALL_AWAY) {
-        calls_move(e, c, CALL_IDLE);
-    } else if (result == CALL_OTHER && is_ours(e, c)) {
-        c->write_as = WRITE_TAKE;
-        calls_move(e, c, CALL_DIRTY);
-    } else if (tries_again(e, c, result)) {
-        calls_hold(e, c, now + TRY_MS);
-    } else if (result == CALL_FOREIGN) {
+    else if (result == CALL_OTHER)
+        is_others(e, c, now);
+    else if (result == CALL_FOREIGN)
         is_leg(e, c);
-    } else if (result == CALL_OTHER) {
-        calls_leave(e, c);
-    } else if (result == CALL_OVER || (result == CALL_ABSENT && c->other_tag)) {
-        calls_move(e, c, CALL_IDLE);
-        calls_end(e, c);
-    } else {
-        calls_move(e, c, CALL_IDLE);
-        c->finishing = false; /* its beginning must be in the store before its end */
-        c->write_as = c->write_as == WRITE_NEW ? is_written_as(c) : c->write_as;
-        if (result == CALL_FAILED)
-            engine_post(e, (struct notice){.type = NOTICE_STORE_REFUSES}, now);
-        else if (result == CALL_REFUSED)
-            calls_hold(e, c, now + doubt_pause(&c->refusals));
-        else
-            calls_mark(e, c);
-    }
+    else if (result == CALL_ABSENT && c->other_tag && c->tries++ < OTHER_TRIES_MAX)
+        calls_hold(e, c, now + TRY_MS); /* not yet */
+    else if (result == CALL_OVER || (result == CALL_ABSENT && c->other_tag))
+        is_over(e, c);
+    else
+        not_written(e, c, result, now);
     return true;
 }
 

@@ -56,11 +56,11 @@ void expiry_look(struct engine *e, const struct call *c, int64_t now)
 static void looked(struct engine *e, struct span name, bool found)
 {
     struct call *c = calls_known(e, name);
-    bool again = c && c->adrift;
+    bool again = c && c->tx_absent;
 
     if (!c)
         return;
-    c->adrift = !found;
+    c->tx_absent = !found;
     if (found || !again)
         return;
     calls_conclude(e, c, "timed out", "kamsync", calls_time(e, NULL));
