@@ -1,4 +1,4 @@
-/* The configuration file: one table row per option (config.c), which also generates --help. */
+/* The configuration file: one table row per option (config.c), which also generates --help and the man page. */
 #ifndef KAMSYNC_CONFIG_H
 #define KAMSYNC_CONFIG_H
 
@@ -38,5 +38,8 @@ const char *config_needs_restart(const struct config *old, const struct config *
 
 /* Prints every option: name, default, meaning. */
 void config_help(FILE *out);
+
+/* The same, with the limits, as roff for kamsyncd.conf(5). */
+void config_man(FILE *out);
 
 #endif

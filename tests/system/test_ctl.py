@@ -4,7 +4,6 @@ import json
 import pathlib
 import re
 import resource
-import shutil
 import subprocess
 
 import pytest
@@ -306,10 +305,3 @@ def test_completion_and_manual_know_all():
         assert f'--{name}' in manual
     for command in COMMANDS:
         assert re.search(rf'^\.\w+ .*\b{command}\b', manual, re.M)
-
-
-@pytest.mark.skipif(not shutil.which('groff'), reason='no groff')
-def test_manual_is_good():
-    out = subprocess.run(['groff', '-man', '-Tascii', '-P-cbou', '-ww', f'{REPO}/daemon/ctl/kamsyncctl.1'],
-                         capture_output=True, text=True, check=False)
-    assert out.returncode == 0 and not out.stderr and 'KAMSYNC_SOCKET' in out.stdout
