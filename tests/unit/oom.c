@@ -98,12 +98,14 @@ void oom_setup(void)
     json_set_alloc_funcs(__wrap_malloc, free);
 }
 
-void oom_run(void (*scenario)(void *arg, bool *good), void *arg)
+unsigned oom_run(void (*scenario)(void *arg, bool *good), void *arg)
 {
+    unsigned n = 0;
+
     for (int ever = 0; ever < 2; ever++) {
-        unsigned n = 0;
         bool failed, good;
 
+        n = 0;
         do {
             good = false;
             oom_begin(++n, ever);
@@ -114,4 +116,5 @@ void oom_run(void (*scenario)(void *arg, bool *good), void *arg)
         cr_expect(good, "with all memory that it wants it must end well");
         cr_expect(n > 1, "no allocation was seen");
     }
+    return n;
 }

@@ -14,7 +14,8 @@ bool oom_end(void);
 /* To be called once per test, before anything else. */
 void oom_setup(void);
 
-/* Runs the scenario until nothing fails in it any more: with one failed allocation, then with all after it failing. */
-void oom_run(void (*scenario)(void *arg, bool *good), void *arg);
+/* Runs the scenario until nothing fails in it any more: with one failed allocation, then with all after it failing.
+ * Returns how many allocations it makes, and one. */
+unsigned oom_run(void (*scenario)(void *arg, bool *good), void *arg);
 
 #endif
