@@ -3,8 +3,6 @@
 
 TestSuite(admin, .fini = no_leaks);
 
-#define AT(s) (FAKE_EPOCH + (s)*1000)
-
 static json_t *ask(struct fake *f, const char *request)
 {
     fake_ask(f, 7, request);

@@ -5,19 +5,6 @@
 
 TestSuite(adoption, .fini = no_leaks);
 
-static const struct counters *count(const struct fake *f)
-{
-    return engine_counters(f->e);
-}
-
-static size_t strays_of(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.strays;
-}
-
 /* A request of call 1 with headers that a parser would be tempted to touch, two Route headers and a body. */
 static char *request(const char *method)
 {
@@ -108,7 +95,8 @@ Test(adoption, cancel_goes_to_each_pending_branch)
     cr_assert(fake_count(f, "send") == 2, "%zu", fake_count(f, "send"));
     expect_sent(f, 0, 0, "CANCEL", NULL, REST("CANCEL"));
     expect_sent(f, 1, 1, "CANCEL", "<sip:r1;lr>, <sip:r2;lr>", REST("CANCEL"));
-    cr_expect(count(f)->adoptions == 1 && count(f)->verdict_orphan == 1 && strays_of(f) == 0 && f->put_count == 0);
+    cr_expect(fake_counters(f)->adoptions == 1 && fake_counters(f)->verdict_orphan == 1 && fake_status(f).strays == 0 &&
+              f->put_count == 0);
     fake_free(f);
 }
 
@@ -128,7 +116,7 @@ Test(adoption, ack_goes_to_each_failed_branch)
         cr_assert(fake_count(f, "send") == 2, "%zu", fake_count(f, "send"));
         expect_sent(f, 0, 2, "ACK", NULL, REST("ACK"));
         expect_sent(f, 1, 3, "ACK", "<sip:r3;lr>", REST("ACK"));
-        cr_expect(strays_of(f) == 0 && f->put_count == 0);
+        cr_expect(fake_status(f).strays == 0 && f->put_count == 0);
         fake_free(f);
     }
 }
@@ -141,11 +129,11 @@ Test(adoption, nobody_to_send_it_to_gives_it_back)
     say_stray(f, 1, request("CANCEL"));
     fake_answer(f, fake_whole(&c, 2, "200.1", fake_branch_json(&c, 0, "0", 486, NULL)));
     fake_turn(f);
-    cr_expect(fake_count(f, "send") == 1 && fake_sent_count(f, "why=orphan") == 1 && count(f)->adoptions == 0);
+    cr_expect(fake_count(f, "send") == 1 && fake_sent_count(f, "why=orphan") == 1 && fake_counters(f)->adoptions == 0);
     say_stray(f, 2, request("ACK"));
     fake_answer(f, fake_orphan(&c, 2, "200.1"));
     fake_turn(f);
-    cr_expect(fake_count(f, "send") == 1 && count(f)->adoptions == 0, "an ACK is not given back");
+    cr_expect(fake_count(f, "send") == 1 && fake_counters(f)->adoptions == 0, "an ACK is not given back");
     fake_free(f);
 }
 
@@ -170,7 +158,7 @@ Test(adoption, record_that_lies_is_not_followed)
         say_stray(f, 1, request("CANCEL"));
         fake_answer(f, fake_whole(&c, 2, "200.1", branches[i]));
         fake_turn(f);
-        cr_expect(fake_sent_count(f, "why=orphan") == 1 && count(f)->adoptions == 0, "%s", branches[i]);
+        cr_expect(fake_sent_count(f, "why=orphan") == 1 && fake_counters(f)->adoptions == 0, "%s", branches[i]);
         fake_free(f);
     }
 }
@@ -328,7 +316,7 @@ Test(adoption, negative_reply_that_is_repeated_is_acknowledged)
     cr_expect(fake_sent_count(f, "ACK sip:") == 0);
     say_stray(f, 2, reply(486, "2"));
     fake_turn(f);
-    cr_expect(fake_sent_count(f, "ACK sip:") == 1 && strays_of(f) == 0 && fake_sent_count(f, "why=done") == 0);
+    cr_expect(fake_sent_count(f, "ACK sip:") == 1 && fake_status(f).strays == 0 && fake_sent_count(f, "why=done") == 0);
     fake_free(f);
 }
 
@@ -347,6 +335,7 @@ Test(adoption, negative_reply_of_an_orphan_is_a_reason_to_take_over)
     cr_assert(fake_sent_count(f, "why=takeover") == 1);
     fake_taken(f, 1, 1);
     fake_turn(f);
-    cr_expect(fake_sent_count(f, "why=done") == 1 && strays_of(f) == 0, "a reply is never handed to a transaction");
+    cr_expect(fake_sent_count(f, "why=done") == 1 && fake_status(f).strays == 0,
+              "a reply is never handed to a transaction");
     fake_free(f);
 }

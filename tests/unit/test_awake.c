@@ -5,21 +5,12 @@
 
 TestSuite(awake, .fini = no_leaks);
 
-static size_t txns(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.txns;
-}
-
 /* Call 1 rings here, and its record says so. */
 static struct fake *ringing(struct leg *c)
 {
-    struct fake *f = fake_peers();
+    struct fake *f = fake_served();
 
     *c = call_make(1);
-    f->polite = f->answer_puts = true;
     fake_branch(f, 1, c, "0", true);
     fake_reply(f, 2, c, "0", 180);
     fake_turn(f);
@@ -46,7 +37,7 @@ static void expect_lost(struct fake *f)
 {
     fake_pass(f, 6000);
     expect_kept_out(f);
-    cr_expect(f->put_count == 1 && txns(f) == 0 && fake_count(f, "lost") == 1, "%zu writes", f->put_count);
+    cr_expect(f->put_count == 1 && fake_status(f).txns == 0 && fake_count(f, "lost") == 1, "%zu writes", f->put_count);
     fake_free(f);
 }
 
@@ -159,14 +150,14 @@ Test(awake, what_nobody_has_taken_is_written)
         fake_turn(f);
         fake_reply(f, 3, &c, "0", codes[i]);
         fake_pass(f, 20000);
-        cr_assert(f->put_count == 1 && txns(f) == 1, "nothing more before the store has said whose it is");
+        cr_assert(f->put_count == 1 && fake_status(f).txns == 1, "nothing more before the store has said whose it is");
         f->answer_puts = true;
         fake_put_done(f, 1, true);
         fake_pass(f, 3000);
         cr_expect(json_is_true(fake_put_field(f, "done")) && json_integer_value(fake_put_field(f, "epoch")) == 2);
         cr_expect(json_integer_value(fake_put_field(f, "code")) == codes[i]);
         fake_pass(f, 10000);
-        cr_expect(txns(f) == 0 && fake_count(f, "lost") == 0);
+        cr_expect(fake_status(f).txns == 0 && fake_count(f, "lost") == 0);
         fake_free(f);
     }
 }
@@ -175,10 +166,9 @@ Test(awake, what_nobody_has_taken_is_written)
 Test(awake, call_of_what_was_taken_over_and_answered_stays_as_it_is)
 {
     struct leg c = call_make(1);
-    struct fake *f = fake_peers();
+    struct fake *f = fake_served();
     char *answered;
 
-    f->polite = f->answer_puts = true;
     fake_death(f);
     fake_stray(f, 1, &c, "CANCEL");
     fake_answer(f, fake_orphan(&c, 2, "200.1"));

@@ -4,11 +4,6 @@
 
 TestSuite(barrier, .fini = no_leaks, .timeout = 60);
 
-static const struct counters *count(const struct fake *f)
-{
-    return engine_counters(f->e);
-}
-
 /* Nodes 2 and 3 are up; what they say is up to the test. The store knows nothing. */
 static struct fake *with_mute_peers(void)
 {
@@ -19,14 +14,14 @@ static struct fake *with_mute_peers(void)
     return f;
 }
 
-#define AT "1795229237.000001.47"
+#define NAMED "1795229237.000001.47"
 
 /* A CANCEL that the script has given to all nodes already. It is looked up 20 ms later, and then the roll is called. */
 static void cancel(struct fake *f, unsigned number)
 {
     struct leg c = call_make(number);
 
-    fake_say(f, "{\"t\":\"events\",\"n\":%u}%s", number, told_text(sip_request(&c, "CANCEL"), AT));
+    fake_say(f, "{\"t\":\"events\",\"n\":%u}%s", number, told_text(sip_request(&c, "CANCEL"), NAMED));
     fake_pass(f, 20);
 }
 
@@ -85,8 +80,8 @@ Test(barrier, one_does_not_answer_and_all_kamailios_are_asked)
     fake_pass(f, 229);
     cr_expect(fake_count(f, "send") == 0);
     fake_pass(f, 1);
-    cr_expect(f->get_count == 3 && count(f)->barriers == 3, "%zu lookups, %lu barriers", f->get_count,
-              (unsigned long)count(f)->barriers);
+    cr_expect(f->get_count == 3 && fake_counters(f)->barriers == 3, "%zu lookups, %lu barriers", f->get_count,
+              (unsigned long)fake_counters(f)->barriers);
     expect_said(f, "unavailable");
 }
 
@@ -192,8 +187,9 @@ Test(barrier, many_are_served_by_a_few)
             fake_pass(f, 1); /* 100 ms in all */
     }
     fake_pass(f, 400);
-    cr_expect(count(f)->barriers >= 2 && count(f)->barriers <= 7, "%lu", (unsigned long)count(f)->barriers);
-    cr_expect(count(f)->verdict_unknown == 300, "%lu", (unsigned long)count(f)->verdict_unknown);
+    cr_expect(fake_counters(f)->barriers >= 2 && fake_counters(f)->barriers <= 7, "%lu",
+              (unsigned long)fake_counters(f)->barriers);
+    cr_expect(fake_counters(f)->verdict_unknown == 300, "%lu", (unsigned long)fake_counters(f)->verdict_unknown);
     fake_free(f);
 }
 
@@ -226,7 +222,7 @@ Test(barrier, asks_about_so_many_at_once)
     here(f, 3, "300.1", called(f));
     cr_expect(json_array_size(json_object_get(fake_tell(f, f->tell_count - 1), "keys")) == 64);
     fake_pass(f, 230);
-    cr_expect(count(f)->verdict_unknown == 100, "%lu", (unsigned long)count(f)->verdict_unknown);
+    cr_expect(fake_counters(f)->verdict_unknown == 100, "%lu", (unsigned long)fake_counters(f)->verdict_unknown);
     fake_free(f);
 }
 
@@ -272,13 +268,13 @@ Test(barrier, its_owner_has_acted)
         struct leg c = call_make(1);
 
         if (when == 0)
-            fake_message(f, "{\"t\":\"acted\",\"node\":2,\"all\":\"1." AT "\"}");
-        fake_say(f, "{\"t\":\"events\",\"n\":1}%s", told_text(sip_request(&c, "CANCEL"), AT));
+            fake_message(f, "{\"t\":\"acted\",\"node\":2,\"all\":\"1." NAMED "\"}");
+        fake_say(f, "{\"t\":\"events\",\"n\":1}%s", told_text(sip_request(&c, "CANCEL"), NAMED));
         fake_pass(f, when == 2 ? 30 : 10);
         if (when)
-            fake_message(f, "{\"t\":\"acted\",\"node\":2,\"all\":\"1." AT "\"}");
+            fake_message(f, "{\"t\":\"acted\",\"node\":2,\"all\":\"1." NAMED "\"}");
         fake_pass(f, 300);
-        cr_expect(fake_count(f, "send") == 0 && count(f)->verdict_acted == 1);
+        cr_expect(fake_count(f, "send") == 0 && fake_counters(f)->verdict_acted == 1);
         cr_expect(f->get_count == (when == 2));
         fake_free(f);
     }
@@ -286,14 +282,14 @@ Test(barrier, its_owner_has_acted)
 
 Test(barrier, another_one_was_acted_upon)
 {
-    static const char *const names[] = {"2." AT, "1." AT "1", "1", "x." AT, ".", "-1." AT};
+    static const char *const names[] = {"2." NAMED, "1." NAMED "1", "1", "x." NAMED, ".", "-1." NAMED};
     struct fake *f = with_mute_peers();
 
     f->mute_peers = false;
     for (size_t i = 0; i < COUNT(names); i++)
         fake_message(f, scratch("{\"t\":\"acted\",\"node\":2,\"all\":\"%s\"}", names[i]));
     fake_message(f, "{\"t\":\"acted\"}");
-    fake_message(f, "{\"t\":\"acted\",\"all\":\"1." AT "\"}");
+    fake_message(f, "{\"t\":\"acted\",\"all\":\"1." NAMED "\"}");
     cancel(f, 1);
     fake_pass(f, 180);
     expect_said(f, "unknown");
@@ -306,9 +302,9 @@ Test(barrier, who_gave_it_to_all_is_told_that_it_was_acted_upon)
     struct leg c = call_make(1);
     const char *event = cancel_event(&c);
 
-    fake_say(f, "{\"t\":\"events\",\"n\":1}%s,\"all\":\"3." AT "\"}%s}%s,\"all\":\"x\"}", event, event, event);
+    fake_say(f, "{\"t\":\"events\",\"n\":1}%s,\"all\":\"3." NAMED "\"}%s}%s,\"all\":\"x\"}", event, event, event);
     cr_assert(f->tell_count == 1 && f->tells[0].node == 3);
-    cr_expect_str_eq(f->tells[0].text, "{\"t\":\"acted\",\"node\":1,\"all\":\"3." AT "\"}");
+    cr_expect_str_eq(f->tells[0].text, "{\"t\":\"acted\",\"node\":1,\"all\":\"3." NAMED "\"}");
     fake_free(f);
 }
 

@@ -1,21 +1,15 @@
 /* X-Kamsync-Branches: what a survivor's Kamailio is told of the branches that a dead node had sent. */
 #include "base64.h"
-#include "fake.h"
+#include "fake_takeover.h"
 
 TestSuite(branches, .fini = no_leaks);
 
-/* A transaction of node 2, which has died, with these branches: its INVITE is injected here. */
+/* Its INVITE is injected here. */
 static struct fake *injected(const char *branches)
 {
-    struct leg c = call_make(1);
-    struct fake *f = fake_peers();
+    struct leg c;
 
-    fake_death(f);
-    fake_stray(f, 1, &c, "CANCEL");
-    fake_answer(f, fake_whole(&c, 2, "200.1", branches));
-    fake_put_done(f, 1, true);
-    fake_turn(f);
-    return f;
+    return fake_injected(&c, branches);
 }
 
 static void expect_branches(const char *branches, const char *expected)

@@ -3,21 +3,6 @@
 
 TestSuite(calls, .fini = no_leaks);
 
-#define AT(s) (FAKE_EPOCH + (s)*1000)
-
-static const struct counters *count(const struct fake *f)
-{
-    return engine_counters(f->e);
-}
-
-static size_t calls(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.calls;
-}
-
 static char *replaced(const char *text, const char *part, const char *by)
 {
     const char *at = strstr(text, part);
@@ -48,7 +33,6 @@ static struct fake *answered(struct leg *c)
     return f;
 }
 
-#define expect_text(f, name, text) cr_expect_str_eq(fake_call_text(f, name), text)
 #define expect_time(f, name, s) expect_text(f, name, scratch("%lld", (long long)AT(s)))
 
 Test(calls, invite_begins_a_record)
@@ -56,7 +40,7 @@ Test(calls, invite_begins_a_record)
     struct leg c;
     struct fake *f = begun(&c);
 
-    cr_assert(f->call_count == 1 && calls(f) == 1);
+    cr_assert(f->call_count == 1 && fake_status(f).calls == 1);
     cr_expect(f->calls[0].mode == CALL_BEGIN && f->calls[0].node == 1);
     cr_expect(f->calls[0].ttl_ms == f->conf.call_max_ms + 3600000);
     cr_expect_str_eq(f->calls[0].key, "kamsync:call:{call-1@caller.example}:a1");
@@ -117,7 +101,7 @@ static void expect_end(struct fake *f, const char *how, const char *by, const ch
     expect_text(f, "by", by);
     expect_text(f, "code", code);
     expect_time(f, "ended", s);
-    cr_expect(calls(f) == 0 && count(f)->calls_ended == 1);
+    cr_expect(fake_status(f).calls == 0 && fake_counters(f)->calls_ended == 1);
     fake_free(f);
 }
 
@@ -221,7 +205,7 @@ Test(calls, fork_keeps_the_first_answer_and_its_times)
     expect_time(f, "ringing", 11);
     expect_time(f, "answered", 13);
     expect_text(f, "to_tag", "b2");
-    cr_expect(calls(f) == 1 && fake_writes(f, CALL_END) == 0);
+    cr_expect(fake_status(f).calls == 1 && fake_writes(f, CALL_END) == 0);
     fake_free(f);
 }
 
@@ -279,7 +263,7 @@ Test(calls, spiral_through_this_node_changes_nothing)
     fake_invite(f, &second, NULL, AT(11));
     fake_replied(f, &second, "0", 486, NULL, AT(12));
     fake_pass(f, 5000);
-    cr_expect(f->call_count == 1 && calls(f) == 1);
+    cr_expect(f->call_count == 1 && fake_status(f).calls == 1);
     fake_replied(f, &c, "0", 200, "b1", AT(13));
     fake_turn(f);
     expect_time(f, "answered", 13);
@@ -296,13 +280,13 @@ Test(calls, other_nodes_call_is_left_alone_after_some_tries)
     f->call_result = CALL_OTHER;
     fake_invite(f, &c, NULL, AT(10));
     fake_turn(f);
-    cr_expect(f->call_count == 1 && calls(f) == 1);
+    cr_expect(f->call_count == 1 && fake_status(f).calls == 1);
     fake_pass(f, 10000);
     cr_expect(f->call_count == 4 && fake_writes(f, CALL_BEGIN) == 4, "%zu", f->call_count);
-    cr_expect(calls(f) == 0);
+    cr_expect(fake_status(f).calls == 0);
     fake_replied(f, &c, "0", 200, "b1", AT(12)); /* an answer may make it this node's after all */
     fake_pass(f, 10000);
-    cr_expect(fake_writes(f, CALL_BEGIN) == 8 && calls(f) == 0, "%zu", f->call_count);
+    cr_expect(fake_writes(f, CALL_BEGIN) == 8 && fake_status(f).calls == 0, "%zu", f->call_count);
     fake_replied(f, &c, "0", 200, "b1", AT(12));
     fake_pass(f, 1000);
     cr_expect(f->call_count == 8, "the same answer again is none");
@@ -319,7 +303,7 @@ Test(calls, other_node_that_leaves_it_in_time)
     fake_pass(f, 700);
     f->call_result = CALL_WRITTEN;
     fake_pass(f, 3000);
-    cr_expect(calls(f) == 1 && f->call_count >= 2);
+    cr_expect(fake_status(f).calls == 1 && f->call_count >= 2);
     fake_free(f);
 }
 
@@ -339,7 +323,7 @@ Test(calls, variables_of_another_nodes_call_are_written_all_the_same)
     expect_text(f, "node", "(none)");
     expect_text(f, "tx", "(none)");
     expect_text(f, "state", "(none)");
-    cr_expect(calls(f) == 1);
+    cr_expect(fake_status(f).calls == 1);
     fake_free(f);
 }
 
@@ -365,7 +349,7 @@ Test(calls, other_from_tag_is_another_call)
     fake_pass(f, 3000);
     expect_text(f, "how", "rejected");
     expect_text(f, "from_tag", "z:z");
-    cr_expect(calls(f) == 1);
+    cr_expect(fake_status(f).calls == 1);
     fake_free(f);
 }
 
@@ -382,7 +366,7 @@ Test(calls, invite_within_the_call_changes_nothing)
         AT(20));
     fake_replied(f, &second, "0", 488, NULL, AT(21));
     fake_pass(f, 5000);
-    cr_expect(f->call_count == writes && calls(f) == 1);
+    cr_expect(f->call_count == writes && fake_status(f).calls == 1);
     fake_free(f);
 }
 
@@ -409,7 +393,7 @@ Test(calls, challenged_caller_who_comes_back_here)
     fake_invite(f, &second, NULL, AT(13));
     fake_replied(f, &second, "0", 200, "b1", AT(14));
     fake_pass(f, 20000);
-    cr_expect(fake_writes(f, CALL_END) == 0 && calls(f) == 1);
+    cr_expect(fake_writes(f, CALL_END) == 0 && fake_status(f).calls == 1);
     expect_text(f, "node", "1");
     expect_time(f, "trying", 13);
     expect_time(f, "answered", 14);
@@ -426,7 +410,7 @@ Test(calls, challenged_caller_who_comes_back_elsewhere)
     fake_put_done(f, f->unanswered_count, true);
     f->call_result = CALL_OTHER;
     fake_pass(f, 30000);
-    cr_expect(fake_writes(f, CALL_END) == 0 && calls(f) == 0, "it is the other node's");
+    cr_expect(fake_writes(f, CALL_END) == 0 && fake_status(f).calls == 0, "it is the other node's");
     fake_free(f);
 }
 
@@ -453,9 +437,9 @@ Test(calls, challenged_caller_has_his_time_also_when_the_store_is_slow)
     f->mute_calls = false;
     fake_call_written(f, CALL_WRITTEN);
     fake_pass(f, 5000);
-    cr_expect(fake_writes(f, CALL_END) == 0 && calls(f) == 1);
+    cr_expect(fake_writes(f, CALL_END) == 0 && fake_status(f).calls == 1);
     fake_pass(f, 7000);
-    cr_expect(fake_writes(f, CALL_END) == 1 && calls(f) == 0);
+    cr_expect(fake_writes(f, CALL_END) == 1 && fake_status(f).calls == 0);
     fake_free(f);
 }
 
@@ -518,7 +502,7 @@ Test(calls, callee_sets_a_variable_at_the_calls_node)
     fake_turn(f);
     expect_text(f, "var.x", "1");
     expect_text(f, "from_tag", "a1");
-    cr_expect(calls(f) == 1);
+    cr_expect(fake_status(f).calls == 1);
     fake_free(f);
 }
 
@@ -537,7 +521,7 @@ Test(calls, variable_of_a_call_that_is_yet_to_be_found)
     f->call_result = CALL_OTHER;
     fake_pass(f, 10000);
     expect_text(f, "var.x", "1");
-    cr_expect(f->call_count == 4 && calls(f) == 1);
+    cr_expect(f->call_count == 4 && fake_status(f).calls == 1);
     fake_free(f);
 }
 
@@ -549,6 +533,6 @@ Test(calls, variable_of_a_call_that_nobody_has)
     f->call_result = CALL_ABSENT;
     set_within(f, &c, "b1", "a1");
     fake_pass(f, 15000);
-    cr_expect(f->call_count == 11 && calls(f) == 0);
+    cr_expect(f->call_count == 11 && fake_status(f).calls == 0);
     fake_free(f);
 }

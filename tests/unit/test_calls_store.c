@@ -3,17 +3,6 @@
 
 TestSuite(calls_store, .fini = no_leaks);
 
-#define AT(s) (FAKE_EPOCH + (s)*1000)
-#define expect_text(f, name, text) cr_expect_str_eq(fake_call_text(f, name), text)
-
-static size_t calls(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.calls;
-}
-
 static struct fake *begun(struct leg *c)
 {
     struct fake *f = fake_peers();
@@ -44,7 +33,7 @@ Test(calls_store, variables_before_and_after_the_invite)
     fake_turn(f);
     expect_text(f, "var.after", "gr\xc3\xbc");
     expect_text(f, "var.before", "");
-    cr_expect(f->call_count == 3 && calls(f) == 1);
+    cr_expect(f->call_count == 3 && fake_status(f).calls == 1);
     fake_free(f);
 }
 
@@ -55,7 +44,7 @@ static void expect_kept_out(const char *value, const char *why)
 
     fake_set(f, &c, "x", value);
     fake_pass(f, 300000);
-    cr_expect(f->call_count == 0 && calls(f) == 0, "nothing is known of that call");
+    cr_expect(f->call_count == 0 && fake_status(f).calls == 0, "nothing is known of that call");
     cr_expect(engine_counters(f->e)->frames_bad == 1 && strstr(f->logs, why), "%s", f->logs);
     fake_free(f);
 }
@@ -112,7 +101,7 @@ Test(calls_store, call_that_has_ended_is_dropped)
     fake_invite(f, &c, NULL, AT(10));
     fake_set(f, &c, "x", "1");
     fake_turn(f);
-    cr_expect(f->call_count == 1 && calls(f) == 0);
+    cr_expect(f->call_count == 1 && fake_status(f).calls == 0);
     fake_free(f);
 }
 
@@ -135,7 +124,7 @@ Test(calls_store, failed_write_is_tried_again_and_not_in_a_loop)
               "%zu writes", f->call_count);
     f->call_result = CALL_WRITTEN;
     fake_pass(f, 3000);
-    cr_expect(calls(f) == 20);
+    cr_expect(fake_status(f).calls == 20);
     fake_forget(f);
     fake_pass(f, 20000);
     cr_expect(f->call_count == 0);
@@ -162,7 +151,7 @@ Test(calls_store, end_of_a_record_that_is_gone_is_written_with_its_beginning)
     fake_turn(f);
     cr_assert(f->calls[f->call_count - 1].mode == CALL_END);
     fake_call_written(f, CALL_WRITTEN);
-    cr_expect(calls(f) == 0 && engine_counters(f->e)->calls_ended == 1);
+    cr_expect(fake_status(f).calls == 0 && engine_counters(f->e)->calls_ended == 1);
     fake_free(f);
 }
 
@@ -216,9 +205,9 @@ Test(calls_store, call_that_nobody_ends_is_ended)
     fake_replied(f, &c, "0", 200, "b1", AT(12));
     fake_set(f, &other, "x", "1");
     fake_pass(f, 1190000);
-    cr_expect(calls(f) == 2 && fake_writes(f, CALL_END) == 0);
+    cr_expect(fake_status(f).calls == 2 && fake_writes(f, CALL_END) == 0);
     fake_pass(f, 130000);
-    cr_expect(calls(f) == 0 && fake_writes(f, CALL_END) == 1, "the other one is not ours to end");
+    cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 1, "the other one is not ours to end");
     expect_text(f, "how", "unknown");
     expect_text(f, "by", "kamsync");
     fake_free(f);
@@ -235,7 +224,7 @@ Test(calls_store, record_is_written_again_before_that_of_an_ended_call_is_gone)
     fake_forget(f);
     f->call_result = CALL_OVER;
     fake_pass(f, f->conf.ended_ttl_ms);
-    cr_expect(f->call_count == 1 && calls(f) == 0);
+    cr_expect(f->call_count == 1 && fake_status(f).calls == 0);
     fake_free(f);
 }
 
@@ -318,10 +307,10 @@ Test(calls_store, call_that_was_taken_over_and_has_ended_does_not_begin_anew)
     fake_turn(f);
     fake_bye(f, &c, "a1", "b1", 200, AT(21));
     fake_turn(f);
-    cr_assert(calls(f) == 0 && fake_writes(f, CALL_END_ANSWERED) == 1);
+    cr_assert(fake_status(f).calls == 0 && fake_writes(f, CALL_END_ANSWERED) == 1);
     expect_told_to_all(f);
     doubt_and_find_nothing(f);
-    cr_expect(calls(f) == 0 && f->call_count == 0);
+    cr_expect(fake_status(f).calls == 0 && f->call_count == 0);
     fake_free(f);
 }
 
@@ -333,7 +322,7 @@ Test(calls_store, rejection_of_a_call_that_was_taken_over_is_told_to_all)
     fake_taken(f, f->events + 1, 1);
     fake_replied(f, &c, "0", 486, NULL, AT(20));
     fake_pass(f, 2000);
-    cr_assert(calls(f) == 0 && fake_writes(f, CALL_END) == 1);
+    cr_assert(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 1);
     expect_told_to_all(f);
     fake_free(f);
 }
@@ -384,14 +373,14 @@ Test(calls_store, call_whose_transaction_another_node_has_is_not_listed_any_more
     fake_put_done(f, 1, true);
     engine_link_down(f->e, f->now);
     fake_pass(f, 700);
-    cr_assert(calls(f) == 1);
+    cr_assert(fake_status(f).calls == 1);
     f->answer_puts = true;
     f->record = fake_epoch(fake_orphan(&c, 2, "200.1"), 2, false);
     engine_link_up(f->e, "tag-2", f->now);
     fake_turn(f);
     fake_hello(f, 1, "100.1");
     fake_turn(f);
-    cr_expect(calls(f) == 0 && engine_counters(f->e)->txns_lost == 1);
+    cr_expect(fake_status(f).calls == 0 && engine_counters(f->e)->txns_lost == 1);
     fake_free(f);
 }
 
@@ -402,7 +391,7 @@ Test(calls_store, call_ends_when_its_transaction_is_given_up)
 
     fake_reply(f, 2, &c, "0", 180);
     fake_pass(f, f->conf.tx_max_ms + 11000); /* what rings is looked at every ten seconds */
-    cr_expect(engine_counters(f->e)->txns_expired == 1 && calls(f) == 0);
+    cr_expect(engine_counters(f->e)->txns_expired == 1 && fake_status(f).calls == 0);
     cr_expect(f->calls[f->call_count - 1].mode == CALL_END);
     expect_text(f, "how", "timed out");
     expect_text(f, "by", "kamsync");

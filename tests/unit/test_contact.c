@@ -23,14 +23,6 @@ static struct fake *watching(void)
     return f;
 }
 
-static struct engine_status status_of(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s;
-}
-
 static void ack(struct fake *f, json_t *frame)
 {
     fake_say(f, "{\"t\":\"ack\",\"n\":%lld}", (long long)fake_int(frame, "n"));
@@ -103,7 +95,7 @@ Test(contact, full_window_of_lost_frames_opens_again)
         fake_ack_all(f);
         fake_turn(f);
     }
-    cr_expect(sends(f) >= 100 && status_of(f).queued == 0 && engine_counters(f->e)->hangs == 0);
+    cr_expect(sends(f) >= 100 && fake_status(f).queued == 0 && engine_counters(f->e)->hangs == 0);
     fake_free(f);
 }
 
@@ -144,7 +136,7 @@ Test(contact, link_without_progress_is_opened_again)
     fake_ack_all(f);
     fake_hello(f, 1, "100.1");
     fake_pass(f, 60000);
-    cr_expect(status_of(f).up && f->closes == 1);
+    cr_expect(fake_status(f).up && f->closes == 1);
     fake_free(f);
 }
 

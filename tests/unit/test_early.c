@@ -3,13 +3,6 @@
 
 TestSuite(early, .fini = no_leaks);
 
-#define AT(s) (FAKE_EPOCH + (s)*1000)
-
-static const struct counters *count(const struct fake *f)
-{
-    return engine_counters(f->e);
-}
-
 /* The record that was last put says so. */
 static void expect_record(const struct fake *f, const char *state, int code)
 {
@@ -28,10 +21,9 @@ static void expect_end(const struct fake *f, const char *how, int code)
 
 static struct fake *ready(struct leg *c)
 {
-    struct fake *f = fake_peers();
+    struct fake *f = fake_served();
 
     *c = call_make(1);
-    f->polite = f->answer_puts = true;
     return f;
 }
 
@@ -47,7 +39,7 @@ Test(early, replies_overtake_the_invite)
     expect_record(f, "answered", 200);
     cr_expect_str_eq(fake_call_text(f, "answered"), scratch("%lld", (long long)AT(15)));
     cr_expect_str_eq(fake_call_text(f, "to_tag"), "b1");
-    cr_expect(count(f)->events_reply == 2 && count(f)->events_foreign == 0);
+    cr_expect(fake_counters(f)->events_reply == 2 && fake_counters(f)->events_foreign == 0);
     fake_free(f);
 }
 
@@ -63,7 +55,7 @@ Test(early, a_later_branch_and_its_reply_come_before_the_first)
     fake_turn(f);
     expect_record(f, "ringing", 183);
     cr_expect(json_array_size(fake_put_field(f, "branches")) == 2);
-    cr_expect(count(f)->events_branch == 2 && count(f)->events_foreign == 0);
+    cr_expect(fake_counters(f)->events_branch == 2 && fake_counters(f)->events_foreign == 0);
     fake_free(f);
 }
 
@@ -94,7 +86,7 @@ Test(early, what_tm_gave_up_overtakes_the_invite)
     fake_pass(f, 3000);
     expect_record(f, "failed", 503);
     expect_end(f, "rejected", 503);
-    cr_expect(count(f)->events_reply == 1 && count(f)->events_foreign == 0);
+    cr_expect(fake_counters(f)->events_reply == 1 && fake_counters(f)->events_foreign == 0);
     fake_free(f);
 }
 
@@ -110,7 +102,7 @@ Test(early, what_tm_gave_up_overtakes_its_branch)
     fake_branch(f, ++f->events, &c, "1", false);
     fake_pass(f, 3000);
     expect_record(f, "failed", 408);
-    cr_expect(count(f)->events_foreign == 0);
+    cr_expect(fake_counters(f)->events_foreign == 0);
     fake_free(f);
 }
 
@@ -126,7 +118,7 @@ Test(early, both_overtake_one_another)
     fake_branch(f, ++f->events, &c, "1", false);
     fake_pass(f, 3000);
     expect_record(f, "failed", 408);
-    cr_expect(count(f)->events_reply == 2 && count(f)->events_foreign == 0);
+    cr_expect(fake_counters(f)->events_reply == 2 && fake_counters(f)->events_foreign == 0);
     fake_free(f);
 }
 
@@ -238,7 +230,7 @@ Test(early, what_nothing_follows_is_forgotten)
     fake_cancel(f, &c);
     fake_reply(f, ++f->events, &c, "0", 180);
     fake_pass(f, 7000);
-    cr_expect(count(f)->events_foreign == 2);
+    cr_expect(fake_counters(f)->events_foreign == 2);
     fake_branch(f, ++f->events, &c, "0", true);
     fake_turn(f);
     expect_record(f, "trying", 0);
@@ -255,12 +247,12 @@ Test(early, so_much_waits_at_the_most)
     c.call_id = large;
     for (int i = 0; i < 2000; i++) /* of 1.6 kB each */
         fake_cancel(f, &c);
-    cr_expect(count(f)->early_shed > 1000 && count(f)->early_shed < 1500);
+    cr_expect(fake_counters(f)->early_shed > 1000 && fake_counters(f)->early_shed < 1500);
     fake_pass(f, 7000);
-    cr_expect(count(f)->early_shed + count(f)->events_foreign == 2000);
+    cr_expect(fake_counters(f)->early_shed + fake_counters(f)->events_foreign == 2000);
     c = call_make(2);
     fake_cancel(f, &c);
-    cr_expect(count(f)->early_shed + count(f)->events_foreign == 2000, "there is room again");
+    cr_expect(fake_counters(f)->early_shed + fake_counters(f)->events_foreign == 2000, "there is room again");
     fake_free(f);
 }
 
@@ -274,11 +266,11 @@ Test(early, what_nobody_tells_again_has_room_of_its_own)
         c = call_make(i + 2);
         fake_reply(f, ++f->events, &c, "0", 180);
     }
-    shed = count(f)->early_shed;
+    shed = fake_counters(f)->early_shed;
     cr_expect(shed > 0);
     c = call_make(1);
     fake_cancel(f, &c);
-    cr_expect(count(f)->early_shed == shed);
+    cr_expect(fake_counters(f)->early_shed == shed);
     fake_branch(f, ++f->events, &c, "0", true);
     fake_turn(f);
     cr_expect(json_is_true(fake_put_field(f, "cancelled")));

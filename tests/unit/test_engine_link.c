@@ -4,14 +4,6 @@
 
 TestSuite(engine, .fini = no_leaks);
 
-static struct engine_status status_of(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s;
-}
-
 Test(engine, says_hello_and_learns_who_it_is)
 {
     struct fake *f = fake_new();
@@ -26,11 +18,11 @@ Test(engine, says_hello_and_learns_who_it_is)
     cr_assert(json_array_size(f->frames) == 1 && hello);
     cr_expect_str_eq(fake_text(hello, "tag"), "tag-1");
     cr_expect(json_object_size(hello) == 2, "no key, and nothing that follows from it");
-    cr_expect(status_of(f).node == 0 && !status_of(f).link);
+    cr_expect(fake_status(f).node == 0 && !fake_status(f).link);
     fake_hello(f, 1, "100.1");
     cr_expect(f->beat_count == 1 && f->beats[0].announce && f->beats[0].ttl_ms == 86400000);
     cr_expect(strstr(f->beats[0].record, "\"up\":true") && strstr(f->beats[0].record, "\"beat\":5001"));
-    cr_expect(status_of(f).node == 1 && status_of(f).link);
+    cr_expect(fake_status(f).node == 1 && fake_status(f).link);
     fake_free(f);
 }
 
@@ -44,7 +36,7 @@ Test(engine, hears_nothing_before_hello)
     fake_branch(f, 1, &c, "0", true);
     fake_stray(f, 1, &c, "CANCEL");
     fake_turn(f);
-    cr_expect(status_of(f).txns == 0 && f->get_count == 0 && fake_count(f, "ack") == 0);
+    cr_expect(fake_status(f).txns == 0 && f->get_count == 0 && fake_count(f, "ack") == 0);
     fake_free(f);
 }
 
@@ -67,7 +59,7 @@ Test(engine, tells_all_at_once_when_kamailio_goes)
     cr_expect(f->beat_count == 1 && f->beats[0].announce && strstr(f->beats[0].record, "\"up\":false"));
     fake_pass(f, 2500);
     cr_expect(strstr(f->beats[f->beat_count - 1].record, "\"up\":false"), "and beats on");
-    cr_expect(!status_of(f).link);
+    cr_expect(!fake_status(f).link);
     fake_free(f);
 }
 
@@ -98,10 +90,10 @@ Test(engine, tells_kamailio_of_other_nodes)
     expect_node(f, 2, "200.2", 1);
     fake_node(f, 2, 4, "200.2", false);
     expect_node(f, 2, "200.2", 0);
-    cr_expect(status_of(f).nodes == 0);
+    cr_expect(fake_status(f).nodes == 0);
     fake_node(f, 2, 5, "200.2", true);
     expect_node(f, 2, "200.2", 1);
-    cr_expect(status_of(f).nodes == 1 && engine_counters(f->e)->nodes_changed == 4);
+    cr_expect(fake_status(f).nodes == 1 && engine_counters(f->e)->nodes_changed == 4);
     fake_free(f);
 }
 
@@ -142,7 +134,7 @@ Test(engine, node_whose_beats_end_but_that_answers_is_not_lost)
     fake_node(f, 2, 1, "200.1", true);
     expect_node(f, 2, "200.1", 1);
     read_for(f, 30);
-    cr_expect(!strstr(f->logs, "is lost") && status_of(f).nodes == 1);
+    cr_expect(!strstr(f->logs, "is lost") && fake_status(f).nodes == 1);
     fake_free(f);
 }
 
@@ -158,7 +150,7 @@ Test(engine, node_out_of_reach_comes_back_with_its_answer)
         fake_node(f, 2, beat, "200.1", true);
     }
     expect_node(f, 2, "200.1", 0);
-    cr_expect(status_of(f).nodes == 0);
+    cr_expect(fake_status(f).nodes == 0);
     f->unreachable = false;
     fake_pass(f, 600);
     expect_node(f, 2, "200.1", 1);
@@ -222,7 +214,7 @@ Test(engine, own_record_is_no_other_node)
     struct fake *f = fake_ready();
 
     see_self(f, "192.0.2.1:5060");
-    cr_expect(status_of(f).nodes == 0 && fake_count(f, "node") == 0 && !strstr(f->logs, "used twice"));
+    cr_expect(fake_status(f).nodes == 0 && fake_count(f, "node") == 0 && !strstr(f->logs, "used twice"));
     fake_free(f);
 }
 
@@ -232,7 +224,7 @@ Test(engine, node_id_that_is_used_twice_is_logged)
 
     see_self(f, "192.0.2.77:5060");
     cr_expect(strstr(f->logs, "node id 1 is used twice: here and at 192.0.2.77:5060 (ams1)"), "%s", f->logs);
-    cr_expect(status_of(f).nodes == 0 && fake_count(f, "node") == 0);
+    cr_expect(fake_status(f).nodes == 0 && fake_count(f, "node") == 0);
     fake_free(f);
 }
 
@@ -247,7 +239,7 @@ Test(engine, own_record_read_before_hello_is_no_other_node)
     fake_turn(f);
     fake_hello(f, 1, "100.1");
     fake_turn(f);
-    cr_expect(status_of(f).nodes == 0);
+    cr_expect(fake_status(f).nodes == 0);
     cr_expect(fake_count(f, "node") == 0, "Kamailio is told of itself");
     fake_free(f);
 }
@@ -419,7 +411,7 @@ Test(engine, lost_framing_ends_the_connection_and_the_next_one_starts_clean)
     engine_link_down(f->e, f->now);
     engine_link_up(f->e, "tag-2", f->now);
     fake_hello(f, 1, "100.1");
-    cr_expect(status_of(f).link);
+    cr_expect(fake_status(f).link);
     fake_free(f);
 }
 
@@ -431,7 +423,7 @@ Test(engine, half_a_frame_of_the_old_connection_is_forgotten)
     engine_link_down(f->e, f->now);
     engine_link_up(f->e, "tag-2", f->now);
     fake_hello(f, 1, "100.1");
-    cr_expect(status_of(f).link && engine_counters(f->e)->frames_bad == 0);
+    cr_expect(fake_status(f).link && engine_counters(f->e)->frames_bad == 0);
     fake_free(f);
 }
 

@@ -3,14 +3,6 @@
 
 TestSuite(owner, .fini = no_leaks);
 
-static struct engine_status status_of(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s;
-}
-
 /* A ready engine which owns call 1, written and acknowledged. */
 static struct fake *with_call(struct leg *c)
 {
@@ -20,7 +12,7 @@ static struct fake *with_call(struct leg *c)
     f->answer_puts = true;
     fake_branch(f, 1, c, "0", true);
     fake_turn(f);
-    cr_assert(f->put_count == 1 && status_of(f).txns == 1);
+    cr_assert(f->put_count == 1 && fake_status(f).txns == 1);
     return f;
 }
 
@@ -58,7 +50,7 @@ Test(owner, what_tm_does_not_have_is_not_to_be_taken_over)
     f->answer_puts = true;
     forwarded(f, &c);
     fake_turn(f);
-    cr_assert(f->put_count == 1 && status_of(f).txns == 1);
+    cr_assert(f->put_count == 1 && fake_status(f).txns == 1);
     cr_expect(json_is_true(fake_put_field(f, "stateless")));
     cr_expect_null(fake_put_field(f, "req"));
     fake_reply(f, f->events + 1, &c, "0", 180);
@@ -124,7 +116,7 @@ Test(owner, answered_is_done)
     fake_turn(f);
     cr_expect(f->put_count == 3 && f->puts[2].ttl_ms == 32000 && last_done(f));
     fake_pass(f, 10000);
-    cr_expect(status_of(f).txns == 0, "tm forgot it, so do we");
+    cr_expect(fake_status(f).txns == 0, "tm forgot it, so do we");
     cr_expect(f->put_count == 3);
     fake_free(f);
 }
@@ -182,7 +174,7 @@ Test(owner, serial_branch_within_the_grace_time_keeps_it_pending)
     fake_pass(f, 500);
     fake_branch(f, 3, &c, "1", false);
     fake_pass(f, 10000);
-    cr_expect(status_of(f).txns == 1 && !last_done(f));
+    cr_expect(fake_status(f).txns == 1 && !last_done(f));
     cr_expect_str_eq(json_string_value(fake_put_field(f, "state")), "trying");
     fake_free(f);
 }
@@ -202,7 +194,7 @@ Test(owner, serial_branch_after_the_grace_time_makes_it_pending_again)
     cr_expect(f->puts[f->put_count - 1].ttl_ms == 300000);
     cr_expect_not_null(fake_put_field(f, "req"));
     fake_pass(f, 20000);
-    cr_expect(status_of(f).txns == 1, "and the transaction lives on");
+    cr_expect(fake_status(f).txns == 1, "and the transaction lives on");
     fake_free(f);
 }
 
@@ -244,11 +236,11 @@ Test(owner, ringing_branch_has_no_timer_b)
 
     fake_reply(f, 2, &c, "0", 180);
     fake_pass(f, 140000);
-    cr_expect(status_of(f).txns == 1 && f->put_count == 2 && !last_done(f));
+    cr_expect(fake_status(f).txns == 1 && f->put_count == 2 && !last_done(f));
     fake_pass(f, 20000);
     cr_expect(f->put_count == 3, "renewed at half of its time to live");
     fake_pass(f, 800000);
-    cr_expect(status_of(f).txns == 0 && engine_counters(f->e)->txns_expired == 1);
+    cr_expect(fake_status(f).txns == 0 && engine_counters(f->e)->txns_expired == 1);
     fake_free(f);
 }
 
@@ -262,7 +254,7 @@ Test(owner, nothing_is_asked_of_a_store_that_is_down)
     fake_branch(f, 1, &c, "0", true);
     fake_pass(f, 5000);
     cr_expect(f->put_count == 0 && f->get_count == 0 && f->beat_count == 0 && f->node_reads == 0);
-    cr_expect(status_of(f).dirty == 2);
+    cr_expect(fake_status(f).dirty == 2);
     engine_store_up(f->e, f->now);
     fake_turn(f);
     cr_expect(f->put_count == 1 && f->beat_count > 0 && f->node_reads == 1);
@@ -321,7 +313,7 @@ Test(owner, puts_under_way_are_bounded)
         fake_branch(f, i, &c, "0", true);
     }
     fake_turn(f);
-    cr_expect(f->put_count == 2048 && status_of(f).puts == 2048 && status_of(f).dirty == 952);
+    cr_expect(f->put_count == 2048 && fake_status(f).puts == 2048 && fake_status(f).dirty == 952);
     fake_put_done(f, 10, true);
     fake_turn(f);
     cr_expect(f->put_count == 2058);
@@ -329,7 +321,7 @@ Test(owner, puts_under_way_are_bounded)
     fake_turn(f);
     cr_expect(f->put_count == 3000);
     fake_put_done(f, 942, true);
-    cr_expect(status_of(f).puts == 0 && status_of(f).dirty == 0);
+    cr_expect(fake_status(f).puts == 0 && fake_status(f).dirty == 0);
     fake_free(f);
 }
 
@@ -396,11 +388,11 @@ Test(owner, same_call_id_and_cseq_with_another_branch_is_another_transaction)
     merged.call_id = c.call_id;
     fake_branch(f, 2, &merged, "0", true);
     fake_turn(f);
-    cr_expect(status_of(f).txns == 2 && f->put_count == 2);
+    cr_expect(fake_status(f).txns == 2 && f->put_count == 2);
     cr_expect_str_neq(f->puts[0].key, f->puts[1].key);
     fake_reply(f, 3, &merged, "0", 200);
     fake_pass(f, 10000);
-    cr_expect(status_of(f).txns == 1, "the other lives on");
+    cr_expect(fake_status(f).txns == 1, "the other lives on");
     fake_free(f);
 }
 
@@ -413,7 +405,7 @@ Test(owner, caller_that_uses_its_branch_again_replaces_the_old_one)
     again.tm = "z9hG4bKffff.00000000000000000000000000000001";
     fake_branch(f, 2, &again, "0", true);
     fake_turn(f);
-    cr_expect(status_of(f).txns == 1 && f->put_count == 2);
+    cr_expect(fake_status(f).txns == 1 && f->put_count == 2);
     fake_reply(f, 3, &again, "0", 180);
     fake_turn(f);
     cr_expect(f->put_count == 3);
@@ -429,8 +421,8 @@ Test(owner, restarted_kamailio_owns_nothing_of_before)
     engine_link_up(f->e, "tag-2", f->now + 10);
     fake_hello(f, 1, "100.2");
     fake_turn(f);
-    cr_expect(status_of(f).txns == 0);
-    cr_expect_str_eq(status_of(f).inc, "100.2");
+    cr_expect(fake_status(f).txns == 0);
+    cr_expect_str_eq(fake_status(f).inc, "100.2");
     fake_reply(f, 1, &c, "0", 200);
     fake_pass(f, 7000);
     cr_expect(engine_counters(f->e)->events_foreign == 1);
@@ -447,7 +439,7 @@ Test(owner, link_that_only_broke_keeps_everything)
     engine_link_up(f->e, "tag-2", f->now);
     fake_hello(f, 1, "100.1");
     fake_turn(f);
-    cr_expect(status_of(f).txns == 1);
+    cr_expect(fake_status(f).txns == 1);
     cr_expect(json_integer_value(fake_put_field(f, "epoch")) == 2, "so whoever was about to take it is kept out");
     fake_reply(f, 1, &c, "0", 200);
     fake_turn(f);

@@ -4,11 +4,6 @@
 
 TestSuite(strays, .fini = no_leaks);
 
-static const struct counters *count(const struct fake *f)
-{
-    return engine_counters(f->e);
-}
-
 /* Knows node 2, which is up, and has read the nodes long enough to know that there is no other. */
 static struct fake *with_peer(void)
 {
@@ -63,7 +58,7 @@ static void expect_unknown(struct fake *f, int64_t ms)
     char *rest, *got, *at;
 
     expect_back(f, "unavailable");
-    cr_expect(count(f)->verdict_perhaps == 1 && count(f)->verdict_unavailable == 0);
+    cr_expect(fake_counters(f)->verdict_perhaps == 1 && fake_counters(f)->verdict_unavailable == 0);
     got = fake_handover(f, &rest);
     at = strstr(got, ";at=");
     at = scratch("%.*s-", (int)strcspn(at, "-"), at);
@@ -93,7 +88,7 @@ Test(strays, lookup_is_made_at_once)
     struct fake *f = with_stray("CANCEL", &c);
 
     cr_expect_str_eq(f->gets[0].key, "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060");
-    cr_expect(fake_count(f, "send") == 0 && count(f)->strays == 1 && count(f)->lookups == 1);
+    cr_expect(fake_count(f, "send") == 0 && fake_counters(f)->strays == 1 && fake_counters(f)->lookups == 1);
     fake_free(f);
 }
 
@@ -104,7 +99,7 @@ Test(strays, owner_gets_it)
 
     fake_answer(f, fake_record(&c, 2, "200.1", false));
     expect_sent(f, "192.0.2.2:5060", "X-Kamsync: to=2;inc=200.1;why=owner;");
-    cr_expect(count(f)->verdict_owner == 1);
+    cr_expect(fake_counters(f)->verdict_owner == 1);
     expect_over(f, fake_record(&c, 2, "200.1", false));
 }
 
@@ -164,7 +159,7 @@ Test(strays, nothing_is_left_to_do_when_the_owner_has_acted)
     struct fake *f = with_told(&c);
 
     fake_answer(f, cancelled(&c, 2, "200.1", false));
-    cr_expect(count(f)->verdict_acted == 1 && count(f)->verdict_owner == 0);
+    cr_expect(fake_counters(f)->verdict_acted == 1 && fake_counters(f)->verdict_owner == 0);
     expect_over(f, NULL);
 }
 
@@ -186,11 +181,11 @@ Test(strays, that_the_owner_has_seen_a_cancel_is_no_reason)
     struct fake *f = with_stray("CANCEL", &c);
 
     fake_answer(f, cancelled(&c, 2, "200.1", false));
-    cr_expect(count(f)->verdict_owner == 1);
+    cr_expect(fake_counters(f)->verdict_owner == 1);
     fake_free(f);
     f = with_told(&c);
     fake_answer(f, cancelled(&c, 3, "300.1", false));
-    cr_expect(count(f)->verdict_acted == 0 && count(f)->verdict_orphan == 1);
+    cr_expect(fake_counters(f)->verdict_acted == 0 && fake_counters(f)->verdict_orphan == 1);
     fake_free(f);
 }
 
@@ -227,9 +222,9 @@ Test(strays, store_that_says_absent_within_the_call_is_asked_now_and_then)
     cr_expect(fake_count(f, "send") == 0);
     fake_pass(f, 200);
     cr_expect(f->get_count == 4, "%zu lookups", f->get_count);
-    cr_expect(count(f)->barriers == 1);
+    cr_expect(fake_counters(f)->barriers == 1);
     expect_unknown(f, 1);
-    cr_expect(count(f)->verdict_unknown == 1);
+    cr_expect(fake_counters(f)->verdict_unknown == 1);
     expect_over(f, NULL);
 }
 
@@ -267,7 +262,7 @@ Test(strays, ack_without_record_is_given_to_all_at_once)
 
     fake_answer(f, NULL);
     fake_turn(f);
-    cr_expect(f->get_count == 1 && count(f)->barriers == 0 && count(f)->verdict_perhaps == 1);
+    cr_expect(f->get_count == 1 && fake_counters(f)->barriers == 0 && fake_counters(f)->verdict_perhaps == 1);
     expect_back(f, "unavailable");
     expect_over(f, NULL);
 }
@@ -286,10 +281,10 @@ Test(strays, without_record_only_so_many_are_given_to_all)
         fake_turn(f);
     }
     fake_pass(f, 1000);
-    cr_expect(count(f)->verdict_perhaps >= 500 && count(f)->verdict_perhaps <= 520, "%lu",
-              (unsigned long)count(f)->verdict_perhaps);
-    cr_expect(count(f)->verdict_perhaps + count(f)->strays_dropped == 1000);
-    cr_expect(count(f)->verdict_unknown + count(f)->verdict_unavailable <= 20);
+    cr_expect(fake_counters(f)->verdict_perhaps >= 500 && fake_counters(f)->verdict_perhaps <= 520, "%lu",
+              (unsigned long)fake_counters(f)->verdict_perhaps);
+    cr_expect(fake_counters(f)->verdict_perhaps + fake_counters(f)->strays_dropped == 1000);
+    cr_expect(fake_counters(f)->verdict_unknown + fake_counters(f)->verdict_unavailable <= 20);
     fake_free(f);
 }
 
@@ -301,8 +296,8 @@ Test(strays, ack_of_an_orphan_or_of_a_finished_one_is_not_given_back)
 
         fake_answer(f, fake_record(&c, 2, "200.0", done));
         fake_turn(f);
-        cr_expect(fake_count(f, "send") == 0 && count(f)->verdict_orphan == !done &&
-                  count(f)->verdict_done == (uint64_t)done);
+        cr_expect(fake_count(f, "send") == 0 && fake_counters(f)->verdict_orphan == !done &&
+                  fake_counters(f)->verdict_done == (uint64_t)done);
         expect_over(f, NULL);
     }
 }
@@ -319,7 +314,7 @@ Test(strays, silent_store)
         cr_expect(fake_count(f, "send") == 0 && f->get_count == 1, "not asked twice");
         fake_pass(f, 1);
         expect_back(f, "unavailable");
-        cr_expect(count(f)->verdict_unavailable == 1);
+        cr_expect(fake_counters(f)->verdict_unavailable == 1);
         expect_over(f, fake_record(&c, 2, "200.1", false));
     }
 }
@@ -464,7 +459,7 @@ Test(strays, own_transaction_needs_no_lookup)
 
     fake_branch(f, 1, &c, "0", true);
     fake_stray(f, 1, &c, "CANCEL");
-    cr_expect(f->get_count == 0 && count(f)->verdict_mine == 1);
+    cr_expect(f->get_count == 0 && fake_counters(f)->verdict_mine == 1);
     expect_back(f, "owner");
     fake_free(f);
 }
@@ -477,7 +472,7 @@ Test(strays, own_transaction_of_another_sent_by_is_not_taken_for_it)
     other.sent_by = "198.51.100.10:5060";
     fake_branch(f, 1, &other, "0", true);
     fake_stray(f, 1, &c, "CANCEL");
-    cr_expect(f->get_count == 1 && count(f)->verdict_mine == 0);
+    cr_expect(f->get_count == 1 && fake_counters(f)->verdict_mine == 0);
     fake_free(f);
 }
 
@@ -495,7 +490,8 @@ Test(strays, several_wait_side_by_side)
     engine_got(f->e, f->gets[0].token, GET_ABSENT, (struct span){0}, f->now);
     engine_got(f->e, 4711, GET_FOUND, span_of("?"), f->now);
     fake_pass(f, 1000);
-    cr_expect(count(f)->verdict_owner == 1 && count(f)->verdict_unknown + count(f)->verdict_unavailable == 2);
+    cr_expect(fake_counters(f)->verdict_owner == 1 &&
+              fake_counters(f)->verdict_unknown + fake_counters(f)->verdict_unavailable == 2);
     fake_free(f);
 }
 
@@ -508,7 +504,7 @@ Test(strays, too_many_are_given_back_at_once)
 
         fake_stray(f, i, &c, "CANCEL");
     }
-    cr_expect(f->get_count == 2048 && count(f)->strays_shed == 2 && count(f)->verdict_unavailable == 2);
+    cr_expect(f->get_count == 2048 && fake_counters(f)->strays_shed == 2 && fake_counters(f)->verdict_unavailable == 2);
     fake_free(f);
 }
 
@@ -518,7 +514,7 @@ Test(strays, what_is_no_sip_is_only_counted)
 
     fake_say(f, "%s", stray_text(1, "x", ""));
     fake_turn(f);
-    cr_expect(count(f)->frames_bad == 1 && fake_count(f, "send") == 0 && f->get_count == 0);
+    cr_expect(fake_counters(f)->frames_bad == 1 && fake_count(f, "send") == 0 && f->get_count == 0);
     fake_free(f);
 }
 

@@ -8,14 +8,6 @@ TestSuite(lapse, .fini = no_leaks, .timeout = 60);
 
 #define TX "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060"
 
-static size_t calls(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.calls;
-}
-
 /* Call 1 of that node, when its record says so. */
 static char *record_of(int node, const char *inc, const char *more)
 {
@@ -63,7 +55,7 @@ static struct fake *inherited(const char *more)
     if (f->call_get_count > 1)
         f->call_get_count = 1;
     answer(f, record_of(2, "200.1", more));
-    cr_assert(calls(f) == 1 && fake_writes(f, CALL_TAKE) == 1);
+    cr_assert(fake_status(f).calls == 1 && fake_writes(f, CALL_TAKE) == 1);
     fake_forget(f);
     return f;
 }
@@ -83,9 +75,9 @@ Test(lapse, inherited_call_without_a_transaction_has_timed_out)
 
     f->found = "";
     live(f, 270000);
-    cr_expect(looked(f) == 0 && calls(f) == 1, "its transaction may still ring");
+    cr_expect(looked(f) == 0 && fake_status(f).calls == 1, "its transaction may still ring");
     live(f, 150000);
-    cr_expect(looked(f) == 2 && calls(f) == 0);
+    cr_expect(looked(f) == 2 && fake_status(f).calls == 0);
     cr_expect(fake_writes(f, CALL_END) == 1 && fake_writes(f, CALL_TAKE) == 0);
     cr_expect_str_eq(fake_call_text(f, "how"), "timed out");
     cr_expect_str_eq(fake_call_text(f, "by"), "kamsync");
@@ -103,7 +95,7 @@ Test(lapse, call_whose_transaction_somebody_has_goes_on)
 
         f->found = fake_record(&c, 3, "300.1", done);
         live(f, 600000);
-        cr_expect(looked(f) >= 3 && calls(f) == 1 && fake_writes(f, CALL_END) == 0);
+        cr_expect(looked(f) >= 3 && fake_status(f).calls == 1 && fake_writes(f, CALL_END) == 0);
         fake_free(f);
     }
 }
@@ -124,7 +116,7 @@ Test(lapse, record_that_is_there_again_is_believed)
         while (looked(f) == n)
             live(f, 1000);
     }
-    cr_expect(calls(f) == 1 && fake_writes(f, CALL_END) == 0);
+    cr_expect(fake_status(f).calls == 1 && fake_writes(f, CALL_END) == 0);
     fake_free(f);
 }
 
@@ -139,7 +131,7 @@ Test(lapse, store_that_says_nothing_ends_nothing)
         for (; n < f->get_count; n++)
             engine_got(f->e, f->gets[n].token, GET_FAILED, (struct span){0}, f->now);
     }
-    cr_expect(looked(f) > 3 && calls(f) == 1 && fake_writes(f, CALL_END) == 0);
+    cr_expect(looked(f) > 3 && fake_status(f).calls == 1 && fake_writes(f, CALL_END) == 0);
     fake_free(f);
 }
 
@@ -149,7 +141,7 @@ Test(lapse, answered_call_goes_on)
 
     f->found = "";
     live(f, 900000);
-    cr_expect(looked(f) == 0 && calls(f) == 1);
+    cr_expect(looked(f) == 0 && fake_status(f).calls == 1);
     fake_free(f);
 }
 
@@ -162,7 +154,7 @@ Test(lapse, without_takeovers_it_goes_on)
     cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
     f->found = "";
     live(f, 900000);
-    cr_expect(looked(f) == 0 && calls(f) == 1);
+    cr_expect(looked(f) == 0 && fake_status(f).calls == 1);
     fake_free(f);
 }
 
@@ -175,7 +167,7 @@ Test(lapse, call_that_another_node_has_is_left_to_it)
     live(f, 290000);
     f->call_result = CALL_OTHER;
     live(f, 150000);
-    cr_expect(calls(f) == 0 && fake_writes(f, CALL_END) == 0 && fake_writes(f, CALL_TAKE) == 0);
+    cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 0 && fake_writes(f, CALL_TAKE) == 0);
     fake_free(f);
 }
 
@@ -185,9 +177,8 @@ Test(lapse, call_that_another_node_has_is_left_to_it)
 static struct fake *restarted(const char *inc)
 {
     struct leg c = call_make(1);
-    struct fake *f = fake_peers();
+    struct fake *f = fake_served();
 
-    f->polite = f->answer_puts = true;
     fake_invite(f, &c, sip_request(&c, "INVITE"), FAKE_EPOCH + f->now);
     fake_replied(f, &c, "0", 180, NULL, FAKE_EPOCH + f->now);
     fake_turn(f);
@@ -198,7 +189,7 @@ static struct fake *restarted(const char *inc)
     f->found = "";
     fake_hello(f, 1, inc);
     live(f, 5000);
-    cr_assert(calls(f) == 1);
+    cr_assert(fake_status(f).calls == 1);
     fake_forget(f);
     return f;
 }
@@ -208,7 +199,7 @@ Test(lapse, call_of_the_kamailio_before_has_timed_out)
     struct fake *f = restarted("100.2");
 
     live(f, 430000);
-    cr_expect(calls(f) == 0 && fake_writes(f, CALL_END) == 1);
+    cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 1);
     cr_expect_str_eq(fake_call_text(f, "how"), "timed out");
     fake_free(f);
 }
@@ -219,7 +210,7 @@ Test(lapse, call_of_which_another_node_has_more_is_not_taken_back)
 
     f->call_result = CALL_OTHER;
     live(f, 430000);
-    cr_expect(calls(f) == 0 && fake_writes(f, CALL_END) == 0 && fake_writes(f, CALL_TAKE) == 0);
+    cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 0 && fake_writes(f, CALL_TAKE) == 0);
     fake_free(f);
 }
 
@@ -228,7 +219,7 @@ Test(lapse, call_of_a_living_kamailio_is_its_transactions)
     struct fake *f = restarted("100.1");
 
     live(f, 430000);
-    cr_expect(looked(f) == 0 || calls(f) == 1);
+    cr_expect(looked(f) == 0 || fake_status(f).calls == 1);
     cr_expect(fake_writes(f, CALL_END) == 0);
     fake_free(f);
 }

@@ -19,14 +19,6 @@ static char *record_of(unsigned i, int node, const char *more)
                    i, node, node, more);
 }
 
-static size_t calls(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.calls;
-}
-
 /* Node 2's beats have ended, and it does not answer: a search waits for its first part. */
 static struct fake *lost(void)
 {
@@ -77,7 +69,8 @@ Test(inherit, calls_of_a_lost_node_are_shared)
     find(f, 100);
     cr_expect(f->call_get_count > 25 && f->call_get_count <= 64, "%zu of 100 are no share", f->call_get_count);
     answer_all(f, 2, "");
-    cr_expect(calls(f) == f->call_get_count && engine_counters(f->e)->calls_failed_over == f->call_get_count);
+    cr_expect(fake_status(f).calls == f->call_get_count &&
+              engine_counters(f->e)->calls_failed_over == f->call_get_count);
     cr_expect(fake_writes(f, CALL_TAKE) == f->call_count && f->call_count == f->call_get_count);
     cr_expect_str_eq(fake_call_text(f, "node"), "1");
     cr_expect_str_eq(fake_call_text(f, "inc"), "200.1", "its dialog died with its Kamailio");
@@ -111,7 +104,7 @@ Test(inherit, calls_of_a_node_whose_kamailio_is_down_stay_there)
         find(f, 50);
         fake_pass(f, 2500);
     }
-    cr_expect(f->call_get_count == 0 && calls(f) == 0);
+    cr_expect(f->call_get_count == 0 && fake_status(f).calls == 0);
     fake_free(f);
 }
 
@@ -121,7 +114,7 @@ static void expect_left(int node, const char *more)
 
     find(f, 100);
     answer_all(f, node, more);
-    cr_expect(calls(f) == 0 && f->call_count == 0, "node %d %s", node, more);
+    cr_expect(fake_status(f).calls == 0 && f->call_count == 0, "node %d %s", node, more);
     fake_free(f);
 }
 
@@ -148,7 +141,7 @@ Test(inherit, record_without_a_name_or_with_odd_times)
     engine_call_got(f->e, f->call_gets[2].token, GET_ABSENT, NULL, 0, f->now);
     engine_call_got(f->e, f->call_gets[3].token, GET_FAILED, NULL, 0, f->now);
     fake_pass(f, 500);
-    cr_expect(calls(f) == 1);
+    cr_expect(fake_status(f).calls == 1);
     fake_free(f);
 }
 
@@ -201,7 +194,7 @@ Test(inherit, own_calls_are_learnt_back_after_a_start)
     for (size_t g = 0; g < 40; g++)
         answer(f, g, g == 39 ? 2 : 1, "");
     fake_turn(f);
-    cr_expect(calls(f) == 39 && engine_counters(f->e)->calls_failed_over == 0);
+    cr_expect(fake_status(f).calls == 39 && engine_counters(f->e)->calls_failed_over == 0);
     cr_expect(f->call_count == 0, "it stands there already");
     fake_set(f, &c, "z", "1");
     fake_turn(f);
@@ -224,7 +217,7 @@ Test(inherit, old_call_that_is_learnt_back_is_ended_in_time)
     answer(f, 0, 1, "");
     f->mute_calls = false;
     fake_pass(f, 300000);
-    cr_expect(calls(f) == 0 && fake_writes(f, CALL_END) == 1);
+    cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 1);
     cr_expect_str_eq(fake_call_text(f, "how"), "unknown");
     fake_free(f);
 }
@@ -246,6 +239,6 @@ Test(inherit, search_goes_on_when_kamailio_restarts_meanwhile)
         answer_all(f, 1, "");
         fake_pass(f, 2500);
     }
-    cr_expect(calls(f) == 40, "%zu", calls(f));
+    cr_expect(fake_status(f).calls == 40, "%zu", fake_status(f).calls);
     fake_free(f);
 }

@@ -10,14 +10,6 @@ TestSuite(fence, .fini = no_leaks);
 
 enum hold { NEW, PROVING, OWNED, HOLDS };
 
-static struct engine_status status_of(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s;
-}
-
 static int64_t epoch(const struct fake *f)
 {
     return json_integer_value(fake_put_field(f, "epoch"));
@@ -58,7 +50,7 @@ static struct fake *writing(enum hold hold, struct leg *c)
 
 static void expect_kept(const struct fake *f, size_t puts)
 {
-    cr_expect(f->put_count == puts && status_of(f).txns == 1 && fake_count(f, "lost") == 0, "%zu writes, %zu lost",
+    cr_expect(f->put_count == puts && fake_status(f).txns == 1 && fake_count(f, "lost") == 0, "%zu writes, %zu lost",
               f->put_count, fake_count(f, "lost"));
 }
 
@@ -78,14 +70,14 @@ static void writes_over(struct fake *f, enum hold hold, const char *record)
 static void is_second(struct fake *f, enum hold hold, const char *record)
 {
     (void)hold, (void)record;
-    cr_expect(status_of(f).txns == 0 && fake_count(f, "lost") == 1 && f->put_count == 0);
+    cr_expect(fake_status(f).txns == 0 && fake_count(f, "lost") == 1 && f->put_count == 0);
     cr_expect(engine_counters(f->e)->txns_second == 1 && engine_counters(f->e)->txns_lost == 0);
 }
 
 static void lets_go(struct fake *f, enum hold hold, const char *record)
 {
     (void)hold, (void)record;
-    cr_expect(status_of(f).txns == 0 && fake_count(f, "lost") == 1 && f->put_count == 0);
+    cr_expect(fake_status(f).txns == 0 && fake_count(f, "lost") == 1 && f->put_count == 0);
     cr_expect(engine_counters(f->e)->txns_second == 0 && engine_counters(f->e)->txns_lost == 1);
 }
 
@@ -182,7 +174,7 @@ Test(fence, what_is_no_record_makes_no_busy_loop)
         f->record = damaged[i];
         fake_put_fenced(f, damaged[i]);
         fake_pass(f, 1000);
-        cr_expect(f->put_count == 5 && status_of(f).txns == 1, "%s: %zu writes", damaged[i], f->put_count);
+        cr_expect(f->put_count == 5 && fake_status(f).txns == 1, "%s: %zu writes", damaged[i], f->put_count);
         fake_free(f);
     }
 }
@@ -202,7 +194,7 @@ Test(fence, one_who_looked_dead_and_lives)
     cr_assert(f->put_count == 1 && epoch(f) == 2);
     fake_put_fenced(f, record);
     fake_turn(f);
-    cr_expect(status_of(f).txns == 0 && engine_counters(f->e)->txns_lost == 1);
+    cr_expect(fake_status(f).txns == 0 && engine_counters(f->e)->txns_lost == 1);
     fake_free(f);
 }
 
@@ -241,7 +233,7 @@ Test(fence, an_event_while_it_is_asked_writes_nothing_over)
     cr_expect(epoch(f) < NEWER, "written over one who may live");
     engine_got(f->e, f->node_token, GET_ABSENT, (struct span){0}, f->now);
     fake_pass(f, 1000);
-    cr_expect(epoch(f) == NEWER + 1 && status_of(f).txns == 1);
+    cr_expect(epoch(f) == NEWER + 1 && fake_status(f).txns == 1);
     fake_free(f);
 }
 
@@ -266,7 +258,7 @@ Test(fence, taker_who_has_it)
 
     f->record = fake_epoch(fake_orphan(&c, 2, "200.1"), NEWER, false);
     fake_pass(f, 200);
-    cr_expect(status_of(f).txns == 0 && fake_count(f, "lost") == 1 && epoch(f) == 2);
+    cr_expect(fake_status(f).txns == 0 && fake_count(f, "lost") == 1 && epoch(f) == 2);
     fake_free(f);
 }
 
@@ -277,7 +269,7 @@ Test(fence, taker_who_lets_it_go)
 
     f->record = fake_epoch(fake_orphan(&c, 0, "none"), NEWER + 1, false);
     fake_pass(f, 200);
-    cr_expect(status_of(f).txns == 1 && fake_count(f, "lost") == 0 && epoch(f) == NEWER + 2);
+    cr_expect(fake_status(f).txns == 1 && fake_count(f, "lost") == 0 && epoch(f) == NEWER + 2);
     fake_free(f);
 }
 
@@ -294,7 +286,7 @@ Test(fence, taker_who_never_finishes)
     }
     cr_expect(epoch(f) == 2, "14 s have passed, and he may have it yet");
     fake_pass(f, 800);
-    cr_expect(epoch(f) == NEWER + 1 && status_of(f).txns == 1 && fake_count(f, "lost") == 0);
+    cr_expect(epoch(f) == NEWER + 1 && fake_status(f).txns == 1 && fake_count(f, "lost") == 0);
     fake_free(f);
 }
 
@@ -372,7 +364,7 @@ Test(fence, failed_write_is_no_knowledge)
     cr_assert(f->put_count == 1 && epoch(f) == 2);
     fake_put_fenced(f, fake_epoch(fake_orphan(&c, 2, "200.1"), 2, false));
     fake_turn(f);
-    cr_expect(status_of(f).txns == 0 && engine_counters(f->e)->txns_lost == 1);
+    cr_expect(fake_status(f).txns == 0 && engine_counters(f->e)->txns_lost == 1);
     fake_free(f);
 }
 
@@ -384,10 +376,10 @@ Test(fence, transaction_that_ends_meanwhile)
 
     fake_reply(f, 2, &c, "0", 200);
     fake_pass(f, 7000);
-    cr_assert(status_of(f).txns == 1);
+    cr_assert(fake_status(f).txns == 1);
     fake_put_fenced(f, fake_epoch(fake_orphan(&c, 2, "200.1"), 2, false));
     fake_turn(f);
-    cr_expect(status_of(f).txns == 0 && engine_counters(f->e)->txns_lost == 1 && f->put_count == 0);
+    cr_expect(fake_status(f).txns == 0 && engine_counters(f->e)->txns_lost == 1 && f->put_count == 0);
     fake_free(f);
 }
 
@@ -447,7 +439,7 @@ Test(fence, one_who_has_routed_the_same_invite_in_a_store_that_forgot_keeps_it)
     engine_store_up(f->e, f->now);
     fake_turn(f);
     cr_expect(f->put_count == 1 && epoch(f) == 2 && !goes_over(f, f->record));
-    cr_expect(status_of(f).txns == 0 && fake_count(f, "lost") == 1 && engine_counters(f->e)->txns_lost == 1);
+    cr_expect(fake_status(f).txns == 0 && fake_count(f, "lost") == 1 && engine_counters(f->e)->txns_lost == 1);
     fake_free(f);
 }
 

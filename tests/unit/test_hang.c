@@ -3,14 +3,6 @@
 
 TestSuite(hang, .fini = no_leaks);
 
-static struct engine_status status_of(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s;
-}
-
 #define HANG_MS 1500
 
 static struct fake *watching(struct leg *c)
@@ -133,7 +125,7 @@ Test(hang, idle_kamailio_does_not_hang)
     struct fake *f = watching(&c);
 
     fake_pass(f, 120000);
-    cr_expect(engine_counters(f->e)->hangs == 0 && status_of(f).link);
+    cr_expect(engine_counters(f->e)->hangs == 0 && fake_status(f).link);
     fake_free(f);
 }
 

@@ -3,19 +3,6 @@
 
 TestSuite(invite, .fini = no_leaks);
 
-static const struct counters *count(const struct fake *f)
-{
-    return engine_counters(f->e);
-}
-
-static size_t strays_of(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.strays;
-}
-
 static struct fake *with_invite(bool strict, struct leg *c)
 {
     struct fake *f = fake_peers();
@@ -43,7 +30,7 @@ static void expect_back(struct fake *f, const char *why)
     cr_expect(strstr(fake_handover(f, &rest), scratch("X-Kamsync: to=1;inc=100.1;why=%s;", why)), "not %s", why);
     cr_expect_str_eq(rest, sip_request(&c, "INVITE"));
     cr_expect_str_eq(fake_text(fake_last(f, "send"), "to"), "192.0.2.1:5060");
-    cr_expect(strays_of(f) == 0);
+    cr_expect(fake_status(f).strays == 0);
     fake_free(f);
 }
 
@@ -53,7 +40,7 @@ Test(invite, unknown_is_given_back_at_once)
     struct fake *f = with_invite(false, &c);
 
     fake_answer(f, NULL);
-    cr_expect(count(f)->verdict_unknown == 1);
+    cr_expect(fake_counters(f)->verdict_unknown == 1);
     expect_back(f, "unknown");
 }
 
@@ -101,7 +88,7 @@ Test(invite, of_an_orphan_is_taken_over_and_then_delivered)
     cr_expect(fake_sent_count(f, "why=takeover") == 1 && fake_count(f, "send") == 1, "it waits longer than 50 ms");
     fake_taken(f, 1, 1);
     fake_turn(f);
-    cr_expect(fake_sent_count(f, "why=owner") == 1 && fake_count(f, "send") == 2 && strays_of(f) == 0);
+    cr_expect(fake_sent_count(f, "why=owner") == 1 && fake_count(f, "send") == 2 && fake_status(f).strays == 0);
     fake_free(f);
 }
 
@@ -114,7 +101,7 @@ Test(invite, slow_store_holds_nobody_up)
         fake_pass(f, 49);
         cr_expect(fake_count(f, "send") == 0);
         fake_pass(f, 1);
-        cr_expect(count(f)->verdict_unavailable == 1);
+        cr_expect(fake_counters(f)->verdict_unavailable == 1);
         expect_back(f, "unavailable");
     }
 }

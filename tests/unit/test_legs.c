@@ -3,18 +3,7 @@
 
 TestSuite(legs, .fini = no_leaks);
 
-#define AT(s) (FAKE_EPOCH + (s)*1000)
 #define TX(i) "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-" #i ":198.51.100.9:5060"
-#define expect_text(f, name, text) cr_expect_str_eq(fake_call_text(f, name), text)
-
-static size_t calls(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.calls;
-}
-
 /* Leg i of call 1, at AT(9 + i). */
 static struct leg leg(struct fake *f, unsigned i)
 {
@@ -27,16 +16,16 @@ static struct leg leg(struct fake *f, unsigned i)
 
 static struct fake *ready(void)
 {
-    struct fake *f = fake_peers();
+    struct fake *f = fake_served();
 
-    f->polite = f->answer_puts = true;
     return f;
 }
 
 /* The call is shown live and lives by that leg. */
 static void expect_live(const struct fake *f, const char *tx, const char *state)
 {
-    cr_expect(calls(f) == 1 && fake_writes(f, CALL_END) == 0, "%zu, %zu", calls(f), fake_writes(f, CALL_END));
+    cr_expect(fake_status(f).calls == 1 && fake_writes(f, CALL_END) == 0, "%zu, %zu", fake_status(f).calls,
+              fake_writes(f, CALL_END));
     expect_text(f, "tx", tx);
     expect_text(f, "state", state);
     expect_text(f, "node", "1");
@@ -44,7 +33,8 @@ static void expect_live(const struct fake *f, const char *tx, const char *state)
 
 static void expect_end(struct fake *f, const char *tx, const char *how, const char *code)
 {
-    cr_expect(calls(f) == 0 && fake_writes(f, CALL_END) == 1, "%zu, %zu", calls(f), fake_writes(f, CALL_END));
+    cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 1, "%zu, %zu", fake_status(f).calls,
+              fake_writes(f, CALL_END));
     expect_text(f, "tx", tx);
     expect_text(f, "how", how);
     expect_text(f, "code", code);
@@ -71,7 +61,7 @@ static void expect_the_next_one(int code, bool cancelled, int64_t ms)
         expect_live(f, TX(2), "ringing");
     fake_replied(f, &second, "0", 200, "b1", AT(14));
     fake_pass(f, 20000);
-    cr_expect(calls(f) == 1, "%d after %lld ms: not live", code, (long long)ms);
+    cr_expect(fake_status(f).calls == 1, "%d after %lld ms: not live", code, (long long)ms);
     cr_expect(fake_writes(f, CALL_END) <= 1);
     expect_text(f, "tx", TX(2));
     expect_text(f, "state", "answered");
@@ -109,11 +99,11 @@ Test(legs, next_attempt_amid_the_end)
     fake_call_written(f, CALL_WRITTEN);
     f->mute_calls = false;
     fake_turn(f);
-    cr_expect(f->calls[f->call_count - 1].mode == CALL_BEGIN && calls(f) == 1);
+    cr_expect(f->calls[f->call_count - 1].mode == CALL_BEGIN && fake_status(f).calls == 1);
     expect_text(f, "tx", TX(2));
     fake_replied(f, &second, "0", 486, NULL, AT(13));
     fake_pass(f, 3000);
-    cr_expect(calls(f) == 0 && fake_writes(f, CALL_END) == 2, "an entry of each");
+    cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 2, "an entry of each");
     fake_free(f);
 }
 
@@ -233,10 +223,10 @@ Test(legs, too_long_to_be_kept)
     fake_invite(f, &second, NULL, AT(11));
     fake_replied(f, &first, "0", 486, NULL, AT(12));
     fake_pass(f, 3000);
-    cr_expect(calls(f) == 0 && fake_writes(f, CALL_END) == 1);
+    cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 1);
     fake_replied(f, &second, "0", 200, "b1", AT(18));
     fake_turn(f);
-    cr_expect(calls(f) == 1, "an answer counts");
+    cr_expect(fake_status(f).calls == 1, "an answer counts");
     fake_free(f);
 }
 
@@ -272,10 +262,10 @@ Test(legs, second_one_is_answered)
     fake_bye(f, &second, "a1", "b2", 0, AT(20));
     fake_bye(f, &second, "a1", "b2", 200, AT(20));
     fake_turn(f);
-    cr_expect(calls(f) == 0 && fake_writes(f, CALL_END_ANSWERED) == 1);
+    cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END_ANSWERED) == 1);
     fake_replied(f, &second, "0", 200, "b2", AT(12)); /* the far end repeats it */
     fake_pass(f, 3000);
-    cr_expect(calls(f) == 0, "it has ended");
+    cr_expect(fake_status(f).calls == 0, "it has ended");
     fake_free(f);
 }
 
@@ -323,7 +313,7 @@ Test(legs, answer_to_the_callees_invite)
                 AT(20));
     fake_replied(f, &c, "0", 200, "a1", AT(21));
     fake_pass(f, 3000);
-    cr_expect(calls(f) == 0 && f->call_count == 0);
+    cr_expect(fake_status(f).calls == 0 && f->call_count == 0);
     fake_free(f);
 }
 
@@ -338,10 +328,10 @@ Test(legs, rings_beside_an_answered_one)
     c = leg(f, 1);
     fake_replied(f, &c, "0", 180, NULL, AT(11));
     fake_pass(f, 5000);
-    cr_expect(calls(f) == 1 && f->call_count == 1, "it rings, and that is not written: %zu", f->call_count);
+    cr_expect(fake_status(f).calls == 1 && f->call_count == 1, "it rings, and that is not written: %zu", f->call_count);
     fake_replied(f, &c, "0", 486, NULL, AT(16));
     fake_pass(f, 3000);
-    cr_expect(calls(f) == 0);
+    cr_expect(fake_status(f).calls == 0);
     fake_free(f);
 }
 
@@ -359,7 +349,7 @@ Test(legs, answered_beside_an_answered_one)
     cr_assert(f->calls[f->call_count - 1].mode == CALL_ADD);
     fake_call_written(f, CALL_OTHER);
     fake_pass(f, 3000);
-    cr_expect(f->call_count == 2 && calls(f) == 1, "and it is kept");
+    cr_expect(f->call_count == 2 && fake_status(f).calls == 1, "and it is kept");
     cr_expect_str_eq(fake_call_text(f, "dialog.b2"), scratch("%lld", (long long)AT(11)));
     expect_text(f, "tx", "(none)");
     expect_text(f, "answered", "(none)");
@@ -457,9 +447,9 @@ Test(legs, another_node_takes_another_leg_over)
     fake_replied(f, &c, "0", 200, "b1", AT(12));
     fake_pass(f, 10000); /* its transaction is over */
     message_taken(f, TX(2));
-    cr_expect(calls(f) == 1, "the call lives by the first");
+    cr_expect(fake_status(f).calls == 1, "the call lives by the first");
     message_taken(f, TX(1));
-    cr_expect(calls(f) == 0);
+    cr_expect(fake_status(f).calls == 0);
     fake_free(f);
 }
 
@@ -472,7 +462,7 @@ Test(legs, another_node_takes_a_leg_over)
     fake_replied(f, &c, "0", 200, "b1", AT(12));
     fake_pass(f, 10000);
     message_taken(f, NULL);
-    cr_expect(calls(f) == 0);
+    cr_expect(fake_status(f).calls == 0);
     fake_free(f);
 }
 
@@ -521,7 +511,7 @@ Test(legs, late_answer_at_another_node)
     cr_expect_str_eq(fake_text(told, "t"), "dialog");
     cr_expect_str_eq(fake_text(told, "tx"), TX(1));
     cr_expect_str_eq(fake_text(told, "to_tag"), "b2");
-    cr_expect(calls(f) == 0 && f->call_count == 0);
+    cr_expect(fake_status(f).calls == 0 && f->call_count == 0);
     fake_free(f);
 }
 

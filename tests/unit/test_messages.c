@@ -5,11 +5,6 @@
 
 TestSuite(told, .fini = no_leaks);
 
-static const struct counters *count(const struct fake *f)
-{
-    return engine_counters(f->e);
-}
-
 /* A handover to this node, as node 2 would make it. */
 static char *handover_with(const char *secret)
 {
@@ -36,7 +31,7 @@ Test(told, handover_goes_into_this_kamailio_as_it_is)
     cr_assert(fake_count(f, "send") == 1);
     cr_expect_str_eq(fake_text(fake_last(f, "send"), "msg"), text);
     cr_expect_str_eq(fake_text(fake_last(f, "send"), "to"), "192.0.2.1:5060");
-    cr_expect(count(f)->relayed_in == 1 && count(f)->messages_bad == 0);
+    cr_expect(fake_counters(f)->relayed_in == 1 && fake_counters(f)->messages_bad == 0);
     fake_free(f);
 }
 
@@ -62,18 +57,18 @@ Test(told, handover_to_a_node_out_of_reach_goes_through_the_store)
     msg = base64_bytes(span_of(fake_text(fake_tell(f, 0), "msg")), &len);
     cr_expect(handover_proven((struct span){msg, len}, f->conf.secret));
     cr_expect(strstr(msg, "X-Kamsync: to=2;inc=200.1;why=owner;src=udp:198.51.100.9:5060;") != NULL);
-    cr_expect(count(f)->relayed_out == 1 && count(f)->verdict_cut == 1);
+    cr_expect(fake_counters(f)->relayed_out == 1 && fake_counters(f)->verdict_cut == 1);
     free(msg);
     fake_free(f);
 }
 
 static void expect_refused(struct fake *f, const char *base64)
 {
-    uint64_t bad = count(f)->messages_bad;
+    uint64_t bad = fake_counters(f)->messages_bad;
 
     tell(f, base64);
     cr_assert(fake_count(f, "send") == 0, "taken: %s", base64);
-    cr_expect(count(f)->messages_bad == bad + 1 && count(f)->relayed_in == 0);
+    cr_expect(fake_counters(f)->messages_bad == bad + 1 && fake_counters(f)->relayed_in == 0);
 }
 
 Test(told, old_secret_is_believed_only_while_there_is_one)
@@ -86,7 +81,7 @@ Test(told, old_secret_is_believed_only_while_there_is_one)
     f->conf.old_secret = "fedcba9876543210";
     cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
     tell(f, text);
-    cr_expect(fake_count(f, "send") == 1 && count(f)->relayed_in == 1);
+    cr_expect(fake_count(f, "send") == 1 && fake_counters(f)->relayed_in == 1);
     fake_free(f);
 }
 
@@ -170,7 +165,7 @@ Test(told, what_is_no_message)
 
     for (size_t i = 0; i < COUNT(texts); i++) {
         engine_message(f->e, scratch_exact(span_of(texts[i])), f->now);
-        cr_expect(count(f)->messages_bad == i + 1, "%s", texts[i]);
+        cr_expect(fake_counters(f)->messages_bad == i + 1, "%s", texts[i]);
     }
     fake_message(f, "{\"t\":\"over\"}");
     fake_message(f, "{\"t\":\"over\",\"call_id\":{\"base64\":\"*\"}}");
@@ -202,14 +197,6 @@ Test(told, call_that_is_over_is_forgotten)
     fake_free(f);
 }
 
-static size_t calls(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.calls;
-}
-
 static void back(struct fake *f, const char *inc)
 {
     engine_link_up(f->e, "tag-2", f->now);
@@ -235,20 +222,20 @@ Test(told, call_that_is_taken_is_another_nodes)
     fake_invite(f, &c, NULL, 0);
     fake_turn(f);
     fake_message(f, taken);
-    cr_expect(calls(f) == 1, "this node's living Kamailio has it: the records decide");
+    cr_expect(fake_status(f).calls == 1, "this node's living Kamailio has it: the records decide");
     engine_link_down(f->e, f->now);
     fake_message(f, taken_by(1, &c));
-    cr_expect(calls(f) == 1, "its own word");
+    cr_expect(fake_status(f).calls == 1, "its own word");
     fake_message(f, taken);
     back(f, "100.1");
-    cr_expect(calls(f) == 1, "it was only cut off: the records decide");
+    cr_expect(fake_status(f).calls == 1, "it was only cut off: the records decide");
     engine_link_down(f->e, f->now);
     fake_message(f, taken);
     back(f, "100.2");
-    cr_expect(calls(f) == 0, "restarted");
+    cr_expect(fake_status(f).calls == 0, "restarted");
     fake_message(f, "{\"t\":\"taken\",\"node\":2}");
     fake_message(f, taken);
-    cr_expect(count(f)->messages_bad == 0);
+    cr_expect(fake_counters(f)->messages_bad == 0);
     fake_free(f);
 }
 
@@ -264,10 +251,9 @@ static void come_back(struct fake *f)
 Test(told, call_that_is_taken_is_not_written_before_it_is_known_whose_it_is)
 {
     struct leg c = call_make(1);
-    struct fake *f = fake_peers();
+    struct fake *f = fake_served();
     char *taken = taken_by(2, &c);
 
-    f->polite = f->answer_puts = true;
     fake_invite(f, &c, NULL, 0);
     fake_turn(f);
     engine_link_down(f->e, f->now);
@@ -276,7 +262,7 @@ Test(told, call_that_is_taken_is_not_written_before_it_is_known_whose_it_is)
     fake_message(f, taken);
     come_back(f);
     fake_pass(f, f->conf.call_max_ms / 2);
-    cr_expect(f->call_count == 0 && calls(f) == 1);
+    cr_expect(f->call_count == 0 && fake_status(f).calls == 1);
     back(f, "100.1");
     cr_expect(fake_writes(f, CALL_BEGIN) == 1, "its record was taken");
     fake_free(f);
@@ -294,9 +280,9 @@ Test(told, call_that_is_taken_while_it_is_being_written)
     fake_message(f, taken_by(2, &c));
     fake_call_written(f, CALL_OTHER);
     fake_pass(f, 5000);
-    cr_expect(f->call_count == 1 && calls(f) == 1);
+    cr_expect(f->call_count == 1 && fake_status(f).calls == 1);
     fake_pass(f, f->conf.call_max_ms + 120000);
-    cr_expect(f->call_count == 1 && calls(f) == 0, "its end is not this node's to say, either");
+    cr_expect(f->call_count == 1 && fake_status(f).calls == 0, "its end is not this node's to say, either");
     fake_free(f);
 }
 
@@ -313,7 +299,7 @@ Test(told, call_that_is_taken_keeps_its_variables)
     engine_link_down(f->e, f->now);
     fake_message(f, taken_by(2, &c));
     back(f, "100.2");
-    cr_expect(calls(f) == 1);
+    cr_expect(fake_status(f).calls == 1);
     cr_expect(f->calls[f->call_count - 1].mode == CALL_ADD);
     fake_free(f);
 }

@@ -33,10 +33,9 @@ Test(oom_takeover, record_is_written_a_moment_later)
 static bool is_released_late(unsigned n)
 {
     struct leg c = call_make(1);
-    struct fake *f = fake_peers();
+    struct fake *f = fake_served();
     bool late;
 
-    f->polite = f->answer_puts = true;
     fake_death(f);
     fake_pass(f, 250); /* so that no beat is due when it is released */
     fake_stray(f, 1, &c, "CANCEL");

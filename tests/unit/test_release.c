@@ -2,29 +2,9 @@
  * again, and its owner, if that is back. Node 2 is the owner that died, node 3 another survivor. */
 #include "cluster.h"
 #include "fake.h"
+#include "fake_takeover.h"
 
 TestSuite(release, .fini = no_leaks, .timeout = 60);
-
-static const struct counters *count(const struct fake *f)
-{
-    return engine_counters(f->e);
-}
-
-static size_t takeovers(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.takeovers;
-}
-
-static size_t txns(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.txns;
-}
 
 /* The n-th write begins so, up to the state. */
 static void expect_head(const struct fake *f, size_t n, const char *head)
@@ -51,12 +31,8 @@ static char *released(const struct leg *c, int epoch)
 
 static struct fake *taking(struct leg *c)
 {
-    struct fake *f = fake_peers();
+    struct fake *f = fake_taking(c, NULL);
 
-    *c = call_make(1);
-    fake_death(f);
-    fake_stray(f, 1, c, "CANCEL");
-    fake_answer(f, fake_orphan(c, 2, "200.1"));
     expect_head(f, 0, TAKING("2", "1 2 200.1"));
     return f;
 }
@@ -90,12 +66,12 @@ Test(release, refused_is_released_at_once)
     struct fake *f = refused(&c);
 
     cr_expect_str_eq(f->puts[1].key, f->puts[0].key);
-    cr_expect(f->puts[1].ttl_ms >= f->puts[0].ttl_ms && count(f)->takeovers_failed == 1);
+    cr_expect(f->puts[1].ttl_ms >= f->puts[0].ttl_ms && fake_counters(f)->takeovers_failed == 1);
     cr_expect_str_eq(json_string_value(fake_put_field(f, "req")), sip_request(&c, "INVITE"), "the next one needs it");
     f->found = released(&c, 3);
     fake_put_done(f, 1, true);
     fake_pass(f, 20000);
-    cr_expect(f->put_count == 2 && takeovers(f) == 0 && txns(f) == 0);
+    cr_expect(f->put_count == 2 && fake_status(f).takeovers == 0 && fake_status(f).txns == 0);
     fake_free(f);
 }
 
@@ -108,7 +84,7 @@ Test(release, unconfirmed_is_released_when_it_cannot_come_to_life_any_more)
     fake_pass(f, 1000);
     cr_expect(fake_sent_count(f, "why=takeover") == 3);
     fake_pass(f, 10000);
-    cr_expect(f->put_count == 1 && count(f)->takeovers_failed == 1);
+    cr_expect(f->put_count == 1 && fake_counters(f)->takeovers_failed == 1);
     fake_pass(f, 3000);
     expect_head(f, 1, RELEASED("3") FROM("2 1 100.1"));
     fake_free(f);
@@ -120,15 +96,15 @@ Test(release, what_comes_to_life_late_is_taken_and_not_released)
     struct fake *f = injected(&c);
 
     fake_pass(f, 9000);
-    cr_assert(count(f)->takeovers_failed == 1);
+    cr_assert(fake_counters(f)->takeovers_failed == 1);
     fake_taken(f, 1, 0); /* one of the copies */
     fake_taken(f, 2, 1);
     fake_turn(f);
     expect_head(f, 1, OWN("2") FROM("1 2 200.1"));
-    cr_expect(txns(f) == 1 && count(f)->takeovers_done == 1);
+    cr_expect(fake_status(f).txns == 1 && fake_counters(f)->takeovers_done == 1);
     f->answer_puts = true;
     fake_pass(f, 20000);
-    cr_expect(txns(f) == 1);
+    cr_expect(fake_status(f).txns == 1);
     for (size_t i = 0; i < f->put_count; i++)
         cr_expect(!strstr(f->puts[i].value, RELEASED("3")));
     fake_free(f);
@@ -143,7 +119,7 @@ Test(release, refusal_of_one_of_several_copies_releases_nothing)
     fake_pass(f, 500);
     fake_taken(f, 1, 0);
     fake_pass(f, 10000);
-    cr_expect(f->put_count == 1 && count(f)->takeovers_failed == 1);
+    cr_expect(f->put_count == 1 && fake_counters(f)->takeovers_failed == 1);
     fake_free(f);
 }
 
@@ -184,7 +160,7 @@ Test(release, release_that_had_come_through_counts)
     f->found = released(&c, 3);
     fake_put_done(f, 1, false);
     fake_pass(f, 2000);
-    cr_expect(f->put_count == 2 && takeovers(f) == 0);
+    cr_expect(f->put_count == 2 && fake_status(f).takeovers == 0);
     fake_free(f);
 }
 
@@ -197,7 +173,7 @@ Test(release, what_was_taken_from_here_is_not_released)
     f->found = there(&c, 3, "300.1", 3, false);
     fake_put_fenced(f, f->found);
     fake_pass(f, 2000);
-    cr_expect(f->put_count == 2 && takeovers(f) == 0);
+    cr_expect(f->put_count == 2 && fake_status(f).takeovers == 0);
     fake_free(f);
 }
 
@@ -211,7 +187,7 @@ static struct fake *unknown(struct leg *c, const char *record)
     f->mute_nodes = true;
     fake_put_done(f, 1, false);
     fake_pass(f, 199);
-    cr_expect(f->put_count == 1 && takeovers(f) == 1 && fake_sent_count(f, "why=takeover") == 0);
+    cr_expect(f->put_count == 1 && fake_status(f).takeovers == 1 && fake_sent_count(f, "why=takeover") == 0);
     f->found = record;
     fake_pass(f, 1);
     return f;
@@ -246,7 +222,7 @@ Test(release, write_that_another_one_was_faster_than_ends_it)
     struct fake *f = unknown(&c, there(&c, 3, "300.1", 2, true));
 
     fake_turn(f);
-    cr_expect(f->put_count == 1 && takeovers(f) == 0 && fake_sent_count(f, "why=takeover") == 0);
+    cr_expect(f->put_count == 1 && fake_status(f).takeovers == 0 && fake_sent_count(f, "why=takeover") == 0);
     fake_free(f);
 }
 
@@ -279,7 +255,7 @@ Test(release, what_was_released_may_be_taken_later)
     fake_taken(f, 2, 1);
     fake_turn(f);
     expect_head(f, 3, OWN("4") FROM("3 0 none"));
-    cr_expect(txns(f) == 1);
+    cr_expect(fake_status(f).txns == 1);
     fake_free(f);
 }
 
@@ -305,7 +281,8 @@ Test(release, another_node_has_it_by_then)
     f->found = there(&c, 3, "300.1", 4, true);
     fake_put_fenced(f, f->found);
     fake_turn(f);
-    cr_expect(takeovers(f) == 0 && fake_sent_count(f, "why=takeover") == 1 && count(f)->takeovers_lost == 1);
+    cr_expect(fake_status(f).takeovers == 0 && fake_sent_count(f, "why=takeover") == 1 &&
+              fake_counters(f)->takeovers_lost == 1);
     fake_free(f);
 }
 
@@ -330,7 +307,7 @@ Test(release, what_a_living_node_is_at_work_with_is_left_to_it)
     f->found = there(&c, 3, "300.1", 2, true);
     fake_stray(f, 1, &c, "CANCEL");
     fake_pass(f, 1000);
-    cr_expect(f->put_count == 0 && takeovers(f) == 0 && fake_count(f, "send") == 0);
+    cr_expect(f->put_count == 0 && fake_status(f).takeovers == 0 && fake_count(f, "send") == 0);
     f->found = released(&c, 3);
     fake_pass(f, 20);
     expect_head(f, 0, TAKING("4", "3 0 none"));
@@ -368,7 +345,8 @@ static void expect_kept(struct fake *f, size_t n, const char *head)
 {
     expect_head(f, n, head);
     fake_pass(f, 1000);
-    cr_expect(f->put_count == n + 1 && txns(f) == 1 && fake_count(f, "lost") == 0 && takeovers(f) == 0);
+    cr_expect(f->put_count == n + 1 && fake_status(f).txns == 1 && fake_count(f, "lost") == 0 &&
+              fake_status(f).takeovers == 0);
     fake_free(f);
 }
 
@@ -384,7 +362,7 @@ Test(release, owner_that_is_back_has_lost_what_another_has_taken)
     struct leg c = call_make(1);
     struct fake *f = returned(&c, there(&c, 3, "300.1", 2, false));
 
-    cr_expect(txns(f) == 0 && f->put_count == 1 && fake_count(f, "lost") == 1);
+    cr_expect(fake_status(f).txns == 0 && f->put_count == 1 && fake_count(f, "lost") == 1);
     fake_free(f);
 }
 
@@ -396,7 +374,7 @@ Test(release, owner_that_is_back_waits_while_another_is_at_work)
     size_t n;
 
     fake_pass(f, 13000);
-    cr_expect(txns(f) == 1 && fake_count(f, "lost") == 0);
+    cr_expect(fake_status(f).txns == 1 && fake_count(f, "lost") == 0);
     n = f->put_count;
     for (size_t i = 0; i < n; i++)
         cr_expect(strstr(f->puts[i].value, OWN("2")), "%.60s", f->puts[i].value);
@@ -412,10 +390,10 @@ Test(release, owner_that_is_back_waits_for_an_outcome_and_may_lose_it)
     struct fake *f = returned(&c, there(&c, 3, "300.1", 2, true));
 
     fake_pass(f, 5000);
-    cr_expect(txns(f) == 1 && fake_count(f, "lost") == 0);
+    cr_expect(fake_status(f).txns == 1 && fake_count(f, "lost") == 0);
     f->record = there(&c, 3, "300.1", 2, false);
     fake_pass(f, 200);
-    cr_expect(txns(f) == 0 && fake_count(f, "lost") == 1);
+    cr_expect(fake_status(f).txns == 0 && fake_count(f, "lost") == 1);
     fake_free(f);
 }
 
@@ -427,10 +405,10 @@ Test(release, owner_that_is_back_does_not_wait_for_ever)
     struct fake *f = returned(&c, there(&c, 3, "300.1", 2, true));
 
     fake_pass(f, 14400);
-    cr_expect(json_integer_value(fake_put_field(f, "epoch")) == 2 && txns(f) == 1);
+    cr_expect(json_integer_value(fake_put_field(f, "epoch")) == 2 && fake_status(f).txns == 1);
     fake_pass(f, 400);
     cr_expect(json_integer_value(fake_put_field(f, "epoch")) == 3);
-    cr_expect(txns(f) == 1 && fake_count(f, "lost") == 0);
+    cr_expect(fake_status(f).txns == 1 && fake_count(f, "lost") == 0);
     fake_free(f);
 }
 

@@ -3,14 +3,6 @@
 
 TestSuite(search, .fini = no_leaks);
 
-static struct engine_status status_of(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s;
-}
-
 /* Node 2 has just died; the search waits for its first part. Only node 3 lives besides. */
 static struct fake *searching(void)
 {
@@ -246,10 +238,10 @@ Test(search, pace_is_limited)
         }
         f->put_count = 0;
         fake_ack_all(f);
-        if (round > 40 && !status_of(f).takeovers)
+        if (round > 40 && !fake_status(f).takeovers)
             break;
     }
-    cr_expect(taken > 130 && status_of(f).takeovers == 0 && engine_counters(f->e)->takeovers_done == taken);
+    cr_expect(taken > 130 && fake_status(f).takeovers == 0 && engine_counters(f->e)->takeovers_done == taken);
     for (int i = 0; i <= HISTOGRAM_BOUNDS; i++)
         measured += engine_histograms(f->e)->takeover.count[i];
     cr_expect(measured == taken && engine_histograms(f->e)->takeover.sum_us > 0, "the last ones had to wait");
@@ -283,7 +275,7 @@ static void expect_left_alone(const char *(*record)(const struct leg *c))
         engine_got(f->e, f->gets[g].token, GET_FOUND, span_of(record(&c)), f->now);
     }
     fake_pass(f, 500);
-    cr_expect(fake_count(f, "send") == 0 && status_of(f).takeovers == 0 && f->put_count == 0);
+    cr_expect(fake_count(f, "send") == 0 && fake_status(f).takeovers == 0 && f->put_count == 0);
     fake_free(f);
 }
 
@@ -394,7 +386,7 @@ static void expect_learnt(struct fake *f, const char *record)
     fake_turn(f);
     answer_own(f, record);
     fake_pass(f, 1000);
-    cr_expect(status_of(f).txns == 1 && f->put_count > 0);
+    cr_expect(fake_status(f).txns == 1 && f->put_count > 0);
     cr_expect(json_integer_value(fake_put_field(f, "code")) == 183, "the reply that came meanwhile counts");
     fake_free(f);
 }
@@ -449,7 +441,7 @@ Test(search, failed_search_for_own_transactions_is_repeated)
     fake_turn(f);
     answer_own(f, fake_orphan(&c, 1, "100.1"));
     fake_pass(f, 1000);
-    cr_expect(status_of(f).txns == 1 && f->put_count > 0);
+    cr_expect(fake_status(f).txns == 1 && f->put_count > 0);
     cr_expect(json_integer_value(fake_put_field(f, "code")) == 183, "the reply that came meanwhile counts");
     fake_free(f);
 }
@@ -467,7 +459,7 @@ Test(search, learnt_record_without_request_stays_one_without)
     answer_own(f, record);
     fake_reply(f, 1, &c, "0", 183);
     fake_turn(f);
-    cr_assert(status_of(f).txns == 1 && f->put_count > 0);
+    cr_assert(fake_status(f).txns == 1 && f->put_count > 0);
     cr_expect(!fake_put_field(f, "req"), "an empty request is none that a survivor could inject");
     fake_free(f);
 }

@@ -6,14 +6,6 @@ TestSuite(second, .fini = no_leaks);
 
 #define TO "udp:203.0.113.5:5060" /* where the branches of fake_branch() go */
 
-static size_t txns(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s.txns;
-}
-
 /* The record of that node, of which a branch went there. */
 static char *other_record(const struct leg *c, const char *inc, int code, const char *to)
 {
@@ -26,11 +18,9 @@ static char *other_record(const struct leg *c, const char *inc, int code, const 
 /* It routes an INVITE whose record is that one's; with these events behind it. */
 static struct fake *routed(struct leg *c, const char *inc, const char *to)
 {
-    struct fake *f = fake_peers();
+    struct fake *f = fake_served();
 
     *c = call_make(1);
-    f->polite = true;
-    f->answer_puts = true;
     f->record = other_record(c, inc, 180, to);
     fake_branch(f, 1, c, "0", true);
     return f;
@@ -38,7 +28,7 @@ static struct fake *routed(struct leg *c, const char *inc, const char *to)
 
 static void expect_forgotten(struct fake *f)
 {
-    cr_expect(txns(f) == 0 && fake_count(f, "lost") == 1 && fake_sent_count(f, "why=lost") == 1);
+    cr_expect(fake_status(f).txns == 0 && fake_count(f, "lost") == 1 && fake_sent_count(f, "why=lost") == 1);
     cr_expect(f->put_count == 1, "no word more of it");
     cr_expect(engine_counters(f->e)->txns_second == 1 && engine_counters(f->e)->txns_lost == 0);
 }
@@ -86,7 +76,7 @@ Test(second, asks_again_after_a_failure)
     fake_put_done(f, 1, false);
     f->answer_puts = true;
     fake_pass(f, 2000);
-    cr_expect(txns(f) == 0 && f->put_count == 2 && engine_counters(f->e)->txns_second == 1);
+    cr_expect(fake_status(f).txns == 0 && f->put_count == 2 && engine_counters(f->e)->txns_second == 1);
     fake_free(f);
 }
 
@@ -103,7 +93,7 @@ Test(second, without_a_tm_nothing_is_undone)
     fake_say(f, "{\"t\":\"events\",\"n\":1}%s",
              branch_text(sip_sent_on(&c, "0"), sip_request(&c, "INVITE"), ",\"stateless\":1"));
     fake_pass(f, 1000);
-    cr_expect(txns(f) == 0 && f->put_count == 1 && fake_count(f, "lost") == 0);
+    cr_expect(fake_status(f).txns == 0 && f->put_count == 1 && fake_count(f, "lost") == 0);
     cr_expect(fake_sent_count(f, "CANCEL sip:") == 0 && fake_sent_count(f, "why=lost") == 0);
     fake_free(f);
 }
@@ -260,7 +250,8 @@ Test(second, first_believes_no_nonsense)
     for (size_t i = 0; i < COUNT(texts); i++)
         fake_message(f, texts[i]);
     fake_turn(f);
-    cr_expect(txns(f) == 1 && f->put_count == 0 && fake_count(f, "lost") == 0 && fake_count(f, "second") == 0);
+    cr_expect(fake_status(f).txns == 1 && f->put_count == 0 && fake_count(f, "lost") == 0 &&
+              fake_count(f, "second") == 0);
     fake_free(f);
 }
 
@@ -373,7 +364,7 @@ Test(second, cancels_what_rings_elsewhere_when_it_is_lost_too)
         f->record = fake_epoch(other_record(&c, "200.1", 180, to[i]), 2, false);
         fake_reply(f, 2, &c, "0", 180);
         fake_pass(f, 100);
-        cr_assert(txns(f) == 0 && engine_counters(f->e)->txns_lost == 1);
+        cr_assert(fake_status(f).txns == 0 && engine_counters(f->e)->txns_lost == 1);
         cr_expect(fake_sent_count(f, "CANCEL sip:") == i, "%s: %zu", to[i], fake_sent_count(f, "CANCEL sip:"));
         fake_free(f);
     }
@@ -383,15 +374,14 @@ Test(second, cancels_what_rings_elsewhere_when_it_is_lost_too)
 Test(second, branch_that_failed_before_it_was_taken_over_ends_nothing)
 {
     struct leg c = call_make(1);
-    struct fake *f = fake_peers();
+    struct fake *f = fake_served();
 
-    f->polite = f->answer_puts = true;
     fake_branch(f, 1, &c, "0", true);
     fake_turn(f);
     f->record = fake_epoch(other_record(&c, "200.1", 503, "udp:192.0.2.2:5060"), 2, false);
     fake_reply(f, 2, &c, "0", 503);
     fake_pass(f, 40000);
-    cr_assert(txns(f) == 0 && engine_counters(f->e)->txns_lost == 1);
+    cr_assert(fake_status(f).txns == 0 && engine_counters(f->e)->txns_lost == 1);
     cr_expect(fake_sent_count(f, "CANCEL sip:") == 0);
     fake_free(f);
 }
@@ -417,7 +407,7 @@ Test(second, the_invite_comes_once_more)
     fake_turn(f);
     fake_branch(f, 2, &c, "0", true);
     fake_pass(f, 30);
-    cr_expect(engine_counters(f->e)->txns_second == 2 && txns(f) == 0);
+    cr_expect(engine_counters(f->e)->txns_second == 2 && fake_status(f).txns == 0);
     cr_expect(fake_sent_count(f, "CANCEL sip:") == 1);
     fake_free(f);
 }

@@ -1,22 +1,7 @@
 /* After a takeover: a branch whose far end does not answer the repeated INVITE, though it rang before. */
-#include "fake.h"
+#include "fake_takeover.h"
 
 TestSuite(silent, .fini = no_leaks);
-
-/* The INVITE of call 1, whose owner died, is back in Kamailio. */
-static struct fake *injected(struct leg *c, const char *branches)
-{
-    struct fake *f = fake_peers();
-
-    fake_death(f);
-    fake_stray(f, 1, c, "CANCEL");
-    fake_answer(f, fake_whole(c, 2, "200.1", branches));
-    fake_put_done(f, 1, true);
-    f->found = fake_epoch(fake_orphan(c, 1, "100.1"), 2, true);
-    fake_turn(f);
-    cr_assert(fake_sent_count(f, "why=takeover") == 1);
-    return f;
-}
 
 /* Branch 0 of it had this reply, branch 1 none; both are sent again, and reported. */
 static struct fake *sent_again(struct leg *c, int code)
@@ -24,7 +9,8 @@ static struct fake *sent_again(struct leg *c, int code)
     struct fake *f;
 
     *c = call_make(1);
-    f = injected(c, scratch("%s,%s", fake_branch_json(c, 0, "0", code, NULL), fake_branch_json(c, 1, "1", 0, NULL)));
+    f = fake_injected(c,
+                      scratch("%s,%s", fake_branch_json(c, 0, "0", code, NULL), fake_branch_json(c, 1, "1", 0, NULL)));
     f->answer_puts = true;
     fake_branch(f, 1, c, "0", false);
     fake_branch(f, 2, c, "1", false);
@@ -95,7 +81,7 @@ Test(silent, far_end_that_answers_gets_no_further_invite)
 Test(silent, one_of_two_that_rang)
 {
     struct leg c = call_make(1);
-    struct fake *f = injected(
+    struct fake *f = fake_injected(
         &c, scratch("%s,%s", fake_branch_json(&c, 0, "0", 180, NULL), fake_branch_json(&c, 1, "1", 180, NULL)));
 
     f->answer_puts = true;

@@ -5,10 +5,9 @@ TestSuite(state, .fini = no_leaks);
 
 static struct fake *ready(struct leg *c)
 {
-    struct fake *f = fake_peers();
+    struct fake *f = fake_served();
 
     *c = call_make(1);
-    f->polite = f->answer_puts = true;
     fake_branch(f, ++f->events, c, "0", true);
     return f;
 }

@@ -2,58 +2,14 @@
  * Node 2 is the owner that died, node 3 another survivor. */
 #include "base64.h"
 #include "fake.h"
+#include "fake_takeover.h"
 
 TestSuite(takeover, .fini = no_leaks);
-
-static const struct counters *count(const struct fake *f)
-{
-    return engine_counters(f->e);
-}
-
-static struct engine_status status_of(const struct fake *f)
-{
-    struct engine_status s;
-
-    engine_status(f->e, &s);
-    return s;
-}
-
-/* What the store has while this node is at it. */
-static char *taking_it(const struct leg *c)
-{
-    return fake_epoch(fake_orphan(c, 1, "100.1"), 2, true);
-}
-
-/* A stray CANCEL of call 1, whose record was found, and into which this node writes its name. */
-static struct fake *taking(struct leg *c, const char *branches)
-{
-    struct fake *f = fake_peers();
-
-    *c = call_make(1);
-    fake_death(f);
-    fake_stray(f, 1, c, "CANCEL");
-    cr_assert(f->get_count == 1);
-    fake_answer(f, branches ? fake_whole(c, 2, "200.1", branches) : fake_orphan(c, 2, "200.1"));
-    cr_assert(f->put_count == 1);
-    return f;
-}
-
-/* The same, and the store has that, and Kamailio the INVITE. */
-static struct fake *injected(struct leg *c, const char *branches)
-{
-    struct fake *f = taking(c, branches);
-
-    fake_put_done(f, 1, true);
-    f->found = taking_it(c);
-    fake_turn(f);
-    cr_assert(fake_sent_count(f, "why=takeover") == 1);
-    return f;
-}
 
 Test(takeover, this_nodes_name_goes_into_the_record_first)
 {
     struct leg c;
-    struct fake *f = taking(&c, NULL);
+    struct fake *f = fake_taking(&c, NULL);
 
     cr_expect_str_eq(f->puts[0].key, "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-1:198.51.100.9:5060");
     cr_expect(strstr(f->puts[0].value,
@@ -70,7 +26,7 @@ Test(takeover, this_nodes_name_goes_into_the_record_first)
 Test(takeover, once_it_is_there_the_invite_goes_back)
 {
     struct leg c;
-    struct fake *f = injected(&c, NULL);
+    struct fake *f = fake_injected(&c, NULL);
     json_t *frame = NULL;
     char *msg = fake_sent(f, "why=takeover", 0, &frame), *line;
 
@@ -81,26 +37,27 @@ Test(takeover, once_it_is_there_the_invite_goes_back)
     line = strstr(msg, "Via: SIP/2.0/UDP 198.51.100.9");
     cr_expect_str_eq(line, strstr(sip_request(&c, "INVITE"), "Via: "));
     cr_expect(strncmp(msg, "INVITE sip:bob@192.0.2.10 SIP/2.0\r\nX-Kamsync", 44) == 0);
-    cr_expect(count(f)->takeovers == 1 && count(f)->takeovers_done == 0 && status_of(f).takeovers == 1);
+    cr_expect(fake_counters(f)->takeovers == 1 && fake_counters(f)->takeovers_done == 0 &&
+              fake_status(f).takeovers == 1);
     fake_free(f);
 }
 
 Test(takeover, record_says_taking_until_kamailio_has_it)
 {
     struct leg c;
-    struct fake *f = injected(&c, NULL);
+    struct fake *f = fake_injected(&c, NULL);
 
     fake_pass(f, 400);
-    cr_expect(f->put_count == 1 && status_of(f).txns == 0);
+    cr_expect(f->put_count == 1 && fake_status(f).txns == 0);
     fake_taken(f, 1, 1);
     fake_turn(f);
-    cr_assert(f->put_count == 2 && status_of(f).txns == 1 && status_of(f).takeovers == 0);
+    cr_assert(f->put_count == 2 && fake_status(f).txns == 1 && fake_status(f).takeovers == 0);
     cr_expect_str_eq(f->puts[1].key, f->puts[0].key);
     cr_expect(json_integer_value(fake_put_field(f, "owner")) == 1 && !fake_put_field(f, "taking"));
     cr_expect(json_integer_value(fake_put_field(f, "epoch")) == 2, "its own by then");
     cr_expect_str_eq(json_string_value(fake_put_field(f, "inc")), "100.1");
     cr_expect_str_eq(json_string_value(fake_put_field(f, "req")), sip_request(&c, "INVITE"));
-    cr_expect(json_is_false(fake_put_field(f, "done")) && count(f)->takeovers_done == 1);
+    cr_expect(json_is_false(fake_put_field(f, "done")) && fake_counters(f)->takeovers_done == 1);
     cr_expect(engine_histograms(f->e)->takeover.sum_us >= 400000 && engine_histograms(f->e)->takeover.sum_us < 500000);
     fake_free(f);
 }
@@ -114,7 +71,7 @@ static void expect_delivered(struct fake *f, struct leg *c)
     cr_expect(fake_sent_count(f, "why=owner") == 1, "%zu", fake_sent_count(f, "why=owner"));
     cr_expect(strstr(fake_handover(f, &rest), "X-Kamsync: to=1;inc=100.1;why=owner;"));
     cr_expect_str_eq(rest, sip_request(c, "CANCEL"));
-    cr_expect(status_of(f).strays == 0 && count(f)->verdict_mine == 1);
+    cr_expect(fake_status(f).strays == 0 && fake_counters(f)->verdict_mine == 1);
     fake_pass(f, 5000);
     cr_expect(fake_count(f, "send") == 2 && fake_sent_count(f, "why=orphan") == 0, "the INVITE and the CANCEL");
 }
@@ -122,7 +79,7 @@ static void expect_delivered(struct fake *f, struct leg *c)
 Test(takeover, waiting_cancel_is_delivered_once_it_is_taken)
 {
     struct leg c;
-    struct fake *f = injected(&c, NULL);
+    struct fake *f = fake_injected(&c, NULL);
 
     fake_pass(f, 300);
     cr_expect(fake_sent_count(f, "why=owner") == 0);
@@ -186,20 +143,21 @@ Test(takeover, cancel_that_was_accepted_goes_to_tm)
 Test(takeover, its_first_branch_confirms_it_too)
 {
     struct leg c = call_make(1);
-    struct fake *f = injected(&c, fake_branch_json(&c, 0, "0", 0, NULL));
+    struct fake *f = fake_injected(&c, fake_branch_json(&c, 0, "0", 0, NULL));
 
     fake_branch(f, 1, &c, "0", false);
     expect_delivered(f, &c);
     fake_taken(f, 2, 1);
     fake_pass(f, 1000);
-    cr_expect(status_of(f).txns == 1 && count(f)->takeovers_done == 1 && fake_sent_count(f, "why=owner") == 1);
+    cr_expect(fake_status(f).txns == 1 && fake_counters(f)->takeovers_done == 1 &&
+              fake_sent_count(f, "why=owner") == 1);
     fake_free(f);
 }
 
 Test(takeover, several_strays_wait_for_one_takeover)
 {
     struct leg c;
-    struct fake *f = injected(&c, NULL);
+    struct fake *f = fake_injected(&c, NULL);
 
     for (int k = 2; k <= 4; k++)
         fake_stray(f, k, &c, "CANCEL");
@@ -207,7 +165,7 @@ Test(takeover, several_strays_wait_for_one_takeover)
     cr_expect(f->put_count == 1 && fake_sent_count(f, "why=takeover") == 1);
     fake_taken(f, 1, 1);
     fake_turn(f);
-    cr_expect(fake_sent_count(f, "why=owner") == 4 && status_of(f).strays == 0);
+    cr_expect(fake_sent_count(f, "why=owner") == 4 && fake_status(f).strays == 0);
     fake_free(f);
 }
 
@@ -216,7 +174,7 @@ Test(takeover, several_strays_wait_for_one_takeover)
 Test(takeover, record_of_the_dead_owner_that_comes_late_begins_no_second_one)
 {
     struct leg c;
-    struct fake *f = injected(&c, NULL);
+    struct fake *f = fake_injected(&c, NULL);
     uint64_t late;
 
     f->found = NULL;
@@ -228,7 +186,7 @@ Test(takeover, record_of_the_dead_owner_that_comes_late_begins_no_second_one)
     engine_got(f->e, late, GET_FOUND, span_of(fake_orphan(&c, 2, "200.1")), f->now);
     fake_pass(f, 5000);
     cr_expect(f->put_count == 2 && fake_sent_count(f, "why=takeover") == 1);
-    cr_expect(fake_sent_count(f, "why=owner") == 2 && status_of(f).strays == 0 && status_of(f).takeovers == 0);
+    cr_expect(fake_sent_count(f, "why=owner") == 2 && fake_status(f).strays == 0 && fake_status(f).takeovers == 0);
     fake_free(f);
 }
 
@@ -237,7 +195,7 @@ Test(takeover, record_of_the_dead_owner_that_comes_late_begins_no_second_one)
 Test(takeover, unconfirmed_is_tried_three_times)
 {
     struct leg c;
-    struct fake *f = injected(&c, NULL);
+    struct fake *f = fake_injected(&c, NULL);
 
     fake_ack_all(f);
     f->polite = true;
@@ -247,11 +205,12 @@ Test(takeover, unconfirmed_is_tried_three_times)
     fake_pass(f, 1);
     cr_expect(fake_sent_count(f, "why=takeover") == 2);
     fake_pass(f, 500);
-    cr_expect(fake_sent_count(f, "why=takeover") == 3 && status_of(f).takeovers == 1);
+    cr_expect(fake_sent_count(f, "why=takeover") == 3 && fake_status(f).takeovers == 1);
     fake_pass(f, 500);
-    cr_expect(status_of(f).takeovers == 0 && count(f)->takeovers_failed == 1 && count(f)->takeovers == 1);
+    cr_expect(fake_status(f).takeovers == 0 && fake_counters(f)->takeovers_failed == 1 &&
+              fake_counters(f)->takeovers == 1);
     fake_pass(f, 5000);
-    cr_expect(fake_sent_count(f, "why=takeover") == 3 && status_of(f).strays == 0 && f->put_count == 1);
+    cr_expect(fake_sent_count(f, "why=takeover") == 3 && fake_status(f).strays == 0 && f->put_count == 1);
     fake_free(f);
 }
 
@@ -259,13 +218,13 @@ Test(takeover, unconfirmed_is_tried_three_times)
 Test(takeover, given_up_is_not_begun_again_by_the_same_stray)
 {
     struct leg c;
-    struct fake *f = injected(&c, NULL);
+    struct fake *f = fake_injected(&c, NULL);
 
     fake_ack_all(f);
     f->polite = true;
     fake_pass(f, 4000);
     cr_expect(fake_sent_count(f, "why=takeover") == 3, "%zu INVITEs", fake_sent_count(f, "why=takeover"));
-    cr_expect(status_of(f).strays == 0 && status_of(f).takeovers == 0);
+    cr_expect(fake_status(f).strays == 0 && fake_status(f).takeovers == 0);
     fake_free(f);
 }
 
@@ -273,11 +232,11 @@ Test(takeover, given_up_is_not_begun_again_by_the_same_stray)
 Test(takeover, refused_is_given_up_at_once_and_adopted)
 {
     struct leg c;
-    struct fake *f = injected(&c, NULL);
+    struct fake *f = fake_injected(&c, NULL);
 
     fake_taken(f, 1, 0);
     fake_turn(f);
-    cr_expect(count(f)->takeovers_failed == 1);
+    cr_expect(fake_counters(f)->takeovers_failed == 1);
     fake_put_done(f, 1, true);
     f->found = fake_epoch(fake_orphan(&c, 0, "none"), 3, false);
     for (int i = 0; i < 400; i++) {
@@ -288,257 +247,39 @@ Test(takeover, refused_is_given_up_at_once_and_adopted)
             fake_taken(f, 2 + i, 0);
     }
     cr_expect(fake_sent_count(f, "why=takeover") == 1, "%zu INVITEs", fake_sent_count(f, "why=takeover"));
-    cr_expect(count(f)->adoptions == 1 && fake_sent_count(f, "CANCEL sip:bob0@203.0.113.5:5060 SIP/2.0") == 1);
-    cr_expect(status_of(f).strays == 0 && f->put_count == 2, "taken and released");
+    cr_expect(fake_counters(f)->adoptions == 1 && fake_sent_count(f, "CANCEL sip:bob0@203.0.113.5:5060 SIP/2.0") == 1);
+    cr_expect(fake_status(f).strays == 0 && f->put_count == 2, "taken and released");
     fake_free(f);
 }
 
 Test(takeover, stray_is_concluded_whatever_happens)
 {
     struct leg c;
-    struct fake *f = taking(&c, NULL);
+    struct fake *f = fake_taking(&c, NULL);
 
     f->found = fake_orphan(&c, 2, "200.1");
     fake_pass(f, 2999); /* the write is never answered */
     cr_expect(fake_count(f, "send") == 0);
     fake_pass(f, 1);
-    cr_expect(fake_sent_count(f, "why=orphan") == 1 && status_of(f).strays == 0 && count(f)->verdict_orphan == 1);
+    cr_expect(fake_sent_count(f, "why=orphan") == 1 && fake_status(f).strays == 0 &&
+              fake_counters(f)->verdict_orphan == 1);
     fake_free(f);
 }
 
 Test(takeover, confirmation_of_what_is_not_waited_for_changes_nothing)
 {
     struct leg c;
-    struct fake *f = injected(&c, NULL);
+    struct fake *f = fake_injected(&c, NULL);
 
     fake_say(f, "{\"t\":\"events\",\"n\":1}{\"t\":\"taken\",\"token\":4711,\"ok\":1}"
                 "{\"t\":\"taken\",\"token\":4711,\"ok\":0}");
     fake_turn(f);
-    cr_expect(status_of(f).takeovers == 1 && status_of(f).txns == 0 && count(f)->takeovers_failed == 0);
+    cr_expect(fake_status(f).takeovers == 1 && fake_status(f).txns == 0 && fake_counters(f)->takeovers_failed == 0);
     fake_taken(f, 2, 1);
     fake_taken(f, 3, 1);
     fake_taken(f, 4, 0);
     fake_turn(f);
-    cr_expect(status_of(f).txns == 1 && f->put_count == 2 && count(f)->takeovers_failed == 0);
-    fake_free(f);
-}
-
-/* ---- another one was faster ---- */
-
-Test(takeover, record_of_a_living_node_that_was_faster_stays)
-{
-    struct leg c;
-    struct fake *f = taking(&c, NULL);
-
-    f->found = fake_epoch(fake_orphan(&c, 3, "300.1"), 2, true);
-    fake_put_fenced(f, f->found);
-    fake_pass(f, 50);
-    cr_expect(fake_sent_count(f, "why=takeover") == 0 && count(f)->takeovers_lost == 1 && status_of(f).takeovers == 0);
-    cr_expect(fake_count(f, "send") == 0 && status_of(f).strays == 1, "its Kamailio has the INVITE in a moment");
-    f->found = fake_epoch(fake_orphan(&c, 3, "300.1"), 2, false);
-    fake_pass(f, 50);
-    cr_expect(fake_sent_count(f, "X-Kamsync: to=3;inc=300.1;why=owner;") == 1 && status_of(f).strays == 0);
-    cr_expect(f->put_count == 1);
-    fake_free(f);
-}
-
-/* This kamsyncd was restarted meanwhile; its Kamailio drops the INVITE if it has it already. */
-Test(takeover, what_it_was_taking_before_is_taken)
-{
-    struct leg c = call_make(1);
-    struct fake *f = fake_peers();
-
-    fake_death(f);
-    fake_stray(f, 1, &c, "CANCEL");
-    fake_answer(f, taking_it(&c));
-    cr_assert(f->put_count == 1 && f->asked == 0, "nobody else has it");
-    cr_expect(json_integer_value(fake_put_field(f, "epoch")) == 3);
-    fake_put_done(f, 1, true);
-    fake_turn(f);
-    cr_expect(fake_sent_count(f, "why=takeover") == 1);
-    fake_free(f);
-}
-
-/* ---- who looks dead may be back ---- */
-
-static char *word_of(int id, int beat, const char *inc, bool up)
-{
-    return scratch("{\"id\":%d,\"name\":\"n\",\"sip\":\"198.51.100.%d:5060\",\"inc\":\"%s\",\"beat\":%d,\"up\":%s}", id,
-                   id, inc, beat, up ? "true" : "false");
-}
-
-Test(takeover, owner_that_is_back_keeps_it)
-{
-    struct leg c = call_make(1);
-    struct fake *f = fake_peers();
-
-    fake_death(f);
-    f->node_record = word_of(2, 1000, "200.1", true);
-    f->found = fake_orphan(&c, 2, "200.1");
-    fake_stray(f, 1, &c, "CANCEL");
-    fake_pass(f, 100);
-    cr_expect(f->asked == 1 && f->put_count == 0 && status_of(f).takeovers == 0);
-    cr_expect(fake_sent_count(f, "X-Kamsync: to=2;inc=200.1;why=owner;") == 1, "it lives, and gets its CANCEL");
-    fake_free(f);
-}
-
-/* The taker has restarted, taken it at once, and word of that is under way. */
-Test(takeover, taker_that_is_newer_than_what_is_known_is_not_taken_for_dead)
-{
-    struct leg c;
-    struct fake *f = taking(&c, NULL);
-
-    f->node_record = word_of(3, 1000, "300.2", true);
-    f->found = "";
-    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 3, "300.2"), 2, true));
-    fake_turn(f);
-    cr_expect(f->asked == 2 && f->put_count == 1 && status_of(f).takeovers == 0);
-    fake_free(f);
-}
-
-/* It beats before it writes any record: the store knows. */
-Test(takeover, owner_that_comes_back_just_now_keeps_it)
-{
-    struct leg c;
-    struct fake *f = taking(&c, NULL);
-
-    f->node_record = word_of(2, 1000, "200.1", true);
-    f->found = "";
-    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 2, "200.1"), 2, false));
-    fake_turn(f);
-    cr_expect(f->asked == 2 && f->put_count == 1 && status_of(f).takeovers == 0);
-    cr_expect(fake_sent_count(f, "why=takeover") == 0);
-    fake_free(f);
-}
-
-Test(takeover, nothing_is_taken_while_the_owner_is_asked_for)
-{
-    struct leg c = call_make(1);
-    struct fake *f = fake_peers();
-
-    fake_death(f);
-    f->mute_nodes = true;
-    fake_stray(f, 1, &c, "CANCEL");
-    fake_answer(f, fake_orphan(&c, 2, "200.1"));
-    fake_turn(f);
-    cr_expect(f->asked == 1 && f->put_count == 0 && status_of(f).takeovers == 1);
-    f->found = fake_orphan(&c, 2, "200.1");
-    engine_got(f->e, f->node_token, GET_FAILED, (struct span){0}, f->now);
-    fake_pass(f, 199);
-    cr_expect(f->asked == 1 && f->put_count == 0, "failed: that is no knowledge");
-    fake_pass(f, 1);
-    cr_expect(f->asked == 2 && f->put_count == 0, "so it is asked again");
-    fake_free(f);
-}
-
-/* Kamailio hung until just now: the INVITE lies in its socket, and is carried out in a moment. */
-Test(takeover, not_given_up_right_after_a_silence)
-{
-    struct leg c;
-    struct fake *f = injected(&c, NULL);
-
-    f->deaf = true;
-    fake_pass(f, 20000);
-    cr_expect(status_of(f).takeovers == 1 && count(f)->takeovers_failed == 0);
-    f->deaf = false;
-    fake_ack_all(f);
-    fake_turn(f);
-    cr_assert(status_of(f).takeovers == 1 && count(f)->takeovers_failed == 0, "given up as it wakes");
-    fake_taken(f, 1, 1);
-    fake_turn(f);
-    cr_expect(status_of(f).txns == 1 && f->put_count == 2);
-    fake_free(f);
-}
-
-Test(takeover, owners_that_died_one_after_the_other)
-{
-    struct leg c;
-    struct fake *f = taking(&c, NULL);
-
-    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 3, "300.0"), 2, true)); /* restarted since */
-    cr_assert(f->put_count == 2 && f->asked == 2);
-    cr_expect(strstr(f->puts[1].value, "{\"epoch\":3,\"owner\":1,\"inc\":\"100.1\",\"from\":\"2 3 300.0\","));
-    /* that was we, before our Kamailio restarted */
-    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 1, "100.0"), 3, true));
-    cr_assert(f->put_count == 3 && f->asked == 2);
-    cr_expect(strstr(f->puts[2].value, "{\"epoch\":4,\"owner\":1,\"inc\":\"100.1\",\"from\":\"3 1 100.0\","));
-    fake_turn(f);
-    cr_expect(fake_sent_count(f, "why=takeover") == 0);
-    fake_put_done(f, 1, true);
-    fake_turn(f);
-    cr_expect(fake_sent_count(f, "why=takeover") == 1);
-    fake_free(f);
-}
-
-Test(takeover, it_does_not_run_after_them_for_ever)
-{
-    struct leg c;
-    struct fake *f = taking(&c, NULL);
-
-    for (int i = 2; i < 20 && status_of(f).takeovers; i++)
-        fake_put_fenced(f, fake_epoch(fake_orphan(&c, 3, "300.0"), i, true));
-    cr_expect(f->put_count == 9 && status_of(f).takeovers == 0, "%zu writes", f->put_count);
-    fake_free(f);
-}
-
-/* Of nobody, or of another call: it is not touched. */
-Test(takeover, record_that_makes_no_sense_ends_it)
-{
-    struct leg c, other = call_make(2);
-    const char *const there[] = {"", "x", "{}", "{\"epoch\":7}", fake_epoch(fake_orphan(&other, 2, "200.1"), 2, false)};
-
-    for (size_t i = 0; i < COUNT(there); i++) {
-        struct fake *f = taking(&c, NULL);
-
-        fake_put_fenced(f, there[i]);
-        fake_turn(f);
-        cr_expect(status_of(f).takeovers == 0 && f->put_count == 1 && fake_sent_count(f, "why=takeover") == 0, "'%s'",
-                  there[i]);
-        fake_free(f);
-    }
-}
-
-/* The store has something else under that key (put_refused: WRONGTYPE and the like). */
-Test(takeover, store_that_refuses_the_record_ends_it)
-{
-    struct leg c;
-    struct fake *f = taking(&c, NULL);
-
-    f->found = "";
-    fake_put_refused(f);
-    fake_pass(f, 1000);
-    cr_expect(status_of(f).takeovers == 0 && f->put_count == 1 && fake_sent_count(f, "why=takeover") == 0);
-    fake_free(f);
-}
-
-/* A node that never was heard of may be up: its beat had no time to come. */
-Test(takeover, taker_never_heard_of_right_after_start_is_not_dead)
-{
-    struct leg c = call_make(1);
-    struct fake *f = fake_ready();
-
-    fake_node(f, 2, 1, "200.2", true);
-    fake_stray(f, 1, &c, "CANCEL");
-    fake_answer(f, fake_orphan(&c, 2, "200.1"));
-    cr_assert(f->put_count == 1);
-    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 3, "300.1"), 2, true));
-    fake_turn(f);
-    cr_expect(f->put_count == 1 && fake_sent_count(f, "why=takeover") == 0, "taken from a living node");
-    fake_free(f);
-}
-
-Test(takeover, switched_off_it_takes_nothing)
-{
-    struct leg c = call_make(1);
-    struct fake *f = fake_peers();
-
-    f->conf.takeover = false;
-    cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
-    fake_death(f);
-    fake_stray(f, 1, &c, "CANCEL");
-    fake_answer(f, fake_orphan(&c, 2, "200.1"));
-    fake_pass(f, 1000);
-    cr_expect(f->put_count == 0 && count(f)->adoptions == 1);
+    cr_expect(fake_status(f).txns == 1 && f->put_count == 2 && fake_counters(f)->takeovers_failed == 0);
     fake_free(f);
 }
 
@@ -547,21 +288,21 @@ Test(takeover, switched_off_it_takes_nothing)
 Test(takeover, restarted_kamailio_forgets_what_it_was_to_take_over)
 {
     struct leg c;
-    struct fake *f = injected(&c, NULL);
+    struct fake *f = fake_injected(&c, NULL);
 
     engine_link_down(f->e, f->now);
     engine_link_up(f->e, "tag-2", f->now);
     f->found = "";
     fake_hello(f, 1, "100.2");
     fake_pass(f, 1000);
-    cr_expect(status_of(f).takeovers == 0 && status_of(f).txns == 0);
+    cr_expect(fake_status(f).takeovers == 0 && fake_status(f).txns == 0);
     fake_free(f);
 }
 
 /* Kamailio has it, and this node counted as dead meanwhile. */
 static struct fake *doubtful(struct leg *c)
 {
-    struct fake *f = injected(c, NULL);
+    struct fake *f = fake_injected(c, NULL);
 
     f->found = NULL;
     engine_link_down(f->e, f->now);
@@ -584,7 +325,7 @@ Test(takeover, link_that_breaks_half_way_makes_it_doubtful)
     cr_assert(f->put_count == 2 && json_integer_value(fake_put_field(f, "epoch")) == 3);
     fake_put_fenced(f, fake_epoch(fake_orphan(&c, 3, "300.1"), 3, false));
     fake_turn(f);
-    cr_expect(status_of(f).txns == 0 && fake_count(f, "lost") == 1);
+    cr_expect(fake_status(f).txns == 0 && fake_count(f, "lost") == 1);
     fake_free(f);
 }
 
@@ -595,6 +336,6 @@ Test(takeover, doubtful_one_that_nobody_has_taken_stays)
 
     fake_put_done(f, 1, true);
     fake_pass(f, 1000);
-    cr_expect(status_of(f).txns == 1 && fake_count(f, "lost") == 0);
+    cr_expect(fake_status(f).txns == 1 && fake_count(f, "lost") == 0);
     fake_free(f);
 }

@@ -4,15 +4,11 @@
 
 TestSuite(untracked, .fini = no_leaks);
 
-#define AT(s) (FAKE_EPOCH + (s)*1000)
-#define expect_text(f, name, text) cr_expect_str_eq(fake_call_text(f, name), text)
-
 static struct fake *ready(struct leg *c)
 {
-    struct fake *f = fake_peers();
+    struct fake *f = fake_served();
 
     *c = call_make(1);
-    f->polite = f->answer_puts = true;
     return f;
 }
 

@@ -296,6 +296,19 @@ void fake_forget(struct fake *f)
     fake_forget_calls(f);
 }
 
+const struct counters *fake_counters(const struct fake *f)
+{
+    return engine_counters(f->e);
+}
+
+struct engine_status fake_status(const struct fake *f)
+{
+    struct engine_status s;
+
+    engine_status(f->e, &s);
+    return s;
+}
+
 /* ---- time ---- */
 
 static bool answer_barrier(struct fake *f)

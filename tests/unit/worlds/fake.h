@@ -8,6 +8,10 @@
 
 #define FAKE_MAX 4200
 #define FAKE_EPOCH 1800000000000 /* ms since 1970 at time 0 */
+#define AT(s) (FAKE_EPOCH + (s)*1000)
+
+/* Of the last write to a call. */
+#define expect_text(f, name, text) cr_expect_str_eq(fake_call_text(f, name), text)
 
 struct fake;
 
@@ -126,6 +130,9 @@ struct fake *fake_ready(void);
 /* The same, and it owns call 1, which is written. Puts are answered at once from then on. */
 struct fake *fake_owning(struct leg *c);
 
+const struct counters *fake_counters(const struct fake *f);
+struct engine_status fake_status(const struct fake *f);
+
 /* One turn of the loop, now or after ms more. The clock stops wherever the engine wants to be called. */
 void fake_turn(struct fake *f);
 void fake_pass(struct fake *f, int64_t ms);
@@ -206,6 +213,8 @@ int64_t fake_token(const struct fake *f, char **branches);
 /* Knows node 2 with incarnation 200.1 and node 3 with 300.1, which are up, and has read the nodes long enough to know
  * that there is no other. All is acknowledged and forgotten. */
 struct fake *fake_peers(void);
+/* The same, and all that it asks for is done: Kamailio acknowledges each frame, the store each record. */
+struct fake *fake_served(void);
 /* Lets node 2 say that its Kamailio is away. The search that follows finds nothing. */
 void fake_death(struct fake *f);
 /* The same peers, but the beats of node 2 have ended, and it does not answer: a search waits for its first part. */

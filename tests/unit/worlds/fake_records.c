@@ -60,6 +60,14 @@ struct fake *fake_peers(void)
     return f;
 }
 
+struct fake *fake_served(void)
+{
+    struct fake *f = fake_peers();
+
+    f->polite = f->answer_puts = true;
+    return f;
+}
+
 void fake_death(struct fake *f)
 {
     fake_node(f, 2, 9, "200.1", false);
