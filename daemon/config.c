@@ -197,6 +197,14 @@ static bool is_open_to_all(FILE *f)
     return fstat(fileno(f), &st) < 0 || (st.st_mode & S_IRWXO) != 0;
 }
 
+/* The file's first line without its end, of at most n - 1 bytes; "" when there is none. */
+static void first_line(char *line, int n, FILE *f)
+{
+    if (!fgets(line, n, f))
+        *line = '\0';
+    line[strcspn(line, "\r\n")] = '\0';
+}
+
 /* The first line of a file without its end; "" when no file is named; NULL with why. */
 static char *read_secret(struct reading *r, const char *option, const char *path)
 {
@@ -213,12 +221,11 @@ static char *read_secret(struct reading *r, const char *option, const char *path
         fclose(f);
         return NULL;
     }
-    if (f && !fgets(line, sizeof(line), f))
-        line[0] = '\0';
-    if (f)
+    if (f) {
+        first_line(line, sizeof(line), f);
         fclose(f);
-    n = strcspn(line, "\r\n");
-    line[n] = '\0';
+    }
+    n = strlen(line);
     if (*path && (n == 0 || n > SECRET_MAX)) {
         fail(r, "%s: '%s' must hold one line of 1 to %d characters", option, path, SECRET_MAX);
         return NULL;

@@ -56,25 +56,32 @@ static struct engine_conf engine_conf(const struct config *c)
     };
 }
 
+/* False: the old settings stay. */
+static bool apply(struct daemon *d, const struct config *fresh)
+{
+    const char *fixed = config_needs_restart(&d->config, fresh);
+    struct engine_conf conf = engine_conf(fresh);
+
+    if (fixed) {
+        log_printf(LOG_LEVEL_ERROR, "a change of '%s' needs a restart", fixed);
+        return false;
+    }
+    /* Kamailio reads the keys on the engine's request. */
+    return keys_write(fresh->keys_file, secret_of(fresh), fresh->old_secret) &&
+           engine_configure(d->engine, &conf, now(d)) == 0;
+}
+
 /* Reads and checks all new values before using the first. False: the old ones stay. */
 static bool reload(struct daemon *d)
 {
     struct config fresh;
-    const char *fixed;
     char why[512];
-    struct engine_conf conf;
 
     if (config_read(&fresh, d->path, why, sizeof(why)) < 0) {
         log_printf(LOG_LEVEL_ERROR, "reload refused, the old settings stay: %s", why);
         return false;
     }
-    fixed = config_needs_restart(&d->config, &fresh);
-    conf = engine_conf(&fresh);
-    /* Kamailio reads the keys on the engine's request. */
-    if (fixed || !keys_write(fresh.keys_file, secret_of(&fresh), fresh.old_secret) ||
-        engine_configure(d->engine, &conf, now(d)) < 0) {
-        if (fixed)
-            log_printf(LOG_LEVEL_ERROR, "a change of '%s' needs a restart", fixed);
+    if (!apply(d, &fresh)) {
         log_printf(LOG_LEVEL_ERROR, "reload refused, the old settings stay");
         config_clear(&fresh);
         return false;
@@ -252,6 +259,17 @@ static void start_handles(struct daemon *d)
     }
 }
 
+static void run(struct daemon *d)
+{
+    readiness_start(&d->readiness, d->config.ready_file, d->config.control);
+    start_handles(d);
+    start_control(d);
+    log_printf(LOG_LEVEL_INFO, "kamsyncd " KAMSYNC_VERSION " started: name=%s cluster=%s kamailio=%s store=%s",
+               d->config.name, d->config.cluster, d->config.kamailio, d->config.store);
+    uv_run(&d->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&d->loop);
+}
+
 int daemon_run(struct config *config, const char *path)
 {
     struct daemon d = {.config = *config, .path = path};
@@ -269,13 +287,7 @@ int daemon_run(struct config *config, const char *path)
         log_printf(LOG_LEVEL_ERROR, "cannot start: memory is short");
         return 1;
     }
-    readiness_start(&d.readiness, config->ready_file, config->control);
-    start_handles(&d);
-    start_control(&d);
-    log_printf(LOG_LEVEL_INFO, "kamsyncd " KAMSYNC_VERSION " started: name=%s cluster=%s kamailio=%s store=%s",
-               d.config.name, d.config.cluster, d.config.kamailio, d.config.store);
-    uv_run(&d.loop, UV_RUN_DEFAULT);
-    uv_loop_close(&d.loop);
+    run(&d);
     engine_free(d.engine);
     config_clear(&d.config);
     log_printf(LOG_LEVEL_INFO, "stopped");

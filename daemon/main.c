@@ -93,44 +93,64 @@ static int run(const char *path)
     return seed_hashes() < 0 ? 1 : daemon_run(&c, path);
 }
 
-int main(int argc, char **argv)
+struct options {
+    const char *path, *user; /* user: NULL unless given */
+    bool check;
+};
+
+/* -1, or the exit status: there is no more to do. */
+static int take_option(struct options *o, int opt)
+{
+    switch (opt) {
+    case 'c':
+        o->path = optarg;
+        return -1;
+    case 'k':
+        o->check = true;
+        return -1;
+    case 'u':
+        o->user = optarg;
+        return -1;
+    case 'h':
+        usage(stdout);
+        return 0;
+    case 'V':
+        puts("kamsyncd " KAMSYNC_VERSION);
+        return 0;
+    default:
+        fprintf(stderr, "Try 'kamsyncd --help'.\n");
+        return 2;
+    }
+}
+
+static int read_options(struct options *o, int argc, char **argv)
 {
     static const struct option longs[] = {{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
                                           {"user", required_argument, NULL, 'u'},   {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0}};
-    const char *path = DEFAULT_PATH, *user = NULL;
-    bool check = false;
-    int opt;
+    int opt, done = -1;
 
-    while ((opt = getopt_long(argc, argv, "c:hV", longs, NULL)) != -1) {
-        switch (opt) {
-        case 'c':
-            path = optarg;
-            break;
-        case 'k':
-            check = true;
-            break;
-        case 'u':
-            user = optarg;
-            break;
-        case 'h':
-            usage(stdout);
-            return 0;
-        case 'V':
-            puts("kamsyncd " KAMSYNC_VERSION);
-            return 0;
-        default:
-            fprintf(stderr, "Try 'kamsyncd --help'.\n");
-            return 2;
-        }
-    }
+    while (done < 0 && (opt = getopt_long(argc, argv, "c:hV", longs, NULL)) != -1)
+        done = take_option(o, opt);
+    if (done >= 0)
+        return done;
     if (optind < argc) {
         fprintf(stderr, "kamsyncd: unexpected '%s'. Try 'kamsyncd --help'.\n", argv[optind]);
         return 2;
     }
-    if (user && !check) {
+    if (o->user && !o->check) {
         fprintf(stderr, "kamsyncd: --user is for --check only. Try 'kamsyncd --help'.\n");
         return 2;
     }
-    return check ? check_only(path, user) : run(path);
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.path = DEFAULT_PATH};
+    int done = read_options(&o, argc, argv);
+
+    if (done >= 0)
+        return done;
+    return o.check ? check_only(o.path, o.user) : run(o.path);
 }

@@ -262,28 +262,33 @@ struct engine_io wiring_io(struct daemon *d)
                               .log = do_log};
 }
 
+static struct store_events store_events(struct daemon *d)
+{
+    return (struct store_events){.ctx = d,
+                                 .up = on_store_up,
+                                 .down = on_store_down,
+                                 .put_done = on_put_done,
+                                 .got = on_got,
+                                 .claimed = on_claimed,
+                                 .scan_key = on_scan_key,
+                                 .scanned = on_scanned,
+                                 .node = on_node,
+                                 .announced = on_announced,
+                                 .nodes_read = on_nodes_read,
+                                 .call_written = on_call_written,
+                                 .call_got = on_call_got,
+                                 .call_key = on_call_key,
+                                 .call_keys = on_call_keys,
+                                 .archived = on_archived,
+                                 .told = on_told,
+                                 .forgot = on_forgot,
+                                 .log = do_log};
+}
+
 int wiring_start(struct daemon *d)
 {
     const struct evapi_events link = {d, on_link_up, on_link_down, on_link_data, on_link_failed};
-    const struct store_events store = {.ctx = d,
-                                       .up = on_store_up,
-                                       .down = on_store_down,
-                                       .put_done = on_put_done,
-                                       .got = on_got,
-                                       .claimed = on_claimed,
-                                       .scan_key = on_scan_key,
-                                       .scanned = on_scanned,
-                                       .node = on_node,
-                                       .announced = on_announced,
-                                       .nodes_read = on_nodes_read,
-                                       .call_written = on_call_written,
-                                       .call_got = on_call_got,
-                                       .call_key = on_call_key,
-                                       .call_keys = on_call_keys,
-                                       .archived = on_archived,
-                                       .told = on_told,
-                                       .forgot = on_forgot,
-                                       .log = do_log};
+    const struct store_events store = store_events(d);
     const struct config *c = &d->config;
 
     d->evapi = evapi_new(&d->loop, (struct sockaddr *)&d->config.kamailio_addr, &link);

@@ -7,6 +7,7 @@
 
 #include "base64.h"
 #include "call.h"
+#include "count.h"
 #include "siptext.h"
 
 /* Sends it into this node's Kamailio like one from the network, if its proof is a peer's. */
@@ -43,61 +44,85 @@ static struct span name_in(const json_t *message)
     return name;
 }
 
-static void on_call(struct engine *e, const json_t *message, const char *t)
+static void on_over(struct engine *e, const json_t *message, int64_t now)
+{
+    struct span name = name_in(message);
+
+    (void)now;
+    if (name.p)
+        calls_over(e, name);
+    free((char *)name.p);
+}
+
+static void on_taken(struct engine *e, const json_t *message, int64_t now)
+{
+    const char *tx = json_string_value(json_object_get(message, "tx"));
+    bool own = json_integer_value(json_object_get(message, "node")) == e->self.id;
+    struct span name = own ? (struct span){0} : name_in(message);
+
+    (void)now;
+    if (name.p)
+        calls_taken(e, name, tx);
+    free((char *)name.p);
+}
+
+static void on_dialog(struct engine *e, const json_t *message, int64_t now)
 {
     const char *tx = json_string_value(json_object_get(message, "tx"));
     struct span name = name_in(message);
     size_t n = 0;
     char *to_tag = sip_bytes(json_object_get(message, "to_tag"), &n);
 
-    if (name.p && strcmp(t, "over") == 0)
-        calls_over(e, name);
-    else if (name.p && strcmp(t, "taken") == 0)
-        calls_taken(e, name, tx);
-    else if (name.p && tx && to_tag)
+    (void)now;
+    if (name.p && tx && to_tag)
         calls_dialog(e, name, tx, (struct span){to_tag, n}, json_integer_value(json_object_get(message, "at")));
     free(to_tag);
     free((char *)name.p);
 }
 
-static bool is_own(const struct engine *e, const json_t *message)
+/* It may also have lost everything, e.g. as a replica for a moment while this node wrote nothing. */
+static void on_unwritten(struct engine *e, const json_t *message, int64_t now)
 {
-    return json_integer_value(json_object_get(message, "node")) == e->self.id;
+    (void)message;
+    resync_doubt(e, now);
 }
+
+static void on_left(struct engine *e, const json_t *message, int64_t now)
+{
+    (void)message, (void)now;
+    search_begin(e, false);
+}
+
+static const struct {
+    const char *t;
+    void (*take)(struct engine *e, const json_t *message, int64_t now);
+} kinds[] = {
+    {"handover", on_handover},
+    {"over", on_over},
+    {"taken", on_taken},
+    {"dialog", on_dialog},
+    {"second", first_message},
+    {"answered", first_message_answer},
+    {"failed", first_message_failure},
+    {"unwritten", on_unwritten},
+    {"left", on_left},
+    {"barrier", barrier_asked},
+    {"here", barrier_answered},
+    {"acted", acted_message},
+    {"ask", admin_asked},
+    {"answer", admin_answered},
+};
 
 void engine_message(struct engine *e, struct span text, int64_t now)
 {
     json_t *message = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
     const char *t = json_string_value(json_object_get(message, "t"));
+    size_t i = 0;
 
-    if (t && strcmp(t, "handover") == 0) {
-        on_handover(e, message, now);
-    } else if (t && (strcmp(t, "over") == 0 || strcmp(t, "dialog") == 0)) {
-        on_call(e, message, t);
-    } else if (t && strcmp(t, "taken") == 0) {
-        if (!is_own(e, message))
-            on_call(e, message, t);
-    } else if (t && strcmp(t, "second") == 0) {
-        first_message(e, message, now);
-    } else if (t && strcmp(t, "answered") == 0) {
-        first_message_answer(e, message, now);
-    } else if (t && strcmp(t, "failed") == 0) {
-        first_message_failure(e, message, now);
-    } else if (t && strcmp(t, "unwritten") == 0) {
-        /* It may also have lost everything, e.g. as a replica for a moment while this node wrote nothing. */
-        resync_doubt(e, now);
-    } else if (t && strcmp(t, "left") == 0) {
-        search_begin(e, false);
-    } else if (t && strcmp(t, "barrier") == 0) {
-        barrier_asked(e, message, now);
-    } else if (t && strcmp(t, "here") == 0) {
-        barrier_answered(e, message, now);
-    } else if (t && strcmp(t, "acted") == 0) {
-        acted_message(e, message, now);
-    } else if (t && strcmp(t, "ask") == 0) {
-        admin_asked(e, message, now);
-    } else if (t && strcmp(t, "answer") == 0) {
-        admin_answered(e, message, now);
+    while (t && i < COUNT(kinds) && strcmp(t, kinds[i].t) != 0)
+        i++;
+    if (t && i < COUNT(kinds)) {
+        kinds[i].take(e, message, now);
     } else {
         e->count.messages_bad++;
         engine_log(e, LOG_LEVEL_WARN, "a message of another kamsyncd is not understood");

@@ -80,6 +80,15 @@ static void leave_behind(struct engine *e)
     search_begin(e, calls);
 }
 
+static void take_identity(struct engine *e, const struct msg *m, bool restarted)
+{
+    e->self.id = (int)m->node;
+    snprintf(e->self.sip, sizeof(e->self.sip), "%s", m->sip);
+    snprintf(e->self.inc, sizeof(e->self.inc), "%s", m->inc);
+    engine_log(e, LOG_LEVEL_INFO, "Kamailio is node %d at %s, incarnation %s%s", e->self.id, e->self.sip, e->self.inc,
+               restarted ? ": restarted" : "");
+}
+
 static void on_hello(struct engine *e, const struct msg *m, int64_t now)
 {
     bool known = e->self.id != 0, restarted = known && strcmp(e->self.inc, m->inc) != 0;
@@ -89,11 +98,7 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     acks_hello(e);
     if (restarted)
         left_restarted(e);
-    e->self.id = (int)m->node;
-    snprintf(e->self.sip, sizeof(e->self.sip), "%s", m->sip);
-    snprintf(e->self.inc, sizeof(e->self.inc), "%s", m->inc);
-    engine_log(e, LOG_LEVEL_INFO, "Kamailio is node %d at %s, incarnation %s%s", e->self.id, e->self.sip, e->self.inc,
-               restarted ? ": restarted" : "");
+    take_identity(e, m, restarted);
     barrier_reset(e);
     nodes_forget(&e->nodes, e->self.id); /* read before this node's id was known */
     if (restarted)

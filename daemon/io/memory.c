@@ -238,6 +238,13 @@ static void memory_flush(struct store *store)
     (void)store; /* nothing to flush */
 }
 
+static void start_sweeping(struct memory *m)
+{
+    uv_timer_init(m->loop, &m->sweep);
+    m->sweep.data = m;
+    uv_timer_start(&m->sweep, on_sweep, 0, SWEEP_MS);
+}
+
 struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const char *state_file, const struct store_events *on)
 {
     static const struct store_ops ops = {memory_put,       memory_get,        memory_claim,      memory_scan,
@@ -260,8 +267,6 @@ struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const char *state_f
     }
     if (m->file)
         memory_file_read(m->file, m, on_line);
-    uv_timer_init(loop, &m->sweep);
-    m->sweep.data = m;
-    uv_timer_start(&m->sweep, on_sweep, 0, SWEEP_MS);
+    start_sweeping(m);
     return &m->store;
 }

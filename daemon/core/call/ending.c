@@ -154,23 +154,31 @@ static bool make_room(struct engine *e, const struct event *ev)
     return true;
 }
 
-static struct ending *ending_new(struct engine *e, const struct event *ev, int64_t now)
+/* Its texts; returns the length of its name, 0 when out of memory. */
+static size_t fill(struct ending *x, const struct event *ev)
 {
     size_t n;
-    struct ending *x = make_room(e, ev) ? calloc(1, sizeof(*x)) : NULL;
 
-    if (!x)
-        return NULL;
     x->name = name_of(ev, &n);
     x->call_id = span_dup(ev->call_id);
     x->from_tag = span_dup(ev->from_tag);
     x->to_tag = span_dup(ev->to_tag);
+    return x->name && x->call_id && x->from_tag && x->to_tag ? n : 0;
+}
+
+static struct ending *ending_new(struct engine *e, const struct event *ev, int64_t now)
+{
+    struct ending *x = make_room(e, ev) ? calloc(1, sizeof(*x)) : NULL;
+    size_t n = x ? fill(x, ev) : 0;
+
+    if (!x)
+        return NULL;
     x->at = calls_time(e, ev);
     x->weak = true; /* until it is accepted */
     x->proxy = ev->by && strcmp(ev->by, "kamailio") == 0;
     x->begun_ms = now;
     x->known = calls_of_event(e, ev) != NULL;
-    if (x->name && x->call_id && x->from_tag && x->to_tag)
+    if (n)
         HASH_ADD_KEYPTR(hh, e->endings.by_name, x->name, n, x); /* NOLINT(clang-analyzer-*): uthash */
     if (x->hh.tbl) {
         x->bytes = n + ev->call_id.n + ev->from_tag.n + ev->to_tag.n;

@@ -44,6 +44,19 @@ static char *tx_of(const struct sip_id *id)
     return tx;
 }
 
+static void begin(struct engine *e, const struct event *ev, const struct sip_id *id, const char *why, int64_t now)
+{
+    int64_t at = calls_time(e, ev);
+    struct span name = name_of(e, id->call_id, id->from_tag, at);
+    char *tx = tx_of(id);
+
+    e->count.calls_untracked++;
+    if (name.p && tx)
+        calls_untracked(e, name, tx, ev->src, id, why, at, now);
+    free((char *)name.p);
+    free(tx);
+}
+
 void untracked_begin(struct engine *e, const struct event *ev, struct span invite, const char *why, int64_t now)
 {
     struct sip_id id;
@@ -56,17 +69,8 @@ void untracked_begin(struct engine *e, const struct event *ev, struct span invit
         return; /* an in-dialog INVITE */
     for (size_t i = 0; i < COUNT(texts); i++)
         ok = (copies[i] = text_of(texts[i])) != NULL && ok;
-    if (ok) {
-        int64_t at = calls_time(e, ev);
-        struct span name = name_of(e, id.call_id, id.from_tag, at);
-        char *tx = tx_of(&id);
-
-        e->count.calls_untracked++;
-        if (name.p && tx)
-            calls_untracked(e, name, tx, ev->src, &id, why, at, now);
-        free((char *)name.p);
-        free(tx);
-    }
+    if (ok)
+        begin(e, ev, &id, why, now);
     for (size_t i = 0; i < COUNT(texts); i++)
         free(copies[i]);
 }

@@ -92,32 +92,42 @@ static bool same(const struct node *a, const struct node *b)
     return a->up == b->up && strcmp(a->inc, b->inc) == 0 && strcmp(a->sip, b->sip) == 0;
 }
 
-const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_t now)
+static const struct node *add(struct nodes *all, const struct node *fresh, int64_t now)
 {
-    struct node *n = find(all, fresh->id);
-    /* a new or returned node counts as reachable until a probe fails */
-    struct node fresh_probe = {.reached = true, .heard_ms = now};
-    bool changed;
+    struct node *n = all->count < NODES_MAX ? &all->list[all->count] : NULL;
 
-    if (!n && all->count == NODES_MAX) {
+    if (!n) {
         all->full_ms = now;
         return NULL;
     }
-    if (n)
-        n->read_ms = now;
-    if (n && (n->lost ? fresh->beat == n->beat : fresh->beat <= n->beat))
-        return NULL;
-    changed = !n || n->lost || n->unseen || !same(n, fresh);
-    if (!n)
-        n = &all->list[all->count++];
-    else if (!changed)
-        fresh_probe = *n;
+    all->count++;
     *n = *fresh;
-    n->reached = fresh_probe.reached;
-    n->heard_ms = fresh_probe.heard_ms;
-    n->here = fresh_probe.here;
+    n->reached = true; /* until a probe fails */
+    n->heard_ms = n->seen_ms = n->read_ms = now;
+    return n;
+}
+
+const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_t now)
+{
+    struct node *n = find(all, fresh->id), was;
+
+    if (!n)
+        return add(all, fresh, now);
+    was = *n;
+    n->read_ms = now;
+    if (was.lost ? fresh->beat == was.beat : fresh->beat <= was.beat)
+        return NULL;
+    *n = *fresh;
     n->seen_ms = n->read_ms = now;
-    return changed ? n : NULL;
+    if (was.lost || was.unseen || !same(&was, fresh)) {
+        n->reached = true;
+        n->heard_ms = now;
+        return n;
+    }
+    n->reached = was.reached;
+    n->heard_ms = was.heard_ms;
+    n->here = was.here;
+    return NULL;
 }
 
 const struct node *nodes_hear(struct nodes *all, int id, int64_t now)

@@ -158,9 +158,28 @@ static void miss_own(struct engine *e, int64_t now)
     engine_post(e, (struct notice){.type = NOTICE_DOUBTED}, now);
 }
 
-void engine_node(struct engine *e, struct span record, int64_t now)
+static void see_other(struct engine *e, const struct node *fresh, int64_t now)
 {
     const struct node *changed;
+
+    if (e->nodes.count == NODES_MAX && !nodes_find(&e->nodes, fresh->id) &&
+        !nodes_overflow(&e->nodes, now, 2 * e->conf.node_ttl_ms))
+        engine_log(e, LOG_LEVEL_ERROR,
+                   "%d nodes are known: node %d and further ones are not, and nothing is handed "
+                   "over to them",
+                   NODES_MAX, fresh->id);
+    changed = nodes_see(&e->nodes, fresh, now);
+    if (!changed)
+        return;
+    node_changed(e, changed, now);
+    advice_address(e, now);
+    advice_version(e, changed, now);
+    /* the node died, or its old incarnation did */
+    engine_post(e, (struct notice){.type = NOTICE_DEATH}, now);
+}
+
+void engine_node(struct engine *e, struct span record, int64_t now)
+{
     struct node fresh;
 
     if (node_read(&fresh, record) < 0) {
@@ -170,21 +189,8 @@ void engine_node(struct engine *e, struct span record, int64_t now)
     if (fresh.id == e->self.id) {
         see_own(e, &fresh, now);
         advice_twice(e, &fresh, now);
-        return;
-    }
-    if (e->nodes.count == NODES_MAX && !nodes_find(&e->nodes, fresh.id) &&
-        !nodes_overflow(&e->nodes, now, 2 * e->conf.node_ttl_ms))
-        engine_log(e, LOG_LEVEL_ERROR,
-                   "%d nodes are known: node %d and further ones are not, and nothing is handed "
-                   "over to them",
-                   NODES_MAX, fresh.id);
-    changed = nodes_see(&e->nodes, &fresh, now);
-    if (changed) {
-        node_changed(e, changed, now);
-        advice_address(e, now);
-        advice_version(e, changed, now);
-        /* the node died, or its old incarnation did */
-        engine_post(e, (struct notice){.type = NOTICE_DEATH}, now);
+    } else {
+        see_other(e, &fresh, now);
     }
 }
 

@@ -35,6 +35,20 @@ char *handover_make(const struct handover *h, struct span msg, const char *secre
     return text;
 }
 
+/* The text without what stands from `from` to `to`. The caller frees it; NULL when out of memory. */
+static char *without(struct span text, const char *from, const char *to, size_t *len)
+{
+    size_t before = (size_t)(from - text.p), after = (size_t)(text.p + text.n - to);
+    char *rest = malloc(before + after + 1);
+
+    if (!rest)
+        return NULL;
+    memcpy(rest, text.p, before);
+    memcpy(rest + before, to, after);
+    *len = before + after;
+    return rest;
+}
+
 /* Splits the message into the X-Kamsync line's body without the proof, the proof, and the rest. False when that line is
  * not the first header, or when out of memory. */
 static bool take_apart(struct span text, char *body, size_t size, char *mac, size_t mac_size, char **rest, size_t *len)
@@ -54,13 +68,7 @@ static bool take_apart(struct span text, char *body, size_t size, char *mac, siz
     snprintf(body, size, "%.*s", (int)(at - line), line);
     at += sizeof(proof_is) - 1;
     snprintf(mac, mac_size, "%.*s", (int)(lf - 1 - at), at);
-    line -= sizeof(name) - 1;
-    *len = text.n - (size_t)(lf + 1 - line);
-    *rest = malloc(*len + 1);
-    if (*rest) {
-        memcpy(*rest, text.p, (size_t)(line - text.p));
-        memcpy(*rest + (line - text.p), lf + 1, (size_t)(end - lf - 1));
-    }
+    *rest = without(text, line - (sizeof(name) - 1), lf + 1, len);
     return *rest != NULL;
 }
 

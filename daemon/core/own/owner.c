@@ -107,6 +107,14 @@ static int take_branch(struct txn *t, const struct event *ev, const struct sip_s
     return rc;
 }
 
+/* That of the branch, also if it has just been taken over. */
+static struct txn *txn_of(struct engine *e, struct span branch, int *index, int64_t now)
+{
+    struct txn *t = txns_by_branch(&e->txns, branch, index);
+
+    return t ? t : taken_over(e, branch, index, now);
+}
+
 /* Logged once, until there is room again. Callers choose how long their transactions are. */
 static bool is_full(struct engine *e)
 {
@@ -122,6 +130,16 @@ static bool is_full(struct engine *e)
                    e->txns.count, e->txns.bytes >> 20, TXNS_BYTES >> 10);
     e->owner.full = true;
     return true;
+}
+
+/* Whether one more transaction may be kept; else the call goes on without. */
+static bool has_room(struct engine *e, const struct event *ev, int64_t now)
+{
+    if (!is_full(e))
+        return true;
+    e->count.txns_shed++;
+    untracked_begin(e, ev, ev->req, "full", now);
+    return false;
 }
 
 /* A transaction begins. Its INVITE is parsed once for all users. */
@@ -162,6 +180,14 @@ static void keep_branch(struct engine *e, struct event *ev, struct span branch, 
         e->count.events_foreign++;
 }
 
+static void not_understood(struct engine *e, const struct event *ev, const struct txn *t, int rc, int64_t now)
+{
+    e->count.frames_bad++;
+    engine_log_some(e, LOG_LEVEL_WARN, "branch event not understood: %s", strerror(-rc));
+    if (!t && ev->req.n)
+        untracked_begin(e, ev, ev->req, rc == -ENOMEM ? "full" : "unreadable", now);
+}
+
 /* The transaction has that branch now: early events of it are handled. */
 static void branched(struct engine *e, struct txn *t, int64_t now)
 {
@@ -178,29 +204,21 @@ void owner_branch(struct engine *e, struct event *ev, int64_t now)
     int index = 0, rc = sip_read_sent(&sent, ev->sent);
 
     e->count.events_branch += !ev->early_ms;
-    t = rc == 0 ? txns_by_branch(&e->txns, sent.branch, &index) : NULL;
-    if (rc == 0 && !t)
-        t = taken_over(e, sent.branch, &index, now);
+    t = rc == 0 ? txn_of(e, sent.branch, &index, now) : NULL;
     if (t)
         rc = take_branch(t, ev, &sent, index, now);
     else if (rc == 0 && second_branch(e, ev, &sent, now))
         return;
-    else if (rc == 0 && ev->req.n && is_full(e)) {
-        e->count.txns_shed++;
-        untracked_begin(e, ev, ev->req, "full", now);
+    else if (rc == 0 && ev->req.n && !has_room(e, ev, now))
         return;
-    } else if (rc == 0 && ev->req.n)
+    else if (rc == 0 && ev->req.n)
         t = begin(e, ev, &sent, now, &rc);
-    if (rc < 0) {
-        e->count.frames_bad++;
-        engine_log_some(e, LOG_LEVEL_WARN, "branch event not understood: %s", strerror(-rc));
-        if (!t && ev->req.n)
-            untracked_begin(e, ev, ev->req, rc == -ENOMEM ? "full" : "unreadable", now);
-    } else if (t) {
+    if (rc < 0)
+        not_understood(e, ev, t, rc, now);
+    else if (t)
         branched(e, t, now);
-    } else {
+    else
         keep_branch(e, ev, sent.branch, now);
-    }
 }
 
 void owner_replied(struct engine *e, struct txn *t, int index, int code, struct span to_tag, int64_t at, int64_t now)

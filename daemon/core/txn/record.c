@@ -165,18 +165,23 @@ static void put_from(struct buffer *t, const struct holder *from)
     field(t, KEY("from"), text);
 }
 
+static void put_head(struct buffer *t, const struct head *h)
+{
+    number(t, FIRST("epoch"), h->epoch);
+    number(t, KEY("owner"), h->owner);
+    field(t, KEY("inc"), h->inc);
+    if (h->from && h->from->epoch)
+        put_from(t, h->from);
+    if (h->taking)
+        buffer_text(t, KEY("taking") "true");
+}
+
 char *record_write(const struct txn *txn, const struct head *h, json_t *vars, bool whole)
 {
     bool pending = !txn_is_done(txn) && (whole || txn->cancelled), req = txn->req.n && (pending || txn_unfinished(txn));
     struct buffer t = {0};
 
-    number(&t, FIRST("epoch"), h->epoch);
-    number(&t, KEY("owner"), h->owner);
-    field(&t, KEY("inc"), h->inc);
-    if (h->from && h->from->epoch)
-        put_from(&t, h->from);
-    if (h->taking)
-        buffer_text(&t, KEY("taking") "true");
+    put_head(&t, h);
     put_state(&t, txn);
     put_branches(&t, txn);
     if (req && pending && vars) {
