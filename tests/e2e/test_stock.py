@@ -1,4 +1,4 @@
-"""Debian's own kamailio.cfg with kamailio-cfg/stock/kamailio.cfg.diff: a registrar and proxy that people really run."""
+"""Debian's own kamailio.cfg with the patch of kamailio-cfg/stock for its version: a registrar and proxy that people run."""
 import glob
 import hashlib
 import os
@@ -18,7 +18,7 @@ from lab.sipp import Gateway, call
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OURS = os.path.join(HERE, '../../kamailio-cfg')
-DIFF = os.path.join(OURS, 'stock/kamailio.cfg.diff')
+DIFFS = os.path.join(OURS, 'stock/kamailio-*.cfg.diff')
 STOCK = '/etc/kamailio/kamailio.cfg'
 # What to dial: the lab's gateway does what the name says (cfg/scenarios/gateway.xml).
 CALLEES = ('answer1', 'ring1', 'busy1')
@@ -32,6 +32,12 @@ def copy_kamsync(source, directory):
 
 def output(*argv):
     return subprocess.run(argv, capture_output=True, check=True).stdout
+
+
+def diff():
+    """The patch for the installed version."""
+    version = re.search(rb'kamailio (\d+\.\d+)', output('kamailio', '-v'))[1].decode()
+    return DIFFS.replace('*', version)
 
 
 def pristine():
@@ -56,7 +62,7 @@ def patched(tmp_path_factory):
     """A directory with the patched kamailio.cfg, and kamsync's files beside it."""
     directory = tmp_path_factory.mktemp('stock')
     (directory / 'kamailio.cfg').write_bytes(pristine())
-    subprocess.run(['patch', '-p1', '-s', '-i', DIFF], cwd=directory, check=True)
+    subprocess.run(['patch', '-p1', '-s', '-i', diff()], cwd=directory, check=True)
     copy_kamsync(OURS, directory)
     return directory
 
@@ -108,16 +114,27 @@ def cluster(patched):
         lab.check()
 
 
+def changes(path):
+    """The lines that a patch adds or removes."""
+    with open(path) as file:
+        return [line for line in file if line.startswith(('+', '-')) and not line.startswith(('+++', '---'))]
+
+
 def test_the_patch_is_small_and_applies(tmp_path):
     """A few added lines, nothing removed, no fuzz."""
     (tmp_path / 'kamailio.cfg').write_bytes(pristine())
-    done = subprocess.run(['patch', '--dry-run', '-p1', '-i', DIFF], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(['patch', '--dry-run', '-p1', '-i', diff()], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'fuzz' not in done.stdout and 'offset' not in done.stdout, done.stdout
-    with open(DIFF) as file:
-        lines = [line for line in file if not line.startswith(('+++', '---'))]
-    added = [line for line in lines if line.startswith('+') and line.strip() != '+']
-    assert len(added) <= 15 and not [line for line in lines if line.startswith('-')], added
+    added = [line for line in changes(diff()) if line.strip() != '+']
+    assert len(added) <= 15 and not [line for line in added if line.startswith('-')], added
+
+
+def test_each_version_gets_the_same_lines():
+    wanted = changes(diff())
+    assert wanted
+    for path in glob.glob(DIFFS):
+        assert changes(path) == wanted, path
 
 
 def check(config, cwd):
