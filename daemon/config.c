@@ -32,14 +32,13 @@ struct option {
     const char *help;
 };
 
+/* Versions of clang-format differ on a body in braces. */
+/* clang-format off */
 #define TEXT(name, fallback, reload, help)                                                                             \
-    {                                                                                                                  \
-#name, KIND_TEXT, offsetof(struct config, name), fallback, 0, 0, reload, help                                  \
-    }
+    {#name, KIND_TEXT, offsetof(struct config, name), fallback, 0, 0, reload, help}
 #define NUMBER(name, fallback, min, max, help)                                                                         \
-    {                                                                                                                  \
-#name, KIND_NUMBER, offsetof(struct config, name), #fallback, min, max, true, help                             \
-    }
+    {#name, KIND_NUMBER, offsetof(struct config, name), #fallback, min, max, true, help}
+/* clang-format on */
 
 static const struct option options[] = {
     TEXT(kamailio, "127.0.0.1:8448", false, "address of Kamailio's evapi: numeric, on this host"),

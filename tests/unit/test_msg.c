@@ -107,10 +107,11 @@ Test(msg, cut_messages_are_refused)
     json_array_foreach(list, i, v)
     {
         struct span whole = vector_payload(v);
+        size_t step = whole.n > 300 ? 37 : 1;
 
         if (strstr(json_string_value(json_object_get(json_object_get(v, "message"), "t")), "events"))
             continue;
-        for (size_t n = 0; n<whole.n; n += whole.n> 300 ? 37 : 1)
+        for (size_t n = 0; n < whole.n; n += step)
             cr_expect_str_neq(read_all(scratch_exact((struct span){whole.p, n})), "");
     }
     json_decref(list);

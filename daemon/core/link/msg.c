@@ -45,26 +45,14 @@ struct input {
     size_t why_size;
 };
 
-#define NAME(name)                                                                                                     \
-    {                                                                                                                  \
-#name, sizeof(#name) - 1                                                                                       \
-    }
-#define NUMBER(type, name, min, max)                                                                                   \
-    {                                                                                                                  \
-        NAME(name), KIND_INT, offsetof(type, name), min, max, false                                                    \
-    }
-#define MAYBE(type, name, min, max)                                                                                    \
-    {                                                                                                                  \
-        NAME(name), KIND_INT, offsetof(type, name), min, max, true                                                     \
-    }
-#define FIELD(type, name, kind)                                                                                        \
-    {                                                                                                                  \
-        NAME(name), kind, offsetof(type, name), 0, 0, false                                                            \
-    }
-#define OPTIONAL(type, name, kind)                                                                                     \
-    {                                                                                                                  \
-        NAME(name), kind, offsetof(type, name), 0, 0, true                                                             \
-    }
+/* Versions of clang-format differ on a body in braces. */
+/* clang-format off */
+#define NAME(name) {#name, sizeof(#name) - 1}
+#define NUMBER(type, name, min, max) {NAME(name), KIND_INT, offsetof(type, name), min, max, false}
+#define MAYBE(type, name, min, max) {NAME(name), KIND_INT, offsetof(type, name), min, max, true}
+#define FIELD(type, name, kind) {NAME(name), kind, offsetof(type, name), 0, 0, false}
+#define OPTIONAL(type, name, kind) {NAME(name), kind, offsetof(type, name), 0, 0, true}
+/* clang-format on */
 
 static const struct shape messages[] = {
     [MSG_HELLO] = {"hello",

@@ -8,7 +8,7 @@
 
 #define FAKE_MAX 4200
 #define FAKE_EPOCH 1800000000000 /* ms since 1970 at time 0 */
-#define AT(s) (FAKE_EPOCH + (s)*1000)
+#define AT(s) (FAKE_EPOCH + 1000 * (s))
 
 /* Of the last write to a call. */
 #define expect_text(f, name, text) cr_expect_str_eq(fake_call_text(f, name), text)
