@@ -2,6 +2,7 @@
 
 #include "../unit/conf.h"
 #include "../unit/hello.h"
+#include "../unit/turn.h"
 #include "base64.h"
 #include "call.h"
 #include "call_impl.h"
@@ -366,24 +367,19 @@ static void check_bounds(const struct engine *e)
 
 void world_turn(struct world *w)
 {
-    if (engine_wait(w->e, w->now) <= 0)
-        engine_tick(w->e, w->now);
-    engine_flush(w->e, w->now);
+    turn_once(w->e, w->now);
     must(engine_wait(w->e, w->now) > 0);
     check_bounds(w->e);
 }
 
+static void turn(void *world)
+{
+    world_turn(world);
+}
+
 void world_pass(struct world *w, int64_t ms)
 {
-    int64_t end = w->now + ms;
-
-    world_turn(w);
-    while (w->now < end) {
-        int64_t wait = engine_wait(w->e, w->now);
-
-        w->now += wait < end - w->now ? wait : end - w->now;
-        world_turn(w);
-    }
+    turn_pass(w->e, &w->now, ms, turn, w);
 }
 
 /* The long steps save ticks, but none is long enough for a standstill of the host; and in the last one Kamailio, which
@@ -420,13 +416,7 @@ void world_hello(struct world *w, unsigned node, const char *inc)
 
 void world_node(struct world *w, int id, long beat, const char *inc, bool up)
 {
-    char *text =
-        text_of("{\"id\":%d,\"name\":\"node%d\",\"sip\":\"192.0.2.%d:5060\",\"inc\":\"%s\",\"beat\":%ld,\"up\":%s}", id,
-                id, id, inc, beat, up ? "true" : "false");
-
-    engine_node(w->e, span_of(text), w->now);
-    engine_nodes_read(w->e, true, w->now);
-    free(text);
+    turn_node(w->e, w->now, id, beat, inc, up);
 }
 
 void world_link(struct world *w, bool up)

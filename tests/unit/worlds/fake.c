@@ -7,6 +7,7 @@
 #include "frame.h"
 #include "key.h"
 #include "record.h"
+#include "turn.h"
 
 /* ---- what the engine asks of the world ---- */
 
@@ -343,32 +344,27 @@ static bool answer_more(struct fake *f)
     return scanned || pinged || called;
 }
 
-/* As the daemon does it: the tick when it is due, then the flush. A second tick at once must have nothing to do. */
+/* A second tick at once must have nothing to do. */
 void fake_turn(struct fake *f)
 {
     bool more;
 
     do {
-        if (engine_wait(f->e, f->now) <= 0)
-            engine_tick(f->e, f->now);
-        engine_flush(f->e, f->now);
+        turn_once(f->e, f->now);
         more = fake_settle(f);
         more = answer_more(f) || more;
     } while (more);
     cr_assert(engine_wait(f->e, f->now) > 0, "after a tick nothing may be due at once: that would be a busy loop");
 }
 
+static void turn(void *world)
+{
+    fake_turn(world);
+}
+
 void fake_pass(struct fake *f, int64_t ms)
 {
-    int64_t end = f->now + ms;
-
-    fake_turn(f);
-    while (f->now < end) {
-        int64_t wait = engine_wait(f->e, f->now);
-
-        f->now += wait < end - f->now ? wait : end - f->now;
-        fake_turn(f);
-    }
+    turn_pass(f->e, &f->now, ms, turn, f);
 }
 
 /* ---- Kamailio ---- */
@@ -438,14 +434,9 @@ void fake_stray(struct fake *f, int64_t k, const struct leg *c, const char *meth
 
 void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up)
 {
-    char *record =
-        scratch("{\"id\":%d,\"name\":\"node%d\",\"sip\":\"192.0.2.%d:5060\",\"inc\":\"%s\",\"beat\":%lld,\"up\":%s}",
-                id, id, id, inc, (long long)beat, up ? "true" : "false");
-
     if (id < (int)COUNT(f->incs))
         f->incs[id] = scratch("%s", inc);
-    engine_node(f->e, span_of(record), f->now);
-    engine_nodes_read(f->e, true, f->now);
+    turn_node(f->e, f->now, id, beat, inc, up);
     fake_settle(f);
 }
 

@@ -1,5 +1,6 @@
 /* The world around one engine: a virtual clock, a Kamailio and a store that do only what a test tells them, and that
- * remember what they were asked. */
+ * remember what they were asked. No part of cluster.h, whose Kamailios and store answer by the rules of real ones: what
+ * is tested here is what these never do in that order, so its store would need a second way for each of its answers. */
 #ifndef KAMSYNC_TEST_FAKE_H
 #define KAMSYNC_TEST_FAKE_H
 
