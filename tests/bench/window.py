@@ -16,7 +16,7 @@ from lab import netns
 from lab.lab import REDIS_PORT
 from lab.packets import Packet, parse_udp
 from lab.redis_tools import redis_tool
-from lab.steering import ETH_P_ALL, SO_RCVBUFFORCE
+from lab.steering import ETH_P_ALL
 from measure import Report
 from sites import Site, result
 
@@ -29,7 +29,7 @@ def listen():
     """Hears all packets of its namespace, and has room for them until they are read."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(ETH_P_ALL))
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 128 << 20)
+    netns.make_room(sock, 128 << 20)
     return sock
 
 

@@ -109,17 +109,18 @@ class EvapiClient:
         return n in self.acked
 
     def wait_until_read(self):
-        """Until Kamailio's process has taken all that was written out of its socket, so that the next write is another
-        read there."""
-        mine = self.sock.getsockname()
+        """Until all that was written has arrived, and Kamailio's process has taken it out of its socket, so that the next
+        write is another read there."""
+        ports = f'{self.sock.getsockname()[1]:04X}', f'{PORT:04X}'
 
-        def waiting():
+        def queue(local, remote, which):
+            """Bytes that are not acknowledged (0), or not read (1), at that end."""
             for line in netns.read_proc_net(self.namespace, 'tcp').splitlines()[1:]:
-                _, local, remote, _, queues = line.split()[:5]
-                if (local.endswith(f':{PORT:04X}') and remote.endswith(f':{mine[1]:04X}')):
-                    return int(queues.split(':')[1], 16)
+                _, here, there, _, queues = line.split()[:5]
+                if here.endswith(f':{local}') and there.endswith(f':{remote}'):
+                    return int(queues.split(':')[which], 16)
             raise ConnectionError('the connection is gone')
-        wait_until(lambda: waiting() == 0, 2, 'Kamailio reads', every=0.001)
+        wait_until(lambda: not queue(*ports, 0) and not queue(*ports[::-1], 1), 5, 'Kamailio reads', every=0.001)
 
     def close(self):
         self.sock.close()

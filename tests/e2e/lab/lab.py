@@ -161,6 +161,8 @@ class Lab:
 
     @property
     def trace(self):
+        """With all that anybody has got so far."""
+        self.steering.catch_up()
         return self.steering.trace
 
     def route(self, side, node):

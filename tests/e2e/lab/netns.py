@@ -8,6 +8,7 @@ namespace and may be used from any thread afterwards.
 import ctypes
 import fcntl
 import os
+import socket
 import struct
 import subprocess
 import threading
@@ -16,6 +17,7 @@ NETNS_DIR = '/var/run/netns'
 CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
+SO_RCVBUFFORCE = 33
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -34,6 +36,14 @@ def ip(*commands, netns=None):
         raise NetnsError(f'ip in {netns}: {done.stderr.strip()}\n' +
                          '\n'.join(commands))
     return done.stdout
+
+
+def make_room(sock, size=16 << 20):
+    """So that a burst is not lost before it is read."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except PermissionError:      # root of a user namespace only
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def exists(netns):

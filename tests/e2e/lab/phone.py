@@ -24,7 +24,6 @@ from lab.proc import LabError, wait_until
 
 T1, T2, TIMER_F = 0.5, 4.0, 32.0
 PORTS = (5060, 5062, 5064, 5066)
-SO_RCVBUFFORCE = 33
 TICK = 0.01       # how late a timer may be that another thread has set
 BATCH = 200       # messages that are read before the timers have their turn
 _HEADERS = re.compile(r'^(Via|Record-Route|From|To|Call-ID|CSeq|Contact|(?:WWW|Proxy)-Authenticate|X-[A-Za-z-]+)[ \t]*:[ \t]*([^\r\n]*)', re.M | re.I)
@@ -106,7 +105,7 @@ class Endpoint(threading.Thread):
 
     def _bind(self, port):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+        netns.make_room(sock)
         sock.setblocking(False)
         sock.bind((self.ip, port))
         return sock
@@ -210,6 +209,7 @@ class Leg:
         self.code, self.acked, self.ended, self.invites, self.cancels, self.acks = 0, False, False, 1, 0, 0
         self.cseq = 0                # of its own requests
         self.changed = msg.time      # when its state last changed
+        self.ended_at = None         # when it gave its final reply, before that was sent
         self.again = []              # when the INVITE came again
         self.others = []             # other requests within the call, retransmissions too
         self.manner = owner.manner   # on_invite may give it another one
@@ -222,6 +222,8 @@ class Leg:
             if self.code >= 200:
                 return
             self.code, self.changed = code, time.monotonic()
+            if code >= 200:
+                self.ended_at = self.changed
             self.repeat()
             if code >= 200:
                 self.owner.after(T1, self._again, 2 * T1, self.changed + TIMER_F)

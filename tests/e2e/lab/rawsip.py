@@ -29,6 +29,7 @@ class Peer:
 
     def _open(self):
         sock = socket.socket(socket.AF_INET if self.family == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+        netns.make_room(sock)   # nothing here is sent again
         sock.bind((self.ip, self.port))
         return sock
 
@@ -44,15 +45,21 @@ class Peer:
         self.seen.append(text)
         return text
 
-    def expect(self, start, timeout=3):
-        """Reads until a message begins with start, and returns that."""
-        deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
+    def expect(self, start, timeout=3, having=''):
+        """Reads until a message begins with start and has that text in it, and returns it."""
+        return self.expect_all([start], timeout, having)[start]
+
+    def expect_all(self, starts, timeout=3, having=''):
+        """The same for several, which come in any order: what two processes of Kamailio send may change places."""
+        found, deadline = {}, time.monotonic() + timeout
+        while (missing := [start for start in starts if start not in found]):
+            if (left := deadline - time.monotonic()) <= 0:
+                raise AssertionError(f'no {missing} within {timeout} s; got: '
+                                     + (', '.join(repr(t.splitlines()[0]) for t in self.seen) or 'nothing'))
             text = self.receive(left)
-            if text and text.startswith(start):
-                return text
-        raise AssertionError(f'no {start!r} within {timeout} s; got: '
-                             + (', '.join(repr(t.splitlines()[0]) for t in self.seen) or 'nothing'))
+            if text and having in text:
+                found.update({start: text for start in missing if text.startswith(start)})
+        return found
 
     def expect_nothing(self, start, seconds):
         """Fails if such a message comes within the time: use it for what must never be sent."""

@@ -19,7 +19,6 @@ from lab.packets import Packet, Trace, is_fragment, parse_udp
 ETH_P_ALL, ETH_HEADER = 3, 14
 ETH_IP, ETH_IP6 = b'\x08\x00', b'\x86\xdd'
 SOL_PACKET, PACKET_STATISTICS = 263, 6
-SO_RCVBUFFORCE = 33
 BUFFER = 65536
 BATCH = 64
 
@@ -41,10 +40,7 @@ class Side:
 def _open_packet_socket():
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK,
                          socket.htons(ETH_P_ALL))
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
-    except PermissionError:      # root of a user namespace only
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 20)
+    netns.make_room(sock, 32 << 20)
     sock.bind(('eth0', ETH_P_ALL))
     return sock
 
@@ -63,6 +59,9 @@ class Steering:
         self._buffer = bytearray(BUFFER)
         self._view = memoryview(self._buffer)
         self._wake, self._stop = os.pipe()
+        self._nudge = os.eventfd(0, os.EFD_NONBLOCK)
+        self._asked = self._complete = 0    # calls of catch_up(); those of them that have been served
+        self._served = threading.Condition()
         self._thread = threading.Thread(target=self._run, name='steering',
                                         daemon=True)
 
@@ -74,10 +73,22 @@ class Steering:
         if self._thread.ident:
             self._thread.join()
         os.close(self._wake)
+        os.close(self._nudge)
         for side in self.sides.values():
             side.close()
         for fd in self._tuns.values():
             os.close(fd)
+
+    def catch_up(self):
+        """Until the trace has all that was on the wire before: a process may have got a packet that this thread has not
+        read yet."""
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
+            return
+        with self._served:
+            self._asked += 1
+            mine = self._asked
+            os.eventfd_write(self._nudge, 1)
+            self._served.wait_for(lambda: self._complete >= mine, 5)
 
     def stats(self):
         """What it did, what it cost, and whether anything was missed."""
@@ -95,26 +106,35 @@ class Steering:
             poll.register(side.tun, select.POLLIN)
             poll.register(side.socket, select.POLLIN)
         poll.register(self._wake, select.POLLIN | select.POLLHUP)
+        poll.register(self._nudge, select.POLLIN)
         while True:
             ready = poll.poll()
             if any(fd == self._wake for fd, _ in ready):
                 return
+            if any(fd == self._nudge for fd, _ in ready):
+                os.eventfd_read(self._nudge)
+            asked, all_read = self._asked, True
             try:
-                self._one_round()
+                all_read = self._one_round()
             except Exception as error:  # shown by Lab.check(), see there
                 self.error = self.error or error
             self.cpu_seconds = time.thread_time()
+            if all_read and asked > self._complete:
+                with self._served:
+                    self._complete = asked
+                    self._served.notify_all()
 
     def _one_round(self):
         """Read what is to be steered *before* what the packet sockets saw,
         but treat it after: so an answer never stands in the trace behind the
-        packet that it caused."""
-        waiting = [(side, packet) for side in self.sides.values()
-                   for packet in self._read_tun(side.tun)]
+        packet that it caused.  Returns whether nothing is left to be read."""
+        read = {side: self._read_tun(side.tun) for side in self.sides.values()}
+        waiting = [(side, packet) for side, packets in read.items() for packet in packets]
         for side in self.sides.values():
             self._drain_socket(side)
         for side, packet in waiting:
             self._steer(side, packet)
+        return all(len(packets) < BATCH for packets in read.values())
 
     def _read_tun(self, fd):
         packets = []
