@@ -49,9 +49,13 @@ class Run:
             self.proxy.stop()
             self.redis.kill()
 
-    def has_credit(self):
+    def unread(self):
+        """Frames that kamsyncd has not acknowledged."""
         acks = self.kamailio.of_type('ack')
-        return self.kamailio.n - (acks[-1]['events'] if acks else 0) < WINDOW
+        return self.kamailio.n - (acks[-1]['events'] if acks else 0)
+
+    def has_credit(self):
+        return self.unread() < WINDOW
 
     def load(self, seconds):
         self.proxy.bytes_per_s = BYTES_PER_S
@@ -79,6 +83,7 @@ class Run:
         """Redis is quick again: all that lives is written, without a word to anyone."""
         self.proxy.ok()
         since = time.monotonic()
+        wait_until(lambda: self.unread() == 0, 30, 'kamsyncd has read all')
         self.tracked = len(self.calls) - self.daemon.report()['txns_shed']
         wait_until(lambda: len(self.redis.transactions()) >= self.tracked, 60,
                    lambda: f'{len(self.redis.transactions())} of {self.tracked} records', every=0.05)

@@ -39,11 +39,11 @@ def prove(key, text):
 
 
 class Frame(dict):
-    """A frame from kamsyncd, with the moment it arrived and the length of its payload."""
+    """A frame from kamsyncd, with the moment it arrived, the length of its payload, and the number of its connection."""
 
-    def __init__(self, payload):
+    def __init__(self, payload, connection):
         super().__init__(json.loads(payload))
-        self.at, self.size = time.monotonic(), len(payload)
+        self.at, self.size, self.connection = time.monotonic(), len(payload), connection
 
 
 def is_probe(frame):
@@ -155,7 +155,7 @@ class FakeKamailio:
         size = int(head)
         assert body[size:size + 1] == b',', 'kamsyncd broke the framing'
         self.rest = body[size + 1:]
-        frame = Frame(body[:size])
+        frame = Frame(body[:size], len(self.connects))
         if frame['t'] == 'hello' and self.answers_hello:
             self.say_hello(tag=frame['tag'])  # before a test sees it, and goes on
         if is_probe(frame):

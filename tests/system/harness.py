@@ -2,8 +2,11 @@
 
 Nothing here sleeps for a guessed time: wait_until() waits for a condition and says what it was when it never came.
 """
+import contextlib
 import getpass
+import itertools
 import os
+import random
 import re
 import shlex
 import signal
@@ -26,6 +29,9 @@ SECRET = 'the-secret-of-the-test-cluster'
 # A finding of a sanitizer must end the process, and freed memory must not pile up: one test watches the memory.
 SANITIZERS = {'ASAN_OPTIONS': 'quarantine_size_mb=8', 'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1'}
 
+PORTS = range(20000, 32000)
+_next_port = itertools.count(random.randrange(len(PORTS)))  # others may run tests at the same time
+
 # Where Kamailio, by its evapi's port, finds what its kamsyncd and it share.
 keys_files = {}
 
@@ -45,9 +51,12 @@ def wait_until(condition, timeout=5, what='', every=0.005):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    """Below those that the kernel gives to connections, so that none takes it before its owner listens; each but once."""
+    while True:
+        port = PORTS.start + next(_next_port) % len(PORTS)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(('127.0.0.1', port))
+            return port
 
 
 def run_kamsyncd(*args, timeout=10):

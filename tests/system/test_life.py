@@ -69,7 +69,7 @@ def test_end_without_kamailio(make_kamailio, make_daemon, number):
 
 
 def test_end_writes_what_is_unwritten(kamailio, redis, make_daemon):
-    daemon = make_daemon(kamailio, store=redis.url).start()
+    daemon = make_daemon(kamailio, store=redis.url, redis_timeout_ms=60000).start()
     daemon.wait_report(kamailio='up', store='up')
     redis.signal(signal.SIGSTOP)
     kamailio.events(*[Call().branch_event() for _ in range(100)])

@@ -96,7 +96,7 @@ def test_works_without_any_privilege(tmp_path, kamailio, make_daemon, redis):
     assert set(re.findall(r'^Cap(?:Inh|Prm|Eff|Bnd|Amb):\t(\w+)$', status, re.M)) == {'0' * 16}
     out = subprocess.run([*CTL, '-s', f'{place}/control.sock', 'status'], capture_output=True, text=True)
     assert out.returncode == 0 and 'kamailio    up' in out.stdout
-    assert (place / 'ready').exists()
+    wait_until((place / 'ready').exists, 5, 'ready')
     assert (place / 'keys').stat().st_mode & 0o777 == 0o640 and sorted(f.name for f in place.iterdir()) == [
         'control.sock', 'keys', 'ready']
 
