@@ -1,4 +1,5 @@
-"""clang-format and clang-tidy over the C code, bash -n over the scripts, links of the documentation; one JUnit case each.
+"""clang-format and clang-tidy over the C code, bash -n over the scripts, links of the documentation, waits of the tests; one JUnit
+case each.
 
 Usage: lint.py BUILD_DIR RESULT.xml"""
 import concurrent.futures
@@ -20,6 +21,7 @@ def checks(build):
     for path in ("dev", ".ci/run", "daemon/ctl/kamsyncctl.bash"):
         yield f"bash -n {path}", ["bash", "-n", path]
     yield "links", [sys.executable, "-B", "tests/links.py"]
+    yield "waits", [sys.executable, "-B", "tests/waits.py"]
 
 
 def run_all(named):

@@ -13,7 +13,7 @@ from lab.lab import Lab
 from lab.owner_gone import ROUTING
 from lab.phone import Callees, Caller
 from lab.policies import at_random, call_number, to
-from lab.proc import LabError, wait_until
+from lab.proc import LabError, each, wait_until
 
 COPIES = 3
 SHAPES = {'one': 1, 'fork3': 3}       # how many gateways ring
@@ -135,7 +135,7 @@ class World:
     def away(self):
         self.fate.harm(self.cluster)
         self.lab.steer(at_random(self.seed, self.others))
-        wait_until(lambda: all(leg.again for case in self.cases for leg in case.legs()), 10, 'all taken over')
+        wait_until(lambda: all(each(case.legs(), lambda leg: leg.again) for case in self.cases), 10, 'all taken over')
         self.end([case for case in self.cases if 'meanwhile' in case.deed])
 
     def back(self):

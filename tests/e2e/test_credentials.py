@@ -8,7 +8,7 @@ import pytest
 from lab.cluster import CFG, Cluster
 from lab.lab import Lab
 from lab.phone import Callees, Caller
-from lab.proc import wait_until
+from lab.proc import each, wait_until
 
 HEADERS = (('Proxy-Authorization', 'Digest username="alice", response="0123"'), ('Authorization', 'Digest response="4567"'))
 KEPT = {'consumed': ['Authorization'], 'www': ['Proxy-Authorization'], 'kept': ['Proxy-Authorization', 'Authorization']}
@@ -26,7 +26,7 @@ def taken():
         requests = {record['call_id']: record['req'] for record in cluster.records().values()}
         lab.route_all('b')
         cluster['a'].kamailio.kill()
-        wait_until(lambda: all(leg.again for dial in KEPT for leg in callees.legs(f'{dial}@lab')), 5, 'INVITEs sent again')
+        wait_until(lambda: all(each(callees.legs(f'{dial}@lab'), lambda leg: leg.again) for dial in KEPT), 5, 'INVITEs sent again')
         yield lab, requests
         lab.check()
 

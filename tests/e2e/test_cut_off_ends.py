@@ -8,7 +8,7 @@ import pytest
 from lab.cluster import Cluster
 from lab.phone import Callees, Caller
 from lab.policies import to
-from lab.proc import wait_until
+from lab.proc import each, wait_until
 
 CUT_S = 5
 COPIES = 3
@@ -36,7 +36,7 @@ class Calls:
             self.leg(call).reject(486)
         for call in self.of('talk', 'answer'):
             self.leg(call).answer()
-        wait_until(lambda: all(call.final for call in self.of('cancel', 'busy', 'talk', 'answer')), 5, 'final replies')
+        wait_until(lambda: each(self.of('cancel', 'busy', 'talk', 'answer'), lambda call: call.final), 5, 'final replies')
         for call in self.of('talk'):
             call.bye()
 

@@ -7,7 +7,7 @@ import pytest
 from lab.cluster import Cluster
 from lab.phone import Callees, Caller
 from lab.policies import to
-from lab.proc import wait_until
+from lab.proc import each, wait_until
 
 
 @pytest.mark.parametrize('restarted', [False, True], ids=['it stays away', 'it is started again'])
@@ -35,7 +35,7 @@ def test_redis_and_then_kamailio(lab, restarted):
         for call, code in zip(calls, 3 * [487] + 3 * [486]):
             call.wait(code)
         assert all(callees.rings(call.call_id) == {5060: 1} for call in calls), 'no phone rings twice'
-        wait_until(lambda: all(leg.settled for call in calls for leg in callees.legs(call.call_id)), 5, 'each has its ACK')
+        wait_until(lambda: all(each(callees.legs(call.call_id), lambda leg: leg.settled) for call in calls), 5, 'each has its ACK')
         caller.check()
         callees.check()
     cluster.stop()

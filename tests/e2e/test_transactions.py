@@ -8,7 +8,7 @@ from lab.accidents import LARGE
 from lab.cluster import CFG, Cluster
 from lab.phone import T1
 from lab.policies import by_kind, to
-from lab.proc import wait_until
+from lab.proc import each, wait_until
 from lab.rawsip import Peer, Request
 
 ROUTING = f'{CFG}/owner_gone.cfg'
@@ -64,7 +64,7 @@ def test_a_further_leg_of_what_was_lost(lab, callees, peer, defines):
     end_by_cancel(peer, own)
     assert [leg.code for leg in callees.legs('lost@lab')] == [180, 487]
     end_by_cancel(peer, lost)     # from a, which has lost it, to its new owner
-    wait_until(lambda: all(leg.settled for leg in callees.legs('lost@lab')), 3, 'both have ended')
+    wait_until(lambda: each(callees.legs('lost@lab'), lambda leg: leg.settled), 3, 'both have ended')
 
 
 def test_cancel_of_one_leg_is_not_the_others(lab, callees, peer):
