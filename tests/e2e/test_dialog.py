@@ -55,7 +55,7 @@ def talk():
 @pytest.fixture
 def call(talk):
     call = talk.place(f'dialog-{next(_numbers)}')
-    assert talk.dialogs(call) == {'a': CONFIRMED}
+    wait_until(lambda: talk.dialogs(call) == {'a': CONFIRMED}, 5, 'its dialog')
     return call
 
 

@@ -89,7 +89,7 @@ def test_kamsyncd_hung(lab):
     assert not lab.trace.repeated()
     for node in cluster.node.values():
         node.kamsyncd.signal(signal.SIGCONT)
-    counters = wait_until(lambda: (c := cluster['a'].counters())['events_reply'] >= 1200 and c, 10,
+    counters = wait_until(lambda: (c := cluster['a'].counters())['events_reply'] >= 1200 and c['events_branch'] >= 600 and c, 10,
                           'all events of 600 calls')
     assert (counters['events_branch'], counters['frames_lost'], counters['frames_bad']) == (600, 0, 0)
     lab.steer(STRAY)

@@ -2,6 +2,7 @@
 the phones see what they see of one plain Kamailio that lives. That is measured in the same run, not written down here."""
 import os
 import time
+from collections import Counter
 
 import pytest
 
@@ -141,8 +142,16 @@ def play(lab, kamsync):
     return cells
 
 
+def told(node, cell):
+    """Its kamsyncd has heard of all that the phones have got and said."""
+    known = [branch['code'] for txn in node.ask('tx', call_id=cell.call_id)['txns'] for branch in txn['branches']]
+    said = [leg.code for leg in cell.legs() if leg.code > 100]
+    return len(known) == len(cell.legs()) and not Counter(said) - Counter(known)
+
+
 def kill(lab, cluster, cells):
-    wait(lambda: cluster['a'].status()['unwritten'] == '0', 5, 'all records')
+    wait_until(lambda: all(told(cluster['a'], cell) for cell in cells.values() if not cell.final()), 10, 'kamsyncd knows all')
+    wait_until(lambda: cluster['a'].status()['unwritten'] == '0', 5, 'all records')
     lab.route_all('b')
     for cell in cells.values():
         cell.strike()

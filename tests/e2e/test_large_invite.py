@@ -26,7 +26,7 @@ def test_it_is_taken_over(lab):
         for call, code in zip(calls, len(SIZES) * [487, 486]):
             call.wait(code)
         assert all(callees.rings(call.call_id) == {5060: 1} for call in calls)
-        assert all(call.cancelling.code == 200 for call in calls[::2])
+        wait_until(lambda: all(call.cancelling.code == 200 for call in calls[::2]), 5, '200 to each CANCEL')
         callees.check()
         caller.check()
     assert sum(cluster[name].counters()['takeovers_failed'] for name in 'bc') == 0

@@ -87,7 +87,7 @@ class Legs:
         self.lab.steer(to(at))
         self.least = 1000 * (time.monotonic() - self.heard)
         self.peer.send(self.within(request, answer, 'BYE', request.cseq + 1))
-        self.peer.expect('SIP/2.0 200')
+        self.peer.expect('SIP/2.0 200', having=f'CSeq: {request.cseq + 1} BYE')
         self.most = 1000 * (time.monotonic() - self.answered)
 
     # --- what kamsync says

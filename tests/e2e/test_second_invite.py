@@ -114,7 +114,7 @@ def test_cancel(desk, replies, cancel):
     wait_until(lambda: call.cancelling.code == 200 and desk.leg(call).settled, 5, 'the phone is cancelled')
     expect_one_phone(desk, call)
     desk.expect_archive(**{f'cancel_{cancel}_{replies}': 'cancelled'})
-    assert call.codes().count(487) == 1 or replies, call.codes()
+    assert {code for code in call.codes() if code >= 200} == {487}, call.codes()
 
 
 @pytest.mark.parametrize('replies', 'abc')
@@ -220,7 +220,8 @@ def test_cancel_that_the_second_acted_upon(desk, dial, ports):
         desk.ways[call.call_id]['180'] = 'b'
         rang = call.codes().count(180)
         desk.again(call)
-        wait_until(lambda: call.codes().count(180) == rang + len(ports), 5, 'it rings at b, too')
+        # or more often: b sends the INVITE again if the phone is slow
+        wait_until(lambda: call.codes().count(180) >= rang + len(ports), 5, 'it rings at b, too')
         call.cancel()
         call.wait(487)
     wait_until(lambda: all(desk.leg(call, port).settled for port in ports), 10, 'all are cancelled')

@@ -149,7 +149,7 @@ def test_who_listens_for_kamailio_hears_no_key(lab):
 def test_a_strangers_hello_changes_nothing(lab):
     """Any user of the host says hello, with proofs of his own, of before, in between, and is gone again: ignored and logged, and
     calls go on."""
-    cluster = start(lab, nodes='ab')
+    cluster, begun = start(lab, nodes='ab'), time.monotonic()
     before = ring(cluster)
     old = EvapiClient(lab, 'a', greets=False)
     said = old.hello()
@@ -171,7 +171,8 @@ def test_a_strangers_hello_changes_nothing(lab):
     cancel_all(cluster, before)
     cancel_all(cluster, ring(cluster))
     log = cluster['a'].kamailio.log()
-    assert 1 <= log.count('does not prove to be our kamsyncd: ignored') <= 3, 'not a line for each'
+    lines, seconds = log.count('does not prove to be our kamsyncd: ignored'), time.monotonic() - begun
+    assert 1 <= lines <= 2 + seconds // 10, f'a line every 10 s at the most, not {lines} in {seconds:.0f} s'
     assert log.count('kamsyncd is connected') == 1 and cluster['a'].status()['kamailio'] == 'up'
     assert cluster['a'].counters()['hangs'] == 0
     cluster.stop()

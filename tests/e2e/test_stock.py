@@ -105,7 +105,7 @@ def register(lab, node, callee):
 def cluster(patched):
     with Lab() as lab:
         the_cluster = StockCluster(lab, config=str(patched))
-        Gateway(lab)
+        Gateway(lab, pause=150)  # were its 180 and 200 read at once, by two processes, they could change places
         for node in the_cluster.nodes:
             for callee in CALLEES:
                 register(lab, node, callee)

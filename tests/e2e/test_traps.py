@@ -112,10 +112,20 @@ def one_round(lab, node, stranger):
         # in a small cluster all were told of those that kamsyncd got, too; in a large one, of what it gave back for that
         given = counters['verdict_perhaps'] + counters['verdict_unavailable'] if node.cluster.defines else looked_up
         return looked_up, told - given, drops(lab, node.name)
+    def seen():
+        return [now - then for now, then in zip(so_far(), before)]
     before, sent = so_far(), len(stranger.waiting)
     stranger.send_all()
     stranger.take_answers(T1)
-    return Round(sent, *(now - then for now, then in zip(so_far(), before)), sent - len(stranger.waiting))
+    # some may wait in the socket still; an answer may be lost, too: on the way back from kamsyncd a full socket loses packets
+    # as any network does
+    counted = wait_until(lambda: (now := seen()) and sum(now) == sent and now, 10, lambda: f'word of all {sent}: {seen()}')
+    return Round(sent, *counted, sent - len(stranger.waiting))
+
+
+def verdicts(node):
+    counters = node.counters()
+    return sum(counters[name] for name in ('verdict_unknown', 'verdict_unavailable', 'strays_dropped'))
 
 
 @pytest.mark.parametrize('defines', [{}, LARGE], ids=['small cluster', 'large cluster'])
@@ -128,18 +138,16 @@ def test_a_burst_of_unknown_cancels(lab, defines):
     pings, rounds, begun = Pings(lab, 'b'), [], time.monotonic()
     while stranger.waiting:
         rounds.append(one_round(lab, b, stranger))
-        # an answer may be lost, too: on the way back from kamsyncd a full socket loses packets as any network does
-        assert rounds[-1].looked_up + rounds[-1].shed + rounds[-1].dropped == rounds[-1].sent, rounds
         assert len(rounds) < 60, rounds
     pings.stop()
     print(f'{BURST} CANCELs of unknown calls at once: first {rounds[0]}; all answered after {len(rounds)} rounds, '
           f'{time.monotonic() - begun:.1f} s; {pings.answers} pings answered, the longest time without an '
           f'answer was {1000 * pings.longest_gap:.0f} ms')
     assert pings.longest_gap < 1
-    counters, status = b.counters(), b.status()
-    assert counters['strays'] == sum(one.looked_up for one in rounds)
-    assert counters['strays'] == sum(counters[name] for name in ('verdict_unknown', 'verdict_unavailable', 'strays_dropped'))
-    assert (counters['frames_shed'], counters['frames_lost'], status['lookups']) == (0, 0, '0')
+    looked_up = sum(one.looked_up for one in rounds)
+    wait_until(lambda: verdicts(b) == looked_up and b.status()['lookups'] == '0', 5, lambda: f'{looked_up} verdicts: {b.counters()}')
+    counters = b.counters()
+    assert (counters['strays'], counters['frames_shed'], counters['frames_lost']) == (looked_up, 0, 0)
     begun = time.monotonic()
     stranger.peer.send(Request('after@lab', branch='z9hG4bKafter').cancel(stranger.peer))
     stranger.peer.expect('SIP/2.0 481')
@@ -233,6 +241,10 @@ def test_credit_that_got_lost_comes_back(lab, kamailio):
     def frames():
         return [message['n'] for message in client.others if message['t'] == 'events']
 
+    def more_than(count):
+        client.read(0.1)
+        return len(frames()) > count
+
     def talk():
         request = Request(f'credit{next(numbers)}@lab', branch=f'z9hG4bKcredit{next(numbers)}')
         peer.send(request.invite(peer), (lab.address('a'), 5060))
@@ -242,10 +254,10 @@ def test_credit_that_got_lost_comes_back(lab, kamailio):
         client.read(0.02)
     for _ in range(10):
         talk()
-    wait_until(lambda: client.read(0.1) or len(frames()) > FRAMES_MAX, 5, 'a trial')
+    wait_until(lambda: more_than(FRAMES_MAX), 5, 'a trial')
     assert frames() == list(range(1, FRAMES_MAX + 2))
     client.write(credit(client.next_n(), FRAMES_MAX + 1, 0))
-    wait_until(lambda: client.read(0.1) and len(frames()) > FRAMES_MAX + 1, 2, 'what had to wait')
+    wait_until(lambda: more_than(FRAMES_MAX + 1), 5, 'what had to wait')
     peer.close()
     client.close()
 
@@ -259,10 +271,12 @@ def test_stray_that_got_lost_is_not_waited_for(lab, kamailio):
     def stray(name):
         """Whether it is given to kamsyncd; else Kamailio answers it."""
         peer.send(Request(f'{name}@lab', branch=f'z9hG4bK{name}').cancel(peer), (lab.address('a'), 5060))
-        given, deadline = len(strays()), time.monotonic() + 0.5
-        while len(strays()) == given and (left := deadline - time.monotonic()) > 0:
-            client.read(left)
-        return strays()[-1] if len(strays()) > given else peer.expect('SIP/2.0 481')
+        given = len(strays())
+
+        def outcome():
+            client.read(0.02)
+            return strays()[-1] if len(strays()) > given else peer.receive(0)
+        return wait_until(outcome, 5, f'what becomes of {name}')
     assert stray('first') == 1
     time.sleep(2.1)
     assert 'SIP/2.0 481' in stray('refused')

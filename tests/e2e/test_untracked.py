@@ -112,9 +112,9 @@ def test_its_end_comes_later(cluster, gateway, peer):
     call = Call('later', branch=False)
     call.begin(peer, gateway)
     says_so(one_entry(cluster, call), call, peer, 'unreadable', 'untracked')
+    late = cluster['a'].counters()['byes_late']
     call.end(peer, gateway)
-    late = cluster['a'].counters
-    wait_until(lambda: late()['byes_late'] == 1, 15, 'the BYE is looked at')
+    wait_until(lambda: cluster['a'].counters()['byes_late'] == late + 1, 15, 'the BYE is looked at')
     says_so(one_entry(cluster, call), call, peer, 'unreadable', 'untracked')
 
 
@@ -163,6 +163,7 @@ def test_too_many(cluster, gateway, peer):
     cluster['a'].start_kamsyncd()
     cluster.wait_connected()
     wait_until(lambda: cluster['a'].counters()['events_shed'] > 0, 10, 'events were lost')
+    wait_until(lambda: all(call in kept(cluster, calls) or entries(cluster, call.call_id) for call in calls), 40, 'all are known')
     found = [one_entry(cluster, call)['untracked'] for call in calls if call not in kept(cluster, calls)]
     assert len(found) >= QUEUE_MAX and set(found) == {'shed'}
 

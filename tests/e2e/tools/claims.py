@@ -31,7 +31,7 @@ GAPS_MS = (0, 2, 5, 10, 15, 20, 30, 50, 100, 500)
 RATE = 100        # calls per second
 PACE_S = 0.006    # from one trial of the window to the next
 SPIN_S = 0.002    # so long before its time a sender stops sleeping and spins
-LATE_S = 0.5      # longer than anybody waits for a lookup: who has not rung then will not
+LATE_S = 2        # longer than anybody waits for a lookup: who has not rung then will not
 
 
 def start(lab, mode):
