@@ -60,7 +60,8 @@ static void on_put(redisAsyncContext *ac, void *reply, void *data)
 
     redis_conn_answered(&s->commands);
     if (redis_has_no_script(r)) {
-        *s->script[SCRIPT_PUT] = '\0'; /* the scripts were flushed: the next write loads it again */
+        if (*s->script[SCRIPT_PUT]) /* not by an answer before this one */
+            redis_load_script(s, SCRIPT_PUT);
     } else {
         redis_complain(s, r);
         if (redis_is_own(r))
@@ -366,7 +367,8 @@ static void commands_ready(struct redis_conn *c)
     s->reading_nodes = false;
     *s->complained = '\0';
     s->nodes_left = 0;
-    redis_load_scripts(s);
+    for (int i = 0; i < SCRIPTS; i++)
+        redis_load_script(s, (enum script)i);
     redis_look_at_policy(s);
     s->store.on.up(s->store.on.ctx);
 }

@@ -67,8 +67,9 @@ void redis_tell(struct store *store, int node, const char *text);
 void redis_look_at_policy(struct redis *s);
 
 /* redis_scripts.c: the scripts (put.lua and call.lua, which describe themselves).
- * Call it when the connection for commands is ready, before any other command. */
-void redis_load_scripts(struct redis *s);
+ * Call it for each when the connection for commands is ready, before any other command, and when Redis has dropped it.
+ * Until the answer the script is sent whole. */
+void redis_load_script(struct redis *s, enum script which);
 /* The first two words of a command that runs it: by its hash, or (whole) with its text. */
 void redis_put_script(const struct redis *s, struct buffer *command, enum script which, bool whole);
 /* Redis does not know the script of that hash. */

@@ -1,5 +1,5 @@
-/* The scripts that Redis runs for kamsyncd, each atomically. They are loaded once per connection, then called by
- * hash. */
+/* The scripts that Redis runs for kamsyncd, each atomically. They are loaded once per connection, and again if Redis
+ * has dropped them, then called by hash. */
 #include <stdio.h>
 #include <string.h>
 
@@ -21,13 +21,13 @@ static void on_loaded(redisAsyncContext *ac, void *reply, void *data)
         snprintf(name, sizeof(s->script[0]), "%s", r->str);
 }
 
-void redis_load_scripts(struct redis *s)
+void redis_load_script(struct redis *s, enum script which)
 {
-    for (uintptr_t i = 0; i < SCRIPTS; i++) {
-        *s->script[i] = '\0';
-        if (redisAsyncCommand(s->commands.ac, on_loaded, (void *)i, "SCRIPT LOAD %s", texts[i]) == REDIS_OK)
-            redis_conn_sent(&s->commands);
-    }
+    void *data = (void *)(uintptr_t)which;
+
+    *s->script[which] = '\0';
+    if (redisAsyncCommand(s->commands.ac, on_loaded, data, "SCRIPT LOAD %s", texts[which]) == REDIS_OK)
+        redis_conn_sent(&s->commands);
 }
 
 void redis_put_script(const struct redis *s, struct buffer *command, enum script which, bool whole)

@@ -30,14 +30,13 @@ static void check(const char *key, const char *prefix, size_t colons)
 
 static void check_claims(const char *a, const char *b)
 {
-    char *first = key_claim(a, "17.5"), *second = key_claim(b, "17.5"), *third = key_claim(a, "17.6");
+    char *first = key_claim(a), *second = key_claim(b);
 
     check(first, "kamsync:claim:", 5);
-    must(second && third);
-    must((strcmp(a, b) == 0) == (strcmp(first, second) == 0) && strcmp(first, third) != 0);
+    must(second);
+    must((strcmp(a, b) == 0) == (strcmp(first, second) == 0));
     free(first);
     free(second);
-    free(third);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -58,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must((strcmp(tx[0], tx[1]) == 0) == (span_eq(call_id[0], call_id[1]) && span_eq(branch[0], branch[1]) &&
                                          cseq[0] == cseq[1] && same_sent_by(sent_by[0], sent_by[1])));
     check_claims(tx[0], tx[1]);
-    must(!key_claim((const char *)call[0], "17.5"));
+    must(!key_claim((const char *)call[0]));
     for (size_t i = 0; i < 2; i++) {
         free(tx[i]);
         free(call[i]);

@@ -20,7 +20,7 @@ FAULTS = [
      "static bool is_stale(const struct stray *s, int64_t now)\n{", "static bool is_stale(const struct stray *s, int64_t now)\n{\n"
      "    return false;", "two nodes have routed"),
     ("a newer record of another node's is passed over", "fence.c",
-     "table[t->hold][rival_of(e, &f.r, now)](e, &f, now);", "(void)table, (void)rival_of;",
+     "table[rival_of(e, &f.r, now)](e, &f, now);", "(void)table, (void)rival_of;",
      "two owners|its record says"),
     ("a BYE ends no call", "ending.c",
      "EARLY_MS ? CALL_END_ANSWERED : CALL_END;", "EARLY_MS ? CALL_ADD : CALL_ADD;", "it has no end"),
@@ -57,8 +57,7 @@ FAULTS = [
      "    if (status == PUT_DONE || status == PUT_FENCED)\n        takeover_go(e, t, won",
      "two owners|its record says"),
     ("another node's newer record is written over at once", "fence.c",
-     "[HOLD_PROVING] = {[BY_SELF] = write_over,\n                      [BY_OWNER] = let_go,",
-     "[HOLD_PROVING] = {[BY_SELF] = write_over,\n                      [BY_OWNER] = write_over,",
+     "        second_heir(e, f->txn, f->r.owner, f->text, now);", "        write_over(e, f, now);",
      "two owners|its record says"),
     ("an INVITE is not claimed, but routed at once", "strays.c",
      "        claim_invite(e, s, now);", "        stray_conclude(e, s, VERDICT_UNKNOWN, 0, now);", "two nodes have routed"),

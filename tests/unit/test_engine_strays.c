@@ -150,7 +150,7 @@ Test(strays, handover_bears_the_time_that_all_know)
 /* The record of call 1 at a node, whose Kamailio has seen a CANCEL. */
 static char *cancelled(const struct leg *c, int owner, const char *inc, bool done)
 {
-    return scratch("{\"cancelled\":true,%s", fake_record(c, owner, inc, done) + 1);
+    return fake_cancelled(fake_record(c, owner, inc, done));
 }
 
 Test(strays, nothing_is_left_to_do_when_the_owner_has_acted)

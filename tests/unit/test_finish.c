@@ -40,7 +40,7 @@ static struct fake *found(const struct leg *c, bool takeover, const char *state,
     f->answer_puts = true;
     f->found = over(c, state, code, FAKE_EPOCH + f->now - ago, branches);
     if (!*state)
-        f->found = scratch("{\"cancelled\":true,%s", fake_whole(c, 2, "200.1", branches) + 1);
+        f->found = fake_cancelled(fake_whole(c, 2, "200.1", branches));
     fake_scanned(f, 1, 1, true, 0);
     fake_turn(f);
     f->found = NULL;

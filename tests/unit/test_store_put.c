@@ -217,6 +217,9 @@ Test(store_put, script_flush_fails_one_write_and_not_the_next)
     redis_do(&o->r, "SCRIPT FLUSH");
     cr_expect(client_put(o->c, KEY, RECORD) == PUT_FAILED);
     expect_fence_works(o);
+    redis_do(&o->r, "CONFIG RESETSTAT");
+    expect_fence_works(o); /* the script was loaded again */
+    cr_expect(calls_of(o, "evalsha") == 2 && calls_of(o, "eval") == 0);
     cr_expect(!strstr(o->c->logs, "refuses"), "%s", o->c->logs);
     one_free(o);
 }

@@ -92,14 +92,12 @@ Test(takeover, waiting_cancel_is_delivered_once_it_is_taken)
 static struct fake *cancelled(struct leg *c, const char *stray)
 {
     struct fake *f = fake_peers();
-    char *record;
 
     *c = call_make(1);
-    record = fake_orphan(c, 2, "200.1");
     f->polite = true;
     fake_death(f);
     fake_stray(f, 1, c, stray);
-    fake_answer(f, scratch("{\"cancelled\":true,%s", record + 1));
+    fake_answer(f, fake_cancelled(fake_orphan(c, 2, "200.1")));
     fake_put_done(f, 1, true);
     fake_turn(f);
     return f;

@@ -66,7 +66,7 @@ static void ask_anew(struct engine *e, struct stray *s, int64_t now)
 /* claim=strict: of all nodes that an INVITE reaches only one may route it. */
 static void claim_invite(struct engine *e, struct stray *s, int64_t now)
 {
-    char holder[HOLDER_MAX], *key = key_claim(s->key, "new");
+    char holder[HOLDER_MAX], *key = key_claim(s->key);
 
     snprintf(holder, sizeof(holder), "%d %s", e->self.id, e->self.inc);
     s->asked_ms = now;

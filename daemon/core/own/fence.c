@@ -2,9 +2,8 @@
  * transaction. Each write is the check, so this node learns of it with the next write, or at once when it has reason
  * to doubt its ownership: then it raises the epoch, which fences off any takeover under way.
  *
- *     NEW      ▶ another node has routed the same INVITE, and is alive: second.c
- *     PROVING  ▶ another node has taken it over: this one drops it
- *     OWNED    ▶ the same, and this node did not know that it was thought dead */
+ *     NEW             ▶ if the other node is alive, it had routed the same INVITE: this one is the second (second.c)
+ *     PROVING, OWNED  ▶ it has taken the transaction over: this one drops it */
 #include "own_impl.h"
 #include "cluster_impl.h"
 
@@ -16,7 +15,7 @@
 #define TAKING_MS 14500 /* longer than a failing takeover takes (takeover_act.c) */
 
 /* The holder of the newer record. */
-enum rival { BY_SELF, BY_OWNER, BY_TAKER, BY_DEAD, BY_UNKNOWN, RIVALS };
+enum rival { BY_SELF, BY_OWNER, BY_TAKER, BY_DEAD, BY_UNKNOWN };
 
 struct fenced {
     struct txn *txn;
@@ -96,38 +95,23 @@ static void wait_for_taker(struct engine *e, struct fenced *f, int64_t now)
         wait(e, f, now);
 }
 
-static void be_second(struct engine *e, struct fenced *f, int64_t now)
+/* Another node has routed the same INVITE, or has taken the transaction over. */
+static void give_way(struct engine *e, struct fenced *f, int64_t now)
 {
-    if (f->txn->stateless)
+    if (f->txn->hold != HOLD_NEW)
+        second_heir(e, f->txn, f->r.owner, f->text, now);
+    else if (f->txn->stateless)
         second_leave(e, f->txn);
     else
         second_lose(e, f->txn, &f->r, f->text, now);
 }
 
-static void let_go(struct engine *e, struct fenced *f, int64_t now)
-{
-    second_heir(e, f->txn, f->r.owner, f->text, now);
-}
-
-typedef void act(struct engine *e, struct fenced *f, int64_t now);
-
-/* By how sure this node was, and who has the newer record. */
-static act *const table[][RIVALS] = {
-    [HOLD_NEW] = {[BY_SELF] = write_over, /* the caller reuses the branch */
-                  [BY_OWNER] = be_second,
-                  [BY_TAKER] = wait_for_taker,
-                  [BY_DEAD] = ask_and_write_over,
-                  [BY_UNKNOWN] = wait},
-    [HOLD_PROVING] = {[BY_SELF] = write_over,
-                      [BY_OWNER] = let_go,
-                      [BY_TAKER] = wait_for_taker,
-                      [BY_DEAD] = ask_and_write_over, /* this node's Kamailio still has it */
-                      [BY_UNKNOWN] = wait},
-    [HOLD_OWNED] = {[BY_SELF] = write_over,
-                    [BY_OWNER] = let_go,
-                    [BY_TAKER] = wait_for_taker,
-                    [BY_DEAD] = ask_and_write_over,
-                    [BY_UNKNOWN] = wait},
+static void (*const table[])(struct engine *e, struct fenced *f, int64_t now) = {
+    [BY_SELF] = write_over, /* the caller reuses the branch, or this kamsyncd was restarted */
+    [BY_OWNER] = give_way,
+    [BY_TAKER] = wait_for_taker,
+    [BY_DEAD] = ask_and_write_over, /* this node's Kamailio still has it */
+    [BY_UNKNOWN] = wait,
 };
 
 static enum rival rival_of(const struct engine *e, const struct record *r, int64_t now)
@@ -153,7 +137,7 @@ void fence_met(struct engine *e, struct txn *t, struct span text, int64_t now)
         write_over(e, &f, now);
         return;
     }
-    table[t->hold][rival_of(e, &f.r, now)](e, &f, now);
+    table[rival_of(e, &f.r, now)](e, &f, now);
 }
 
 void fence_doubt(struct engine *e, struct txn *t)

@@ -63,11 +63,12 @@ static enum takeover_event won(const struct engine *e, const struct takeover *t,
     return t->answer || (txn_is_done(t->txn) && t->txn->final < 300) ? EV_OVER : EV_WON;
 }
 
-static bool take_record(struct engine *e, struct takeover *t, const struct record *r, struct span text, int64_t now)
+static bool take_record(struct engine *e, struct takeover *t, struct span text, int64_t now)
 {
+    struct holder from = record_holder(text);
     struct txn *txn = NULL;
 
-    if (record_txn(&txn, text, now) < 0)
+    if (!from.epoch || record_txn(&txn, text, now) < 0)
         return false;
     t->chain += t->state == TAKING;
     if (strcmp(txn->key, t->key) != 0 || !finish_wanted(e, txn) || t->chain > CHAIN_MAX) {
@@ -76,9 +77,8 @@ static bool take_record(struct engine *e, struct takeover *t, const struct recor
     }
     txn_free(t->txn);
     t->txn = txn;
-    t->from = (struct holder){.epoch = r->epoch, .owner = r->owner};
-    memcpy(t->from.inc, r->inc, sizeof(t->from.inc));
-    t->epoch = r->epoch + 1;
+    t->from = from;
+    t->epoch = from.epoch + 1;
     return true;
 }
 
@@ -96,7 +96,7 @@ static enum takeover_event event_of(struct engine *e, struct takeover *t, struct
         learn(e, t, &r, text, now);
         return taking ? EV_LOST : EV_OWN;
     }
-    if (is_orphan(e, t, &r, now) && take_record(e, t, &r, text, now))
+    if (is_orphan(e, t, &r, now) && take_record(e, t, text, now))
         return r.owner && r.owner != e->self.id ? EV_ORPHAN : EV_FREE;
     if (t->written && !taking && r.epoch < t->epoch && engine_judge(e, &r, now) == VERDICT_OWNER)
         return EV_BACK;

@@ -9,6 +9,7 @@
 #define TX "tx:"
 #define CALL "call:"
 #define CLAIM "claim:"
+#define NEW ":new"
 
 /* A process is one node of one cluster, so this is effectively a constant. */
 static char cluster[KEY_CLUSTER_MAX + 2] = KEY_CLUSTER ":";
@@ -132,13 +133,13 @@ char *key_call(struct span call_id, struct span from_tag)
     return key;
 }
 
-char *key_claim(const char *tx_key, const char *inc)
+char *key_claim(const char *tx_key)
 {
     const char *name = behind(tx_key, TX);
-    char *end, *key = name ? begin(CLAIM, strlen(name) + strlen(inc) + 2, &end) : NULL;
+    char *end, *key = name ? begin(CLAIM, strlen(name) + sizeof(NEW), &end) : NULL;
 
     if (key)
-        sprintf(end, "%s:%s", name, inc);
+        sprintf(end, "%s" NEW, name);
     return key;
 }
 

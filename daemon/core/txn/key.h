@@ -36,9 +36,9 @@ char *key_tx(struct span call_id, uint32_t cseq, struct span branch, struct span
  * The caller frees it; NULL when out of memory. */
 char *key_call(struct span call_id, struct span from_tag);
 
-/* <cluster>:claim:{<call-id>}:<cseq>:<branch>:<sent-by>:<inc>: the claim on the INVITE of that transaction ("new").
- * The caller frees it; NULL when out of memory, or when tx_key is no transaction's. */
-char *key_claim(const char *tx_key, const char *inc);
+/* <cluster>:claim:{<call-id>}:<cseq>:<branch>:<sent-by>:new: the claim on the INVITE of that transaction. The caller
+ * frees it; NULL when out of memory, or when tx_key is no transaction's. */
+char *key_claim(const char *tx_key);
 
 /* What a key of this cluster stands for. */
 bool key_is_tx(const char *key);

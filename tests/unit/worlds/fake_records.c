@@ -37,6 +37,11 @@ char *fake_orphan(const struct leg *c, int owner, const char *inc)
     return fake_whole(c, owner, inc, fake_branch_json(c, 0, "0", 180, NULL));
 }
 
+char *fake_cancelled(const char *record)
+{
+    return scratch("%.*s,\"cancelled\":true}", (int)strlen(record) - 1, record);
+}
+
 char *fake_epoch(const char *record, int epoch, bool taking)
 {
     int head = (int)record_head(span_of(record)) - 1; /* behind the brace */
