@@ -61,6 +61,10 @@ static const struct option options[] = {
     TEXT(redis_user, "", false, "Redis ACL user; empty: the default user"),
     TEXT(redis_password_file, "", false, "file with the Redis password, which not all users may read"),
     TEXT(control, "/run/kamsync/control.sock", false, "unix socket on which kamsyncctl asks; empty: none"),
+    TEXT(http_listen, "", false,
+         "port, or numeric address with port, for /metrics, /healthz, /readyz and /v1; a port alone is one of "
+         "127.0.0.1. "
+         "Whoever reaches it can read all calls; empty: no HTTP"),
     TEXT(ready_file, "", false,
          "a file that is there while this node should get calls: Kamailio answers, and it is not drained (SIGUSR2); "
          "let your routing daemon withdraw the anycast address when it is gone. That the node is drained outlives a "
@@ -302,6 +306,17 @@ static bool read_address(struct sockaddr_storage *out, const char *text)
     return false;
 }
 
+/* The same; or only a port, of 127.0.0.1. */
+static bool read_listen(struct sockaddr_storage *out, const char *text)
+{
+    char local[32] = "";
+
+    if (text[strspn(text, "0123456789")] || strlen(text) > 5)
+        return read_address(out, text);
+    snprintf(local, sizeof(local), "127.0.0.1:%s", text);
+    return read_address(out, local);
+}
+
 static void check_places(struct reading *r)
 {
     struct config *c = r->c;
@@ -309,6 +324,9 @@ static void check_places(struct reading *r)
     c->clustered = strcmp(c->store, "memory://") != 0;
     if (!read_address(&c->kamailio_addr, c->kamailio))
         fail(r, "%s: kamailio '%s' is not a numeric address with port, like 127.0.0.1:8448", r->path, c->kamailio);
+    else if (*c->http_listen && !read_listen(&c->http_addr, c->http_listen))
+        fail(r, "%s: http_listen '%s' is neither a port nor a numeric address with port, like 127.0.0.1:9190", r->path,
+             c->http_listen);
     else if (c->clustered && redis_conf_url(&c->redis, c->store) < 0)
         fail(r, "%s: store '%s' is neither memory:// nor redis://host[:port][/db]", r->path, c->store);
 }

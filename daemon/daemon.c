@@ -175,6 +175,8 @@ static void close_all(struct daemon *d)
     d->store->ops->close(d->store);
     control_close(d->control);
     d->control = NULL;
+    http_close(d->http);
+    d->http = NULL;
     uv_close((uv_handle_t *)&d->prepare, NULL);
     uv_close((uv_handle_t *)&d->timer, NULL);
     for (int i = 0; i < SIGNALS; i++)
@@ -202,10 +204,7 @@ static bool all_written(struct daemon *d)
 /* A drained node continues the calls that it has; strays still find it. */
 static void show_readiness(struct daemon *d)
 {
-    struct engine_status s;
-
-    engine_status(d->engine, &s);
-    readiness_show(&d->readiness, s.up && !d->stop_ms, now(d));
+    readiness_show(&d->readiness, !daemon_unready(d), now(d));
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -264,6 +263,7 @@ static void run(struct daemon *d)
     readiness_start(&d->readiness, d->config.ready_file, d->config.control);
     start_handles(d);
     start_control(d);
+    daemon_start_http(d);
     log_printf(LOG_LEVEL_INFO, "kamsyncd " KAMSYNC_VERSION " started: name=%s cluster=%s kamailio=%s store=%s",
                d->config.name, d->config.cluster, d->config.kamailio, d->config.store);
     uv_run(&d->loop, UV_RUN_DEFAULT);
@@ -272,7 +272,7 @@ static void run(struct daemon *d)
 
 int daemon_run(struct config *config, const char *path)
 {
-    struct daemon d = {.config = *config, .path = path};
+    struct daemon d = {.config = *config, .path = path, .started_ms = wiring_wall(NULL)};
     const struct engine_io io = wiring_io(&d);
     struct engine_conf conf = engine_conf(config);
     int rc = uv_loop_init(&d.loop);

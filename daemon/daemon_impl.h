@@ -1,4 +1,4 @@
-/* What daemon.c and wiring.c share. */
+/* What daemon.c, serve.c and wiring.c share. */
 #ifndef KAMSYNC_DAEMON_IMPL_H
 #define KAMSYNC_DAEMON_IMPL_H
 
@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "core/engine.h"
+#include "http/http.h"
 #include "io/control.h"
 #include "io/evapi.h"
 #include "io/store.h"
@@ -21,11 +22,13 @@ struct daemon {
     struct evapi *evapi;
     struct store *store;
     struct control *control; /* NULL: none */
+    struct http *http;       /* NULL: none */
     uv_prepare_t prepare;
     uv_timer_t timer;
     uv_signal_t signals[SIGNALS];
     struct readiness readiness;
-    int64_t stop_ms; /* when an orderly shutdown stops waiting; 0 while running */
+    int64_t started_ms; /* since 1970 */
+    int64_t stop_ms;    /* when an orderly shutdown stops waiting; 0 while running */
     bool closed;
 };
 
@@ -41,5 +44,10 @@ int64_t wiring_wall(void *ctx);
 struct engine_io wiring_io(struct daemon *d);
 /* Opens these sockets, whose input goes to the engine. 0, or negative when out of memory. */
 int wiring_start(struct daemon *d);
+
+/* Why this node should get no new calls; NULL: it should. */
+const char *daemon_unready(struct daemon *d);
+/* Serves HTTP, if it is configured. */
+void daemon_start_http(struct daemon *d);
 
 #endif

@@ -54,9 +54,17 @@ void readiness_drain(struct readiness *r, bool drained)
                    strerror(rc), drained ? "drained" : "no longer drained");
 }
 
-void readiness_show(struct readiness *r, bool well, int64_t now)
+const char *readiness_lack(const struct readiness *r, const struct engine_status *s, bool stopping)
 {
-    bool wanted = well && !r->drained;
+    if (stopping)
+        return "kamsyncd stops";
+    if (r->drained)
+        return "drained";
+    return s->up ? NULL : s->link ? "kamailio hangs" : "kamailio away";
+}
+
+void readiness_show(struct readiness *r, bool wanted, int64_t now)
+{
     int rc;
 
     if (!*r->file || (wanted == r->wanted && now < r->look_ms))

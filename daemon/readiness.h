@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/engine.h"
+
 struct readiness {
     char file[4096]; /* "": none */
     char drain_file[4096];
@@ -20,8 +22,10 @@ struct readiness {
  * the control socket. */
 void readiness_start(struct readiness *r, const char *ready_file, const char *control);
 void readiness_drain(struct readiness *r, bool drained);
-/* Call it often: makes the file exist if the node is well and not drained, and removes it otherwise. Retries a failure
+/* Why the node should get no new calls, a constant text; NULL: it should. stopping: an orderly shutdown has begun. */
+const char *readiness_lack(const struct readiness *r, const struct engine_status *s, bool stopping);
+/* Call it often: makes the file exist if the node should get new calls, and removes it otherwise. Retries a failure
  * every second. */
-void readiness_show(struct readiness *r, bool well, int64_t now);
+void readiness_show(struct readiness *r, bool wanted, int64_t now);
 
 #endif

@@ -117,7 +117,10 @@ static void do_answer(void *ctx, uint64_t client, json_t *answer)
         json_object_set_new(answer, "cluster", json_string(d->config.cluster));
         json_object_set_new(answer, "drained", json_boolean(d->readiness.drained));
     }
-    control_answer(d->control, client, answer);
+    if (client & HTTP_CLIENT)
+        http_answer(d->http, client, answer);
+    else
+        control_answer(d->control, client, answer);
 }
 
 static void do_log(void *ctx, enum log_level level, const char *line)

@@ -133,6 +133,12 @@ REQUESTS = [b"\x05" + json.dumps(r).encode() + b"\n" for r in (
     {"cmd": "cdr", "after": "1-1"}, {"cmd": "trace", "call_id": "c0@x"}, {"cmd": 5}, [], {"cmd": "cdr", "count": 0},
     {"cmd": "status", "pad": "x" * (4095 - len('{"cmd": "status", "pad": ""}'))})] + [b"\0{}x\n", b"\0" + b"x" * 5000]
 
+URLS = [u.encode() for u in (
+    "/healthz", "/readyz", "/metrics", "/", "*", "/v1/status", "/v1/counters", "/v1/nodes?", "/v1/call/c0@x", "/v1/tx/%63%300@x",
+    "/v1/calls?node=2&state=ringing&caller=+49&callee=%C3%BC&limit=1000", "/v1/calls?limit=0", "/v1/calls?node=1&node=1&&x=",
+    "/v1/call/a%2Fb%3f/c", "/v1/trace/%ff%fe", "/v1/trace/%00", "/v1/tx/%", "/v1/cdr?count=3", "/v1/cdr?after=1-1&count=1000",
+    "/v1/cdr?after=18446744073709551616-1", "/v1/cdr?after=-", "/v1/calls?1&2&3&4&5&6&7&8&9", "/" + "a" * 5000)]
+
 CALL_ANSWER = {"call_id": "c0@x", "state": "ended", "node": 1, "caller": "sip:\u00fc@x", "callee": {"base64": "/w=="},
                "trying": 1800000000000, "ringing": 1800000001000, "answered": 1800000002000, "ended": 1800000009000,
                "how": "completed", "code": 200, "by": "caller", "pdd_ms": 1000, "duration_ms": 7000, "nodes": [1, 2],
@@ -191,7 +197,7 @@ TARGETS = {
     "key": [bytes([a, b]) + b"".join(map(chunk, c)) for a, b, c in (
         (1, 1, ("a", "a", "b", "b")), (1, 2, ("a", "a", "b", "b")), (1, 1, ("a:1", "a", "b", "1:b")),
         (1, 1, ("{}", "%7B%7D", "\0", "%00")), (1, 1, ("a b", "a%20b", "\xff", '"')))],
-    "config": CONFIG, "control": REQUESTS, "ctl": ANSWERS, "messages": TOLD, "engine": ENGINE,
+    "config": CONFIG, "control": REQUESTS, "http": URLS, "ctl": ANSWERS, "messages": TOLD, "engine": ENGINE,
 }
 
 

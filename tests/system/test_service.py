@@ -9,7 +9,8 @@ import subprocess
 import pytest
 
 from fake_control import CTL
-from harness import COMMAND, KAMSYNCD, wait_until
+from harness import COMMAND, KAMSYNCD, free_port, wait_until
+from http_client import get
 from sip import Call
 
 UNIT = pathlib.Path(KAMSYNCD).with_name('kamsyncd.service')
@@ -108,7 +109,9 @@ def threads(daemon):
 def test_one_thread(tmp_path, make_kamailio, make_daemon, make_redis):
     """Whatever it does: libuv's pool is never woken (names are looked up there, so the addresses are numbers)."""
     kamailio, redis = make_kamailio().start(), make_redis()
-    daemon = make_daemon(kamailio, store=redis.url, control=tmp_path / 'c.sock', ready_file=tmp_path / 'ready').start()
+    port = free_port()
+    daemon = make_daemon(kamailio, store=redis.url, control=tmp_path / 'c.sock', ready_file=tmp_path / 'ready',
+                         http_listen=port).start()
     daemon.wait_report(kamailio='up', store='up')
     call = Call()
     kamailio.events(call.branch_event(), call.reply_event(180))
@@ -117,6 +120,7 @@ def test_one_thread(tmp_path, make_kamailio, make_daemon, make_redis):
     kamailio.wait_sends(1)
     for command in ('status', 'nodes', 'calls', 'cdr'):
         subprocess.run([*CTL, '-s', tmp_path / 'c.sock', command], check=True, capture_output=True)
+        assert get(port, f'/v1/{command}').code == get(port, '/metrics').code == 200
     daemon.reload(log_level='debug')
     daemon.wait_log('settings reloaded')
     redis.restart()

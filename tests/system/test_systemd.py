@@ -8,7 +8,8 @@ import pytest
 
 import systemd
 from fake_control import CTL
-from harness import wait_until
+from harness import free_port, wait_until
+from http_client import get
 from sip import Call
 
 WHY_NOT = systemd.why_not()
@@ -29,7 +30,8 @@ def make_service(tmp_path):
 
 
 def test_works_in_its_sandbox(kamailio, redis, make_service):
-    service = make_service(kamailio, store=redis.url)
+    port = free_port()
+    service = make_service(kamailio, store=redis.url, http_listen=port)
     kamailio.wait_hello()
     wait_until(lambda: service.show('ActiveState') == 'active', 5, 'READY=1 to be heard')
     call = Call()
@@ -40,6 +42,7 @@ def test_works_in_its_sandbox(kamailio, redis, make_service):
     assert set(re.findall(r'^Cap(?:Inh|Prm|Eff|Bnd|Amb):\t(\w+)$', status, re.M)) == {'0' * 16}
     for command in ('status', 'nodes', 'calls', 'cdr'):
         subprocess.run([*CTL, '-s', service.control, command], check=True, capture_output=True)
+        assert get(port, f'/v1/{command}').code == get(port, '/metrics').code == 200
 
 
 def test_reload_losses_and_end(kamailio, redis, make_service):
