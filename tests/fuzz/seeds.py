@@ -120,7 +120,7 @@ REDIS = [
     b"\0\0" + LOADED + b"\3" + commands(b"*2147483647\r\n"),
 ]
 
-CONFIG = [open(os.path.join(HERE, "..", "..", "docs", "kamsyncd.conf.example"), "rb").read()] + [c.encode() for c in (
+CONFIG = [open(os.path.join(HERE, "..", "..", "daemon", "kamsyncd.conf"), "rb").read()] + [c.encode() for c in (
     "store = redis://127.0.0.1:6379/1\nsecret_file=/proc/self/fd/101\n\0" + "0123456789abcdef0123456789abcdef\n",
     "store=redis://[::1]\nsecret_file=/proc/self/fd/101\nold_secret_file=/proc/self/fd/101\n\0" + "s" * 256,
     "store=redis://h:4294967297/4294967296\nsecret_file=/proc/self/fd/101\n\0" + "s" * 20, "kamailio=[::1]:8448\n",
