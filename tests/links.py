@@ -65,7 +65,7 @@ def complaints_about(page):
             why = wrong_link(page, target)
             if why:
                 yield f"{page}:{number}: {target}: {why}"
-        for name in re.findall(rf"`([\w./-]+{ENDINGS})`", line):
+        for name in re.findall(rf"`(\w[\w./-]*{ENDINGS})`", line):
             if not is_file(page, name):
                 yield f"{page}:{number}: `{name}`: no such file"
 
