@@ -235,14 +235,15 @@ Test(store_put, without_the_right_to_load_scripts)
     one_free(o);
 }
 
-/* By whichever of its commands it fails, nothing is written, and it is said. With EVAL alone, as whoever may load
- * scripts sends EVALSHA from some moment on. */
+/* By whichever of its commands it fails, nothing is written, and it is said; of a command in the script, each Redis in
+ * words of its own, and with the script's line. With EVAL alone, as whoever may load scripts sends EVALSHA from some
+ * moment on. */
 Test(store_put, each_right_is_needed)
 {
     static const struct {
         const char *rights, *said;
-    } each[] = {{"+eval +getrange +get", "can't run this command"},
-                {"+eval +get +set", "can't run this command"},
+    } each[] = {{"+eval +getrange +get", " on @user_script:"},
+                {"+eval +get +set", " on @user_script:"},
                 {"+script|load +getrange +get +set", "NOPERM"},
                 {"+getrange +get +set", "NOPERM"}};
 
