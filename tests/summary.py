@@ -1,4 +1,5 @@
-"""Adds up JUnit files: the names of what failed, then the line 'N passed, N failed'. Exit status 1 if anything failed."""
+"""Adds up the JUnit files of folders: the names of what failed, then the line 'N passed, N failed'. Exit status 1 if anything
+failed."""
 import glob
 import sys
 import xml.etree.ElementTree as ET
@@ -10,9 +11,9 @@ def outcome(case):
     return "skipped" if case.find("skipped") is not None else "passed"
 
 
-def main(folder):
+def main(folders):
     count = {"passed": 0, "failed": 0, "skipped": 0}
-    for path in sorted(glob.glob(folder + "/*.xml")):
+    for path in sorted(path for folder in folders for path in glob.glob(folder + "/*.xml")):
         for case in ET.parse(path).getroot().iter("testcase"):
             result = outcome(case)
             count[result] += 1
@@ -24,4 +25,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))
