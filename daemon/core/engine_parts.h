@@ -19,9 +19,9 @@ struct engine {
     notice_handler *on_notice;
     struct counters count;
     struct histograms took;
-    struct node self; /* id 0 before the first hello */
-    uint64_t last_token;
-    int64_t turn_ms; /* the last turn of the loop; 0: none yet */
+    struct node self;    /* id 0 before the first hello */
+    uint64_t last_token; /* of a question to the store; all are even, but for those of own records (owner.c) */
+    int64_t turn_ms;     /* the last turn of the loop; 0: none yet */
     int64_t next_janitor_ms;
     bool learning; /* own transactions and calls are being read back: events of unknown ones wait */
 
@@ -65,5 +65,10 @@ struct engine {
     struct questions questions;
     struct inquiry *pending;
 };
+
+static inline uint64_t engine_token(struct engine *e)
+{
+    return e->last_token += 2;
+}
 
 #endif

@@ -131,7 +131,7 @@ static void do_other_event(struct world *w, struct input *in)
 static void do_taken(struct world *w, struct input *in)
 {
     unsigned ok = input_byte(in) & 1;
-    uint64_t token = w->e->takeovers.list ? w->e->last_token - input_byte(in) % 16 : 1;
+    uint64_t token = w->e->takeovers.list ? w->e->last_token - input_byte(in) % 16 * 2 : 1;
 
     say_event(w, in, text_of("{\"t\":\"taken\",\"token\":%llu,\"ok\":%u}", (unsigned long long)token, ok));
 }

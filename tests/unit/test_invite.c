@@ -176,6 +176,23 @@ Test(invite, strict_lost_to_a_living_node_is_handed_over)
     fake_free(f);
 }
 
+/* Otherwise kamsyncd could end while a record is unwritten. */
+Test(invite, strict_answered_too_late_is_no_write_that_was_answered)
+{
+    struct leg c, other = call_make(2);
+    struct fake *f = with_invite(true, &c);
+
+    fake_branch(f, 1, &other, "0", true);
+    fake_turn(f);
+    fake_pass(f, 1000);
+    cr_assert(fake_status(f).strays == 0 && fake_status(f).puts == 1);
+    fake_claimed(f, CLAIM_WON, NULL);
+    cr_expect(fake_status(f).puts == 1);
+    fake_put_done(f, 1, true);
+    cr_expect(fake_status(f).puts == 0);
+    fake_free(f);
+}
+
 /* A retransmission that reached the same node. */
 Test(invite, strict_lost_to_ourselves)
 {

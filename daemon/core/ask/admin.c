@@ -64,7 +64,7 @@ static struct inquiry *pend(struct engine *e, uint64_t client, json_t *answer, c
         refuse(e, client, BUSY, "kamsyncd is busy with other questions: ask again in a moment");
         return NULL;
     }
-    *p = (struct inquiry){.client = client, .token = ++e->last_token, .list = list, .answer = answer, .due_ms = due_ms};
+    *p = (struct inquiry){.client = client, .token = engine_token(e), .list = list, .answer = answer, .due_ms = due_ms};
     DL_APPEND(e->pending, p);
     return p;
 }

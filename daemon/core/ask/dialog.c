@@ -160,7 +160,7 @@ static void hand_over(struct engine *e, struct question *q, const struct node *t
 static void ask(struct engine *e, struct question *q)
 {
     barrier_before(e, &q->absent);
-    q->token = ++e->last_token;
+    q->token = engine_token(e);
     e->count.lookups++;
     e->io.call_get(e->io.ctx, q->key, q->other, q->token);
 }

@@ -49,7 +49,7 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
     w.weak = p.weak;
     call_vars_sent(c);
     c->changed = false;
-    c->token = ++e->last_token;
+    c->token = engine_token(e);
     calls_move(e, c, CALL_WRITING);
     e->count.call_writes++;
     e->io.call_write(e->io.ctx, &w, c->token);

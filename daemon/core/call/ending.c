@@ -249,7 +249,7 @@ void ending_bye(struct engine *e, const struct event *ev, int64_t now)
 
 static uint64_t await(struct engine *e, struct ending *x, bool writing)
 {
-    x->token = ++e->last_token;
+    x->token = engine_token(e);
     x->writing = writing;
     move(e, x, ENDING_ASKED, 0);
     return x->token;

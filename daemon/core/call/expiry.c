@@ -43,7 +43,7 @@ void expiry_look(struct engine *e, const struct call *c, int64_t now)
         now < e->store.doubt_ms || e->expiries.count >= EXPIRIES_MAX || (l = calloc(1, sizeof(*l))) == NULL)
         return;
     l->name = (struct span){span_dup(c->name), c->name.n};
-    l->token = ++e->last_token;
+    l->token = engine_token(e);
     DL_APPEND(e->expiries.list, l);
     e->expiries.count++;
     if (l->name.p)

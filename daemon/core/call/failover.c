@@ -95,7 +95,7 @@ void failover_run(struct engine *e)
             continue;
         DL_DELETE(e->failovers.list, h);
         DL_PREPEND(e->failovers.list, h);
-        h->token = ++e->last_token;
+        h->token = engine_token(e);
         e->failovers.reading++;
         e->io.call_get(e->io.ctx, h->key, NULL, h->token);
     }

@@ -29,7 +29,7 @@ static struct span name_of(struct engine *e, struct span call_id, struct span fr
 
     if (call_id.n)
         return call_name(call_id, from_tag);
-    snprintf(own, sizeof(own), "unknown.%d.%" PRId64 ".%" PRIu64, e->self.id, at, ++e->last_token);
+    snprintf(own, sizeof(own), "unknown.%d.%" PRId64 ".%" PRIu64, e->self.id, at, engine_token(e));
     return call_name(span_of(own), from_tag);
 }
 

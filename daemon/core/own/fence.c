@@ -61,7 +61,7 @@ static void ask_and_write_over(struct engine *e, struct fenced *f, int64_t now)
     if (f->txn->ask_token)
         return; /* continues with the answer */
     f->txn->asked_rival = f->r.epoch;
-    f->txn->ask_token = ++e->last_token;
+    f->txn->ask_token = engine_token(e);
     e->io.get(e->io.ctx, key_short(key, KEY_NODE, f->r.owner), f->txn->ask_token);
 }
 

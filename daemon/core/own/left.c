@@ -106,7 +106,7 @@ static void write_one(struct engine *e, struct left *l)
         finish(e, l);
         return;
     }
-    l->token = ++e->last_token;
+    l->token = engine_token(e);
     e->left.writing++;
     e->count.puts++;
     e->io.put(e->io.ctx, l->key, text, e->conf.tx_ttl_ms, l->token);

@@ -29,6 +29,7 @@
 #define PROMISE_MS 500    /* as a caller repeats his CANCEL (T1) */
 #define QUIET_MS 10000    /* a ringing transaction is checked at least this often */
 #define QUIET_PART 30     /* and this many times within its TTL */
+#define OWN 1             /* in the token of such a write: a late answer to a claim, say, comes here, too */
 
 /* The dead node had accepted the caller's CANCEL, so the caller does not repeat it. Kamailio gets it as if it came now:
  * tm cancels each branch as soon as allowed. Repeated until Kamailio has reported it: the takeover may be in progress.
@@ -315,7 +316,7 @@ static void put(struct engine *e, struct txn *t, int64_t now)
     t->retry_ms = 0;
     e->count.puts++;
     e->owner.puts++;
-    t->token = ++e->last_token;
+    t->token = engine_token(e) | OWN;
     if (t->hold != HOLD_OWNED)
         txns_ask(&e->txns, t, t->token);
     if (t->epoch == 1 && t->hold == HOLD_NEW) /* no record should be there: that costs the store less */
@@ -381,7 +382,7 @@ void owner_put_done(struct engine *e, uint64_t token, enum put_status status, st
 {
     struct txn *t = txns_answered(&e->txns, token);
 
-    e->owner.puts -= e->owner.puts > 0;
+    e->owner.puts -= token & OWN;
     e->count.puts_failed += status == PUT_FAILED;
     if (status == PUT_DONE || status == PUT_FENCED)
         resync_taken(e, now);

@@ -83,7 +83,7 @@ struct takeover *takeover_add(struct engine *e, const char *key, int64_t now)
         free(t);
         return NULL;
     }
-    t->token = ++e->last_token;
+    t->token = engine_token(e);
     t->begun_ms = now;
     DL_APPEND(e->takeovers.list, t);
     count(e, WANTED, 1);
