@@ -21,11 +21,6 @@ static void on_request(void *ctx, uint64_t client, const json_t *request)
     engine_ask(((struct daemon *)ctx)->engine, request, client, now(ctx));
 }
 
-static void on_gone(void *ctx, uint64_t client)
-{
-    engine_forget_client(((struct daemon *)ctx)->engine, client);
-}
-
 static const char *on_unready(void *ctx)
 {
     return daemon_unready(ctx);
@@ -68,7 +63,7 @@ static void on_metrics(void *ctx, struct buffer *out)
 /* Without this port kamsyncd works all the same. */
 void daemon_start_http(struct daemon *d)
 {
-    const struct http_events on = {d, on_request, on_gone, on_unready, on_metrics};
+    const struct http_events on = {d, on_request, on_unready, on_metrics};
     const struct config *c = &d->config;
     int rc;
 

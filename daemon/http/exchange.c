@@ -266,10 +266,8 @@ void exchange_end(void *cls, struct MHD_Connection *connection, void **state, en
     (void)why;
     if (v)
         v->since_ms = uv_now(h->loop);
-    if (x && x->waiting) {
+    if (x && x->waiting) /* only at the end: libmicrohttpd leaves it alone otherwise, and an answer always comes */
         DL_DELETE(h->waiting, x);
-        h->on.gone(h->on.ctx, x->id);
-    }
     if (x)
         free(x->body.p);
     free(x);

@@ -20,8 +20,6 @@ struct http_events {
     /* A question in the form of proto/control.md, valid during the call; http_answer() answers it, maybe before the
      * call returns. */
     void (*request)(void *ctx, uint64_t client, const json_t *request);
-    /* That client is gone: no answer is needed. */
-    void (*gone)(void *ctx, uint64_t client);
     /* Why this node should get no new calls; NULL: it should. */
     const char *(*unready)(void *ctx);
     /* Writes all metrics in Prometheus' text format. */
