@@ -46,12 +46,14 @@ def read_all(s):
     return data
 
 
-def talk(port, data):
-    """Sends these bytes, and returns all that comes until the connection is closed."""
+def talk(port, data, last=False):
+    """Sends these bytes, and returns all that comes until the connection is closed. last: and says that no more come."""
     with dial(port) as s:
         try:
             s.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
+            if last:
+                s.shutdown(socket.SHUT_WR)
+        except OSError:
             pass
         return read_all(s)
 

@@ -174,6 +174,12 @@ def test_browsers_are_not_led_here(kamailio, make_daemon):
     assert talk(daemon.port, b'GET /healthz HTTP/1.0\r\n\r\n')[8:13] == b' 200 '
 
 
+def test_long_url(kamailio, make_daemon):
+    daemon = with_http(make_daemon, kamailio)
+    assert get(daemon.port, '/v1/tx/' + 'a' * 4088).code == 200
+    assert get(daemon.port, '/v1/tx/' + 'a' * 4089).code == 414
+
+
 # Whether the node should get calls
 
 def test_ready_as_the_ready_file_says(tmp_path, make_kamailio, make_daemon):
@@ -275,14 +281,15 @@ def test_setting_is_checked(tmp_path, value, good):
 
 
 def test_end_while_a_question_waits(cluster):
-    """The other node hangs, so the answer is due only in a moment."""
+    """For the other node, which hangs."""
     (daemon, other), _ = cluster
     other.signal(signal.SIGSTOP)
     try:
         with socket.create_connection(('127.0.0.1', daemon.port)) as s:
             s.sendall(b'GET /v1/calls HTTP/1.1\r\nHost: localhost\r\n\r\n')
+            assert get(daemon.port, '/healthz').code == 200, 'so it has got the other one, too'
             daemon.signal(signal.SIGTERM)
-            daemon.signal(signal.SIGTERM)
+            daemon.signal(signal.SIGINT)  # at once
             daemon.wait_exit(10)
     finally:
         other.signal(signal.SIGCONT)

@@ -14,7 +14,9 @@ from sip import Call
 
 CONNECTIONS_MAX, PER_ADDRESS_MAX = 64, 32  # daemon/http/http.c
 CUT_S = 10      # so long a request, or the reading of its answer, may take
+SHARE = 0.22    # of the time, which HTTP and a few strays may take
 STALL_S = 0.3   # longest that a stray may wait meanwhile; it is answered at once otherwise
+HEAD = b'HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n'  # the work of an answer, and little to read
 GET = b'GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n'
 
 
@@ -107,16 +109,17 @@ def test_slow_readers(daemon, crowd):
 def test_one_who_reads_byte_by_byte_is_cut_off(daemon, crowd):
     """Something moves all the time, so it is never idle."""
     report_calls(daemon, 1000)
+    size = len(get(daemon.port, '/v1/calls?limit=1000').body)
     s = ask_without_reading(crowd, daemon.port)
     begun = time.monotonic()
     got = 0
     try:
-        while part := s.recv(500):
+        while part := s.recv(1000):
             got += len(part)
-            time.sleep(0.05)
+            time.sleep(0.025)
     except ConnectionResetError:
         pass
-    assert CUT_S - 1 < time.monotonic() - begun < (CUT_S + 10) * SLOWER and 200 < got < 400000
+    assert CUT_S - 1 < time.monotonic() - begun < (CUT_S + 10) * SLOWER and 200 < got < size
 
 
 def drip(s, data, stop):
@@ -166,12 +169,12 @@ def test_many_connections(daemon, crowd):
 
 
 def test_one_address_leaves_room_for_others(daemon, crowd):
-    for _ in range(PER_ADDRESS_MAX + 10):
+    for _ in range(CONNECTIONS_MAX + 10):
         s = crowd.add(socket.socket())
         s.bind(('127.0.0.9', 0))
         s.settimeout(10)
         s.connect(('127.0.0.1', daemon.port))
-    assert get(daemon.port, '/healthz').code == 200
+    assert connections(daemon) <= PER_ADDRESS_MAX + 1
 
 
 @pytest.mark.parametrize('request_', [
@@ -186,7 +189,7 @@ def test_one_address_leaves_room_for_others(daemon, crowd):
 ], ids=lambda r: r[:24].decode('latin1'))
 def test_odd_requests(daemon, request_):
     """Refused, or answered; and always ended."""
-    answer = talk(daemon.port, request_)
+    answer = talk(daemon.port, request_, last=True)
     assert not answer or re.match(rb'HTTP/1\.[01] (200|4\d\d|505) ', answer), answer[:200]
     assert len(request_) < 4000 or b' 200 ' not in answer[:20]
     check_works(daemon, 3)
@@ -194,17 +197,20 @@ def test_odd_requests(daemon, request_):
 
 
 def test_pipelined_requests(daemon):
-    """Many at once: each is answered in its turn, and kamsyncd has time for other things."""
-    count = 1000
+    """Many at once, on many connections: each is answered in its turn, and kamsyncd has time for other things."""
+    count = 150
     last = b'GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(talk(daemon.port, (GET % b'/metrics') * count + last)))
+    threads = [threading.Thread(target=lambda: answers.append(talk(daemon.port, HEAD * count + last)))
+               for _ in range(PER_ADDRESS_MAX)]
     begun, used = time.monotonic(), cpu_s(daemon)
-    thread.start()
+    for thread in threads:
+        thread.start()
     check_works(daemon)
-    thread.join()
-    assert cpu_s(daemon) - used < 0.4 * (time.monotonic() - begun) + 0.1
-    assert answers[0].count(b'HTTP/1.1 200 OK') in range(2, count + 2)
+    for thread in threads:
+        thread.join()
+    assert cpu_s(daemon) - used < SHARE * SLOWER * (time.monotonic() - begun) + 0.05
+    assert [answer.count(b'HTTP/1.1 200 OK') for answer in answers] == [count + 1] * PER_ADDRESS_MAX
 
 
 def test_questions_one_after_the_other(daemon):
