@@ -1,4 +1,5 @@
 """ready_file and draining: what is left behind, what cannot be written, what a restart must not forget."""
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,14 +58,21 @@ def test_file_that_somebody_removed_comes_back(tmp_path, kamailio, make_daemon):
     wait_until(ready.exists, 5, 'it is there again')
 
 
+def put_folder(path):
+    """In place of the file; False when kamsyncd was faster and has made it again."""
+    path.unlink()
+    with contextlib.suppress(FileExistsError):
+        path.mkdir()
+    return path.is_dir()
+
+
 def test_removal_is_tried_again(tmp_path, kamailio, make_daemon):
     """A directory in its place, say: it cannot be removed, and the log does not say that it was."""
     ready = tmp_path / 'ready'
     daemon = make_daemon(kamailio, ready_file=ready).start()
     wait_until(ready.exists, 5, 'ready')
     daemon.wait_log(LOG_READY)
-    ready.unlink()
-    ready.mkdir()
+    wait_until(lambda: put_folder(ready), 5, 'a folder in its place')
     daemon.signal(signal.SIGUSR2)
     daemon.wait_log(f"ready_file '{ready}': ")
     assert LOG_NOT_READY not in daemon.log()
