@@ -31,8 +31,8 @@ class Pings:
     """OPTIONS to a node every 20 ms. In a flood one may get lost in front of Kamailio, as on any network; but a long time
     without any answer means that Kamailio is blocked."""
 
-    def __init__(self, lab, node):
-        self.peer, self.to = Peer(lab, 'gateway', 5071), (lab.address(node), 5060)
+    def __init__(self, lab, node, port=5071):
+        self.peer, self.to = Peer(lab, 'gateway', port), (lab.address(node), 5060)
         self.answers, self.longest_gap = 0, 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -104,23 +104,29 @@ class Stranger:
             pass
 
 
+def calls(log, what):
+    """Of which it says so."""
+    return set(re.findall(rf'call (stranger-\d+)@lab[^\n]*{what}', log))
+
+
 def one_round(lab, node, stranger):
     """All that have no answer yet are sent again; returns what became of them."""
-    def so_far():
-        log = node.kamailio.log()
-        looked_up, told, counters = log.count('given to kamsyncd'), log.count('sent to all'), node.counters()
-        # in a small cluster all were told of those that kamsyncd got, too; in a large one, of what it gave back for that
-        given = counters['verdict_perhaps'] + counters['verdict_unavailable'] if node.cluster.defines else looked_up
-        return looked_up, told - given, drops(lab, node.name)
+    begin, dropped, sent = len(node.kamailio.log()), drops(lab, node.name), len(stranger.waiting)
+
     def seen():
-        return [now - then for now, then in zip(so_far(), before)]
-    before, sent = so_far(), len(stranger.waiting)
+        """A call may be in the log twice: all are told of what kamsyncd gives back for that, and in a small cluster of each."""
+        log = node.kamailio.log()[begin:]
+        looked_up, told = calls(log, 'given to kamsyncd'), calls(log, 'sent to all')
+        return len(looked_up), len(told - looked_up), drops(lab, node.name) - dropped
+
+    def is_over():
+        return sum(seen()) == sent and node.status()['lookups'] == '0' and not waiting(lab, node.name)
     stranger.send_all()
     stranger.take_answers(T1)
     # some may wait in the socket still; an answer may be lost, too: on the way back from kamsyncd a full socket loses packets
     # as any network does
-    counted = wait_until(lambda: (now := seen()) and sum(now) == sent and now, 10, lambda: f'word of all {sent}: {seen()}')
-    return Round(sent, *counted, sent - len(stranger.waiting))
+    wait_until(is_over, 10, lambda: f'word of all {sent}: {seen()}')
+    return Round(sent, *seen(), sent - len(stranger.waiting))
 
 
 def verdicts(node):
@@ -135,23 +141,27 @@ def test_a_burst_of_unknown_cancels(lab, defines):
     cluster, stranger = Cluster(lab, defines=defines), Stranger(lab, BURST)
     b = cluster['b']
     lab.steer(to('b'))
-    pings, rounds, begun = Pings(lab, 'b'), [], time.monotonic()
+    pings, others, rounds, begun = Pings(lab, 'b'), Pings(lab, 'c', 5073), [], time.monotonic()
     while stranger.waiting:
         rounds.append(one_round(lab, b, stranger))
         assert len(rounds) < 60, rounds
     pings.stop()
+    others.stop()
     print(f'{BURST} CANCELs of unknown calls at once: first {rounds[0]}; all answered after {len(rounds)} rounds, '
           f'{time.monotonic() - begun:.1f} s; {pings.answers} pings answered, the longest time without an '
           f'answer was {1000 * pings.longest_gap:.0f} ms')
-    assert pings.longest_gap < 1
+    assert pings.longest_gap < 1 + others.longest_gap, f'{pings.longest_gap} s; a node with nothing to do: {others.longest_gap} s'
     looked_up = sum(one.looked_up for one in rounds)
-    wait_until(lambda: verdicts(b) == looked_up and b.status()['lookups'] == '0', 5, lambda: f'{looked_up} verdicts: {b.counters()}')
+    wait_until(lambda: verdicts(b) == looked_up, 5, lambda: f'{looked_up} verdicts: {b.counters()}')
+
+    def queued():
+        status = b.status()
+        return status['lookups'], status['queued'], waiting(lab, 'b')
+    wait_until(lambda: queued() == ('0', '0', 0), 5, lambda: f'nothing left in a queue: {queued()}')
     counters = b.counters()
     assert (counters['strays'], counters['frames_shed'], counters['frames_lost']) == (looked_up, 0, 0)
-    begun = time.monotonic()
     stranger.peer.send(Request('after@lab', branch='z9hG4bKafter').cancel(stranger.peer))
-    stranger.peer.expect('SIP/2.0 481')
-    assert time.monotonic() - begun < 0.6  # a queue would delay it
+    stranger.peer.expect('SIP/2.0 481', having='after@lab')
     cluster.stop()
 
 
