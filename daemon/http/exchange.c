@@ -160,9 +160,11 @@ static void take_answer(struct exchange *x, const json_t *answer)
         part = json_pack("{s:b,s:O}", "ok", 1, x->part, part);
     put_json(x, part ? part : answer);
     json_decref(part);
-    if (x->suspended)
-        MHD_resume_connection(x->connection);
+    if (!x->suspended)
+        return;
     x->suspended = false;
+    MHD_resume_connection(x->connection);
+    http_wake(x->http);
 }
 
 void http_answer(struct http *h, uint64_t client, json_t *answer)

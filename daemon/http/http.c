@@ -46,6 +46,7 @@ static void work(struct http *h)
 {
     uint64_t begun = uv_hrtime(), took;
 
+    h->woken = false;
     cut_slow(h);
     MHD_run(h->mhd);
     took = uv_hrtime() - begun;
@@ -64,9 +65,20 @@ static void on_rested(uv_timer_t *timer)
     struct http *h = timer->data;
     MHD_UNSIGNED_LONG_LONG due = LOOK_MS;
 
+    if (h->woken) {
+        work(h);
+        return;
+    }
     if (h->visits)
         uv_timer_start(timer, on_time, MHD_get_timeout(h->mhd, &due) == MHD_YES && due < LOOK_MS ? due : LOOK_MS, 0);
     uv_poll_start(&h->poll, UV_READABLE, on_event);
+}
+
+void http_wake(struct http *h)
+{
+    h->woken = true;
+    if (uv_is_active((uv_handle_t *)&h->poll)) /* else it rests, and looks after that */
+        uv_timer_start(&h->timer, on_time, 0, 0);
 }
 
 static void on_event(uv_poll_t *poll, int status, int events)

@@ -37,6 +37,7 @@ struct http {
     uv_poll_t poll;
     uv_timer_t timer;
     bool local; /* listens on a loopback address */
+    bool woken; /* a suspended connection was resumed */
     bool closing;
     int open; /* handles */
     struct visit *visits;
@@ -45,6 +46,9 @@ struct http {
     uint64_t ahead_ms; /* until when the allowed questions are used up */
     struct http_figures figures;
 };
+
+/* Lets libmicrohttpd work soon: without threads of its own it does not notice that a connection was resumed. */
+void http_wake(struct http *h);
 
 /* libmicrohttpd's callbacks. */
 void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *connection);

@@ -7,12 +7,13 @@ import re
 import signal
 import socket
 import subprocess
+import time
 
 import jsonschema
 import pytest
 
 from fake_control import CTL
-from harness import REPO, free_port, run_kamsyncd, wait_until
+from harness import REPO, SLOWER, free_port, run_kamsyncd, wait_until
 from http_client import get, talk, with_http
 from sip import Call
 
@@ -96,6 +97,18 @@ def test_each_answer_is_the_one_of_kamsyncctl(cluster):
     assert len(get(daemon.port, '/v1/calls').json()['calls']) == 2
     assert get(other.port, '/v1/call/' + ids['answered']).json()['calls'][0]['call_id'] == {
         'base64': base64.b64encode(answered).decode()}
+
+
+def test_answers_of_others_come_at_once(cluster):
+    """Those of the store and of the other node, for which a question waits."""
+    (daemon, _), _ = cluster
+    for path in ('/v1/cdr', '/v1/calls'):
+        took = []
+        for _ in range(5):
+            begun = time.monotonic()
+            assert get(daemon.port, path).code == 200
+            took.append(time.monotonic() - begun)
+        assert sorted(took)[2] < 0.1 * SLOWER, (path, took)
 
 
 def test_counters_are_those_of_the_status(cluster):
