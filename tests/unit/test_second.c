@@ -272,12 +272,6 @@ Test(second, first_tells_its_kamailio_of_a_branch_elsewhere)
 
 #define ELSEWHERE "udp:203.0.113.6:5060"
 
-static char *stray_reply(const struct leg *c, int code)
-{
-    return scratch("SIP/2.0 %d Said\r\nVia: SIP/2.0/UDP 192.0.2.10:5060;branch=%s.0;srvid=1\r\n%s", code, c->tm,
-                   strstr(sip_request(c, "INVITE"), "Via: "));
-}
-
 /* After the first node knows; and again, as RFC 3261 says, until there is a final reply. */
 Test(second, cancels_what_rings_elsewhere)
 {
@@ -298,7 +292,7 @@ Test(second, cancels_what_rings_elsewhere)
     cr_expect_str_eq(fake_text(frame, "to"), "203.0.113.5:5060");
     fake_pass(f, 1500);
     cr_expect(fake_sent_count(f, "CANCEL sip:") == 3);
-    fake_say(f, "%s", stray_text(1, stray_reply(&c, 487), ""));
+    fake_stray_reply(f, 1, &c, "0", 487);
     fake_pass(f, 5000);
     cr_expect(fake_sent_count(f, "CANCEL sip:") == 3 && fake_sent_count(f, "ACK sip:") == 1);
     cr_expect(fake_sent_count(f, "SIP/2.0 487") == 0, "nobody else hears it");
@@ -325,7 +319,7 @@ Test(second, passes_a_2xx_from_elsewhere_on)
     struct fake *f = routed(&c, "200.1", ELSEWHERE);
 
     fake_turn(f);
-    fake_say(f, "%s", stray_text(1, stray_reply(&c, 200), ""));
+    fake_stray_reply(f, 1, &c, "0", 200);
     fake_turn(f);
     cr_expect(fake_sent_count(f, "why=done") == 1);
     cr_assert(f->tell_count == 2);

@@ -16,6 +16,7 @@ struct stray {
     bool asked;    /* a lookup is under way */
     bool orphan;   /* its transaction is being taken over */
     bool hopeless; /* that failed */
+    bool waited;   /* a reply to an own transaction has been given time for the events before it */
     bool rival;    /* an INVITE claimed by a node that looks dead, but may be back, with its record on its way */
     struct absence absent;
     size_t bytes;

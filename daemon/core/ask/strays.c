@@ -83,18 +83,33 @@ static void later(struct stray *s, int64_t now)
     s->retry_ms = s->retry_ms * 2 < LAST_RETRY_MS ? s->retry_ms * 2 : LAST_RETRY_MS;
 }
 
-/* A negative reply after a 2xx, of a transaction that no Kamailio has: the caller must not get it. Or one on a branch
- * that had ended before a takeover: the dead node's ACK was lost. */
+/* A negative reply to an own transaction that is over, or on a branch that had ended: the far end repeats it, since an
+ * ACK was lost, or tm had given it up. The caller must not get it. No Kamailio has the transaction, or its tm no longer
+ * matches replies to it (reply_matching). False if it may be the answer to the call. */
 static bool acknowledge(struct engine *e, struct stray *s, struct txn *own, int64_t now)
 {
     struct span id;
     int index;
 
-    if (!own || s->kind != STRAY_REPLY || s->code < 300 || txn_split_branch(span_of(s->via), &id, &index) < 0 ||
-        (own->end != END_NO_TM && !(own->taken_ms && txn_branch_code(own, index) >= 300)))
+    if (txn_split_branch(span_of(s->via), &id, &index) < 0 || !(txn_is_done(own) || txn_branch_code(own, index) >= 300))
         return false;
+    stray_note(e, s, "late: acknowledged", e->self.id);
     finish_replied(e, own, index, s->code, s->msg, now);
     stray_end(e, s);
+    return true;
+}
+
+/* The events that say whether it is late may still be on their way. True: it is handled, or waits for these. */
+static bool is_late(struct engine *e, struct stray *s, struct txn *own, int64_t now)
+{
+    if (!own || s->kind != STRAY_REPLY || s->code < 300)
+        return false;
+    if (acknowledge(e, s, own, now))
+        return true;
+    if (s->waited)
+        return false;
+    s->waited = true;
+    s->again_ms = now + ACT_MS;
     return true;
 }
 
@@ -103,7 +118,7 @@ static void begin(struct engine *e, struct stray *s, int64_t now)
     struct txn *own = txns_by_key(&e->txns, s->key);
     bool full = e->strays.count > STRAYS_MAX || e->strays.bytes > STRAYS_BYTES;
 
-    if (acknowledge(e, s, own, now))
+    if (is_late(e, s, own, now))
         return;
     e->count.strays_shed += full && !own;
     if (own)
@@ -386,13 +401,18 @@ bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, 
     return true;
 }
 
+/* The INVITE of the takeover makes the far end repeat a negative reply, and tm may get that first. */
 void strays_wake(struct engine *e, const char *key, int64_t now)
 {
     struct stray *s, *next;
 
     DL_FOREACH_SAFE(e->strays.list, s, next)
     {
-        if (s->orphan && strcmp(s->key, key) == 0)
+        if (!s->orphan || strcmp(s->key, key) != 0)
+            continue;
+        s->orphan = false;
+        s->begun_ms = now;
+        if (!is_late(e, s, txns_by_key(&e->txns, key), now))
             stray_conclude(e, s, VERDICT_MINE, e->self.id, now);
     }
 }
@@ -431,11 +451,19 @@ void strays_acted(struct engine *e, const char *at, int node, int64_t now)
     }
 }
 
+/* A reply to an own transaction needs no store. */
+static bool waits_for_its_time(const struct engine *e, const struct stray *s)
+{
+    return !s->asked && (e->store.up || s->waited);
+}
+
 static void look_after(struct engine *e, struct stray *s, int64_t now)
 {
     if (now >= give_up(e, s))
         stray_conclude(e, s, last_word(e, s, now), 0, now);
-    else if (!s->asked && e->store.up && now >= s->again_ms)
+    else if (waits_for_its_time(e, s) && now >= s->again_ms && s->waited)
+        begin(e, s, now);
+    else if (waits_for_its_time(e, s) && now >= s->again_ms)
         ask(e, s, now);
 }
 
@@ -462,7 +490,7 @@ int64_t strays_due(const struct engine *e)
     DL_FOREACH(e->strays.list, s)
     {
         due = earlier(due, give_up(e, s));
-        if (!s->asked && e->store.up)
+        if (waits_for_its_time(e, s))
             due = earlier(due, s->again_ms);
     }
     return due;

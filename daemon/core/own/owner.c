@@ -52,12 +52,17 @@ static void keep_promise(struct engine *e, struct txn *t, int64_t now)
 
 void owner_take(struct engine *e, struct txn *t, int64_t now)
 {
+    bool kept = owner_add(e, t) == 0;
+
     t->taken_ms = now;
     if (t->hold == HOLD_OWNED && !txn_is_done(t)) /* else once that is known, or its call has ended */
         calls_take(e, t, now);
-    engine_post(e, (struct notice){.type = NOTICE_TAKEN_OVER, .key = t->key}, now);
-    if (!owner_adopt(e, t))
+    engine_post(e, (struct notice){.type = NOTICE_TAKEN_OVER, .key = t->key}, now); /* its strays look for it */
+    if (!kept) {
+        txn_free(t);
         return;
+    }
+    txns_mark(&e->txns, t);
     early_take(e, span_of(t->id), now);
     if (t->final)
         finish_failed(e, t, now);

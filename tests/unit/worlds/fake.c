@@ -430,6 +430,17 @@ void fake_stray(struct fake *f, int64_t k, const struct leg *c, const char *meth
     fake_say(f, "%s", stray_text(k, sip_request(c, method), ""));
 }
 
+void fake_stray_reply(struct fake *f, int64_t k, const struct leg *c, const char *index, int code)
+{
+    char *below = strstr(sip_request(c, "INVITE"), "Via: ");
+
+    fake_say(f, "%s",
+             stray_text(k,
+                        scratch("SIP/2.0 %d Said\r\nVia: SIP/2.0/UDP 192.0.2.10:5060;branch=%s.%s;srvid=1\r\n%s", code,
+                                c->tm, index, below),
+                        ""));
+}
+
 /* ---- the store ---- */
 
 void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up)

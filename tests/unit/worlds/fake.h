@@ -150,6 +150,7 @@ void fake_reply(struct fake *f, int64_t n, const struct leg *c, const char *inde
 void fake_gave_up(struct fake *f, int64_t n, const struct leg *c, int index, int code);
 /* A stray with number k. */
 void fake_stray(struct fake *f, int64_t k, const struct leg *c, const char *method);
+void fake_stray_reply(struct fake *f, int64_t k, const struct leg *c, const char *index, int code);
 
 /* Another node's record arrives, then the reading ends. */
 void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up);
