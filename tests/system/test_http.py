@@ -122,7 +122,7 @@ def test_counters_are_those_of_the_status(cluster):
 def test_paths_of_the_document_are_those_of_the_code():
     code = pathlib.Path(REPO, 'daemon', 'http', 'routes.c').read_text()
     routes = re.findall(r'^    \{"(/[^"]+)", ROUTE_', code, re.M)
-    assert [re.sub('/$', '/{call_id}', route) for route in routes].sort() == list(API['paths']).sort() and len(routes) > 9
+    assert sorted(re.sub('/$', '/{call_id}', route) for route in routes) == sorted(API['paths']) and len(routes) > 9
     taken = {(f'/v1/{cmd}', name) for cmd, name in re.findall(r'\{"(\w+)", "(\w+)", KIND_', code)}
     assert taken == {(path, p['name']) for path, item in API['paths'].items()
                      for p in item['get'].get('parameters', []) if p['in'] == 'query'}

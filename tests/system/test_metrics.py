@@ -123,7 +123,6 @@ def test_states(kamailio, daemon, redis):
     kamailio.stop()
     redis.kill()
     shown(kamailio_connected=0, kamailio_up=0, store_up=0)
-    shown(queue_frames=0)
 
 
 def test_no_label_holds_what_a_caller_writes(kamailio, daemon):
