@@ -104,11 +104,13 @@ class Box:
         return pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().strip()
 
     def run(self, command, check=True):
-        """A line of shell in the box, as its root."""
+        """A line of shell in the box, as its root. What must succeed is shown: pytest -s is a transcript."""
         inside = ['nsenter', f'--target={self.init()}', '--mount', '--pid', '--net', '--uts', '--ipc', '--cgroup']
         out = subprocess.run([*inside, *ENVIRONMENT, 'bash', '-ec', command], capture_output=True, text=True, timeout=300,
                              cwd='/')
-        assert not check or out.returncode == 0, f'{command}\n{out.stdout[-3000:]}{out.stderr[-3000:]}'
+        if check:
+            print(f'# {command.strip()}\n{out.stdout}{out.stderr}')
+            assert out.returncode == 0, command
         return out
 
     def end(self):
