@@ -102,6 +102,7 @@ make() {
   contained debootstrap --variant=minbase --force-check-gpg "$2" "$new" "$mirror" >"$ROOTS/$1.log" 2>&1 ||
     cannot "$1" "debootstrap: $(tail -n 1 "$ROOTS/$1.log") ($ROOTS/$1.log has it all)"
   settings >"$new/etc/apt/apt.conf.d/90host"
+  echo force-unsafe-io >"$new/etc/dpkg/dpkg.cfg.d/unsafe-io" # what is lost with the power is made again
   enter "$1" "$new" ./dev deps
   mv "$new" "$ROOTS/$1"
 }
