@@ -1,0 +1,98 @@
+"""What passed on which platform: docs/platforms.md, from the results of runs.
+
+matrix.py keep RESULTS KEPT.json    adds a run's JUnit files to those of before; of each test file, the newest result counts
+matrix.py write PAGE KEPT.json…     writes the table into the page, one line for each platform"""
+import datetime
+import glob
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+from summary import outcome
+
+PARTS = ("build", "unit", "system", "demo", "e2e")
+# What a platform is made of, as its packages call it.
+PACKAGES = {"Kamailio": "kamailio", "Redis": "redis-server", "Valkey": "valkey-server", "hiredis": "libhiredis-dev",
+            "libre": "libre-dev", "libuv": "libuv1-dev", "SIPp": "sip-tester"}
+COMPILERS = ("gcc", "clang")
+BEGIN, END = "<!-- written by ./dev matrix -->\n", "<!-- to here -->\n"
+
+
+def upstream(package):
+    """1.2.0 of 4:1.2.0-6+b3."""
+    done = subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", package], capture_output=True, text=True)
+    state, _, version = done.stdout.partition(" ")
+    return re.sub(r"^\d+:|[-+].*$", "", version) if state == "installed" else None
+
+
+def versions():
+    found = {name: upstream(package) for name, package in PACKAGES.items()}
+    for name in COMPILERS:
+        found[name] = subprocess.run([name, "-dumpversion"], capture_output=True, text=True, check=True).stdout.strip()
+    return {name: version for name, version in found.items() if version}
+
+
+def load(path):
+    with open(path) as file:
+        return json.load(file)
+
+
+def keep(results, path):
+    """{part: {test file: {"day", "passed", "failed", "skipped"}}} and the platform's versions."""
+    kept = load(path) if os.path.exists(path) else {"parts": {}}
+    system = platform.freedesktop_os_release()
+    kept["platform"] = "Debian " + system.get("VERSION_ID", "sid")
+    kept["versions"] = versions()
+    for xml in glob.glob(results + "/*.xml"):
+        name = os.path.basename(xml)[:-4]
+        part = kept["parts"].setdefault(name.split("-")[0], {})
+        files = {}
+        for case in ET.parse(xml).getroot().iter("testcase"):
+            counts = files.setdefault(f"{name} {case.get('classname')}",
+                                      {"day": str(datetime.date.today()), "passed": 0, "failed": 0, "skipped": 0})
+            counts[outcome(case)] += 1
+        part.update(files)
+    with open(path, "w") as file:
+        json.dump(kept, file, indent=1)
+
+
+def cell(files, all_files):
+    """What became of the tests of a part, and in how many of its files if some were not run."""
+    if not files:
+        return "not run"
+    counts = {name: sum(file[name] for file in files.values()) for name in ("passed", "failed", "skipped")}
+    text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return text if len(files) == all_files else f"{text}; {len(files)} of {all_files} files were run"
+
+
+def table(platforms):
+    yield "| platform | " + " | ".join(PARTS) + " | last run |"
+    yield "|---" * (len(PARTS) + 2) + "|"
+    for of in platforms:
+        parts = [of["parts"].get(part, {}) for part in PARTS]
+        every = [len(set().union(*(other["parts"].get(part, {}) for other in platforms))) for part in PARTS]
+        days = {file["day"] for part in parts for file in part.values()}
+        yield " | ".join([f"| {of['platform']}", *map(cell, parts, every), f"{max(days)} |"])
+    yield ""
+    names = [name for name in (*PACKAGES, *COMPILERS) if any(name in of["versions"] for of in platforms)]
+    yield "| with | " + " | ".join(names) + " |"
+    yield "|---" * (len(names) + 1) + "|"
+    for of in platforms:
+        yield " | ".join([f"| {of['platform']}", *(of["versions"].get(name, "–") for name in names)]) + " |"
+
+
+def write(page, paths):
+    with open(page) as file:
+        before, _, rest = file.read().partition(BEGIN)
+    lines = "\n".join(table(sorted(map(load, paths), key=lambda of: of["platform"])))
+    with open(page, "w") as file:
+        file.write(before + BEGIN + "\n" + lines + "\n\n" + END + rest.partition(END)[2])
+
+
+if __name__ == "__main__":
+    command, first, *others = sys.argv[1:]
+    keep(first, others[0]) if command == "keep" else write(first, others)
