@@ -165,13 +165,20 @@ bool all_answered(struct life *l)
 
 #define BEHIND_MS 3000 /* a record is not longer behind what its writer knows */
 
+/* Another node was taking it over, and has had trouble since: the store may not have its word that this failed. */
+static bool is_release_late(struct life *l, const json_t *r, int owner)
+{
+    return json_is_true(json_object_get(r, "taking")) && owner >= 1 && (size_t)owner <= l->c->count &&
+           !is_well(l, (size_t)owner - 1);
+}
+
 static bool record_is_fresh(struct life *l, int call, const struct site *s)
 {
     json_t *r = cluster_record(l->c, call);
     const char *inc = json_string_value(json_object_get(r, "inc"));
     int owner = (int)json_integer_value(json_object_get(r, "owner"));
     bool done = json_is_true(json_object_get(r, "done"));
-    bool fresh = r && owner == s->id && inc && strcmp(inc, s->inc) == 0 && !done;
+    bool fresh = r && !done && ((owner == s->id && inc && strcmp(inc, s->inc) == 0) || is_release_late(l, r, owner));
 
     /* it is answered or ended, and the reply on its way; the record may have ended its short life since. Where the
      * claim was forgotten another node's Kamailio may have had the last word when it woke. */
