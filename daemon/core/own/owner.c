@@ -203,6 +203,12 @@ static void branched(struct engine *e, struct txn *t, int64_t now)
     early_take(e, span_of(t->id), now);
 }
 
+/* A branch of no own transaction that begins none either: another node has the INVITE, or there is no room. */
+static bool is_passed_over(struct engine *e, struct event *ev, const struct sip_sent *sent, int64_t now)
+{
+    return second_branch(e, ev, sent, now) || (ev->req.n && !has_room(e, ev, now));
+}
+
 void owner_branch(struct engine *e, struct event *ev, int64_t now)
 {
     struct sip_sent sent;
@@ -211,12 +217,10 @@ void owner_branch(struct engine *e, struct event *ev, int64_t now)
 
     e->count.events_branch += !ev->early_ms;
     t = rc == 0 ? txn_of(e, sent.branch, &index, now) : NULL;
+    if (!t && rc == 0 && is_passed_over(e, ev, &sent, now))
+        return;
     if (t)
         rc = take_branch(t, ev, &sent, index, now);
-    else if (rc == 0 && second_branch(e, ev, &sent, now))
-        return;
-    else if (rc == 0 && ev->req.n && !has_room(e, ev, now))
-        return;
     else if (rc == 0 && ev->req.n)
         t = begin(e, ev, &sent, now, &rc);
     if (rc < 0)
