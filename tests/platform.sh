@@ -103,7 +103,7 @@ make() {
     cannot "$1" "debootstrap: $(tail -n 1 "$ROOTS/$1.log") ($ROOTS/$1.log has it all)"
   settings >"$new/etc/apt/apt.conf.d/90host"
   echo force-unsafe-io >"$new/etc/dpkg/dpkg.cfg.d/unsafe-io" # what is lost with the power is made again
-  enter "$1" "$new" ./dev deps
+  enter "$1" "$new" ./dev deps || cannot "$1" "its packages cannot be installed"
   mv "$new" "$ROOTS/$1"
 }
 
