@@ -167,6 +167,17 @@ static void start_control(struct daemon *d)
 
 /* ---- the loop ---- */
 
+/* One more signal that comes now shall not end the process by its default action. */
+static void block_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (int i = 0; i < SIGNALS; i++)
+        sigaddset(&set, signal_numbers[i]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 static void close_all(struct daemon *d)
 {
     if (d->closed)
@@ -179,6 +190,7 @@ static void close_all(struct daemon *d)
     d->http = NULL;
     uv_close((uv_handle_t *)&d->prepare, NULL);
     uv_close((uv_handle_t *)&d->timer, NULL);
+    block_signals();
     for (int i = 0; i < SIGNALS; i++)
         uv_close((uv_handle_t *)&d->signals[i], NULL);
 }
