@@ -16,12 +16,18 @@ static void head(struct buffer *out, const char *name, const char *type, const c
         buffer_text(out, parts[i]);
 }
 
-static void whole(struct buffer *out, const char *name, const char *type, const char *help, uint64_t value)
+/* All of a metric without labels but its value and the end of the line. */
+static void begin(struct buffer *out, const char *name, const char *type, const char *help)
 {
     head(out, name, type, help);
     buffer_text(out, PREFIX);
     buffer_text(out, name);
     buffer_text(out, " ");
+}
+
+static void whole(struct buffer *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+    begin(out, name, type, help);
     buffer_number(out, (int64_t)value);
     buffer_text(out, "\n");
 }
@@ -50,10 +56,7 @@ static void put_seconds(struct buffer *out, uint64_t us)
 
 static void seconds(struct buffer *out, const char *name, const char *type, const char *help, int64_t us)
 {
-    head(out, name, type, help);
-    buffer_text(out, PREFIX);
-    buffer_text(out, name);
-    buffer_text(out, " ");
+    begin(out, name, type, help);
     put_seconds(out, (uint64_t)us);
     buffer_text(out, "\n");
 }

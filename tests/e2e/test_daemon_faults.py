@@ -48,6 +48,15 @@ def answer(traffic, calls):
     wait_until(lambda: all(call.got(200) for call in calls), 10, 'answered calls')
 
 
+def place_talking(traffic, node):
+    """Calls that talk, which kamsyncd and the store know."""
+    calls = place_ringing(traffic)
+    answer(traffic, calls)
+    wait_until(lambda: [c['state'] for c in node.ask('calls')['calls']] == ['answered'] * len(calls), 5, 'they talk')
+    wait_until(lambda: node.status()['unwritten'] == '0', 5, 'all written')
+    return calls
+
+
 def end(traffic, calls):
     for call in calls:
         assert traffic.end(call)
@@ -168,10 +177,7 @@ def test_what_it_had_not_read_is_told_to_the_next_one(lab):
     with calls_of(lab, nodes='a') as traffic:
         node = traffic.cluster['a']
         lab.route_all('a')
-        calls = place_ringing(traffic)
-        answer(traffic, calls)
-        wait_until(lambda: [c['state'] for c in node.ask('calls')['calls']] == ['answered'] * len(calls), 5, 'they talk')
-        wait_until(lambda: node.status()['unwritten'] == '0', 5, 'all written')
+        calls = place_talking(traffic, node)
         node.kamsyncd.signal(signal.SIGSTOP)
         end(traffic, calls)
         wait_until(lambda: unread(node.kamsyncd) > 0, 5, 'the BYEs wait in its socket')
@@ -201,10 +207,7 @@ def test_dies_again_before_it_has_read(lab):
     with calls_of(lab, nodes='a') as traffic:
         node = traffic.cluster['a']
         lab.route_all('a')
-        calls = place_ringing(traffic)
-        answer(traffic, calls)
-        wait_until(lambda: [c['state'] for c in node.ask('calls')['calls']] == ['answered'] * len(calls), 5, 'they talk')
-        wait_until(lambda: node.status()['unwritten'] == '0', 5, 'all written')
+        calls = place_talking(traffic, node)
         kill_kamsyncd(traffic.cluster, 'a')
         end(traffic, calls)
         gone = node.kamailio.log().count('kamsyncd is gone')

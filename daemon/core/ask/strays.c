@@ -461,9 +461,11 @@ static void look_after(struct engine *e, struct stray *s, int64_t now)
 {
     if (now >= give_up(e, s))
         stray_conclude(e, s, last_word(e, s, now), 0, now);
-    else if (waits_for_its_time(e, s) && now >= s->again_ms && s->waited)
+    else if (!waits_for_its_time(e, s) || now < s->again_ms)
+        return;
+    else if (s->waited)
         begin(e, s, now);
-    else if (waits_for_its_time(e, s) && now >= s->again_ms)
+    else
         ask(e, s, now);
 }
 
