@@ -6,20 +6,14 @@
 #include "ask_impl.h"
 #include "cluster_impl.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <utlist.h>
 
 #include "call.h"
 #include "count.h"
-#include "record.h"
-#include "siptext.h"
 
 #define PENDING_MAX 256
-#define ASK_MS 150    /* a node that has not answered by then is listed as silent */
-#define STORE_MS 2000 /* the same for the store */
-#define CALLS_DEFAULT 100
-#define CALLS_LIMIT 1000
+#define ASK_MS 150             /* a node that has not answered by then is listed as silent */
+#define STORE_MS 2000          /* the same for the store */
 #define TOTAL_LIMIT 1000000000 /* calls of one node */
 #define CDR_DEFAULT 20
 #define CDR_LIMIT 10000
@@ -92,164 +86,25 @@ static void discard(struct engine *e, struct inquiry *p)
 
 /* ---- this node ---- */
 
-static const char *kamailio_state(const struct engine *e)
-{
-    return !e->contact.hello ? "away" : e->self.up ? "up" : "hangs";
-}
-
 static void on_status(struct engine *e, uint64_t client, const json_t *q, int64_t now)
 {
-    json_t *counters = json_object(), *answer;
-    struct engine_status s;
+    json_t *counters = json_object(), *answer = shown_status(e);
 
     (void)q, (void)now;
 #define SHOW(name, help) json_object_set_new(counters, #name, json_integer((json_int_t)e->count.name));
     COUNTERS(SHOW)
 #undef SHOW
-    engine_status(e, &s);
-    answer =
-        json_pack("{s:s,s:i,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "name", e->conf.name, "node", s.node, "inc",
-                  s.inc, "kamailio", kamailio_state(e), "store", s.store ? "up" : "away", "calls", (json_int_t)s.calls,
-                  "txns", (json_int_t)s.txns, "strays", (json_int_t)s.strays, "takeovers", (json_int_t)s.takeovers,
-                  "queued", (json_int_t)s.queued, "nodes", (json_int_t)s.nodes, "counters", counters);
+    json_object_set_new(answer, "counters", counters);
     reply(e, client, answer);
-}
-
-static json_t *node_json(const struct node *n, const char *state, int64_t now)
-{
-    return json_pack("{s:i,s:s,s:s,s:s,s:s,s:I}", "id", n->id, "name", n->name, "sip", n->sip, "inc", n->inc, "state",
-                     state, "seen_ms", (json_int_t)(now - n->seen_ms));
 }
 
 static void on_nodes(struct engine *e, uint64_t client, const json_t *q, int64_t now)
 {
-    json_t *list = json_array();
-    struct node self = e->self;
-
     (void)q;
-    self.seen_ms = now;
-    if (self.id)
-        json_array_append_new(list, node_json(&self, "self", now));
-    for (size_t i = 0; i < e->nodes.count; i++)
-        json_array_append_new(list, node_json(&e->nodes.list[i], node_state(&e->nodes.list[i]), now));
-    reply(e, client, json_pack("{s:o}", "nodes", list));
+    reply(e, client, json_pack("{s:o}", "nodes", shown_nodes(e, now)));
 }
 
 /* ---- all nodes ---- */
-
-static bool has(const char *text, const json_t *part)
-{
-    return !part || (text && json_is_string(part) && strstr(text, json_string_value(part)));
-}
-
-/* Another node lists it, or none should: the caller has cancelled it, and no phone rings any more. */
-static bool is_gone(const struct engine *e, const struct call *c)
-{
-    const struct txn *t = c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
-
-    return c->role == CALL_AWAY || (t && t->cancelled && txn_state(t) == TXN_FAILED);
-}
-
-static bool matches(const struct call *c, const json_t *q, const json_t *node, const char *state)
-{
-    return c->role != CALL_GUEST && !c->how && (!node || json_integer_value(node) == c->node) &&
-           (!state || strcmp(state, call_state(c)) == 0) && has(c->caller, json_object_get(q, "caller")) &&
-           has(c->callee, json_object_get(q, "callee"));
-}
-
-static json_t *call_json(const struct call *c, int node)
-{
-    struct call_pairs p;
-
-    call_pairs(&p, c, node, false);
-    return pairs_json(p.list, p.count);
-}
-
-static size_t limit_of(const json_t *q)
-{
-    const json_t *limit = json_object_get(q, "limit");
-    json_int_t most = json_is_integer(limit) ? json_integer_value(limit) : CALLS_DEFAULT;
-
-    return (size_t)(most < 0 ? 0 : most < CALLS_LIMIT ? most : CALLS_LIMIT);
-}
-
-static void own_calls(const struct engine *e, const json_t *q, json_t *out)
-{
-    const json_t *node = json_object_get(q, "node");
-    const char *state = json_string_value(json_object_get(q, "state"));
-    json_int_t most = (json_int_t)limit_of(q), total = 0;
-    json_t *list = json_array();
-    const struct call *c;
-
-    for (c = e->calls.by_name; c; c = c->hh.next) {
-        if (!matches(c, q, node, state) || is_gone(e, c))
-            continue;
-        if (total++ < most)
-            json_array_append_new(list, call_json(c, e->self.id));
-    }
-    json_object_set_new(out, "calls", list);
-    json_object_set_new(out, "total", json_integer(total));
-}
-
-static struct span call_id_of(const json_t *q, char **owned)
-{
-    size_t len = 0;
-
-    *owned = sip_bytes(json_object_get(q, "call_id"), &len);
-    return (struct span){*owned, len};
-}
-
-static void own_txns(const struct engine *e, const json_t *q, json_t *out)
-{
-    json_t *list = json_array();
-    char *owned, *text;
-    struct span call_id = call_id_of(q, &owned);
-
-    for (const struct txn *t = e->txns.by_id; t; t = t->hh.next) {
-        if (!span_eq(span_of(t->call_id), call_id))
-            continue;
-        text = record_write(t, &(struct head){t->epoch, e->self.id, e->self.inc, false, &t->from}, NULL, true);
-        json_array_append_new(list, text ? json_loads(text, 0, NULL) : NULL);
-        free(text);
-    }
-    json_object_set_new(out, "txns", list);
-    free(owned);
-}
-
-static void own_trace(const struct engine *e, const json_t *q, json_t *out)
-{
-    json_t *list = json_array();
-    char *owned;
-    struct span call_id = call_id_of(q, &owned);
-
-    trace_list(&e->trace, call_id, e->self.id, list);
-    json_object_set_new(out, "trace", list);
-    free(owned);
-}
-
-/* What a node answers from its own memory. */
-static const struct {
-    const char *cmd, *list;
-    void (*own)(const struct engine *e, const json_t *q, json_t *out);
-} shared[] = {{"calls", "calls", own_calls}, {"tx", "txns", own_txns}, {"trace", "trace", own_trace}};
-
-#define SHARED COUNT(shared)
-
-static json_t *own_part(const struct engine *e, const json_t *q, const char **list)
-{
-    const char *cmd = json_string_value(json_object_get(q, "cmd"));
-    json_t *part = json_object();
-
-    for (size_t i = 0; cmd && part && i < SHARED; i++) {
-        if (strcmp(shared[i].cmd, cmd) != 0)
-            continue;
-        *list = shared[i].list;
-        shared[i].own(e, q, part);
-        return part;
-    }
-    json_decref(part);
-    return NULL;
-}
 
 static int by_time(const void *a, const void *b)
 {
@@ -299,7 +154,7 @@ static json_t *others(const struct engine *e)
 static void on_shared(struct engine *e, uint64_t client, const json_t *q, int64_t now)
 {
     const char *list = NULL;
-    json_t *answer = own_part(e, q, &list);
+    json_t *answer = shown_part(e, q, &list);
     const json_t *waiting;
     struct inquiry *p;
 
@@ -308,7 +163,7 @@ static void on_shared(struct engine *e, uint64_t client, const json_t *q, int64_
     p = pend(e, client, answer, list, now + ASK_MS);
     if (!p)
         return;
-    p->most = strcmp(list, "calls") == 0 ? limit_of(q) : SIZE_MAX;
+    p->most = strcmp(list, "calls") == 0 ? shown_limit(q) : SIZE_MAX;
     if (json_array_size(waiting))
         message_send(
             e, 0,
@@ -322,7 +177,7 @@ void admin_asked(struct engine *e, const json_t *message, int64_t now)
     const char *list = NULL;
     int from = (int)json_integer_value(json_object_get(message, "from"));
     json_t *token = json_object_get(message, "token");
-    json_t *part = from > 0 && from != e->self.id && token ? own_part(e, json_object_get(message, "q"), &list) : NULL;
+    json_t *part = from > 0 && from != e->self.id && token ? shown_part(e, json_object_get(message, "q"), &list) : NULL;
 
     (void)now;
     if (part)
@@ -388,7 +243,7 @@ static void look_on(struct engine *e, struct inquiry *p, uint64_t cursor, int64_
 static void on_call(struct engine *e, uint64_t client, const json_t *q, int64_t now)
 {
     char *owned;
-    struct span call_id = call_id_of(q, &owned);
+    struct span call_id = shown_call_id(q, &owned);
     struct inquiry *p = NULL;
 
     if (!call_id.n)

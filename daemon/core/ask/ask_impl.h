@@ -50,6 +50,19 @@ void dialog_tick(struct engine *e, int64_t now);
 int64_t dialog_due(const struct engine *e);
 void dialog_clear(struct engine *e);
 
+/* shown.c: what this node tells kamsyncctl out of its own memory. */
+#define CALLS_LIMIT 1000
+json_t *shown_status(const struct engine *e);
+/* This node and those that it sees. */
+json_t *shown_nodes(const struct engine *e, int64_t now);
+/* Its part of the answer to a question that all nodes answer, and the name of the array in it; NULL: no such question.
+ */
+json_t *shown_part(const struct engine *e, const json_t *q, const char **list);
+/* How many calls are wanted. */
+size_t shown_limit(const json_t *q);
+/* The Call-ID asked about; the caller frees *owned. */
+struct span shown_call_id(const json_t *q, char **owned);
+
 /* admin.c: kamsyncctl's questions; here those passed on by other nodes. */
 void admin_asked(struct engine *e, const json_t *message, int64_t now);
 void admin_answered(struct engine *e, const json_t *message, int64_t now);
