@@ -58,6 +58,9 @@ static const struct option options[] = {
          "file that kamsyncd writes for its Kamailio, whose user must be allowed to read it (its group is kamsyncd's): "
          "what handovers are proven with, and by what each of the two knows the other"),
     TEXT(log_level, "info", true, "error, warn, info or debug"),
+    TEXT(log_format, "text", true,
+         "text, or json: each line is an object with time, level, name, node, text; about a "
+         "call also call_id, about a stray also verdict and owner"),
     TEXT(redis_user, "", false, "Redis ACL user; empty: the default user"),
     TEXT(redis_password_file, "", false, "file with the Redis password, which not all users may read"),
     TEXT(control, "/run/kamsync/control.sock", false, "unix socket on which kamsyncctl asks; empty: none"),
@@ -359,6 +362,8 @@ static void check(struct reading *r)
         fail(r, "%s: name must have 1 to 63 printable ASCII characters", r->path);
     if (log_level_of(c->log_level) < 0)
         fail(r, "%s: log_level '%s' is none of error, warn, info, debug", r->path, c->log_level);
+    if (strcmp(c->log_format, "text") != 0 && strcmp(c->log_format, "json") != 0)
+        fail(r, "%s: log_format '%s' is neither text nor json", r->path, c->log_format);
     if (!r->failed)
         read_secrets(r);
     c->redis.user = c->redis_user;

@@ -9,7 +9,7 @@
 #include "io/store.h"
 
 struct config {
-    char *kamailio, *store, *cluster, *name, *log_level; /* owned */
+    char *kamailio, *store, *cluster, *name, *log_level, *log_format; /* owned */
     char *secret_file, *old_secret_file;
     char *redis_user, *redis_password_file;
     char *keys_file;

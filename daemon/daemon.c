@@ -56,6 +56,11 @@ static struct engine_conf engine_conf(const struct config *c)
     };
 }
 
+static void configure_log(const struct config *c)
+{
+    log_configure((enum log_level)log_level_of(c->log_level), strcmp(c->log_format, "json") == 0, c->name);
+}
+
 /* False: the old settings stay. */
 static bool apply(struct daemon *d, const struct config *fresh)
 {
@@ -88,7 +93,7 @@ static bool reload(struct daemon *d)
     }
     config_clear(&d->config);
     d->config = fresh;
-    log_set_level((enum log_level)log_level_of(fresh.log_level));
+    configure_log(&d->config);
     log_printf(LOG_LEVEL_INFO, "settings reloaded");
     return true;
 }
@@ -290,7 +295,7 @@ int daemon_run(struct config *config, const char *path)
     int rc = uv_loop_init(&d.loop);
 
     signal(SIGPIPE, SIG_IGN);
-    log_set_level((enum log_level)log_level_of(config->log_level));
+    configure_log(config);
     key_cluster(config->cluster);
     if (!keys_write(config->keys_file, secret_of(config), config->old_secret))
         return 1;

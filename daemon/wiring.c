@@ -123,10 +123,10 @@ static void do_answer(void *ctx, uint64_t client, json_t *answer)
         control_answer(d->control, client, answer);
 }
 
-static void do_log(void *ctx, enum log_level level, const char *line)
+static void do_log(void *ctx, const struct log_entry *line)
 {
     (void)ctx;
-    log_line(level, line);
+    log_write(line);
 }
 
 /* ---- input from the sockets ---- */
@@ -237,6 +237,12 @@ static void on_forgot(void *ctx)
     engine_store_forgot(((struct daemon *)ctx)->engine, now(ctx));
 }
 
+static void on_log(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    log_write(&(struct log_entry){.level = level, .text = line});
+}
+
 static void on_told(void *ctx, struct span text)
 {
     engine_message(((struct daemon *)ctx)->engine, text, now(ctx));
@@ -285,7 +291,7 @@ static struct store_events store_events(struct daemon *d)
                                  .archived = on_archived,
                                  .told = on_told,
                                  .forgot = on_forgot,
-                                 .log = do_log};
+                                 .log = on_log};
 }
 
 int wiring_start(struct daemon *d)

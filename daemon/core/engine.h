@@ -18,6 +18,17 @@
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
+/* A line of the log. The text says everything; the fields repeat what programs look for. All of it is printable ASCII,
+ * and bounded: out.c. */
+struct log_entry {
+    enum log_level level;
+    const char *text;
+    int node;            /* this node's id; 0: not known yet */
+    const char *call_id; /* NULL: the line is about no call */
+    const char *verdict; /* about a stray; else NULL */
+    int owner;           /* with a verdict: the node that has the transaction, 0: none */
+};
+
 /* A field of a call's record, or of an ended call in the archive: a name and its value, any bytes. */
 struct pair {
     struct span name, value;
@@ -104,7 +115,7 @@ struct engine_io {
     int64_t (*wall)(void *ctx);
     /* The answer to engine_ask(); the callee takes ownership. */
     void (*answer)(void *ctx, uint64_t client, json_t *answer);
-    void (*log)(void *ctx, enum log_level level, const char *line);
+    void (*log)(void *ctx, const struct log_entry *line);
 };
 
 /* engine_new() and engine_configure() copy the strings. Times in ms. */

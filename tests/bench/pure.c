@@ -333,9 +333,9 @@ static void io_answer(void *ctx, uint64_t client, json_t *answer)
     json_decref(answer);
 }
 
-static void io_log(void *ctx, enum log_level level, const char *line)
+static void io_log(void *ctx, const struct log_entry *line)
 {
-    (void)ctx, (void)level, (void)line;
+    (void)ctx, (void)line;
 }
 
 static void start_engine(void)

@@ -211,11 +211,10 @@ static void io_answer(void *ctx, uint64_t client, json_t *answer)
     json_decref(answer);
 }
 
-static void io_log(void *ctx, enum log_level level, const char *line)
+static void io_log(void *ctx, const struct log_entry *line)
 {
     (void)ctx;
-    (void)level;
-    must(is_printable(line));
+    must(is_printable(line->text) && (!line->call_id || is_printable(line->call_id)));
 }
 
 /* ---- life ---- */

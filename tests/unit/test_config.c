@@ -161,6 +161,7 @@ Test(config, bad_values_are_refused_by_name)
         {"redis_timeout_ms = 99\n", "redis_timeout_ms"},
         {"log_level = loud\n", "log_level"},
         {"log_level = \n", "log_level"},
+        {"log_format = xml\n", "log_format"},
         {"kamailio = localhost:8448\n", "kamailio"},
         {"kamailio = 127.0.0.1\n", "kamailio"},
         {"kamailio = 127.0.0.1:0\n", "kamailio"},

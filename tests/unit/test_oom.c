@@ -329,10 +329,9 @@ static int64_t io_wall(void *ctx)
     return 1800000000000;
 }
 
-static void io_log(void *ctx, enum log_level level, const char *line)
+static void io_log(void *ctx, const struct log_entry *line)
 {
     (void)ctx;
-    (void)level;
     (void)line;
 }
 

@@ -112,7 +112,7 @@ static void give_back(struct engine *e, const struct question *q, const char *st
     for (int without = 1; without <= 2 && text && strlen(text) > GIVE_MAX; without++) {
         free(text);
         text = with_header(e, q, header(e, state, pairs, without == 1 ? count : 0, 0));
-        engine_log_some(e, LOG_LEVEL_WARN,
+        engine_log_call(e, LOG_LEVEL_WARN, (struct about){.call_id = span_of(q->call_id)},
                         "request within a call from %s: it goes without the call's %s, which are too long", q->src,
                         without == 1 ? "variables" : "fields");
     }
@@ -123,12 +123,10 @@ static void give_back(struct engine *e, const struct question *q, const char *st
 static void answer(struct engine *e, struct question *q, const char *state, const struct pair *pairs, size_t count,
                    int64_t now)
 {
-    char call_id[128];
-
     engine_trace(e, span_of(q->call_id), "within a call from=%s: the call is %s, waited=%" PRId64 "ms", q->src, state,
                  now - q->begun_ms);
-    engine_log(e, LOG_LEVEL_DEBUG, "request within a call: %s call-id=%s", state,
-               printable(call_id, sizeof(call_id), span_of(q->call_id)));
+    engine_log_call(e, LOG_LEVEL_DEBUG, (struct about){.call_id = span_of(q->call_id)}, "request within a call: %s",
+                    state);
     give_back(e, q, state, pairs, count, now);
     finish(e, q);
 }
@@ -219,7 +217,7 @@ void dialog_ask(struct engine *e, const struct msg *m, int64_t now)
         q = question_new(m, &id, now);
     if (!q) {
         e->count.frames_bad++;
-        engine_log_some(e, LOG_LEVEL_WARN, "request from %s cannot be looked up: %s", m->src,
+        engine_log_call(e, LOG_LEVEL_WARN, about_msg(m->msg), "request from %s cannot be looked up: %s", m->src,
                         strerror(rc < 0 ? -rc : ENOMEM));
         return;
     }

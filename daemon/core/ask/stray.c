@@ -79,15 +79,13 @@ void stray_note(struct engine *e, const struct stray *s, const char *what, int o
 
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
 {
-    char call_id[128];
-
     count_verdict(&e->count, v);
     if (s->kind != STRAY_INVITE || v != VERDICT_UNKNOWN)
         stray_note(e, s, verdict_names[v], owner);
-    engine_log_some(e, s->kind == STRAY_INVITE && v == VERDICT_UNKNOWN ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
-                    "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms call-id=%s", kind_names[s->kind],
-                    verdict_names[v], owner, s->src, now - s->begun_ms,
-                    printable(call_id, sizeof(call_id), span_of(s->call_id)));
+    engine_log_call(e, s->kind == STRAY_INVITE && v == VERDICT_UNKNOWN ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+                    (struct about){span_of(s->call_id), verdict_names[v], owner},
+                    "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms", kind_names[s->kind], verdict_names[v],
+                    owner, s->src, now - s->begun_ms);
     if (s->code / 100 == 2 && (v == VERDICT_MINE || v == VERDICT_DONE || v == VERDICT_ORPHAN))
         calls_passed(e, s->key, s->msg);
     if (v == VERDICT_OWNER) {

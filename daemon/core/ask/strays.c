@@ -148,7 +148,8 @@ void strays_take(struct engine *e, const struct arrived *a, int64_t now)
         return;
     }
     e->count.frames_bad++;
-    engine_log_some(e, LOG_LEVEL_WARN, "stray from %s cannot be looked up: %s", a->src, strerror(-rc));
+    engine_log_call(e, LOG_LEVEL_WARN, about_msg(a->msg), "stray from %s cannot be looked up: %s", a->src,
+                    strerror(-rc));
 }
 
 /* Sends the caller's request to the far end, as a stateless proxy would. False when there is no branch to send it to.

@@ -208,7 +208,6 @@ static struct call *add_other(struct engine *e, const struct event *ev, int64_t 
 void calls_set(struct engine *e, const struct event *ev, int64_t now)
 {
     struct call *c = (struct call *)calls_of_event(e, ev);
-    char call_id[128];
     int rc;
 
     c = c ? c : add_other(e, ev, now);
@@ -221,9 +220,9 @@ void calls_set(struct engine *e, const struct event *ev, int64_t now)
     if (c && c->role == CALL_GUEST && !json_object_size(c->vars))
         calls_drop(e, c); /* it has nothing to be written */
     e->count.frames_bad++;
-    engine_log_some(e, LOG_LEVEL_WARN, "variable %s not kept (%s) call-id=%s", ev->name,
-                    rc == -EINVAL ? "its value is no UTF-8 text of at most 1024 bytes" : "too many, or memory is short",
-                    printable(call_id, sizeof(call_id), ev->call_id));
+    engine_log_call(e, LOG_LEVEL_WARN, (struct about){.call_id = ev->call_id}, "variable %s not kept (%s)", ev->name,
+                    rc == -EINVAL ? "its value is no UTF-8 text of at most 1024 bytes"
+                                  : "too many, or memory is short");
 }
 
 json_t *calls_vars(const struct engine *e, const struct txn *t)

@@ -85,5 +85,6 @@ void untracked_told(struct engine *e, const struct event *ev, int64_t now)
             return;
         }
     e->count.frames_bad++;
-    engine_log_some(e, LOG_LEVEL_WARN, "a call that is not tracked for an unknown reason: %s", ev->why);
+    engine_log_call(e, LOG_LEVEL_WARN, about_msg(ev->msg), "a call that is not tracked for an unknown reason: %s",
+                    ev->why);
 }

@@ -12,6 +12,17 @@ __attribute__((format(printf, 3, 4))) void engine_log(struct engine *e, enum log
  */
 __attribute__((format(printf, 3, 4))) void engine_log_some(struct engine *e, enum log_level level, const char *fmt,
                                                            ...);
+/* What a line is about; borrowed. */
+struct about {
+    struct span call_id;
+    const char *verdict; /* NULL: none */
+    int owner;
+};
+/* About the call of that message, as far as that can be read. */
+struct about about_msg(struct span msg);
+/* The same about a call, whose Call-ID is added at its end. */
+__attribute__((format(printf, 4, 5))) void engine_log_call(struct engine *e, enum log_level level, struct about about,
+                                                           const char *fmt, ...);
 /* Logs the number of suppressed lines if no later line has. */
 void engine_log_rest(struct engine *e, int64_t now);
 /* A printable copy of SIP bytes, truncated to fit; returns out. */

@@ -5,7 +5,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "sip.h"
+
 #define LINES_MAX 200   /* a second, of those that anybody can cause */
+#define TEXT_MAX 512    /* bytes of a line */
+#define CALL_ID_MAX 200 /* of these its Call-ID */
 #define SEND_PART 20000 /* of a message, as base64, that goes into one frame */
 #define SEND_MAX 65000  /* the same in all: Kamailio's transformation buffer has 65,536 bytes */
 
@@ -17,16 +21,27 @@ static void clean(char *line)
             *line = '?';
 }
 
+static void say(struct engine *e, const struct log_entry *about, const char *fmt, va_list ap)
+{
+    struct log_entry line = *about;
+    char text[TEXT_MAX];
+    int n = vsnprintf(text, sizeof(text), fmt, ap);
+
+    if (line.call_id && n >= 0 && n < TEXT_MAX)
+        snprintf(text + n, sizeof(text) - (size_t)n, " call-id=%s", line.call_id);
+    clean(text);
+    line.text = text;
+    line.node = e->self.id;
+    e->io.log(e->io.ctx, &line);
+}
+
 void engine_log(struct engine *e, enum log_level level, const char *fmt, ...)
 {
-    char line[512];
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(line, sizeof(line), fmt, ap);
+    say(e, &(struct log_entry){.level = level}, fmt, ap);
     va_end(ap);
-    clean(line);
-    e->io.log(e->io.ctx, level, line);
 }
 
 static void say_held(struct engine *e)
@@ -44,21 +59,49 @@ void engine_log_rest(struct engine *e, int64_t now)
     e->out.gate = (struct gate){.since_ms = now};
 }
 
+static bool may_say(struct engine *e, enum log_level level)
+{
+    engine_log_rest(e, e->turn_ms);
+    if (level == LOG_LEVEL_DEBUG || e->out.gate.said++ < LINES_MAX)
+        return true;
+    e->out.gate.held++;
+    return false;
+}
+
 void engine_log_some(struct engine *e, enum log_level level, const char *fmt, ...)
 {
-    char line[512];
     va_list ap;
 
-    engine_log_rest(e, e->turn_ms);
-    if (level < LOG_LEVEL_DEBUG && e->out.gate.said++ >= LINES_MAX) {
-        e->out.gate.held++;
+    if (!may_say(e, level))
         return;
-    }
     va_start(ap, fmt);
-    vsnprintf(line, sizeof(line), fmt, ap);
+    say(e, &(struct log_entry){.level = level}, fmt, ap);
     va_end(ap);
-    clean(line);
-    e->io.log(e->io.ctx, level, line);
+}
+
+struct about about_msg(struct span msg)
+{
+    struct sip_id id;
+
+    sip_glean(&id, msg);
+    return (struct about){.call_id = id.call_id};
+}
+
+void engine_log_call(struct engine *e, enum log_level level, struct about about, const char *fmt, ...)
+{
+    char call_id[CALL_ID_MAX];
+    const struct log_entry line = {.level = level,
+                                   .call_id =
+                                       about.call_id.n ? printable(call_id, sizeof(call_id), about.call_id) : NULL,
+                                   .verdict = about.verdict,
+                                   .owner = about.owner};
+    va_list ap;
+
+    if (!may_say(e, level))
+        return;
+    va_start(ap, fmt);
+    say(e, &line, fmt, ap);
+    va_end(ap);
 }
 
 void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...)

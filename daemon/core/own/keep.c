@@ -52,11 +52,8 @@ void owner_release(struct engine *e, const struct txn *t, int64_t now)
 
 void owner_lost(struct engine *e, const struct txn *t, int64_t now)
 {
-    char call_id[128];
-
     e->count.txns_lost++;
-    engine_log(e, LOG_LEVEL_WARN, "another node has taken over call-id=%s",
-               printable(call_id, sizeof(call_id), span_of(t->call_id)));
+    engine_log_call(e, LOG_LEVEL_WARN, (struct about){.call_id = span_of(t->call_id)}, "another node has taken over");
     owner_release(e, t, now);
 }
 

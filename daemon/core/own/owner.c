@@ -189,7 +189,7 @@ static void keep_branch(struct engine *e, struct event *ev, struct span branch, 
 static void not_understood(struct engine *e, const struct event *ev, const struct txn *t, int rc, int64_t now)
 {
     e->count.frames_bad++;
-    engine_log_some(e, LOG_LEVEL_WARN, "branch event not understood: %s", strerror(-rc));
+    engine_log_call(e, LOG_LEVEL_WARN, about_msg(ev->sent), "branch event not understood: %s", strerror(-rc));
     if (!t && ev->req.n)
         untracked_begin(e, ev, ev->req, rc == -ENOMEM ? "full" : "unreadable", now);
 }

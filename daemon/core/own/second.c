@@ -246,11 +246,10 @@ void second_lose(struct engine *e, struct txn *own, const struct record *r, stru
 {
     struct txn *first = NULL;
     struct second *s;
-    char call_id[128];
 
     e->count.txns_second++;
-    engine_log_some(e, LOG_LEVEL_INFO, "node %d had routed that INVITE already, and goes on alone: call-id=%s",
-                    r->owner, printable(call_id, sizeof(call_id), span_of(own->call_id)));
+    engine_log_call(e, LOG_LEVEL_INFO, (struct about){.call_id = span_of(own->call_id)},
+                    "node %d had routed that INVITE already, and goes on alone:", r->owner);
     engine_trace(e, span_of(own->call_id), "node %d had routed the INVITE already: tm forgets it here", r->owner);
     record_txn(&first, record, now);
     owner_release(e, own, now);

@@ -130,12 +130,9 @@ static int64_t settled_ms(const struct takeover *t, int64_t now)
 
 void takeover_give_up(struct engine *e, struct takeover *t, int64_t now)
 {
-    char call_id[128];
-
     e->count.takeovers_failed++;
     engine_trace(e, span_of(t->txn->call_id), "takeover failed");
-    engine_log(e, LOG_LEVEL_WARN, "takeover failed call-id=%s",
-               printable(call_id, sizeof(call_id), span_of(t->txn->call_id)));
+    engine_log_call(e, LOG_LEVEL_WARN, (struct about){.call_id = span_of(t->txn->call_id)}, "takeover failed");
     engine_post(e, (struct notice){.type = NOTICE_GIVEN_UP, .key = t->key}, now);
     t->due_ms = settled_ms(t, now);
 }

@@ -36,10 +36,9 @@ void cluster_note(const struct site *s, const char *fmt, ...)
     fputc('\n', stderr);
 }
 
-static void io_log(void *ctx, enum log_level level, const char *line)
+static void io_log(void *ctx, const struct log_entry *line)
 {
-    (void)level;
-    cluster_note(ctx, "%s", line);
+    cluster_note(ctx, "%s", line->text);
 }
 
 /* ---- accidents ---- */

@@ -208,15 +208,14 @@ static void io_read_nodes(void *ctx)
     ((struct fake *)ctx)->node_reads++;
 }
 
-static void io_log(void *ctx, enum log_level level, const char *line)
+static void io_log(void *ctx, const struct log_entry *line)
 {
     struct fake *f = ctx;
 
-    (void)level;
-    for (const char *p = line; *p; p++)
+    for (const char *p = line->text; *p; p++)
         cr_assert((unsigned char)*p >= ' ', "a line of the log holds a control character");
     if (strlen(f->logs) < 100000)
-        f->logs = scratch("%s%s\n", f->logs, line);
+        f->logs = scratch("%s%s\n", f->logs, line->text);
 }
 
 /* ---- life ---- */
