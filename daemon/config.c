@@ -43,7 +43,9 @@ struct option {
 static const struct option options[] = {
     TEXT(kamailio, "127.0.0.1:8448", false, "address of Kamailio's evapi: numeric, on this host"),
     TEXT(store, "memory://", false,
-         "redis://host[:port][/db] for a cluster, memory:// for a single node without Redis"),
+         "memory:// for a single node without Redis; for a cluster redis://[[user][:password]@]host[:port][/database], "
+         "unix:///path or sentinel://host[:port],host,host/name[/database]; with TLS rediss:// or rediss+sentinel://. "
+         "User and password are percent-encoded, and better in options of their own"),
     TEXT(cluster, KEY_CLUSTER, false,
          "the same on all nodes of a cluster, and in no other that shares its Redis or its secret: its names in Redis "
          "begin with it, and handovers are proven for it; up to 32 letters, digits, '_', '-', '.'"),
@@ -105,6 +107,7 @@ struct reading {
     char *why;
     size_t why_size;
     bool failed;
+    bool open_to_all; /* the file itself */
 };
 
 static int fail(struct reading *r, const char *fmt, ...)
@@ -320,18 +323,42 @@ static bool read_listen(struct sockaddr_storage *out, const char *text)
     return read_address(out, local);
 }
 
+static void check_store(struct reading *r)
+{
+    struct config *c = r->c;
+    struct store_name *name = &c->redis.name;
+    char why[600];
+    int rc = store_name_read(name, c->store, why, sizeof(why));
+
+    c->clustered = name->kind != STORE_MEMORY;
+    if (rc < 0)
+        fail(r, "%s: store: %s", r->path, why);
+    else if (name->kind == STORE_SENTINEL || name->tls)
+        fail(r, "%s: store: Sentinel and TLS are not yet supported by this version", r->path);
+    else if (*name->user && *c->redis_user)
+        fail(r, "%s: store names a user, and redis_user as well: leave one of them out", r->path);
+    else if (*name->password && *c->redis_password_file)
+        fail(r, "%s: store has a password, and redis_password_file is set as well: leave one of them out", r->path);
+    else if (*name->password && r->open_to_all)
+        fail(r,
+             "%s: store has a password, and the file is open to all users of this host: chmod 640 and chgrp kamsync, "
+             "or keep it in redis_password_file",
+             r->path);
+    else if (c->clustered && (*name->user || *c->redis_user) && !*name->password && !*c->redis_password_file)
+        fail(r, "%s: store has a user and no password: set redis_password_file", r->path);
+}
+
 static void check_places(struct reading *r)
 {
     struct config *c = r->c;
 
-    c->clustered = strcmp(c->store, "memory://") != 0;
     if (!read_address(&c->kamailio_addr, c->kamailio))
         fail(r, "%s: kamailio '%s' is not a numeric address with port, like 127.0.0.1:8448", r->path, c->kamailio);
     else if (*c->http_listen && !read_listen(&c->http_addr, c->http_listen))
         fail(r, "%s: http_listen '%s' is neither a port nor a numeric address with port, like 127.0.0.1:9190", r->path,
              c->http_listen);
-    else if (c->clustered && redis_conf_url(&c->redis, c->store) < 0)
-        fail(r, "%s: store '%s' is neither memory:// nor redis://host[:port][/db]", r->path, c->store);
+    else
+        check_store(r);
 }
 
 /* The name goes into the node's record, which other nodes must be able to parse. */
@@ -366,8 +393,7 @@ static void check(struct reading *r)
         fail(r, "%s: log_format '%s' is neither text nor json", r->path, c->log_format);
     if (!r->failed)
         read_secrets(r);
-    c->redis.user = c->redis_user;
-    c->redis.password = c->redis_password;
+    c->redis.login = (struct redis_login){c->redis_user, c->redis_password};
     c->redis.timeout_ms = c->redis_timeout_ms;
     c->redis.cdr_max = c->cdr_max;
 }
@@ -381,6 +407,7 @@ static void read_file(struct reading *r)
         fail(r, "cannot read '%s': %s", r->path, reason());
         return;
     }
+    r->open_to_all = is_open_to_all(f);
     line = ini_parse_file(f, on_pair, r);
     if (line)
         fail(r, "%s: line %d is not 'option = value'", r->path, line);
@@ -389,7 +416,7 @@ static void read_file(struct reading *r)
 
 int config_read(struct config *c, const char *path, char *why, size_t why_size)
 {
-    struct reading r = {c, path ? path : "defaults", why, why_size, false};
+    struct reading r = {c, path ? path : "defaults", why, why_size, false, false};
     char host[64] = "node";
 
     *c = (struct config){0};

@@ -26,7 +26,7 @@ struct config {
     struct sockaddr_storage kamailio_addr; /* parsed `kamailio` */
     struct sockaddr_storage http_addr;     /* parsed `http_listen`, if that is not empty */
     bool clustered;                        /* `store` is a Redis */
-    struct redis_conf redis;               /* its strings are those above */
+    struct redis_conf redis;               /* its strings are those of this struct */
 };
 
 /* Reads the file (NULL: defaults only) and the secrets that it names. 0, and the caller ends with config_clear(); or -1

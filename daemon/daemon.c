@@ -277,12 +277,15 @@ static void start_handles(struct daemon *d)
 
 static void run(struct daemon *d)
 {
+    char store[500];
+
     readiness_start(&d->readiness, d->config.ready_file, d->config.control);
     start_handles(d);
     start_control(d);
     daemon_start_http(d);
     log_printf(LOG_LEVEL_INFO, "kamsyncd " KAMSYNC_VERSION " started: name=%s cluster=%s kamailio=%s store=%s",
-               d->config.name, d->config.cluster, d->config.kamailio, d->config.store);
+               d->config.name, d->config.cluster, d->config.kamailio,
+               store_name_show(store, sizeof(store), d->config.store));
     uv_run(&d->loop, UV_RUN_DEFAULT);
     uv_loop_close(&d->loop);
 }

@@ -1,9 +1,7 @@
 /* The store in Redis: one connection for commands, pipelined, and one that subscribes to other nodes' announcements.
  *
  * Everything is asynchronous, and a NULL reply means "unknown", never "absent". */
-#include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -353,8 +351,8 @@ const char *redis_channel(const struct redis *s, char out[CHANNEL_MAX], const ch
 {
     int n = snprintf(out, CHANNEL_MAX, "%s", name);
 
-    if (s->conf.db)
-        snprintf(out + n, CHANNEL_MAX - (size_t)n, "/%d", s->conf.db);
+    if (s->conf.name.db)
+        snprintf(out + n, CHANNEL_MAX - (size_t)n, "/%d", s->conf.name.db);
     return out;
 }
 
@@ -398,8 +396,8 @@ static void listener_lost(struct redis_conn *c)
 
 static void redis_free(struct redis *s)
 {
-    free((char *)s->conf.user);
-    free((char *)s->conf.password);
+    free((char *)s->conf.login.user);
+    free((char *)s->conf.login.password);
     free(s);
 }
 
@@ -433,40 +431,14 @@ static void redis_close(struct store *store)
     answers_close(&s->answers, one_closed);
 }
 
-/* A number after that mark, if present; false when it is more than most. */
-static bool take_number(char **at, char mark, unsigned long most, int *number)
-{
-    unsigned long n;
-
-    if (**at != mark)
-        return true;
-    n = strtoul(*at + 1, at, 10);
-    *number = (int)n;
-    return n <= most;
-}
-
-int redis_conf_url(struct redis_conf *conf, const char *url)
-{
-    char *end;
-    int n = 0;
-
-    if (sscanf(url, "redis://[%255[^]]]%n", conf->host, &n) != 1 || n == 0) {
-        n = 0;
-        if (sscanf(url, "redis://%255[^]:/[]%n", conf->host, &n) != 1)
-            return -EINVAL;
-    }
-    end = (char *)url + n;
-    conf->port = 6379;
-    conf->db = 0;
-    if (!take_number(&end, ':', 65535, &conf->port) || !take_number(&end, '/', INT_MAX, &conf->db))
-        return -EINVAL;
-    return !*end && conf->port > 0 ? 0 : -EINVAL;
-}
-
 static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const char *role)
 {
     *c = (struct redis_conn){.loop = loop,
                              .conf = &s->conf,
+                             .login = &s->conf.login,
+                             .db = s->conf.name.db,
+                             .host = s->conf.name.hosts[0],
+                             .path = s->conf.name.path,
                              .on = &s->store.on,
                              .role = role,
                              .ready = c == &s->commands ? commands_ready : listener_ready,
@@ -490,9 +462,9 @@ struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const 
     s->conf = *conf;
     redis_channel(s, s->nodes_channel, key_short(s->nodes, KEY_NODES));
     key_short(s->cdr, KEY_CDR);
-    s->conf.user = span_dup(span_of(conf->user));
-    s->conf.password = span_dup(span_of(conf->password));
-    if (!s->conf.user || !s->conf.password || answers_init(&s->answers, loop, &s->store) < 0) {
+    s->conf.login.user = span_dup(span_of(*conf->name.user ? conf->name.user : conf->login.user));
+    s->conf.login.password = span_dup(span_of(*conf->name.password ? conf->name.password : conf->login.password));
+    if (!s->conf.login.user || !s->conf.login.password || answers_init(&s->answers, loop, &s->store) < 0) {
         redis_free(s);
         return NULL;
     }

@@ -21,13 +21,24 @@ void redis_clean(char *line)
             *line = '?';
 }
 
+const char *redis_conn_where(const struct redis_conn *c, char *out, size_t size)
+{
+    bool named = *c->ip && strcmp(c->ip, c->host.name) != 0;
+
+    if (*c->path)
+        snprintf(out, size, "%s", c->path);
+    else
+        snprintf(out, size, "%s%s%s%s:%d", c->host.name, named ? " (" : "", named ? c->ip : "", named ? ")" : "",
+                 c->host.port);
+    return out;
+}
+
 static void say(struct redis_conn *c, enum log_level level, const char *what, const char *detail)
 {
-    char line[500];
-    bool named = *c->ip && strcmp(c->ip, c->conf->host) != 0;
+    char line[800], where[400];
 
-    snprintf(line, sizeof(line), "redis %s%s%s%s:%d (%s): %s%s%s", c->conf->host, named ? " (" : "", named ? c->ip : "",
-             named ? ")" : "", c->conf->port, c->role, what, detail && *detail ? ": " : "", detail ? detail : "");
+    snprintf(line, sizeof(line), "redis %s (%s): %s%s%s", redis_conn_where(c, where, sizeof(where)), c->role, what,
+             detail && *detail ? ": " : "", detail ? detail : "");
     redis_clean(line);
     c->on->log(c->on->ctx, level, line);
 }
@@ -156,16 +167,18 @@ static void on_ping(redisAsyncContext *ac, void *reply, void *data)
 
 static void greet(struct redis_conn *c)
 {
-    if (*c->conf->password && *c->conf->user) {
+    const struct redis_login *l = c->login;
+
+    if (*l->password) {
         redis_conn_sent(c);
-        redisAsyncCommand(c->ac, on_greeted, "AUTH refused", "AUTH %s %s", c->conf->user, c->conf->password);
-    } else if (*c->conf->password) {
-        redis_conn_sent(c);
-        redisAsyncCommand(c->ac, on_greeted, "AUTH refused", "AUTH %s", c->conf->password);
+        if (*l->user)
+            redisAsyncCommand(c->ac, on_greeted, "AUTH refused", "AUTH %s %s", l->user, l->password);
+        else
+            redisAsyncCommand(c->ac, on_greeted, "AUTH refused", "AUTH %s", l->password);
     }
-    if (c->conf->db) {
+    if (c->db) {
         redis_conn_sent(c);
-        redisAsyncCommand(c->ac, on_greeted, "SELECT refused", "SELECT %d", c->conf->db);
+        redisAsyncCommand(c->ac, on_greeted, "SELECT refused", "SELECT %d", c->db);
     }
     redis_conn_sent(c);
     redisAsyncCommand(c->ac, on_ping, "PING refused", "PING");
@@ -179,13 +192,15 @@ static void on_connect(const redisAsyncContext *ac, int status)
         gone(c, ac->errstr); /* hiredis frees the context next */
         return;
     }
-    redisEnableKeepAlive(&c->ac->c);
+    if (!*c->path)
+        redisEnableKeepAlive(&c->ac->c);
     greet(c);
 }
 
+/* ip: "" for the Unix socket. */
 static void connect_to(struct redis_conn *c, const char *ip)
 {
-    redisAsyncContext *ac = redisAsyncConnect(ip, c->conf->port);
+    redisAsyncContext *ac = *ip ? redisAsyncConnect(ip, c->host.port) : redisAsyncConnectUnix(c->path);
 
     snprintf(c->ip, sizeof(c->ip), "%s", ip);
     if (!ac || ac->err || redis_loop_attach(ac, c->loop) < 0) {
@@ -251,12 +266,12 @@ static void look_up(struct redis_conn *c)
     unsigned char addr[sizeof(struct in6_addr)];
     int rc;
 
-    if (inet_pton(AF_INET, c->conf->host, addr) == 1 || inet_pton(AF_INET6, c->conf->host, addr) == 1) {
-        connect_to(c, c->conf->host);
+    if (*c->path || inet_pton(AF_INET, c->host.name, addr) == 1 || inet_pton(AF_INET6, c->host.name, addr) == 1) {
+        connect_to(c, *c->path ? "" : c->host.name);
         return;
     }
     c->lookup.data = c;
-    rc = uv_getaddrinfo(c->loop, &c->lookup, on_looked_up, c->conf->host, NULL, &hints);
+    rc = uv_getaddrinfo(c->loop, &c->lookup, on_looked_up, c->host.name, NULL, &hints);
     if (rc < 0)
         gone(c, uv_strerror(rc));
     else

@@ -16,6 +16,10 @@
 struct redis_conn {
     uv_loop_t *loop;
     const struct redis_conf *conf;
+    const struct redis_login *login;
+    int db;
+    struct store_host host;
+    const char *path;              /* of a Unix socket, in place of the host; "" for none */
     const struct store_events *on; /* for log lines */
     const char *role;              /* for log lines */
     void (*ready)(struct redis_conn *c);
@@ -48,6 +52,9 @@ void redis_conn_close(struct redis_conn *c);
 void redis_conn_flush(struct redis_conn *c);
 /* Closes an established connection and makes a new one. */
 void redis_conn_renew(struct redis_conn *c);
+
+/* Host, address and port, or the path, for log lines. Returns out. */
+const char *redis_conn_where(const struct redis_conn *c, char *out, size_t size);
 
 /* Bookkeeping for the watchdog: each command that expects one answer, and its answer. */
 void redis_conn_sent(struct redis_conn *c);

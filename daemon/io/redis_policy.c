@@ -9,9 +9,9 @@
 
 static void warn(struct redis *s, const char *what, const char *detail)
 {
-    char line[600];
+    char line[800], where[400];
 
-    snprintf(line, sizeof(line), "redis %s: %s%s", s->conf.host, what, detail);
+    snprintf(line, sizeof(line), "redis %s: %s%s", redis_conn_where(&s->commands, where, sizeof(where)), what, detail);
     redis_clean(line);
     s->store.on.log(s->store.on.ctx, LOG_LEVEL_WARN, line);
 }

@@ -5,6 +5,7 @@
 #include <uv.h>
 
 #include "engine.h"
+#include "store_name.h"
 
 /* What a store reports, each with the ctx given here. */
 struct store_events {
@@ -56,16 +57,17 @@ struct store {
     struct histogram round_trips; /* of one command at a time; empty without Redis */
 };
 
-struct redis_conf {
-    char host[256];
-    int port, db;
-    const char *user, *password; /* "" for none; the store copies them */
-    int64_t timeout_ms;          /* without an answer for so long the connection is closed */
-    int64_t cdr_max;             /* ended calls kept in the archive, or a few more; 0: all */
+/* "" for none; the store copies all texts. */
+struct redis_login {
+    const char *user, *password;
 };
 
-/* "redis://host[:port][/db]", "redis://[v6]…" into host, port and db. 0 or -EINVAL. */
-int redis_conf_url(struct redis_conf *conf, const char *url);
+struct redis_conf {
+    struct store_name name;
+    struct redis_login login; /* where the name has none */
+    int64_t timeout_ms;       /* without an answer for so long the connection is closed */
+    int64_t cdr_max;          /* ended calls kept in the archive, or a few more; 0: all */
+};
 
 /* The two numbers of an archive entry's id, "<ms>-<n>". 0, or -EINVAL when it is none. */
 int store_cdr_id(const char *id, uint64_t part[2]);

@@ -38,8 +38,8 @@ static void check(const struct config *c)
     check_secret(c->old_secret);
     if (!c->clustered)
         return;
-    must(*c->secret && *c->redis.host && strlen(c->redis.host) < sizeof(c->redis.host));
-    must(c->redis.port > 0 && c->redis.port < 65536 && c->redis.db >= 0);
+    must(*c->secret && (c->redis.name.count > 0) == !*c->redis.name.path);
+    must(*c->redis_password || *c->redis.name.password || !(*c->redis_user || *c->redis.name.user));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -190,6 +190,10 @@ ENGINE = [
     steps([0, TOLDS], chunk(t), [TIME, 50]) for t in TOLD_TEXTS] + [
     steps([0, NODE, 128], chunk(NODE_TEXT.replace("192.0.2.2", "a\\r\\nb").replace(":7", ":70")), [TIME, 50])]
 
+NAMES = [b"memory://", b"redis://h", b"redis://u%40:p%25@h:1/2", b"rediss://[2001:db8::1]:6380", b"unix:///run/redis.sock",
+         b"sentinel://:p@a,b:2,[::1]:3/name/4", b"rediss+sentinel://a/n", b"cluster://a,b", b"redis://u:p/q@h", b"redis://%0a@h",
+         b"redis://u:p@q@h", b"redis://h?db=1", b"u:p@h", b"sentinel://a,/n"]
+
 TARGETS = {
     "frame": [b"\7" + b"".join(b"%d:%s," % (len(p), p) for p in payloads()[i:i + 3]) for i in range(0, 60, 3)] + [
         b"\0" + t for t in (b"0:,", b"00:,", b"1:a", b"262145:", b"5:ab,", b"999999999999999999999:", b"x", b"3:abc;")],
@@ -197,7 +201,7 @@ TARGETS = {
     "key": [bytes([a, b]) + b"".join(map(chunk, c)) for a, b, c in (
         (1, 1, ("a", "a", "b", "b")), (1, 2, ("a", "a", "b", "b")), (1, 1, ("a:1", "a", "b", "1:b")),
         (1, 1, ("{}", "%7B%7D", "\0", "%00")), (1, 1, ("a b", "a%20b", "\xff", '"')))],
-    "config": CONFIG, "control": REQUESTS, "http": URLS, "ctl": ANSWERS, "messages": TOLD, "engine": ENGINE,
+    "config": CONFIG, "store_name": NAMES, "control": REQUESTS, "http": URLS, "ctl": ANSWERS, "messages": TOLD, "engine": ENGINE,
 }
 
 

@@ -218,7 +218,7 @@ class Redis(Process):
         argv = [redis_tool('server'), '--port', self.port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no',
                 '--dir', self.directory]
         for key, value in self.options.items():
-            argv += [f'--{key.replace("_", "-")}', value]
+            argv += [f'--{key.replace("_", "-")}', *str(value).split(' ')]
         self.launch(argv)
         wait_until(self.answers, 10, 'redis-server to answer')
         if self.requirepass:

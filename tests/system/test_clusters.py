@@ -97,6 +97,9 @@ def test_each_has_its_own_calls(two_clusters):
     for cluster, name in names:
         assert any(name.startswith(f'{one.name}:') for one in two_clusters if one.database == cluster.database), name
     assert not b.redis.do('EXISTS', f'{b.name}:cdr', db=b.database)
+    channels = {(c.name, f'/{c.database}' if c.database else '') for c in two_clusters}
+    expected = {f'{name}:{channel}{place}' for name, place in channels for channel in ('nodes', 'to:all', 'to:1', 'to:2')}
+    assert {channel.decode() for channel in a.redis.do('PUBSUB', 'CHANNELS')} == expected
 
 
 def test_one_secret_proves_nothing_to_another_cluster(make_node, redis, tmp_path):

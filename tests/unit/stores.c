@@ -278,7 +278,10 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
                               .told = on_told,
                               .forgot = on_forgot,
                               .log = on_log};
-    struct redis_conf conf = {"127.0.0.1", r ? r->port : 0, 0, user, *user ? "p" : "", 2000, cdr_max};
+    struct redis_conf conf = {.name = {.hosts = {{"127.0.0.1", r ? r->port : 0}}},
+                              .login = {user, *user ? "p" : ""},
+                              .timeout_ms = 2000,
+                              .cdr_max = cdr_max};
 
     *c = (struct client){.loop = loop, .logs = scratch("%s", ""), .told = json_array(), .keys = json_array()};
     c->store = r ? store_redis(loop, &conf, &on) : store_memory(loop, cdr_max, memory_state_file, &on);

@@ -197,7 +197,7 @@ Test(answers, redis_that_is_not_there_fails_at_the_next_turn)
     uv_loop_t loop;
     struct heard h = {0};
     struct store_events on = events(&h);
-    const struct redis_conf conf = {"127.0.0.1", 1, 0, "", "", 2000, 0};
+    const struct redis_conf conf = {.name = {.hosts = {{"127.0.0.1", 1}}}, .login = {"", ""}, .timeout_ms = 2000};
 
     uv_loop_init(&loop);
     h.store = store_redis(&loop, &conf, &on);

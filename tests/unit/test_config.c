@@ -77,10 +77,10 @@ Test(config, all_that_can_be_said)
     cr_expect_str_eq(c.secret, SECRET);
     cr_expect_str_eq(c.old_secret, "fedcba9876543210");
     cr_expect_str_eq(c.redis_password, "pw");
-    cr_expect_str_eq(c.redis.password, "pw");
-    cr_expect_str_eq(c.redis.user, "u");
-    cr_expect_str_eq(c.redis.host, "db.example");
-    cr_expect(c.clustered && c.redis.port == 6380 && c.redis.db == 3 && c.redis.timeout_ms == 100);
+    cr_expect_str_eq(c.redis.login.password, "pw");
+    cr_expect_str_eq(c.redis.login.user, "u");
+    cr_expect_str_eq(c.redis.name.hosts[0].name, "db.example");
+    cr_expect(c.clustered && c.redis.name.hosts[0].port == 6380 && c.redis.name.db == 3 && c.redis.timeout_ms == 100);
     cr_expect(c.kamailio_addr.ss_family == AF_INET6);
     cr_expect(ntohs(((struct sockaddr_in6 *)&c.kamailio_addr)->sin6_port) == 9000);
     cr_expect(c.lookup_ms == 0 && c.tx_max_s == 60);
@@ -184,6 +184,10 @@ Test(config, bad_values_are_refused_by_name)
         {"kamailio = 127.0.0.1:4294967297\n", "kamailio"},
         {"store = redis://[::1\n", "store"},
         {"store = redis://h\n", "secret_file"},
+        {"store = redis://u@h\n", "redis_password_file"},
+        {"store = redis://h\nredis_user = u\n", "redis_password_file"},
+        {"store = redis://u:p@h\nredis_user = u\n", "redis_user"},
+        {"store = redis://:p@h\nredis_password_file = /nonexistent/x\n", "redis_password_file"},
         {"secret_file = /nonexistent/x\n", "secret_file"},
         {"old_secret_file = /nonexistent/x\n", "old_secret_file"},
         {"redis_password_file = /nonexistent/x\n", "redis_password_file"},
@@ -250,6 +254,24 @@ Test(config, what_all_may_read_is_no_secret)
         cr_expect(strstr(why, path) && strstr(why, "open to all users"), "%s", why);
         unlink(path);
     }
+}
+
+/* A password in the URL makes the whole file a secret. */
+Test(config, password_in_a_file_that_all_may_read)
+{
+    char why[512] = "", *secret = file_with(SECRET),
+         *path = file_with(scratch("store = redis://u:pass%%40word@h\nsecret_file = %s\n", secret));
+    struct config c;
+
+    cr_assert(config_read(&c, path, why, sizeof(why)) == 0, "%s", why);
+    cr_expect_str_eq(c.redis.name.user, "u");
+    cr_expect_str_eq(c.redis.name.password, "pass@word");
+    config_clear(&c);
+    cr_assert(chmod(path, 0644) == 0);
+    cr_expect(config_read(&c, path, why, sizeof(why)) == -1);
+    cr_expect(strstr(why, path) && strstr(why, "open to all users") && !strstr(why, "word@"), "%s", why);
+    unlink(path);
+    unlink(secret);
 }
 
 /* It goes the same way as the new one. */
