@@ -72,8 +72,9 @@ static const struct option options[] = {
          "Whoever reaches it can read all calls; empty: no HTTP"),
     TEXT(ready_file, "", false,
          "a file that is there while this node should get calls: Kamailio answers, and it is not drained (SIGUSR2); "
-         "let your routing daemon withdraw the anycast address when it is gone. That the node is drained outlives a "
-         "restart, by a file beside it: its name and .drained"),
+         "its time is refreshed every second. Let your routing daemon withdraw the anycast address when it is gone, or "
+         "old. "
+         "That the node is drained outlives a restart, by a file beside it: its name and .drained"),
     {"redis_timeout_ms", KIND_NUMBER, offsetof(struct config, redis_timeout_ms), "1000", 100, 60000, false,
      "no answer from Redis for so long: connect again"},
     NUMBER(heartbeat_ms, 1000, 100, 60000, "how often this node tells the others that it lives"),

@@ -4,24 +4,28 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
 
 #define LOOK_MS 1000
+#define SETTLE_MS 5000 /* without Redis a node would never settle */
 
-/* 0 or errno. O_NONBLOCK: a pipe must not block the daemon. */
+/* A file of the present time. 0 or errno. O_NONBLOCK: a pipe must not block the daemon. */
 static int make(const char *path)
 {
-    int fd, error;
+    int fd;
 
-    if (access(path, F_OK) == 0)
+    if (utimensat(AT_FDCWD, path, NULL, 0) == 0)
         return 0;
+    if (errno != ENOENT)
+        return errno;
     fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
-    error = errno;
-    if (fd >= 0)
-        close(fd);
-    return fd >= 0 || access(path, F_OK) == 0 ? 0 : error;
+    if (fd < 0)
+        return errno;
+    close(fd);
+    return 0;
 }
 
 static int take_away(const char *path)
@@ -54,13 +58,27 @@ void readiness_drain(struct readiness *r, bool drained)
                    strerror(rc), drained ? "drained" : "no longer drained");
 }
 
+void readiness_see(struct readiness *r, const struct engine_status *s, int64_t now)
+{
+    if (!s->up) {
+        r->up_ms = 0;
+        r->settled = false;
+        return;
+    }
+    if (!r->up_ms)
+        r->up_ms = now;
+    r->settled = r->settled || s->settled || now - r->up_ms >= SETTLE_MS;
+}
+
 const char *readiness_lack(const struct readiness *r, const struct engine_status *s, bool stopping)
 {
     if (stopping)
         return "kamsyncd stops";
     if (r->drained)
         return "drained";
-    return s->up ? NULL : s->link ? "kamailio hangs" : "kamailio away";
+    if (!s->up)
+        return s->link ? "kamailio hangs" : "kamailio away";
+    return r->settled ? NULL : "just back";
 }
 
 void readiness_show(struct readiness *r, bool wanted, int64_t now)

@@ -13,6 +13,7 @@ const char *daemon_unready(struct daemon *d)
     struct engine_status s;
 
     engine_status(d->engine, &s);
+    readiness_see(&d->readiness, &s, now(d));
     return readiness_lack(&d->readiness, &s, d->stop_ms != 0);
 }
 

@@ -213,6 +213,7 @@ struct engine_status {
     const char *inc;  /* valid until the next call */
     bool link, store; /* connected */
     bool up;          /* Kamailio answers */
+    bool settled;     /* own transactions are read back, and the other nodes are known */
     size_t txns;      /* own transactions */
     size_t dirty;     /* records of transactions and calls waiting to be written */
     size_t puts;      /* records under way to the store */

@@ -3,11 +3,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
 from fake_control import CTL
-from harness import wait_until
+from harness import free_port, wait_until
 
 LOG_READY, LOG_NOT_READY = 'this node is ready for new calls', 'this node is not ready for new calls'
 
@@ -56,6 +57,24 @@ def test_file_that_somebody_removed_comes_back(tmp_path, kamailio, make_daemon):
     wait_until(ready.exists, 5, 'ready')
     ready.unlink()
     wait_until(ready.exists, 5, 'it is there again')
+
+
+def test_time_of_the_file_is_refreshed(tmp_path, kamailio, make_daemon):
+    """So that a file whose kamsyncd hangs can be told: only its time shows that."""
+    ready = tmp_path / 'ready'
+    make_daemon(kamailio, ready_file=ready).start()
+    wait_until(ready.exists, 5, 'ready')
+    os.utime(ready, (0, 0))
+    wait_until(lambda: time.time() - ready.stat().st_mtime < 60, 5, 'a new time')
+
+
+def test_just_back_does_not_last(kamailio, make_daemon, tmp_path):
+    """Redis is away: calls go on without it."""
+    ready = tmp_path / 'ready'
+    daemon = make_daemon(kamailio, ready_file=ready, store=f'redis://127.0.0.1:{free_port()}').start()
+    daemon.wait_report(kamailio='up', store='down')
+    assert not ready.exists()
+    wait_until(ready.exists, 8, 'ready')
 
 
 def put_folder(path):

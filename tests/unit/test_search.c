@@ -384,9 +384,10 @@ static void expect_learnt(struct fake *f, const char *record)
     cr_assert(f->scanning, "the second part is not asked for");
     fake_scanned(f, 1, 1, true, 0);
     fake_turn(f);
+    cr_expect(!fake_status(f).settled);
     answer_own(f, record);
     fake_pass(f, 1000);
-    cr_expect(fake_status(f).txns == 1 && f->put_count > 0);
+    cr_expect(fake_status(f).settled && fake_status(f).txns == 1 && f->put_count > 0);
     cr_expect(json_integer_value(fake_put_field(f, "code")) == 183, "the reply that came meanwhile counts");
     fake_free(f);
 }

@@ -10,6 +10,7 @@ void engine_status(const struct engine *e, struct engine_status *status)
         .inc = e->self.inc,
         .link = e->contact.hello,
         .up = e->self.up,
+        .settled = !e->learning && e->peers.since_ms,
         .store = e->store.up,
         .txns = e->txns.count,
         .calls = e->calls.count,
