@@ -14,11 +14,16 @@ import xml.etree.ElementTree as ET
 
 from summary import outcome
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "e2e"))
+from lab import kamailios  # noqa: E402
+from lab.redis_tools import redis_tool  # noqa: E402
+
 PARTS = ("build", "unit", "system", "demo", "e2e")
 # What a platform is made of, as its packages call it.
 PACKAGES = {"Kamailio": "kamailio", "Redis": "redis-server", "Valkey": "valkey-server", "hiredis": "libhiredis-dev",
             "libre": "libre-dev", "libuv": "libuv1-dev", "SIPp": "sip-tester"}
 COMPILERS = ("gcc", "clang")
+OTHERS = {"Kamailio": "KAMSYNC_KAMAILIOS", "Valkey": "KAMSYNC_STORE"}   # instead of the installed one
 BEGIN, END = "<!-- written by ./dev matrix -->\n", "<!-- to here -->\n"
 
 
@@ -31,6 +36,8 @@ def upstream(package):
 
 def versions():
     found = {name: upstream(package) for name, package in PACKAGES.items()}
+    found["Kamailio"] = ", ".join(".".join(map(str, version)) for version in kamailios.versions())
+    found.pop("Redis" if redis_tool("server").startswith("valkey") else "Valkey")
     for name in COMPILERS:
         found[name] = subprocess.run([name, "-dumpversion"], capture_output=True, text=True, check=True).stdout.strip()
     return {name: version for name, version in found.items() if version}
@@ -45,8 +52,9 @@ def keep(results, path):
     """{part: {test file: {"day", "passed", "failed", "skipped"}}} and the platform's versions."""
     kept = load(path) if os.path.exists(path) else {"parts": {}}
     system = platform.freedesktop_os_release()
-    kept["platform"] = "Debian " + system.get("VERSION_ID", "sid")
     kept["versions"] = versions()
+    others = [f"{name} {kept['versions'][name]}" for name, setting in OTHERS.items() if setting in os.environ]
+    kept["platform"] = " with ".join(["Debian " + system.get("VERSION_ID", "sid"), *others])
     for xml in glob.glob(results + "/*.xml"):
         name = os.path.basename(xml)[:-4]
         part = kept["parts"].setdefault(name.split("-")[0], {})

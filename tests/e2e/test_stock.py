@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 from lab.cluster import Cluster, Node
+from lab.kamailios import kamailio_of
 from lab.lab import ANYCAST, Lab
 from lab.policies import by_call, combination_of, combinations, to
 from lab.proc import wait_until
@@ -139,7 +140,7 @@ def test_each_version_gets_the_same_lines():
 
 def check(config, cwd):
     """Kamailio's own check of a configuration, started in that directory."""
-    return subprocess.run(['kamailio', '-c', '-f', config], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run([*kamailio_of(), '-c', '-f', config], cwd=cwd, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize('config, cwd', [('{}/kamailio.cfg', '/'), ('kamailio.cfg', '{}'), ('./kamailio.cfg', '{}'),

@@ -24,6 +24,7 @@ import tempfile
 import threading
 
 from lab import netns
+from lab.kamailios import kamailio_of
 from lab.netns import ip
 from lab.proc import LabError, Proc, wait_until
 from lab.redis_tools import redis_tool
@@ -272,7 +273,7 @@ class Lab:
         enough for some 400 calls per second on one node.
         """
         runtime = self.new_directory(f'{node}-{name}')
-        argv = ['kamailio', '-f', os.path.abspath(cfg), '-DD', '-E', '-m', shared_mb,
+        argv = [*kamailio_of(NODES.index(node)), '-f', os.path.abspath(cfg), '-DD', '-E', '-m', shared_mb,
                 '-M', '8', '-Y', runtime, '-P', f'{runtime}/{name}.pid',
                 '-w', runtime]
         for key, value in (defines or {}).items():
