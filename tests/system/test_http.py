@@ -138,13 +138,22 @@ def test_paths_of_the_document_are_those_of_the_code():
     ('/v1/calls?limit=99999999999999999999', 400, 'wrong'), ('/v1/calls?limit=1&limit=2', 400, 'wrong'),
     ('/v1/calls?colour=red', 400, 'wrong'), ('/v1/calls?limit', 400, 'wrong'), ('/v1/cdr?count=1001', 400, 'wrong'),
     ('/v1/cdr?after=x', 400, 'wrong'), ('/v1/cdr?after=-1', 400, 'wrong'), ('/v1/cdr?limit=3', 400, 'wrong'),
-    ('/v1/status?' + '&'.join(f'a{i}=1' for i in range(9)), 400, 'wrong'), ('/v1/call/%zz', 400, 'wrong'),
-    ('/v1/call/%', 400, 'wrong'), ('/v1/call/a%00b', 400, 'wrong')])
+    ('/v1/status?' + '&'.join(f'a{i}=1' for i in range(9)), 400, 'wrong')])
 def test_wrong_questions(kamailio, make_daemon, path, code, reason):
     daemon = with_http(make_daemon, kamailio)
     answer = get(daemon.port, path)
     check(path, answer)
     assert (answer.code, answer.json()['reason']) == (code, reason), answer.body
+
+
+@pytest.mark.parametrize('path', ['/v1/call/%zz', '/v1/call/%', '/v1/call/a%00b'])
+def test_wrong_escapes(kamailio, make_daemon, path):
+    """libmicrohttpd 1.0.10 refuses these itself, in words of its own."""
+    answer = get(with_http(make_daemon, kamailio).port, path)
+    assert answer.code == 400
+    if 'Content-Type' in answer.headers:
+        check(path, answer)
+        assert answer.json()['reason'] == 'wrong'
 
 
 @pytest.mark.parametrize('path', ['/', '/v1', '/v1/', '/v1/call/', '/v1/call', '/v1/drain', '/v1/undrain', '/v1/reload',
