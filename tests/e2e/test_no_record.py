@@ -8,6 +8,7 @@ import time
 import pytest
 
 from lab.cluster import CFG, Cluster
+from lab.kamailios import versions
 from lab.lab import Lab
 from lab.policies import by_kind, to
 from lab.proc import wait_until
@@ -122,6 +123,7 @@ def drained(peer):
     return peer.seen
 
 
+@pytest.mark.skipif(versions()[0] >= (6, 1, 5), reason='this tm repeats no reply to an INVITE that was not sent on')
 def test_ack_to_the_reply_of_the_script(cluster, peer):
     """It comes to b, and a stops repeating its 404."""
     request = new_call('own', 'reply-1')

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from lab.cluster import CFG, Cluster
+from lab.kamailios import versions
 from lab.lab import ANYCAST, SIP_PORT, Lab
 from lab.policies import by_kind, to
 from lab.proc import wait_until
@@ -92,6 +93,8 @@ def says_so(entry, call, peer, why, how):
 @pytest.mark.parametrize('name', UNTRACKED)
 def test_it_goes_on(cluster, gateway, peer, name):
     """Nobody waits for its end."""
+    if name == 'nul' and versions()[0] >= (6, 1):
+        pytest.skip('this Kamailio drops a request with a NUL in From')
     why, call = UNTRACKED[name]
     call.begin(peer, gateway)
     says_so(one_entry(cluster, call), call, peer, why, 'untracked')
