@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ask.h"
 #include "base64.h"
 #include "client.h"
 #include "show.h"
@@ -67,8 +68,7 @@ static int refuse(const struct options *o, const json_t *answer)
     return STATUS_NO;
 }
 
-/* Asks, and frees the request. With STATUS_FINE the caller derefs the answer; otherwise the error was printed. */
-static int ask(const struct options *o, json_t *request, json_t **answer)
+int ask(const struct options *o, json_t *request, json_t **answer)
 {
     struct buf why = {0};
     bool fits = client_fits(request);
@@ -220,7 +220,7 @@ static void end_by_interrupt(void)
     sigaction(SIGINT, &action, NULL);
 }
 
-static void wait_ms(int64_t ms)
+void wait_ms(int64_t ms)
 {
     struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
 
@@ -387,6 +387,8 @@ int command_cdr(const struct options *o)
     size_t got;
     int status;
 
+    if (o->export)
+        return command_export(o);
     if (o->follow)
         end_by_interrupt();
     status = cdr_once(o, &at, none ? 1 : o->count, !none, &got);

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { STATUS_FINE, STATUS_NO, STATUS_USAGE };
+enum { STATUS_FINE, STATUS_NO, STATUS_USAGE, STATUS_GAP, STATUS_UNWRITTEN /* no exit status */ };
 
 /* The command line, from which all strings are borrowed. NULL and 0 mean "not given" unless stated otherwise. */
 struct options {
@@ -20,7 +20,9 @@ struct options {
     int64_t watch_ms;
     int64_t count; /* of `cdr`; -1 when not given */
     bool follow;
-    bool quiet; /* prints no errors: the first was printed already */
+    const char *export; /* of `cdr`: the file */
+    bool csv;           /* its format; else JSON lines */
+    bool quiet;         /* prints no errors: the first was printed already */
 };
 
 /* status, nodes, tx, trace: one question, one answer shown. */

@@ -18,7 +18,7 @@ _kamsyncctl_command() {
     local i
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            -s | --socket | -n | --count | --node | --state | --caller | --callee | --limit) ((i++)) ;;
+            -s | --socket | -n | --count | --export | --node | --state | --caller | --callee | --limit) ((i++)) ;;
             -*) ;;
             *)
                 echo "${COMP_WORDS[i]}"
@@ -33,14 +33,14 @@ _kamsyncctl() {
     command=$(_kamsyncctl_command)
     COMPREPLY=()
     case $before in
-        -s | --socket) _kamsyncctl_files "$text"; return ;;
+        -s | --socket | --export) _kamsyncctl_files "$text"; return ;;
         --state) _kamsyncctl_offer "$text" trying ringing answered ended; return ;;
         -n | --count | --node | --caller | --callee | --limit) return ;;
     esac
     options="--socket --json --help --version"
     case $command in
         calls) options+=" --node --state --caller --callee --limit --watch" ;;
-        cdr) options+=" --count --follow" ;;
+        cdr) options+=" --count --follow --export --csv" ;;
     esac
     case $text in
         -*) _kamsyncctl_offer "$text" "$options" ;;

@@ -26,7 +26,7 @@ static const struct command commands[] = {
     {"calls", false, "[FILTER...] [--watch [SECONDS]]", "calls that are going on, on all nodes", command_calls},
     {"call", true, "CALL-ID", "all about one call, as a timeline", command_call},
     {"tx", true, "CALL-ID", "its INVITE transactions: owner, state, branches", command_tx},
-    {"cdr", false, "[-n COUNT] [-f]", "calls that have ended, oldest first", command_cdr},
+    {"cdr", false, "[-n COUNT] [-f] [--export FILE [--csv]]", "calls that have ended, oldest first", command_cdr},
     {"trace", true, "CALL-ID", "what was decided about each stray of a call, and why", command_trace},
     {"drain", false, "", "ask for no new calls on this node (see ready_file)", command_drain},
     {"undrain", false, "", "take new calls again", command_undrain},
@@ -34,7 +34,7 @@ static const struct command commands[] = {
 };
 
 /* Letters above 255 have no short form. */
-enum { OPT_JSON = 256, OPT_NODE, OPT_STATE, OPT_CALLER, OPT_CALLEE, OPT_LIMIT, OPT_WATCH };
+enum { OPT_JSON = 256, OPT_NODE, OPT_STATE, OPT_CALLER, OPT_CALLEE, OPT_LIMIT, OPT_WATCH, OPT_EXPORT, OPT_CSV };
 
 struct flag {
     const char *name;
@@ -53,6 +53,9 @@ static const struct flag flags[] = {
     {"watch", OPT_WATCH, optional_argument, "calls", "--watch [SECONDS]", "again and again (default: 2), until ctrl-c"},
     {"count", 'n', required_argument, "cdr", "-n, --count COUNT", "the last COUNT (default: 20)"},
     {"follow", 'f', no_argument, "cdr", "-f, --follow", "and each call that ends from now on, until ctrl-c"},
+    {"export", OPT_EXPORT, required_argument, "cdr", "--export FILE",
+     "add all that FILE does not have yet to it, as JSON lines;\nwith -f go on"},
+    {"csv", OPT_CSV, no_argument, "cdr", "--csv", "as CSV"},
     {"socket", 's', required_argument, NULL, "-s, --socket PATH",
      "kamsyncd's control socket (default: $KAMSYNC_SOCKET, or\n" DEFAULT_SOCKET ")"},
     {"json", OPT_JSON, no_argument, NULL, "    --json", "the answer as JSON; with --watch and -f in lines"},
@@ -113,7 +116,7 @@ static void usage(FILE *out)
     put_flags(out, "Options of all", NULL);
     fputs("\nA CALL-ID that begins with '-' stands behind '--'. Exit status: 0 fine, 1 kamsyncd refused or is not "
           "there,\n"
-          "2 wrong usage.\n",
+          "2 wrong usage, 3 an export has a gap.\n",
           out);
 }
 
@@ -179,6 +182,13 @@ static const char *read_socket(struct reading *r, const char *path)
     return path;
 }
 
+static const char *read_export(struct reading *r, const char *path)
+{
+    if (!*path)
+        wrong(r, "--export", "", " wants the name of a file" SEE_HELP);
+    return path;
+}
+
 static void note_flag(struct reading *r, int letter)
 {
     for (size_t i = 0; i < COUNT(flags); i++)
@@ -235,6 +245,12 @@ static void take_flag(struct reading *r, int letter, int argc, char **argv)
     case 'f':
         r->options.follow = true;
         break;
+    case OPT_EXPORT:
+        r->options.export = read_export(r, optarg);
+        break;
+    case OPT_CSV:
+        r->options.csv = true;
+        break;
     case ':':
         wrong(r, "", argv[optind - 1], " wants a value" SEE_HELP);
         break;
@@ -286,6 +302,10 @@ static bool check_flags(struct reading *r, const struct command *c)
     for (size_t i = 0; i < COUNT(flags); i++)
         if (r->given[i] && strcmp(r->given[i]->command, c->name) != 0)
             return wrong(r, "--", r->given[i]->name, " is no option of this command" SEE_HELP);
+    if (r->options.csv && !r->options.export)
+        return wrong(r, "--csv", "", " is for --export only" SEE_HELP);
+    if (r->options.export && (r->options.count >= 0 || r->options.json))
+        return wrong(r, "--export", "", " goes without -n and --json" SEE_HELP);
     return true;
 }
 

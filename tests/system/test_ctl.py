@@ -261,7 +261,7 @@ def test_version():
     ['calls', '--node', '1x'], ['calls', '--node', '99999999999999999999'], ['calls', '--limit', '0'],
     ['calls', '--state', 'busy'], ['calls', '--watch=0'], ['calls', '--watch=x'], ['calls', '--watch=nan'],
     ['calls', '--watch', '5s'], ['calls', '--watch', 'soon'], ['cdr', '-n'], ['cdr', '-n', '-1'], ['cdr', '-n', 'x'],
-    ['cdr', '--state', 'ended'], ['status', '-f'], ['calls', '-n', '1'], ['nodes', '--watch'], ['-s'],
+    ['cdr', '--state', 'ended'], ['cdr', '--csv'], ['cdr', '--export', ''], ['cdr', '--export', 'x', '-n', '1'], ['calls', '--export', 'x'], ['status', '-f'], ['calls', '-n', '1'], ['nodes', '--watch'], ['-s'],
     ['-s', '', 'status'], ['-s', 'x' * 108, 'status'], ['status', '--json=1'], ['sta\x1b[2Jtus'], [b'\xff']])
 def test_bad_command_line(args):
     refused(run_ctl(*args), "'kamsyncctl --help'", status=2)
