@@ -65,6 +65,9 @@ static const struct option options[] = {
          "call also call_id, about a stray also verdict and owner"),
     TEXT(redis_user, "", false, "Redis ACL user; empty: the default user"),
     TEXT(redis_password_file, "", false, "file with the Redis password, which not all users may read"),
+    TEXT(sentinel_user, "", false, "ACL user of the Sentinels; empty: the default user"),
+    TEXT(sentinel_password_file, "", false,
+         "file with the Sentinels' password, which not all users may read; empty: they have none"),
     TEXT(control, "/run/kamsync/control.sock", false, "unix socket on which kamsyncctl asks; empty: none"),
     TEXT(http_listen, "", false,
          "port, or numeric address with port, for /metrics, /healthz, /readyz and /v1; a port alone is one of "
@@ -290,7 +293,8 @@ static void read_secrets(struct reading *r)
     c->secret = read_secret(r, "secret_file", c->secret_file);
     c->old_secret = read_secret(r, "old_secret_file", c->old_secret_file);
     c->redis_password = read_secret(r, "redis_password_file", c->redis_password_file);
-    if (!r->failed && (!c->secret || !c->old_secret || !c->redis_password))
+    c->sentinel_password = read_secret(r, "sentinel_password_file", c->sentinel_password_file);
+    if (!r->failed && (!c->secret || !c->old_secret || !c->redis_password || !c->sentinel_password))
         fail(r, "memory is short");
     if (r->failed || !c->secret || !c->old_secret)
         return;
@@ -334,8 +338,8 @@ static void check_store(struct reading *r)
     c->clustered = name->kind != STORE_MEMORY;
     if (rc < 0)
         fail(r, "%s: store: %s", r->path, why);
-    else if (name->kind == STORE_SENTINEL || name->tls)
-        fail(r, "%s: store: Sentinel and TLS are not yet supported by this version", r->path);
+    else if (name->tls)
+        fail(r, "%s: store: TLS is not yet supported by this version", r->path);
     else if (*name->user && *c->redis_user)
         fail(r, "%s: store names a user, and redis_user as well: leave one of them out", r->path);
     else if (*name->password && *c->redis_password_file)
@@ -347,6 +351,11 @@ static void check_store(struct reading *r)
              r->path);
     else if (c->clustered && (*name->user || *c->redis_user) && !*name->password && !*c->redis_password_file)
         fail(r, "%s: store has a user and no password: set redis_password_file", r->path);
+    else if (*c->sentinel_user && !*c->sentinel_password_file)
+        fail(r, "%s: sentinel_user is set and sentinel_password_file is not", r->path);
+    else if (name->kind != STORE_SENTINEL && (*c->sentinel_user || *c->sentinel_password_file))
+        fail(r, "%s: sentinel_user and sentinel_password_file are for a store like sentinel://192.0.2.1/mymaster",
+             r->path);
 }
 
 static void check_places(struct reading *r)
@@ -395,6 +404,7 @@ static void check(struct reading *r)
     if (!r->failed)
         read_secrets(r);
     c->redis.login = (struct redis_login){c->redis_user, c->redis_password};
+    c->redis.sentinel_login = (struct redis_login){c->sentinel_user, c->sentinel_password};
     c->redis.timeout_ms = c->redis_timeout_ms;
     c->redis.cdr_max = c->cdr_max;
 }
@@ -444,6 +454,7 @@ void config_clear(struct config *c)
     free(c->secret);
     free(c->old_secret);
     free(c->redis_password);
+    free(c->sentinel_password);
     *c = (struct config){0};
 }
 

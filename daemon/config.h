@@ -11,7 +11,7 @@
 struct config {
     char *kamailio, *store, *cluster, *name, *log_level, *log_format; /* owned */
     char *secret_file, *old_secret_file;
-    char *redis_user, *redis_password_file;
+    char *redis_user, *redis_password_file, *sentinel_user, *sentinel_password_file;
     char *keys_file;
     char *ready_file, *state_file;
     int64_t redis_timeout_ms;
@@ -22,7 +22,7 @@ struct config {
     int64_t call_max_s, ended_ttl_s, cdr_max;
     int64_t takeover, claim_strict;
     /* Owned: read from their files, "" without one. The two secrets are specific to this cluster: see config.c. */
-    char *secret, *old_secret, *redis_password;
+    char *secret, *old_secret, *redis_password, *sentinel_password;
     struct sockaddr_storage kamailio_addr; /* parsed `kamailio` */
     struct sockaddr_storage http_addr;     /* parsed `http_listen`, if that is not empty */
     bool clustered;                        /* `store` is a Redis */

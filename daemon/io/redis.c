@@ -20,6 +20,8 @@ void redis_complain(struct redis *s, const redisReply *r)
 
     if (!r || r->type != REDIS_REPLY_ERROR)
         return;
+    if (s->sentinels && strncmp(r->str, "READONLY ", 9) == 0)
+        redis_conn_renew(&s->commands); /* it is no master any more: the Sentinels know who is */
     snprintf(why, sizeof(why), "%.*s", (int)strcspn(r->str, " "), r->str);
     if (strcmp(why, s->complained) == 0 && now - s->complained_ms < COMPLAIN_MS)
         return;
@@ -398,6 +400,8 @@ static void redis_free(struct redis *s)
 {
     free((char *)s->conf.login.user);
     free((char *)s->conf.login.password);
+    free((char *)s->conf.sentinel_login.user);
+    free((char *)s->conf.sentinel_login.password);
     free(s);
 }
 
@@ -405,8 +409,13 @@ static void one_closed(struct store *store)
 {
     struct redis *s = (struct redis *)store;
 
-    if (++s->closed == 3)
+    if (--s->open == 0)
         redis_free(s);
+}
+
+static void sentinels_closed(void *data)
+{
+    one_closed(data);
 }
 
 static void conn_closed(struct redis_conn *c)
@@ -420,6 +429,8 @@ static void redis_flush(struct store *store)
 
     redis_conn_flush(&s->commands);
     redis_conn_flush(&s->listener);
+    if (s->sentinels)
+        sentinels_flush(s->sentinels);
 }
 
 static void redis_close(struct store *store)
@@ -428,6 +439,8 @@ static void redis_close(struct store *store)
 
     redis_conn_close(&s->commands);
     redis_conn_close(&s->listener);
+    if (s->sentinels)
+        sentinels_close(s->sentinels);
     answers_close(&s->answers, one_closed);
 }
 
@@ -436,9 +449,11 @@ static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const
     *c = (struct redis_conn){.loop = loop,
                              .conf = &s->conf,
                              .login = &s->conf.login,
+                             .timeout_ms = s->conf.timeout_ms,
                              .db = s->conf.name.db,
                              .host = s->conf.name.hosts[0],
                              .path = s->conf.name.path,
+                             .is_master = s->conf.name.kind == STORE_SENTINEL,
                              .on = &s->store.on,
                              .role = role,
                              .ready = c == &s->commands ? commands_ready : listener_ready,
@@ -447,6 +462,43 @@ static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const
                              .round_trips = c == &s->commands ? &s->store.round_trips : NULL,
                              .data = s};
     redis_conn_start(c);
+    s->open++;
+}
+
+/* False when out of memory. */
+static bool own(struct redis_login *l, const char *user, const char *password)
+{
+    l->user = span_dup(span_of(user));
+    l->password = span_dup(span_of(password));
+    return l->user && l->password;
+}
+
+/* Its texts are the store's own from here on. False when out of memory. */
+static bool own_conf(struct redis *s, const struct redis_conf *conf)
+{
+    const struct store_name *name = &conf->name;
+    const struct redis_login *l = &conf->login, *sentinel = &conf->sentinel_login;
+    bool done;
+
+    s->conf = *conf;
+    done = own(&s->conf.login, *name->user ? name->user : l->user, *name->password ? name->password : l->password);
+    return own(&s->conf.sentinel_login, sentinel->user, sentinel->password) && done;
+}
+
+static bool start(struct redis *s, uv_loop_t *loop)
+{
+    struct redis_conn *const clients[SENTINEL_CLIENTS] = {&s->commands, &s->listener};
+
+    if (answers_init(&s->answers, loop, &s->store) < 0)
+        return false;
+    s->open = 1;
+    set_up(s, &s->commands, loop, "commands");
+    set_up(s, &s->listener, loop, "announcements");
+    if (s->conf.name.kind == STORE_SENTINEL) {
+        s->sentinels = sentinels_new(loop, &s->conf, &s->store.on, clients, sentinels_closed, s);
+        s->open += s->sentinels != NULL;
+    }
+    return true;
 }
 
 struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const struct store_events *on)
@@ -459,16 +511,12 @@ struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const 
     if (!s)
         return NULL;
     s->store = (struct store){.ops = &ops, .on = *on};
-    s->conf = *conf;
-    redis_channel(s, s->nodes_channel, key_short(s->nodes, KEY_NODES));
     key_short(s->cdr, KEY_CDR);
-    s->conf.login.user = span_dup(span_of(*conf->name.user ? conf->name.user : conf->login.user));
-    s->conf.login.password = span_dup(span_of(*conf->name.password ? conf->name.password : conf->login.password));
-    if (!s->conf.login.user || !s->conf.login.password || answers_init(&s->answers, loop, &s->store) < 0) {
-        redis_free(s);
-        return NULL;
+    if (own_conf(s, conf)) {
+        redis_channel(s, s->nodes_channel, key_short(s->nodes, KEY_NODES));
+        if (start(s, loop))
+            return &s->store;
     }
-    set_up(s, &s->commands, loop, "commands");
-    set_up(s, &s->listener, loop, "announcements");
-    return &s->store;
+    redis_free(s);
+    return NULL;
 }

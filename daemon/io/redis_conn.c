@@ -45,10 +45,29 @@ static void say(struct redis_conn *c, enum log_level level, const char *what, co
 
 static void on_backoff(uv_timer_t *timer)
 {
-    look_up(timer->data);
+    struct redis_conn *c = timer->data;
+
+    if (c->find)
+        c->find(c);
+    else
+        look_up(c);
 }
 
-static void retry_later(struct redis_conn *c)
+void redis_conn_again(struct redis_conn *c, uint64_t ms)
+{
+    c->refused = false;
+    if (!c->closing)
+        uv_timer_start(&c->timer, on_backoff, ms, 0);
+}
+
+void redis_conn_at(struct redis_conn *c, const struct store_host *host)
+{
+    c->host = *host;
+    if (!c->closing)
+        look_up(c);
+}
+
+void redis_conn_retry(struct redis_conn *c)
 {
     uint64_t wait = BACKOFF_FIRST_MS;
 
@@ -73,28 +92,48 @@ static void on_next(uv_timer_t *timer)
     connect_next(timer->data);
 }
 
-/* Every connection ends here, once. hiredis frees the context itself. */
-static void gone(struct redis_conn *c, const char *why)
+static void end_attempt(struct redis_conn *c)
 {
-    bool was_ready = c->is_ready;
-
-    if (c->odd)
-        why = "what it says is no answer: is that a Redis?";
     c->ac = NULL;
     c->is_ready = c->odd = false;
     c->pending = 0;
     c->measured_ns = 0;
+    *c->ip = '\0';
+    uv_timer_stop(&c->timer);
+}
+
+/* Where it goes on after its end. */
+static void go_on(struct redis_conn *c, bool was_ready, const char *why)
+{
+    if (c->closing)
+        return;
+    if (!was_ready && c->next_address)
+        uv_timer_start(&c->timer, on_next, 0, 0); /* the caller still uses this one */
+    else if (c->over)
+        c->over(c, why);
+    else
+        redis_conn_retry(c);
+}
+
+/* Every connection ends here, once. hiredis frees the context itself. */
+static void gone(struct redis_conn *c, const char *reason)
+{
+    bool was_ready = c->is_ready;
+    char why[sizeof(c->refusal)];
+
+    snprintf(why, sizeof(why), "%s",
+             c->odd        ? "what it says is no answer: is that a Redis?"
+             : *c->refusal ? c->refusal
+                           : reason);
+    *c->refusal = '\0';
     if (was_ready && uv_now(c->loop) - c->ready_ms >= STEADY_MS)
         c->attempt = 0; /* else reconnects, each with a rewrite of everything, would follow one another at once */
-    if (was_ready || c->attempt == 0)
+    if (!c->over && (was_ready || c->attempt == 0))
         say(c, LOG_LEVEL_WARN, was_ready ? "connection lost" : "cannot connect, trying again for ever", why);
-    *c->ip = '\0';
-    if (was_ready)
+    end_attempt(c);
+    if (was_ready && c->lost)
         c->lost(c);
-    if (!was_ready && c->next_address && !c->closing)
-        uv_timer_start(&c->timer, on_next, 0, 0); /* the caller still uses this one */
-    else
-        retry_later(c);
+    go_on(c, was_ready, why);
 }
 
 static void on_disconnect(const redisAsyncContext *ac, int status)
@@ -120,12 +159,15 @@ static void on_watchdog(uv_timer_t *timer)
     redisAsyncContext *ac = c->ac;
     /* Connecting takes one round trip. If the network drops packets now, that must not delay the next try when it no
      * longer does. */
-    int64_t patience = ac && !(ac->c.flags & REDIS_CONNECTED) ? c->conf->timeout_ms / 2 : c->conf->timeout_ms;
+    int64_t patience = ac && !(ac->c.flags & REDIS_CONNECTED) && !c->over ? c->timeout_ms / 2 : c->timeout_ms;
 
     if (!ac || !waiting || uv_now(c->loop) - c->progress_ms < (uint64_t)patience)
         return;
     if (ac->c.flags & REDIS_CONNECTED) {
-        say(c, LOG_LEVEL_WARN, "no answer in time", NULL);
+        if (c->over)
+            snprintf(c->refusal, sizeof(c->refusal), "no answer in time");
+        else
+            say(c, LOG_LEVEL_WARN, "no answer in time", NULL);
         forget_unsent(ac);
         redisAsyncFree(ac); /* ends in on_disconnect() */
     } else {
@@ -135,19 +177,38 @@ static void on_watchdog(uv_timer_t *timer)
 }
 
 /* Logged once, and retried later: Redis may be loading, or under maintenance. */
+static void refuse(struct redis_conn *c, const char *what, const char *detail)
+{
+    snprintf(c->refusal, sizeof(c->refusal), "%s%s%.150s", what, *detail ? ": " : "", detail);
+    if (!c->refused && !c->over)
+        say(c, LOG_LEVEL_ERROR, c->refusal, NULL);
+    c->refused = true;
+    c->attempt += c->attempt == 0;
+    redisAsyncDisconnect(c->ac);
+}
+
 static void on_greeted(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis_conn *c = ac->data;
     redisReply *r = reply;
 
     redis_conn_answered(c);
-    if (r && r->type == REDIS_REPLY_ERROR && !(ac->c.flags & REDIS_DISCONNECTING)) {
-        if (!c->refused)
-            say(c, LOG_LEVEL_ERROR, data, r->str);
-        c->refused = true;
-        c->attempt += c->attempt == 0;
-        redisAsyncDisconnect(ac);
-    }
+    if (r && r->type == REDIS_REPLY_ERROR && !(ac->c.flags & REDIS_DISCONNECTING))
+        refuse(c, data, r->str);
+}
+
+/* The first part of the answer to ROLE is "master", "slave" or "sentinel". */
+static void on_role(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis_conn *c = ac->data;
+    redisReply *r = reply;
+
+    on_greeted(ac, reply, data);
+    if (!r || (ac->c.flags & REDIS_DISCONNECTING) || r->type != REDIS_REPLY_ARRAY || r->elements == 0 ||
+        r->element[0]->type != REDIS_REPLY_STRING)
+        return;
+    if (strcmp(r->element[0]->str, "master") != 0)
+        refuse(c, "not the master any more, or not yet: the Sentinels are asked again", "");
 }
 
 static void on_ping(redisAsyncContext *ac, void *reply, void *data)
@@ -161,7 +222,8 @@ static void on_ping(redisAsyncContext *ac, void *reply, void *data)
     c->is_ready = true;
     c->refused = false;
     c->ready_ms = uv_now(c->loop);
-    say(c, LOG_LEVEL_INFO, "connected", NULL);
+    if (!c->over)
+        say(c, LOG_LEVEL_INFO, "connected", NULL);
     c->ready(c);
 }
 
@@ -179,6 +241,10 @@ static void greet(struct redis_conn *c)
     if (c->db) {
         redis_conn_sent(c);
         redisAsyncCommand(c->ac, on_greeted, "SELECT refused", "SELECT %d", c->db);
+    }
+    if (c->is_master) {
+        redis_conn_sent(c);
+        redisAsyncCommand(c->ac, on_role, "ROLE refused", "ROLE");
     }
     redis_conn_sent(c);
     redisAsyncCommand(c->ac, on_ping, "PING refused", "PING");
@@ -278,11 +344,16 @@ static void look_up(struct redis_conn *c)
         c->looking_up = true;
 }
 
-void redis_conn_start(struct redis_conn *c)
+void redis_conn_open(struct redis_conn *c)
 {
     uv_timer_init(c->loop, &c->timer);
     c->timer.data = c;
-    uv_timer_start(&c->timer, on_backoff, 0, 0);
+}
+
+void redis_conn_start(struct redis_conn *c)
+{
+    redis_conn_open(c);
+    redis_conn_again(c, 0);
 }
 
 void redis_conn_renew(struct redis_conn *c)

@@ -1,7 +1,7 @@
-/* One connection to Redis that reconnects for ever: name lookup, connect, AUTH, SELECT, then ready; lost, backoff,
- * retry.
+/* One connection to Redis or to a Sentinel that reconnects for ever: name lookup, connect, AUTH, SELECT, then ready;
+ * lost, backoff, retry.
  *
- *     start ▶ resolving ▶ connecting ▶ greeting ▶ READY
+ *     start ▶ (find) ▶ resolving ▶ connecting ▶ greeting ▶ READY
  *               ▲              └ failed: the next address of the name, if there is one
  *               │                                   │ error, or no answer for timeout_ms
  *               └───────── waiting (backoff) ◀──────┘ */
@@ -17,6 +17,7 @@ struct redis_conn {
     uv_loop_t *loop;
     const struct redis_conf *conf;
     const struct redis_login *login;
+    int64_t timeout_ms;
     int db;
     struct store_host host;
     const char *path;              /* of a Unix socket, in place of the host; "" for none */
@@ -27,6 +28,14 @@ struct redis_conn {
     void (*closed)(struct redis_conn *c); /* after redis_conn_close(): everything is closed */
     struct histogram *round_trips;        /* NULL: not measured */
     void *data;
+    /* Of a master that Sentinels know (redis_sentinel.c). find() looks for it before each attempt, and ends in
+     * redis_conn_at() or redis_conn_retry(), not from within the call. NULL: the host is known. */
+    void (*find)(struct redis_conn *c);
+    void *finder;
+    bool is_master; /* or else it is not used: ROLE is asked */
+    /* In place of a retry, whatever its reason, and of log lines; NULL for none. c->ac is still being used: begin
+     * again by redis_conn_again() or redis_conn_retry(). */
+    void (*over)(struct redis_conn *c, const char *why);
 
     redisAsyncContext *ac; /* NULL unless connecting or connected */
     uv_getaddrinfo_t lookup;
@@ -36,7 +45,8 @@ struct redis_conn {
     uv_timer_t timer;                    /* backoff, then the watchdog */
     bool looking_up, is_ready, closing;
     bool odd;     /* input was refused (redis_guard.c) */
-    bool refused; /* the refusal was logged; until it is ready again */
+    bool refused; /* it refused us, which was logged; until it is ready again */
+    char refusal[200];
     unsigned attempt;
     size_t pending;       /* unanswered commands */
     uint64_t ready_ms;    /* since when it is ready */
@@ -47,6 +57,14 @@ struct redis_conn {
 
 /* The caller sets the fields above the line. */
 void redis_conn_start(struct redis_conn *c);
+/* The same without a first attempt, which redis_conn_again() makes. */
+void redis_conn_open(struct redis_conn *c);
+/* An attempt after so many ms; as of one that has not been refused yet. */
+void redis_conn_again(struct redis_conn *c, uint64_t ms);
+/* An attempt after the backoff. */
+void redis_conn_retry(struct redis_conn *c);
+/* What find() has found. */
+void redis_conn_at(struct redis_conn *c, const struct store_host *host);
 void redis_conn_close(struct redis_conn *c);
 /* Writes queued commands. */
 void redis_conn_flush(struct redis_conn *c);

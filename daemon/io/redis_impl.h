@@ -6,6 +6,7 @@
 #include "buffer.h"
 #include "key.h"
 #include "redis_conn.h"
+#include "redis_sentinel.h"
 
 #define CHANNEL_MAX (KEY_SHORT_MAX + 16)
 
@@ -15,15 +16,16 @@ struct redis {
     struct store store;
     struct redis_conf conf;
     struct redis_conn commands, listener;
-    bool reading_nodes; /* one read at a time */
-    size_t nodes_left;  /* answers that this read waits for */
+    struct sentinels *sentinels; /* NULL: a Redis of its own */
+    bool reading_nodes;          /* one read at a time */
+    size_t nodes_left;           /* answers that this read waits for */
     bool nodes_ok;
     char complained[16]; /* first word of the last error logged for this connection; "": none */
     bool own_there;      /* this node's own record was in the store */
     uint64_t complained_ms;
     char policy[64];        /* last maxmemory-policy warned of */
     struct answers answers; /* for commands that could not be sent */
-    int closed;             /* of connections and answers */
+    int open;               /* connections, answers, Sentinels */
     char nodes[KEY_SHORT_MAX], nodes_channel[CHANNEL_MAX], cdr[KEY_SHORT_MAX];
     char script[SCRIPTS][41]; /* their hashes; "" until Redis has returned them, on each connection */
     /* redis_calls.c */

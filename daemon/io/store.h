@@ -65,8 +65,9 @@ struct redis_login {
 struct redis_conf {
     struct store_name name;
     struct redis_login login; /* where the name has none */
-    int64_t timeout_ms;       /* without an answer for so long the connection is closed */
-    int64_t cdr_max;          /* ended calls kept in the archive, or a few more; 0: all */
+    struct redis_login sentinel_login;
+    int64_t timeout_ms; /* without an answer for so long the connection is closed */
+    int64_t cdr_max;    /* ended calls kept in the archive, or a few more; 0: all */
 };
 
 /* The two numbers of an archive entry's id, "<ms>-<n>". 0, or -EINVAL when it is none. */

@@ -326,7 +326,8 @@ static void step(struct redis_world *w, struct input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char pong[] = "+PONG\r\n";
-    const struct redis_conf conf = {.name = {.hosts = {{"127.0.0.1", 1}}}, .login = {"", ""}, .timeout_ms = 1000};
+    const struct redis_conf conf = {
+        .name = {.hosts = {{"127.0.0.1", 1}}}, .login = {"", ""}, .sentinel_login = {"", ""}, .timeout_ms = 1000};
     struct input in = {data, size};
     struct redis_world w = {.ends = {-1, -1}};
     struct store_events on = events;

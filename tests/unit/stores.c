@@ -280,6 +280,7 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
                               .log = on_log};
     struct redis_conf conf = {.name = {.hosts = {{"127.0.0.1", r ? r->port : 0}}},
                               .login = {user, *user ? "p" : ""},
+                              .sentinel_login = {"", ""},
                               .timeout_ms = 2000,
                               .cdr_max = cdr_max};
 

@@ -197,7 +197,8 @@ Test(answers, redis_that_is_not_there_fails_at_the_next_turn)
     uv_loop_t loop;
     struct heard h = {0};
     struct store_events on = events(&h);
-    const struct redis_conf conf = {.name = {.hosts = {{"127.0.0.1", 1}}}, .login = {"", ""}, .timeout_ms = 2000};
+    const struct redis_conf conf = {
+        .name = {.hosts = {{"127.0.0.1", 1}}}, .login = {"", ""}, .sentinel_login = {"", ""}, .timeout_ms = 2000};
 
     uv_loop_init(&loop);
     h.store = store_redis(&loop, &conf, &on);

@@ -191,6 +191,10 @@ Test(config, bad_values_are_refused_by_name)
         {"secret_file = /nonexistent/x\n", "secret_file"},
         {"old_secret_file = /nonexistent/x\n", "old_secret_file"},
         {"redis_password_file = /nonexistent/x\n", "redis_password_file"},
+        {"store = sentinel://h/m\nsentinel_user = u\n", "sentinel_password_file"},
+        {"store = redis://h\nsentinel_password_file = /nonexistent/x\n", "sentinel_password_file"},
+        {"store = sentinel://h/m\nsecret_file =\n", "secret_file"},
+        {"store = sentinel://h\n", "store"},
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -242,7 +246,8 @@ Test(config, secrets)
 /* It proves all handovers, so nobody else on the host may read it. */
 Test(config, what_all_may_read_is_no_secret)
 {
-    static const char *const options[] = {"secret_file", "old_secret_file", "redis_password_file"};
+    static const char *const options[] = {"secret_file", "old_secret_file", "redis_password_file",
+                                          "store = sentinel://h/m\nsentinel_password_file"};
     static const mode_t modes[] = {0604, 0644, 0602, 0777};
 
     for (size_t i = 0; i < COUNT(options) * COUNT(modes); i++) {
