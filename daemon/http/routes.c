@@ -16,6 +16,7 @@ static const struct route routes[] = {
     {"/v1/status", ROUTE_QUESTION, "status", false, NULL},
     {"/v1/counters", ROUTE_QUESTION, "status", false, "counters"},
     {"/v1/nodes", ROUTE_QUESTION, "nodes", false, NULL},
+    {"/v1/views", ROUTE_QUESTION, "views", false, NULL},
     {"/v1/calls", ROUTE_QUESTION, "calls", false, NULL},
     {"/v1/call/", ROUTE_QUESTION, "call", true, NULL},
     {"/v1/tx/", ROUTE_QUESTION, "tx", true, NULL},
@@ -30,8 +31,8 @@ static const struct {
     enum kind kind;
 } parameters[] = {
     {"calls", "node", KIND_NUMBER}, {"calls", "state", KIND_TEXT}, {"calls", "caller", KIND_TEXT},
-    {"calls", "callee", KIND_TEXT}, {"calls", "limit", KIND_ROWS}, {"cdr", "count", KIND_ROWS},
-    {"cdr", "after", KIND_ID},
+    {"calls", "callee", KIND_TEXT}, {"calls", "party", KIND_TEXT}, {"calls", "order", KIND_TEXT},
+    {"calls", "limit", KIND_ROWS},  {"cdr", "count", KIND_ROWS},   {"cdr", "after", KIND_ID},
 };
 
 static bool leads_to(const struct route *r, struct span path)

@@ -76,7 +76,7 @@ def test_each_answer_is_the_one_of_kamsyncctl(cluster):
         '/v1/status': ['status'], '/v1/nodes': ['nodes'], '/v1/calls': ['calls'], '/v1/cdr': ['cdr'],
         '/v1/calls?state=ringing&limit=5': ['calls', '--state', 'ringing', '--limit', '5'],
         '/v1/calls?node=2&caller=alice%40ex': ['calls', '--node', '2', '--caller', 'alice@ex'],
-        '/v1/calls?callee=bob': ['calls', '--callee', 'bob'],
+        '/v1/calls?callee=bob': ['calls', '--callee', 'bob'], '/v1/calls?order=oldest': ['calls'],
         '/v1/cdr?count=1': ['cdr', '-n', '1'],
         f'/v1/call/{ids["ringing"]}': ['call', calls['ringing'].call_id],
         f'/v1/call/{ids["answered"]}': ['call', answered],
@@ -97,6 +97,28 @@ def test_each_answer_is_the_one_of_kamsyncctl(cluster):
     assert len(get(daemon.port, '/v1/calls').json()['calls']) == 2
     assert get(other.port, '/v1/call/' + ids['answered']).json()['calls'][0]['call_id'] == {
         'base64': base64.b64encode(answered).decode()}
+
+
+def test_views_say_who_sees_whom(cluster):
+    (daemon, _), _ = cluster
+    answer = get(daemon.port, '/v1/views')
+    check('/v1/views', answer)
+    views = {view['node']: view for view in answer.json()['views']}
+    assert {id_: {seen['id']: seen['state'] for seen in view['sees']} for id_, view in views.items()} == {
+        1: {1: 'self', 2: 'up'}, 2: {1: 'up', 2: 'self'}}
+    assert [views[node]['calls'] for node in (1, 2)] == [get(daemon.port, f'/v1/calls?node={node}').json()['total'] for node in (1, 2)]
+    assert answer.json()['silent'] == []
+
+
+def test_newest_calls_and_those_of_one_party(cluster):
+    (daemon, _), calls = cluster
+    oldest, newest = (get(daemon.port, f'/v1/calls?order={order}') for order in ('oldest', 'newest'))
+    check('/v1/calls', newest)
+    begun = [call['trying'] for call in newest.json()['calls']]
+    assert begun == sorted(begun, reverse=True) == [call['trying'] for call in oldest.json()['calls']][::-1]
+    assert len(begun) == 2
+    assert get(daemon.port, '/v1/calls?party=bob').json()['total'] == get(daemon.port, '/v1/calls?party=alice').json()['total'] == 2
+    assert get(daemon.port, '/v1/calls?party=carol').json()['total'] == 0
 
 
 def test_answers_of_others_come_at_once(cluster):
@@ -156,7 +178,7 @@ def test_wrong_escapes(kamailio, make_daemon, path):
         assert answer.json()['reason'] == 'wrong'
 
 
-@pytest.mark.parametrize('path', ['/', '/v1', '/v1/', '/v1/call/', '/v1/call', '/v1/drain', '/v1/undrain', '/v1/reload',
+@pytest.mark.parametrize('path', ['/v1', '/v1/', '/v1/call/', '/v1/call', '/v1/drain', '/v1/undrain', '/v1/reload',
                                   '/v1/status/', '/V1/status', '//v1/status', '/metricsx', '/../etc/passwd', '*',
                                   'http://127.0.0.1/v1/status'])
 def test_nothing_else_is_there(kamailio, make_daemon, path):

@@ -134,6 +134,11 @@ Test(admin, calls_are_filtered)
     expect_calls(f, ",\"caller\":\"alice\",\"callee\":\"bob@\"", 3, 3);
     expect_calls(f, ",\"caller\":\"bob\"", 0, 0);
     expect_calls(f, ",\"caller\":5", 0, 0);
+    expect_calls(f, ",\"party\":\"alice\"", 3, 3);
+    expect_calls(f, ",\"party\":\"bob@\"", 3, 3);
+    expect_calls(f, ",\"party\":\"carol\"", 0, 0);
+    expect_calls(f, ",\"party\":\"bob@\",\"caller\":\"bob@\"", 0, 0);
+    expect_calls(f, ",\"party\":5", 0, 0);
     fake_free(f);
 }
 
@@ -188,6 +193,25 @@ Test(admin, calls_stand_in_the_order_of_their_beginning)
     fake_free(f);
 }
 
+Test(admin, newest_calls_are_the_last_ones)
+{
+    struct fake *f = fake_ready();
+    json_t *list;
+
+    expect_calls(f, ",\"order\":\"newest\"", 0, 0);
+    for (unsigned i = 1; i <= 9; i++) {
+        struct leg c = call_make(i);
+
+        fake_invite(f, &c, NULL, AT(i));
+    }
+    fake_turn(f);
+    list = json_object_get(ask(f, "{\"cmd\":\"calls\",\"order\":\"newest\",\"limit\":2}"), "calls");
+    cr_assert(json_array_size(list) == 2);
+    cr_expect_str_eq(fake_text(json_array_get(list, 0), "call_id"), "call-9@caller.example");
+    cr_expect_str_eq(fake_text(json_array_get(list, 1), "call_id"), "call-8@caller.example");
+    fake_free(f);
+}
+
 /* Calls of others, of which this one has variables, and those that have just ended. */
 Test(admin, calls_are_this_nodes_and_alive)
 {
@@ -236,6 +260,46 @@ Test(admin, answers_of_all_nodes_are_one)
     cr_expect_str_eq(fake_text(json_array_get(list, 2), "call_id"), "c");
     fake_pass(f, 1000);
     cr_expect(json_array_size(f->answers) == 1);
+    fake_free(f);
+}
+
+Test(admin, newest_of_all_nodes)
+{
+    struct fake *f = with_calls(fake_peers(), 1);
+    json_t *list;
+
+    fake_ask(f, 7, "{\"cmd\":\"calls\",\"limit\":2,\"order\":\"newest\"}");
+    node_answers(f, 3, "{\"total\":2,\"calls\":[" CALL("d", "4") "," CALL("b", "0") "]}");
+    node_answers(f, 2, "{\"total\":1,\"calls\":[" CALL("c", "3") "]}");
+    list = json_object_get(fake_answered(f), "calls");
+    cr_assert(json_array_size(list) == 2);
+    cr_expect_str_eq(fake_text(json_array_get(list, 0), "call_id"), "d");
+    cr_expect_str_eq(fake_text(json_array_get(list, 1), "call_id"), "c");
+    fake_free(f);
+}
+
+Test(admin, views_say_who_sees_whom)
+{
+    struct fake *f = with_calls(fake_peers(), 2);
+    json_t *a, *views, *own, *sees;
+
+    fake_death(f);
+    fake_forget(f);
+    fake_ask(f, 7, "{\"cmd\":\"views\"}");
+    node_answers(f, 3, "{\"views\":[{\"node\":3,\"sees\":[]}]}");
+    fake_pass(f, 150);
+    a = fake_answered(f);
+    views = json_object_get(a, "views");
+    cr_assert(json_array_size(views) == 2);
+    cr_expect(size(a, "silent") == 1 && json_integer_value(json_array_get(json_object_get(a, "silent"), 0)) == 2);
+    own = json_array_get(views, 0);
+    cr_expect(fake_int(own, "node") == 1 && fake_int(own, "calls") == 2);
+    cr_expect_str_eq(fake_text(own, "kamailio"), "up");
+    sees = json_object_get(own, "sees");
+    cr_assert(json_array_size(sees) == 3);
+    cr_expect_str_eq(fake_text(json_array_get(sees, 0), "state"), "self");
+    cr_expect(strncmp(fake_text(json_array_get(sees, 1), "state"), "down:", 5) == 0);
+    cr_expect_str_eq(fake_text(json_array_get(sees, 2), "state"), "up");
     fake_free(f);
 }
 

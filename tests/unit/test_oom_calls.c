@@ -332,7 +332,7 @@ Test(oom_calls, questions_of_the_script)
 
 static void inquire(void *arg, bool *good)
 {
-    static const char *const commands[] = {"status", "nodes", "calls", "call", "tx", "cdr", "trace"};
+    static const char *const commands[] = {"status", "nodes", "calls", "call", "tx", "cdr", "trace", "views"};
     struct world *w = arg;
     json_t *q;
 
@@ -354,7 +354,7 @@ static void inquire(void *arg, bool *good)
         engine_message(w->e, span_of(text), w->now);
     }
     wait(w, 200);
-    *good = w->answers == COUNT(commands) && w->told == 4;
+    *good = w->answers == COUNT(commands) && w->told == 5;
     engine_free(w->e);
 }
 

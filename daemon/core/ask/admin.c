@@ -26,6 +26,7 @@ struct inquiry {
     json_t *keys;     /* owned: of the calls still to be read */
     char *call_id;    /* owned: of those */
     size_t most;      /* limit of that array */
+    bool newest;      /* the order of that array */
     int64_t due_ms;
 };
 
@@ -116,8 +117,13 @@ static int by_time(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-/* The earliest entries, up to that many. */
-static json_t *sorted(const json_t *list, size_t most)
+static int by_time_backwards(const void *a, const void *b)
+{
+    return by_time(b, a);
+}
+
+/* The earliest or newest entries, up to that many. */
+static json_t *sorted(const json_t *list, size_t most, bool newest)
 {
     size_t n = json_array_size(list);
     json_t **all = calloc(n + 1, sizeof(json_t *)), *out = json_array();
@@ -125,7 +131,7 @@ static json_t *sorted(const json_t *list, size_t most)
     for (size_t i = 0; all && i < n; i++)
         all[i] = json_array_get(list, i);
     if (all)
-        qsort(all, n, sizeof(json_t *), by_time);
+        qsort(all, n, sizeof(json_t *), newest ? by_time_backwards : by_time);
     for (size_t i = 0; all && i < n && i < most; i++)
         json_array_append(out, all[i]);
     free((void *)all);
@@ -135,7 +141,7 @@ static json_t *sorted(const json_t *list, size_t most)
 static void finish(struct engine *e, struct inquiry *p)
 {
     if (p->list && strcmp(p->list, "txns") != 0)
-        json_object_set_new(p->answer, p->list, sorted(json_object_get(p->answer, p->list), p->most));
+        json_object_set_new(p->answer, p->list, sorted(json_object_get(p->answer, p->list), p->most, p->newest));
     reply(e, p->client, json_incref(p->answer));
     discard(e, p);
 }
@@ -154,7 +160,7 @@ static json_t *others(const struct engine *e)
 static void on_shared(struct engine *e, uint64_t client, const json_t *q, int64_t now)
 {
     const char *list = NULL;
-    json_t *answer = shown_part(e, q, &list);
+    json_t *answer = shown_part(e, q, now, &list);
     const json_t *waiting;
     struct inquiry *p;
 
@@ -164,6 +170,7 @@ static void on_shared(struct engine *e, uint64_t client, const json_t *q, int64_
     if (!p)
         return;
     p->most = strcmp(list, "calls") == 0 ? shown_limit(q) : SIZE_MAX;
+    p->newest = shown_newest(q);
     if (json_array_size(waiting))
         message_send(
             e, 0,
@@ -177,9 +184,9 @@ void admin_asked(struct engine *e, const json_t *message, int64_t now)
     const char *list = NULL;
     int from = (int)json_integer_value(json_object_get(message, "from"));
     json_t *token = json_object_get(message, "token");
-    json_t *part = from > 0 && from != e->self.id && token ? shown_part(e, json_object_get(message, "q"), &list) : NULL;
+    json_t *part =
+        from > 0 && from != e->self.id && token ? shown_part(e, json_object_get(message, "q"), now, &list) : NULL;
 
-    (void)now;
     if (part)
         message_send(e, from,
                      json_pack("{s:s,s:i,s:O,s:o}", "t", "answer", "node", e->self.id, "token", token, "a", part));
@@ -279,7 +286,7 @@ static void read_next(struct engine *e, struct inquiry *p)
         e->io.call_get(e->io.ctx, json_string_value(key), NULL, p->token);
         json_decref(key);
     } else if (json_array_size(json_object_get(p->answer, "calls"))) {
-        json_object_set_new(p->answer, "calls", sorted(json_object_get(p->answer, "calls"), CALLS_LIMIT));
+        json_object_set_new(p->answer, "calls", sorted(json_object_get(p->answer, "calls"), CALLS_LIMIT, false));
         finish(e, p);
     } else {
         fail(e, p, ABSENT,
@@ -365,7 +372,7 @@ static const struct {
     const char *cmd;
     void (*run)(struct engine *e, uint64_t client, const json_t *q, int64_t now);
 } commands[] = {{"status", on_status}, {"nodes", on_nodes},  {"calls", on_shared}, {"call", on_call},
-                {"tx", on_shared},     {"trace", on_shared}, {"cdr", on_cdr}};
+                {"tx", on_shared},     {"trace", on_shared}, {"cdr", on_cdr},      {"views", on_shared}};
 
 void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_t now)
 {

@@ -57,9 +57,11 @@ json_t *shown_status(const struct engine *e);
 json_t *shown_nodes(const struct engine *e, int64_t now);
 /* Its part of the answer to a question that all nodes answer, and the name of the array in it; NULL: no such question.
  */
-json_t *shown_part(const struct engine *e, const json_t *q, const char **list);
+json_t *shown_part(const struct engine *e, const json_t *q, int64_t now, const char **list);
 /* How many calls are wanted. */
 size_t shown_limit(const json_t *q);
+/* Whether the newest ones are wanted first. */
+bool shown_newest(const json_t *q);
 /* The Call-ID asked about; the caller frees *owned. */
 struct span shown_call_id(const json_t *q, char **owned);
 

@@ -50,6 +50,21 @@ json_t *shown_nodes(const struct engine *e, int64_t now)
 
 /* ---- its calls, transactions and decisions ---- */
 
+/* Which calls are asked for; NULL: no matter. */
+struct filter {
+    const json_t *node, *caller, *callee, *party;
+    const char *state;
+};
+
+static struct filter read_filter(const json_t *q)
+{
+    return (struct filter){.node = json_object_get(q, "node"),
+                           .caller = json_object_get(q, "caller"),
+                           .callee = json_object_get(q, "callee"),
+                           .party = json_object_get(q, "party"),
+                           .state = json_string_value(json_object_get(q, "state"))};
+}
+
 static bool has(const char *text, const json_t *part)
 {
     return !part || (text && json_is_string(part) && strstr(text, json_string_value(part)));
@@ -63,11 +78,11 @@ static bool is_gone(const struct engine *e, const struct call *c)
     return c->role == CALL_AWAY || (t && t->cancelled && txn_state(t) == TXN_FAILED);
 }
 
-static bool matches(const struct call *c, const json_t *q, const json_t *node, const char *state)
+static bool matches(const struct call *c, const struct filter *f)
 {
-    return c->role != CALL_GUEST && !c->how && (!node || json_integer_value(node) == c->node) &&
-           (!state || strcmp(state, call_state(c)) == 0) && has(c->caller, json_object_get(q, "caller")) &&
-           has(c->callee, json_object_get(q, "callee"));
+    return c->role != CALL_GUEST && !c->how && (!f->node || json_integer_value(f->node) == c->node) &&
+           (!f->state || strcmp(f->state, call_state(c)) == 0) && has(c->caller, f->caller) &&
+           has(c->callee, f->callee) && (has(c->caller, f->party) || has(c->callee, f->party));
 }
 
 static json_t *call_json(const struct call *c, int node)
@@ -78,6 +93,21 @@ static json_t *call_json(const struct call *c, int node)
     return pairs_json(p.list, p.count);
 }
 
+bool shown_newest(const json_t *q)
+{
+    const char *order = json_string_value(json_object_get(q, "order"));
+
+    return order && strcmp(order, "newest") == 0;
+}
+
+/* In the order in which this node got to know them, or the other way round. */
+static const struct call *first_call(const struct engine *e, bool newest)
+{
+    const UT_hash_table *table = e->calls.by_name ? e->calls.by_name->hh.tbl : NULL;
+
+    return newest && table ? ELMT_FROM_HH(table, table->tail) : e->calls.by_name;
+}
+
 size_t shown_limit(const json_t *q)
 {
     const json_t *limit = json_object_get(q, "limit");
@@ -86,16 +116,16 @@ size_t shown_limit(const json_t *q)
     return (size_t)(most < 0 ? 0 : most < CALLS_LIMIT ? most : CALLS_LIMIT);
 }
 
-static void own_calls(const struct engine *e, const json_t *q, json_t *out)
+static void own_calls(const struct engine *e, const json_t *q, int64_t now, json_t *out)
 {
-    const json_t *node = json_object_get(q, "node");
-    const char *state = json_string_value(json_object_get(q, "state"));
+    const struct filter f = read_filter(q);
     json_int_t most = (json_int_t)shown_limit(q), total = 0;
+    bool newest = shown_newest(q);
     json_t *list = json_array();
-    const struct call *c;
 
-    for (c = e->calls.by_name; c; c = c->hh.next) {
-        if (!matches(c, q, node, state) || is_gone(e, c))
+    (void)now;
+    for (const struct call *c = first_call(e, newest); c; c = newest ? c->hh.prev : c->hh.next) {
+        if (!matches(c, &f) || is_gone(e, c))
             continue;
         if (total++ < most)
             json_array_append_new(list, call_json(c, e->self.id));
@@ -112,12 +142,13 @@ struct span shown_call_id(const json_t *q, char **owned)
     return (struct span){*owned, len};
 }
 
-static void own_txns(const struct engine *e, const json_t *q, json_t *out)
+static void own_txns(const struct engine *e, const json_t *q, int64_t now, json_t *out)
 {
     json_t *list = json_array();
     char *owned, *text;
     struct span call_id = shown_call_id(q, &owned);
 
+    (void)now;
     for (const struct txn *t = e->txns.by_id; t; t = t->hh.next) {
         if (!span_eq(span_of(t->call_id), call_id))
             continue;
@@ -129,24 +160,38 @@ static void own_txns(const struct engine *e, const json_t *q, json_t *out)
     free(owned);
 }
 
-static void own_trace(const struct engine *e, const json_t *q, json_t *out)
+static void own_trace(const struct engine *e, const json_t *q, int64_t now, json_t *out)
 {
     json_t *list = json_array();
     char *owned;
     struct span call_id = shown_call_id(q, &owned);
 
+    (void)now;
     trace_list(&e->trace, call_id, e->self.id, list);
     json_object_set_new(out, "trace", list);
     free(owned);
 }
 
+/* What this node thinks of itself and of the others. */
+static void own_view(const struct engine *e, const json_t *q, int64_t now, json_t *out)
+{
+    json_t *view = shown_status(e);
+
+    (void)q;
+    json_object_set_new(view, "sees", shown_nodes(e, now));
+    json_object_set_new(out, "views", json_pack("[o]", view));
+}
+
 /* What a node answers from its own memory. */
 static const struct {
     const char *cmd, *list;
-    void (*own)(const struct engine *e, const json_t *q, json_t *out);
-} shared[] = {{"calls", "calls", own_calls}, {"tx", "txns", own_txns}, {"trace", "trace", own_trace}};
+    void (*own)(const struct engine *e, const json_t *q, int64_t now, json_t *out);
+} shared[] = {{"calls", "calls", own_calls},
+              {"tx", "txns", own_txns},
+              {"trace", "trace", own_trace},
+              {"views", "views", own_view}};
 
-json_t *shown_part(const struct engine *e, const json_t *q, const char **list)
+json_t *shown_part(const struct engine *e, const json_t *q, int64_t now, const char **list)
 {
     const char *cmd = json_string_value(json_object_get(q, "cmd"));
     json_t *part = json_object();
@@ -155,7 +200,7 @@ json_t *shown_part(const struct engine *e, const json_t *q, const char **list)
         if (strcmp(shared[i].cmd, cmd) != 0)
             continue;
         *list = shared[i].list;
-        shared[i].own(e, q, part);
+        shared[i].own(e, q, now, part);
         return part;
     }
     json_decref(part);
