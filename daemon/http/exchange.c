@@ -14,6 +14,7 @@
 #include <utlist.h>
 
 #include "count.h"
+#include "page.h"
 #include "routes.h"
 
 #define JSON_TYPE "application/json"
@@ -23,6 +24,19 @@
 #define QUESTION_MS 20
 #define ROWS_PER_MS 10
 #define AHEAD_MS 1000
+
+/* What comes with each answer. A browser lets the page run its own files only, and only ask here; nobody may frame or
+ * embed an answer, take it for something else, or learn from where one came. Trusted types: no text becomes markup. */
+static const char *const headers[][2] = {
+    {MHD_HTTP_HEADER_CACHE_CONTROL, "no-store"},
+    {MHD_HTTP_HEADER_X_CONTENT_TYPE_OPTIONS, "nosniff"},
+    {MHD_HTTP_HEADER_X_FRAME_OPTIONS, "DENY"},
+    {"Referrer-Policy", "no-referrer"},
+    {"Cross-Origin-Resource-Policy", "same-origin"},
+    {"Content-Security-Policy",
+     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"},
+};
 
 /* ---- sending ---- */
 
@@ -51,8 +65,8 @@ static enum MHD_Result send_body(struct exchange *x, const char *type)
         return MHD_NO;
     x->body = (struct buffer){0}; /* the response's now */
     MHD_add_response_header(r, "Content-Type", type);
-    MHD_add_response_header(r, "Cache-Control", "no-store");
-    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    for (size_t i = 0; i < COUNT(headers); i++)
+        MHD_add_response_header(r, headers[i][0], headers[i][1]);
     if (x->code == MHD_HTTP_METHOD_NOT_ALLOWED)
         MHD_add_response_header(r, "Allow", "GET, HEAD");
     if (x->code == MHD_HTTP_SERVICE_UNAVAILABLE)
@@ -211,13 +225,23 @@ static enum MHD_Result say_ready(struct exchange *x)
                      json_pack("{s:b,s:s*}", "ok", !why, "reason", why));
 }
 
+static enum MHD_Result show(struct exchange *x, const struct page *p)
+{
+    x->code = MHD_HTTP_OK;
+    buffer_put(&x->body, p->p, p->n);
+    return send_body(x, p->type);
+}
+
 static enum MHD_Result carry_out(struct exchange *x)
 {
     const struct route *r = route_find(&x->url);
 
+    for (const struct page *p = page_files; p->path; p++)
+        if (span_eq(x->url.path, span_of(p->path)))
+            return show(x, p);
     if (!r)
         return refuse(x, MHD_HTTP_NOT_FOUND, "absent",
-                      "there is nothing: /metrics, /healthz, /readyz, /v1/status, /v1/nodes, /v1/calls and so on");
+                      "there is nothing: /, /metrics, /healthz, /readyz, /v1/status, /v1/nodes, /v1/calls and so on");
     if (r->kind == ROUTE_QUESTION)
         return ask(x, r);
     if (r->kind == ROUTE_HEALTH)

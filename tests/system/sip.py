@@ -22,18 +22,20 @@ def to_bytes(text):
 class Call:
     """One INVITE transaction: the caller's Via identifies it, tm's branch ids are `<tm_id>.<index>`."""
 
-    def __init__(self, call_id=None, cseq=1, branch=None, display='Alice', body=b'', header=b''):
+    def __init__(self, call_id=None, cseq=1, branch=None, display='Alice', body=b'', header=b'',
+                 caller=b'alice@example.com', callee=b'bob@example.com'):
         number = next(_calls)
         self.call_id = to_bytes(call_id if call_id is not None else f'call{number}@caller.example')
         self.cseq, self.branch = cseq, to_bytes(branch or f'z9hG4bKcaller{number}')
         self.sent_by = b'198.51.100.7:5062'
         self.tm_id = f'z9hG4bK{number:04x}.{hashlib.md5(str(number).encode()).hexdigest()}'
         self.display, self.body, self.header = to_bytes(display), body, header
+        self.caller, self.callee = caller, callee
 
     def request(self, method, vias=b'', body=b''):
-        return (b'%s sip:bob@example.com SIP/2.0\r\n' % method.encode() + vias
+        return (b'%s sip:%s SIP/2.0\r\n' % (method.encode(), self.callee) + vias
                 + b'Via: SIP/2.0/UDP %s;branch=%s;rport\r\n' % (self.sent_by, self.branch)
-                + b'From: "%s" <sip:alice@example.com>;tag=f1\r\nTo: <sip:bob@example.com>\r\n' % self.display
+                + b'From: "%s" <sip:%s>;tag=f1\r\nTo: <sip:%s>\r\n' % (self.display, self.caller, self.callee)
                 + b'Call-ID: %s\r\nCSeq: %d %s\r\nMax-Forwards: 70\r\n' % (self.call_id, self.cseq, method.encode())
                 + self.header + b'Content-Length: %d\r\n\r\n' % len(body) + body)
 
