@@ -201,6 +201,10 @@ void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_
 /* That client is gone: it gets no more answers. */
 void engine_forget_client(struct engine *e, uint64_t client);
 
+/* All own transactions that can be moved are given to the other nodes, and so are those that begin later, until it is
+ * switched off. NULL, or the reason why not, for people: then nothing has changed. */
+const char *engine_evacuate(struct engine *e, bool on, int64_t now);
+
 /* Call once per turn of the loop: writes what changed, sends what waits. */
 void engine_flush(struct engine *e, int64_t now);
 /* Call when engine_wait() ms have passed. */

@@ -58,6 +58,7 @@ struct engine {
     struct revoked *revoked; /* those that Kamailio has not yet acknowledged */
     struct seconds seconds;
     struct legacy left;
+    struct evacuation evacuation;
 
     /* ask */
     struct strays strays;

@@ -277,6 +277,7 @@ void engine_flush(struct engine *e, int64_t now)
 
     hall_see_standstill(e, now);
     takeover_run(e, now);
+    evacuate_run(e, now);
     if (e->store.up)
         failover_run(e);
     owner_flush(e, now);
@@ -319,10 +320,10 @@ void engine_tick(struct engine *e, int64_t now)
 
 int64_t engine_wait(const struct engine *e, int64_t now)
 {
-    const int64_t dues[] = {strays_due(e), takeover_due(e), kamailio_due(e), peers_due(e),
-                            dialog_due(e), owner_due(e),    ending_due(e),   admin_due(e),
-                            acks_due(e),   barrier_due(e),  left_due(e),     resync_due(e),
-                            second_due(e), contact_due(e),  greeting_due(e), e->next_janitor_ms};
+    const int64_t dues[] = {strays_due(e),   takeover_due(e),   kamailio_due(e), peers_due(e),   dialog_due(e),
+                            owner_due(e),    ending_due(e),     admin_due(e),    acks_due(e),    barrier_due(e),
+                            left_due(e),     resync_due(e),     second_due(e),   contact_due(e), greeting_due(e),
+                            evacuate_due(e), e->next_janitor_ms};
     int64_t due = INT64_MAX;
 
     for (size_t i = 0; i < COUNT(dues); i++)

@@ -63,6 +63,8 @@ static void on_taken(struct engine *e, const json_t *message, int64_t now)
     (void)now;
     if (name.p)
         calls_taken(e, name, tx);
+    if (!own && tx)
+        evacuate_taken(e, tx);
     free((char *)name.p);
 }
 
@@ -100,6 +102,7 @@ static const struct {
     {"handover", on_handover},
     {"over", on_over},
     {"taken", on_taken},
+    {"given", evacuate_offered},
     {"dialog", on_dialog},
     {"second", first_message},
     {"answered", first_message_answer},

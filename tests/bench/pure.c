@@ -420,7 +420,7 @@ static void do_record(unsigned times)
     must(msg_event(&ev, &m, why, sizeof(why)) - 1);
     must(txn_read(&t, &ev, 0));
     for (unsigned i = 0; i < times; i++)
-        free(record_write(t, &(struct head){1, 1, "100.1", false, NULL}, NULL, true));
+        free(record_write(t, &(struct head){1, 1, "100.1", HEAD_HELD, NULL}, NULL, true));
     txn_free(t);
     event_clear(&ev);
     msg_clear(&m);

@@ -44,12 +44,12 @@ static void rewrite(struct txn *t)
 {
     const struct holder from = {6, 2, "18.1"};
     bool whole = t->req.n > 0;
-    char *text = record_write(t, &(struct head){7, 1, "17.5", true, &from}, json_incref(t->vars), true);
+    char *text = record_write(t, &(struct head){7, 1, "17.5", HEAD_TAKING, &from}, json_incref(t->vars), true);
     struct txn *again = NULL;
     struct record r;
 
     must(text && record_read(&r, span_of(text)) == 0);
-    must(r.epoch == 7 && r.taking && r.owner == 1 && same(r.inc, "17.5") && r.whole == whole && !r.done);
+    must(r.epoch == 7 && r.state == HEAD_TAKING && r.owner == 1 && same(r.inc, "17.5") && r.whole == whole && !r.done);
     must(record_txn(&again, span_of(text), 5) == 0);
     expect_same(t, again);
     must(!whole || json_equal(t->vars, again->vars) || (!t->vars && !again->vars));

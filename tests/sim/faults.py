@@ -56,6 +56,8 @@ FAULTS = [
      "    if (status == PUT_DONE)\n        takeover_go(e, t, won",
      "    if (status == PUT_DONE || status == PUT_FENCED)\n        takeover_go(e, t, won",
      "two owners|its record says"),
+    ("tm does not forget what another node was given", "keep.c",
+     "        e->count.txns_given++;", "        e->count.txns_given++;\n        return;", "two owners|has 2 owners"),
     ("another node's newer record is written over at once", "fence.c",
      "        second_heir(e, f->txn, f->r.owner, f->text, now);", "        write_over(e, f, now);",
      "two owners|its record says"),

@@ -33,10 +33,13 @@ static bool limits(struct life *l)
     return true;
 }
 
-/* Two may own it: the store has forgotten a claim, or its INVITE came to another node a moment ago. */
+/* Two may own it: the store has forgotten a claim, its INVITE came to another node a moment ago, or one gives it to the
+ * other, whose tm has it before the first one's lets go. */
 bool is_contested(const struct life *l, int call)
 {
-    return l->contested[call] || (l->c->doubled[call] && l->c->now - l->c->doubled_ms[call] < WELL_MS);
+    bool handed = l->c->handed_ms[call] && l->c->now - l->c->handed_ms[call] < HANDED_MS;
+
+    return handed || l->contested[call] || (l->c->doubled[call] && l->c->now - l->c->doubled_ms[call] < WELL_MS);
 }
 
 /* Whoever repeats his INVITE calls once, if INVITEs are claimed. */
@@ -165,11 +168,14 @@ bool all_answered(struct life *l)
 
 #define BEHIND_MS 3000 /* a record is not longer behind what its writer knows */
 
-/* Another node was taking it over, and has had trouble since: the store may not have its word that this failed. */
-static bool is_release_late(struct life *l, const json_t *r, int owner)
+#define TAKING_MS 14500 /* a takeover that fails is released by then, or its owner writes over it (fence.c) */
+
+/* Another node is taking it over, and may fail yet; or has had trouble since: the store may not have its word that this
+ * failed. */
+static bool is_release_late(struct life *l, int call, const json_t *r, int owner)
 {
     return json_is_true(json_object_get(r, "taking")) && owner >= 1 && (size_t)owner <= l->c->count &&
-           !is_well(l, (size_t)owner - 1);
+           (!is_well(l, (size_t)owner - 1) || cluster_record_age(l->c, call) < TAKING_MS + BEHIND_MS);
 }
 
 static bool record_is_fresh(struct life *l, int call, const struct site *s)
@@ -178,7 +184,8 @@ static bool record_is_fresh(struct life *l, int call, const struct site *s)
     const char *inc = json_string_value(json_object_get(r, "inc"));
     int owner = (int)json_integer_value(json_object_get(r, "owner"));
     bool done = json_is_true(json_object_get(r, "done"));
-    bool fresh = r && !done && ((owner == s->id && inc && strcmp(inc, s->inc) == 0) || is_release_late(l, r, owner));
+    bool fresh =
+        r && !done && ((owner == s->id && inc && strcmp(inc, s->inc) == 0) || is_release_late(l, call, r, owner));
 
     /* it is answered or ended, and the reply on its way; the record may have ended its short life since. Where the
      * claim was forgotten another node's Kamailio may have had the last word when it woke. */

@@ -201,6 +201,15 @@ static void accident_of_the_store(struct life *l, size_t n)
     }
 }
 
+/* Its Kamailio is to be stopped, or not any more. */
+static void evacuate(struct life *l, size_t n)
+{
+    struct engine *e = l->c->site[n].e;
+
+    if (happens(l, "evacuate"))
+        engine_evacuate(e, !e->evacuation.since_ms, l->c->now);
+}
+
 /* A way to or from it. */
 static void accident_between(struct life *l, size_t n)
 {
@@ -269,6 +278,8 @@ static void accident(struct life *l)
     l->well_ms[n] = c->now;
     if (c->site[n].still)
         cluster_stand(c, n, false);
+    else if (dice(c, 12) == 0)
+        evacuate(l, n);
     else if (dice(c, 4) == 0)
         accident_of_the_store(l, n);
     else if (dice(c, 11) < 5)
@@ -289,6 +300,7 @@ static void all_well(struct cluster *c)
             cluster_restart(c, i);
         cluster_mend(c, i);
         cluster_join(c, i);
+        engine_evacuate(c->site[i].e, false, c->now);
     }
     c->scan_failures = 0;
 }

@@ -108,7 +108,7 @@ Test(oom, txn_new)
 
 static void write_record(void *arg, bool *good)
 {
-    char *text = record_write(arg, &(struct head){1, 1, "1", false, NULL}, NULL, true);
+    char *text = record_write(arg, &(struct head){1, 1, "1", HEAD_HELD, NULL}, NULL, true);
 
     /* All or nothing: a survivor must not take a record with holes for the whole story. */
     cr_expect(!text || strstr(text, "\"req\":"), "a record without its request: %s", text);
@@ -129,7 +129,7 @@ Test(oom, record_write)
 
 static void write_binary_record(void *arg, bool *good)
 {
-    char *text = record_write(arg, &(struct head){1, 1, "1", false, NULL}, NULL, true);
+    char *text = record_write(arg, &(struct head){1, 1, "1", HEAD_HELD, NULL}, NULL, true);
 
     *good = text != NULL;
     free(text);

@@ -7,7 +7,7 @@
 
 TestSuite(record, .fini = no_leaks);
 
-static const struct head head = {1, 1, "1", false, NULL};
+static const struct head head = {1, 1, "1", HEAD_HELD, NULL};
 
 /* A transaction of this INVITE; `sent` gets Kamailio's Via on top of it. */
 static struct txn *txn_of(struct span req, const char *extra)
@@ -37,7 +37,7 @@ static struct span plain_req(void)
 
 static json_t *written(struct txn *t)
 {
-    char *text = record_write(t, &(struct head){7, 3, "17.5", false, NULL}, NULL, true);
+    char *text = record_write(t, &(struct head){7, 3, "17.5", HEAD_HELD, NULL}, NULL, true);
     json_t *json = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 
     cr_assert_not_null(json, "%s", text);
@@ -63,7 +63,7 @@ Test(record, says_that_it_was_cancelled_and_when_it_ended)
     cr_expect_null(json_object_get(json, "last"), "it has not ended yet");
     json_decref(json);
     t->cancelled = txn_reply(t, 0, 487, 1);
-    text = record_write(t, &(struct head){7, 3, "17.5", false, NULL}, NULL, true);
+    text = record_write(t, &(struct head){7, 3, "17.5", HEAD_HELD, NULL}, NULL, true);
     cr_assert(record_txn(&read, span_of(text), 0) == 0);
     cr_expect(read->cancelled && read->last == 1800000000123);
     free(text);
@@ -111,7 +111,7 @@ static void expect_round_trip(const char *what, struct span req, bool done)
     int rc;
 
     txn_set_done(t, done);
-    text = record_write(t, &(struct head){1, 12, "1763690712.000001", false, NULL}, NULL, true);
+    text = record_write(t, &(struct head){1, 12, "1763690712.000001", HEAD_HELD, NULL}, NULL, true);
     rc = record_read(&r, scratch_exact(span_of(text)));
     cr_expect(rc == 0, "%s: %d", what, rc);
     cr_expect(r.owner == 12 && r.done == done, "%s", what);
@@ -242,7 +242,7 @@ Test(record, of_a_cancelled_one_it_always_stays)
         char *text;
 
         t->cancelled = cancelled;
-        text = record_write(t, &(struct head){7, 3, "17.5", false, NULL}, NULL, false);
+        text = record_write(t, &(struct head){7, 3, "17.5", HEAD_HELD, NULL}, NULL, false);
         cr_expect((strstr(text, "\"req\":") != NULL) == cancelled);
         free(text);
     }
@@ -361,13 +361,13 @@ Test(record, every_beginning_of_one_is_refused)
 
 Test(record, says_in_front_whose_it_is_and_since_which_epoch)
 {
-    for (int taking = 0; taking < 2; taking++) {
+    for (int state = HEAD_HELD; state <= HEAD_GIVEN; state++) {
         struct txn *t = txn_of(plain_req(), "");
-        char *text = record_write(t, &(struct head){7, 3, "17.5", taking, NULL}, NULL, true);
+        char *text = record_write(t, &(struct head){7, 3, "17.5", (enum head_state)state, NULL}, NULL, true);
         struct record r = {0};
 
         cr_assert(record_read(&r, scratch_exact(span_of(text))) == 0);
-        cr_expect(r.epoch == 7 && r.owner == 3 && r.taking == taking);
+        cr_expect(r.epoch == 7 && r.owner == 3 && (int)r.state == state);
         cr_expect(record_head(span_of(text)) == strlen(HEAD_7) && strncmp(text, HEAD_7, strlen(HEAD_7)) == 0);
         free(text);
         txn_free(t);
@@ -382,13 +382,13 @@ Test(record, says_next_over_whose_it_may_go)
 
     for (size_t i = 0; i < COUNT(from); i++) {
         struct txn *t = txn_of(plain_req(), "");
-        char *text = record_write(t, &(struct head){7, 3, "17.5", true, from[i]}, NULL, true);
+        char *text = record_write(t, &(struct head){7, 3, "17.5", HEAD_TAKING, from[i]}, NULL, true);
         const char *front =
             from[i] == &dead ? HEAD_7 ",\"from\":\"6 2 200.1\",\"taking\":true," : HEAD_7 ",\"taking\":true,";
         struct record r;
 
         cr_assert(record_read(&r, span_of(text)) == 0);
-        cr_expect(r.epoch == 7 && r.owner == 3 && r.taking);
+        cr_expect(r.epoch == 7 && r.owner == 3 && r.state == HEAD_TAKING);
         cr_expect(strncmp(text, front, strlen(front)) == 0, "%s", text);
         free(text);
         txn_free(t);
@@ -398,11 +398,11 @@ Test(record, says_next_over_whose_it_may_go)
 Test(record, released_one_is_nobodys)
 {
     struct txn *t = txn_of(plain_req(), "");
-    char *text = record_write(t, &(struct head){8, 0, RECORD_NOBODY, false, NULL}, NULL, true);
+    char *text = record_write(t, &(struct head){8, 0, RECORD_NOBODY, HEAD_HELD, NULL}, NULL, true);
     struct record r;
 
     cr_assert(record_read(&r, span_of(text)) == 0);
-    cr_expect(r.epoch == 8 && r.owner == 0 && !r.taking && r.whole);
+    cr_expect(r.epoch == 8 && r.owner == 0 && !r.state && r.whole);
     cr_expect_str_eq(r.inc, RECORD_NOBODY);
     free(text);
     txn_free(t);
@@ -414,7 +414,7 @@ Test(record, of_before_there_were_epochs_counts_as_the_first)
     struct record r;
 
     cr_assert(record_read(&r, BYTES("{\"owner\":2,\"inc\":\"1\",\"done\":false}")) == 0);
-    cr_expect(r.epoch == 1 && r.owner == 2 && !r.taking);
+    cr_expect(r.epoch == 1 && r.owner == 2 && !r.state);
 }
 
 #define BEHIND ",\"owner\":1,\"inc\":\"1\""

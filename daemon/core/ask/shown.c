@@ -152,7 +152,7 @@ static void own_txns(const struct engine *e, const json_t *q, int64_t now, json_
     for (const struct txn *t = e->txns.by_id; t; t = t->hh.next) {
         if (!span_eq(span_of(t->call_id), call_id))
             continue;
-        text = record_write(t, &(struct head){t->epoch, e->self.id, e->self.inc, false, &t->from}, NULL, true);
+        text = record_write(t, &(struct head){t->epoch, e->self.id, e->self.inc, HEAD_HELD, &t->from}, NULL, true);
         json_array_append_new(list, text ? json_loads(text, 0, NULL) : NULL);
         free(text);
     }

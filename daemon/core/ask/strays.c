@@ -243,7 +243,7 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
 {
     enum verdict v = engine_judge(e, r, now);
 
-    if (r->taking && (v == VERDICT_OWNER || v == VERDICT_MINE)) {
+    if (r->state == HEAD_TAKING && (v == VERDICT_OWNER || v == VERDICT_MINE)) {
         on_taking(e, s, r, v, text, now);
     } else if (v == VERDICT_UNAVAILABLE) {
         later(s, now);

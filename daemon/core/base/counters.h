@@ -22,6 +22,7 @@
     X(txns_expired, "transactions given up without a final reply")                                                     \
     X(txns_shed, "transactions not tracked: too many, or too long (txns_max)")                                         \
     X(txns_lost, "transactions that another node took over while this one was thought dead")                           \
+    X(txns_given, "transactions that another node took over because this one gave them away (evacuation)")             \
     X(txns_second, "transactions forgotten because another node had routed their INVITE already")                      \
     X(puts, "records given to the store")                                                                              \
     X(records_left, "records of a dead Kamailio that were given to a store which did not have them")                   \

@@ -67,6 +67,8 @@ void message_over(struct engine *e, int node, struct span name);
 void message_taken(struct engine *e, struct span name, const char *tx);
 /* A 2xx to that call's INVITE has gone to the caller past tm; to all nodes, since the call's node may have changed. */
 void message_dialog(struct engine *e, struct span name, const char *tx, struct span to_tag, int64_t at);
+/* That node is to take this record over. */
+void message_given(struct engine *e, int node, const char *key);
 void message_unwritten(struct engine *e);
 void message_left(struct engine *e);
 

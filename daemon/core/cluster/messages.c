@@ -4,6 +4,7 @@
  *     {"t": "over", "call_id", "from_tag": texts}  that call has ended; to all, if it has moved
  *     {"t": "taken", "node", "call_id", "from_tag", "tx": texts}  that node has taken over this INVITE transaction of
  * the call, and the call with it
+ *     {"t": "given", "key": text}          a record that its owner gives to the receiver (evacuate.c)
  *     {"t": "dialog", "call_id", "from_tag", "tx", "to_tag": texts, "at"}  a 2xx to the call's INVITE, which no
  * Kamailio had any more, has gone to the caller
  *     {"t": "second", "node", "via": text}     that node has also sent this branch, to another far end, and cancels it
@@ -71,6 +72,11 @@ void message_dialog(struct engine *e, struct span name, const char *tx, struct s
     json_object_set_new(message, "to_tag", sip_text(to_tag));
     json_object_set_new(message, "at", json_integer(at));
     message_send(e, 0, message);
+}
+
+void message_given(struct engine *e, int node, const char *key)
+{
+    message_send(e, node, json_pack("{s:s,s:s}", "t", "given", "key", key));
 }
 
 void message_unwritten(struct engine *e)

@@ -29,12 +29,19 @@ static void in_doubt(struct txn *t)
         t->hold = HOLD_PROVING;
 }
 
+/* It is no longer given away, if it was. */
+static void claim_back(struct txn *t)
+{
+    if (t->hold != HOLD_NEW)
+        t->hold = HOLD_PROVING;
+}
+
 static void write_over(struct engine *e, struct fenced *f, int64_t now)
 {
     f->txn->epoch = f->r.epoch + 1;
     f->txn->from = record_holder(f->text);
     f->txn->wait_ms = 0;
-    in_doubt(f->txn);
+    claim_back(f->txn);
     if (f->txn->from.epoch)
         txns_mark(&e->txns, f->txn);
     else
@@ -120,7 +127,7 @@ static enum rival rival_of(const struct engine *e, const struct record *r, int64
     case VERDICT_MINE:
         return BY_SELF;
     case VERDICT_OWNER:
-        return r->taking ? BY_TAKER : BY_OWNER;
+        return r->state == HEAD_TAKING ? BY_TAKER : BY_OWNER;
     case VERDICT_UNAVAILABLE:
         return BY_UNKNOWN;
     default:
@@ -140,11 +147,16 @@ void fence_met(struct engine *e, struct txn *t, struct span text, int64_t now)
     table[rival_of(e, &f.r, now)](e, &f, now);
 }
 
-void fence_doubt(struct engine *e, struct txn *t)
+void fence_raise(struct txn *t)
 {
     t->epoch = t->proven_epoch + 1; /* a node that has taken it over since then has the same epoch, or a higher one */
     t->asked_epoch = 0;
     t->wait_ms = 0;
-    in_doubt(t);
+    claim_back(t);
+}
+
+void fence_doubt(struct engine *e, struct txn *t)
+{
+    fence_raise(t);
     txns_mark(&e->txns, t);
 }

@@ -52,8 +52,14 @@ void owner_release(struct engine *e, const struct txn *t, int64_t now)
 
 void owner_lost(struct engine *e, const struct txn *t, int64_t now)
 {
-    e->count.txns_lost++;
-    engine_log_call(e, LOG_LEVEL_WARN, (struct about){.call_id = span_of(t->call_id)}, "another node has taken over");
+    if (t->hold == HOLD_GIVEN) {
+        e->count.txns_given++;
+        engine_trace(e, span_of(t->call_id), "given to another node, which has it now: tm forgets it here");
+    } else {
+        e->count.txns_lost++;
+        engine_log_call(e, LOG_LEVEL_WARN, (struct about){.call_id = span_of(t->call_id)},
+                        "another node has taken over");
+    }
     owner_release(e, t, now);
 }
 

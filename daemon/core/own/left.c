@@ -52,7 +52,8 @@ static void add(struct engine *e, const struct txn *t)
 static char *record_of(const struct engine *e, const char *key)
 {
     const struct txn *t = txns_by_key(&e->txns, key);
-    struct head h = {t && t->proven_epoch ? t->proven_epoch : 1, e->self.id, e->self.inc, false, t ? &t->from : NULL};
+    struct head h = {t && t->proven_epoch ? t->proven_epoch : 1, e->self.id, e->self.inc, HEAD_HELD,
+                     t ? &t->from : NULL};
 
     return t && !txn_is_done(t) && !t->away ? record_write(t, &h, calls_vars(e, t), true) : NULL;
 }

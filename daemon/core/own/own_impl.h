@@ -93,7 +93,8 @@ void early_clear(struct engine *e);
 void fence_met(struct engine *e, struct txn *t, struct span text, int64_t now);
 /* The store's answer, if it is to such a question. */
 void fence_got(struct engine *e, uint64_t token, enum get_status status, struct span record, int64_t now);
-/* Another node may have it by now: writes it again, with a new epoch. */
+/* Another node may have it by now: its next write has a new epoch; and is made soon. */
+void fence_raise(struct txn *t);
 void fence_doubt(struct engine *e, struct txn *t);
 
 /* search.c */
@@ -166,6 +167,25 @@ void second_clear(struct engine *e);
 void first_message(struct engine *e, const json_t *message, int64_t now);
 void first_message_failure(struct engine *e, const json_t *message, int64_t now);
 void first_message_answer(struct engine *e, const json_t *message, int64_t now);
+
+/* evacuate.c: living transactions are given to other nodes, since this node's Kamailio is to be stopped. */
+/* The record may be taken over now: tells a node of it. */
+void evacuate_given(struct engine *e, struct txn *t, int64_t now);
+/* Whether that given transaction is no longer to be taken by others. */
+bool evacuate_keeps(const struct engine *e, const struct txn *t);
+/* Another node gives one to this node; another node has taken the transaction with that key. */
+void evacuate_offered(struct engine *e, const json_t *message, int64_t now);
+void evacuate_taken(struct engine *e, const char *key);
+void evacuate_run(struct engine *e, int64_t now);
+int64_t evacuate_due(const struct engine *e);
+
+/* How far that is. */
+struct evacuation_sum {
+    size_t given;              /* the others may take these, and have not yet */
+    size_t left[STAY_REASONS]; /* the other living ones, by what keeps them here */
+};
+struct evacuation_sum evacuate_sum(const struct engine *e, int64_t now);
+const char *evacuate_reason(enum stay stay);
 
 /* left.c: what this node's dead Kamailio has left, for a store that lacks it. */
 /* The store is back, or has lost its data: since when it may have missed this node's writes. */

@@ -38,6 +38,25 @@ struct legacy {
     int64_t again_ms; /* no write before that time */
 };
 
+/* Why a living transaction is not given away at this moment. */
+enum stay {
+    STAY_NOT,
+    STAY_UNWRITTEN,
+    STAY_STATELESS,
+    STAY_CANCELLED,
+    STAY_FAILED,
+    STAY_CHANGES,
+    STAY_RETURNED,
+    STAY_REASONS
+};
+
+/* Giving all own transactions to other nodes (evacuate.c). */
+struct evacuation {
+    int64_t since_ms; /* since when; 0: not */
+    int64_t next_ms;  /* when the next are given */
+    uint64_t turn;    /* whose turn it is to get one */
+};
+
 /* State of writing own records (owner.c). */
 struct owner {
     bool full;        /* there are too many transactions, and that was logged */

@@ -313,7 +313,8 @@ void owner_cancel(struct engine *e, struct event *ev, int64_t now)
 
 static void put(struct engine *e, struct txn *t, int64_t now)
 {
-    const struct head head = {t->epoch, e->self.id, e->self.inc, false, &t->from};
+    enum head_state state = t->hold == HOLD_GIVEN ? HEAD_GIVEN : HEAD_HELD;
+    const struct head head = {t->epoch, e->self.id, e->self.inc, state, &t->from};
     int64_t ttl_ms = txn_is_done(t) ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms;
     char *record = record_write(t, &head, calls_vars(e, t), e->conf.takeover);
 
@@ -347,8 +348,13 @@ void owner_flush(struct engine *e, int64_t now)
 
     if (!e->store.up || !e->self.up || e->peers.unheard)
         return; /* a writer must have been seen alive, or others take over what it has just written */
-    while (n-- > 0 && e->owner.puts < PUTS_MAX && !is_behind(e, e->txns.dirty))
-        put(e, txns_take_dirty(&e->txns), now);
+    while (n-- > 0 && e->owner.puts < PUTS_MAX && !is_behind(e, e->txns.dirty)) {
+        struct txn *t = txns_take_dirty(&e->txns);
+
+        if (t->hold == HOLD_GIVEN && evacuate_keeps(e, t))
+            fence_raise(t);
+        put(e, t, now);
+    }
 }
 
 /* The key has a value of another type, or the like. That says nothing about the store: no other node is told, and no
@@ -402,7 +408,7 @@ void owner_put_done(struct engine *e, uint64_t token, enum put_status status, st
     if (!t)
         return;
     if (status == PUT_DONE && t->asked_epoch == t->epoch)
-        proven(e, t, now);
+        (t->hold == HOLD_GIVEN ? evacuate_given : proven)(e, t, now);
     else if (status == PUT_FENCED)
         fence_met(e, t, record, now);
     else if (status == PUT_REFUSED)

@@ -44,15 +44,21 @@ static void learn(struct engine *e, const struct takeover *t, const struct recor
     owner_adopt(e, txn);
 }
 
+/* Its owner lives, and wants another node to take it over. A node that is itself to be empty does not. */
+static bool is_given(const struct engine *e, const struct record *r, int64_t now)
+{
+    return r->state == HEAD_GIVEN && !r->done && !e->evacuation.since_ms && engine_judge(e, r, now) == VERDICT_OWNER;
+}
+
 /* Whether no living node has it, and this node is to take it over: also from itself, if this kamsyncd restarted during
  * the takeover. */
 static bool is_orphan(const struct engine *e, const struct takeover *t, const struct record *r, int64_t now)
 {
     enum verdict v = engine_judge(e, r, now);
-    bool mine = v == VERDICT_MINE && r->taking;
+    bool mine = v == VERDICT_MINE && r->state == HEAD_TAKING, given = is_given(e, r, now);
 
-    return (mine || ((v == VERDICT_ORPHAN || v == VERDICT_DONE) && !t->foreign)) && r->whole && !e->peers.unheard &&
-           (e->conf.takeover || t->answer || r->cancelled || r->done);
+    return (mine || ((v == VERDICT_ORPHAN || v == VERDICT_DONE || given) && !t->foreign)) && r->whole &&
+           !e->peers.unheard && (e->conf.takeover || t->answer || r->cancelled || r->done);
 }
 
 /* The record has this node as owner. */
@@ -90,14 +96,14 @@ static enum takeover_event event_of(struct engine *e, struct takeover *t, struct
 
     if (record_read(&r, text) < 0) /* perhaps memory was short; a release goes over no other node's record */
         return t->state == CHECKING ? won(e, t, now) : taking ? EV_LOST : EV_OTHER;
-    if (engine_judge(e, &r, now) == VERDICT_MINE && t->txn && r.taking && r.epoch == t->epoch)
+    if (engine_judge(e, &r, now) == VERDICT_MINE && t->txn && r.state == HEAD_TAKING && r.epoch == t->epoch)
         return won(e, t, now);
-    if (engine_judge(e, &r, now) == VERDICT_MINE && !r.taking) {
+    if (engine_judge(e, &r, now) == VERDICT_MINE && r.state != HEAD_TAKING) {
         learn(e, t, &r, text, now);
         return taking ? EV_LOST : EV_OWN;
     }
     if (is_orphan(e, t, &r, now) && take_record(e, t, text, now))
-        return r.owner && r.owner != e->self.id ? EV_ORPHAN : EV_FREE;
+        return !r.owner || r.owner == e->self.id || is_given(e, &r, now) ? EV_FREE : EV_ORPHAN;
     if (t->written && !taking && r.epoch < t->epoch && engine_judge(e, &r, now) == VERDICT_OWNER)
         return EV_BACK;
     return taking ? EV_LOST : EV_OTHER;

@@ -41,30 +41,36 @@ static void write_head(struct engine *e, struct takeover *t, const struct head *
     free(record);
 }
 
-bool takeover_is_back(const struct engine *e, const struct takeover *t, int64_t now)
+static bool owner_lives(const struct engine *e, const struct takeover *t, int64_t now)
 {
     return t->from.owner && t->from.owner != e->self.id && !peers_dead(e, t->from.owner, t->from.inc, now);
+}
+
+bool takeover_is_back(const struct engine *e, const struct takeover *t, int64_t now)
+{
+    return t->txn->hold != HOLD_GIVEN && owner_lives(e, t, now);
 }
 
 void takeover_take(struct engine *e, struct takeover *t, int64_t now)
 {
     t->written = true;
-    write_head(e, t, &(struct head){t->epoch, e->self.id, e->self.inc, true, &t->from}, now);
+    write_head(e, t, &(struct head){t->epoch, e->self.id, e->self.inc, HEAD_TAKING, &t->from}, now);
 }
 
 /* So that another survivor may try, or this one at a later stray; or, if its owner is back, so that the owner keeps it.
  */
 void takeover_release(struct engine *e, struct takeover *t, int64_t now)
 {
-    bool back = takeover_is_back(e, t, now);
+    bool back = owner_lives(e, t, now);
     struct holder self = {t->epoch, e->self.id, {0}};
-    const struct head h = {t->epoch + 1, back ? t->from.owner : 0, back ? t->from.inc : RECORD_NOBODY, false, &self};
+    const struct head h = {t->epoch + 1, back ? t->from.owner : 0, back ? t->from.inc : RECORD_NOBODY, HEAD_HELD,
+                           &self};
 
     memcpy(self.inc, e->self.inc, sizeof(self.inc));
     t->written = true;
     write_head(e, t, &h, now);
     engine_trace(e, span_of(t->txn->call_id), "let go: %s",
-                 back ? "its owner is back" : "another node may take it over");
+                 back ? "its owner goes on with it" : "another node may take it over");
 }
 
 void takeover_again(struct engine *e, struct takeover *t, int64_t now)

@@ -23,7 +23,7 @@ enum takeover_state {
 
 enum takeover_event {
     EV_TURN,      /* there is a free slot */
-    EV_FREE,      /* its record: released, or of this node's own dead incarnation */
+    EV_FREE,      /* its record: released, given away, or of this node's own dead incarnation */
     EV_ORPHAN,    /* its record: its owner looks dead */
     EV_DEAD,      /* the owner's heartbeat in the store shows no life either */
     EV_ALIVE,     /* the owner is alive again */
@@ -76,7 +76,7 @@ bool takeover_never(enum takeover_state state, enum takeover_event event);
 const char *takeover_state_name(enum takeover_state state);
 const char *takeover_event_name(enum takeover_event event);
 
-/* Whether the previous owner is alive again. */
+/* Whether the previous owner is alive again, and had not given it away. */
 bool takeover_is_back(const struct engine *e, const struct takeover *t, int64_t now);
 
 /* The actions of the table. */

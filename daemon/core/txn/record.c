@@ -172,8 +172,8 @@ static void put_head(struct buffer *t, const struct head *h)
     field(t, KEY("inc"), h->inc);
     if (h->from && h->from->epoch)
         put_from(t, h->from);
-    if (h->taking)
-        buffer_text(t, KEY("taking") "true");
+    if (h->state)
+        buffer_text(t, h->state == HEAD_TAKING ? KEY("taking") "true" : KEY("given") "true");
 }
 
 char *record_write(const struct txn *txn, const struct head *h, json_t *vars, bool whole)
@@ -207,6 +207,13 @@ static bool copy_text(char *out, size_t size, const char *in)
     return in && snprintf(out, size, "%s", in) < (int)size;
 }
 
+static enum head_state state_of(const json_t *json)
+{
+    if (json_is_true(json_object_get(json, "taking")))
+        return HEAD_TAKING;
+    return json_is_true(json_object_get(json, "given")) ? HEAD_GIVEN : HEAD_HELD;
+}
+
 int record_read(struct record *r, struct span text)
 {
     json_t *json = json_loadb(text.p, text.n, 0, NULL);
@@ -218,7 +225,7 @@ int record_read(struct record *r, struct span text)
         msg_is_word(inc) && copy_text(r->inc, sizeof(r->inc), inc))
         rc = 0;
     r->epoch = record_epoch(text);
-    r->taking = json_is_true(json_object_get(json, "taking"));
+    r->state = state_of(json);
     r->done = done;
     r->cancelled = json_is_true(json_object_get(json, "cancelled"));
     r->whole = json_object_get(json, "req") != NULL;
@@ -497,6 +504,7 @@ static int take_all(struct txn *t, const json_t *json, int64_t now)
         return -ENOMEM;
     rc = take_branches(t, json_object_get(json, "branches"), now);
     take_final(t, json);
+    t->hold = state_of(json) == HEAD_GIVEN ? HOLD_GIVEN : HOLD_NEW;
     return rc;
 }
 

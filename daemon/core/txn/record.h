@@ -7,6 +7,13 @@
 #define RECORD_NOBODY "none" /* incarnation in a released record */
 #define RECORD_HEAD_MAX 200
 
+/* What its owner means to do with it. */
+enum head_state {
+    HEAD_HELD,
+    HEAD_TAKING, /* the owner's takeover has begun, and its Kamailio may not have the transaction yet */
+    HEAD_GIVEN   /* the owner's Kamailio has it, and any other node may take it over (evacuate.c) */
+};
+
 /* The owner of a record. The head stands in front, and is the fence: the store accepts a record only where none stands,
  * or one of the same holder with the same epoch or a lower one, or exactly that which it is `from` (io/put.lua). Each
  * new owner adds one to the epoch, and so does an owner who proves that he still is. */
@@ -14,7 +21,7 @@ struct head {
     int64_t epoch;
     int owner; /* 0: none, as its owner has released it */
     const char *inc;
-    bool taking;               /* the owner's takeover has begun, and its Kamailio may not have the transaction yet */
+    enum head_state state;
     const struct holder *from; /* NULL, or with epoch 0: from none */
 };
 
@@ -23,7 +30,7 @@ struct head {
  * request also if it is unfinished. SIP text that is not UTF-8 is written as {"base64": …}. */
 char *record_write(const struct txn *t, const struct head *h, json_t *vars, bool whole);
 
-/* The length of the head without `from` and `taking`. 0: no record. */
+/* The length of the head without `from` and its state. 0: no record. */
 size_t record_head(struct span text);
 /* The epoch in the head; 1 for any other text, such as a record from before there were epochs. */
 int64_t record_epoch(struct span text);
@@ -37,7 +44,7 @@ struct record {
     int64_t epoch;
     int owner; /* 0: none */
     char inc[80];
-    bool taking;
+    enum head_state state;
     bool done;
     bool cancelled; /* its owner has seen a CANCEL */
     bool whole;     /* it has the request, so a survivor can take the transaction over, or finish one that is over */

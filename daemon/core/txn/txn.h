@@ -34,7 +34,8 @@ struct txn_branch {
 enum txn_hold {
     HOLD_NEW,     /* the store has not yet accepted its record: another node may have routed the same INVITE */
     HOLD_PROVING, /* others may have thought this node dead, or the store may have lost the record */
-    HOLD_OWNED    /* the store has accepted a record of this epoch */
+    HOLD_OWNED,   /* the store has accepted a record of this epoch */
+    HOLD_GIVEN    /* and another node may take it over from this one, which lives (evacuate.c) */
 };
 
 /* What is known of its end. */
@@ -100,6 +101,7 @@ struct txn {
                              came into doubt */
     uint64_t ask_token;   /* of the question whether a rival owner lives; 0: none under way */
     int64_t asked_rival;  /* the epoch of the rival's record that the last such question was about; 0: none */
+    int64_t given_ms;     /* when it was last given away (evacuate.c); 0: never */
     int64_t wait_ms;      /* until when another node's takeover may still fail; 0: there is none */
 
     enum txn_record record;

@@ -108,6 +108,7 @@ struct cluster {
     bool loose[CALLS_MAX];      /* one did so without a claim, or the store may have forgotten the claim */
     bool doubled[CALLS_MAX];    /* another one routed it, too, while the first had it still: */
     int64_t doubled_ms[CALLS_MAX]; /* when one last did; INT64_MAX: that is not known any more; */
+    int64_t handed_ms[CALLS_MAX];  /* when a Kamailio last took it from another that gave it away */
     bool wrongly[CALLS_MAX];       /* though it had a claim, as had the first */
     int re_code[CALLS_MAX];        /* what the far end has answered to the last re-INVITE, 0: nothing yet */
     size_t cancel_count;
@@ -207,6 +208,9 @@ void cluster_flush(struct cluster *c);
 size_t cluster_holders(const struct cluster *c, int call, size_t *which);
 /* A field of the record in the store; NULL when there is none. The caller derefs it. */
 json_t *cluster_record(const struct cluster *c, int call);
+/* Its key; how long ago the record was written. */
+char *cluster_key(int call);
+int64_t cluster_record_age(const struct cluster *c, int call);
 /* The fields of the call's own record in the store, all texts; NULL when there is none. The caller derefs it. */
 json_t *cluster_call_record(const struct cluster *c, const char *key);
 

@@ -6,6 +6,7 @@
 #include "base64.h"
 #include "frame.h"
 #include "hello.h"
+#include "takeovers.h"
 
 #define LINGER_MS 5000 /* tm's wt_timer */
 #define LOSS 12        /* one packet in so many, where they get lost */
@@ -159,6 +160,13 @@ static void say_again(struct site *s, int call, long long token, int code)
     pass_on(s, call, code);
 }
 
+static bool is_given(const struct site *s, int call)
+{
+    const struct takeover *t = takeover_by_key(s->e, cluster_key(call));
+
+    return t && t->txn && t->txn->hold == HOLD_GIVEN;
+}
+
 static void on_takeover(struct site *s, const char *msg)
 {
     int call = call_of(msg);
@@ -184,6 +192,8 @@ static void on_takeover(struct site *s, const char *msg)
     }
     if (s->holds[call] || (s->left[call] && !s->c->ended[call]))
         return; /* a retransmission */
+    if (is_given(s, call))
+        s->c->handed_ms[call] = s->c->now;
     s->c->injected[call]++;
     s->c->changed_ms[call] = s->c->now;
     cluster_note(s, "* Kamailio: call %d is taken over", call);

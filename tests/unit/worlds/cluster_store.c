@@ -469,7 +469,7 @@ bool cluster_is_contested(const struct cluster *c, int call)
         if (strncmp(x->key, "kamsync:tx:", 11) != 0 || !strstr(x->key, scratch("{call-%d@", call)) ||
             record_read(&r, span_of(x->value)) < 0)
             continue;
-        if (r.taking && x->ends_ms > c->now && !c->site[r.owner - 1].holds[call])
+        if (r.state == HEAD_TAKING && x->ends_ms > c->now && !c->site[r.owner - 1].holds[call])
             return true;
     }
     return cluster_holders(c, call, NULL) > 1;
@@ -523,10 +523,21 @@ void cluster_crash(struct cluster *c, size_t node)
     cr_assert_not_null(s->e);
 }
 
+char *cluster_key(int call)
+{
+    return scratch("kamsync:tx:{call-%d@caller.example}:1:z9hG4bK-caller-%d:198.51.100.9:5060", call, call);
+}
+
 json_t *cluster_record(const struct cluster *c, int call)
 {
-    struct entry *x = entry_find(
-        c, &c->store, scratch("kamsync:tx:{call-%d@caller.example}:1:z9hG4bK-caller-%d:198.51.100.9:5060", call, call));
+    struct entry *x = entry_find(c, &c->store, cluster_key(call));
 
     return x ? json_loads(x->value, 0, NULL) : NULL;
+}
+
+int64_t cluster_record_age(const struct cluster *c, int call)
+{
+    struct entry *x = entry_find(c, &c->store, cluster_key(call));
+
+    return x ? c->now - x->since_ms : INT64_MAX;
 }

@@ -1,0 +1,175 @@
+/* Evacuation: this node's Kamailio is to be stopped, so its living transactions are given to the other nodes.
+ *
+ *     its record: "given" ▶ a node is told ▶ takes it over, as an orphan ▶ "taken" ▶ this node writes its record again
+ *     ▶ is fenced (fence.c) ▶ tm forgets the transaction without a word (second_heir())
+ *
+ * tm has the transaction until another tm has it, so there is always one that takes what comes. The given record is
+ * still this node's, with its epoch: it is one write that takes it back, and whichever write comes first wins, as in
+ * any takeover. So nothing depends on the messages: a lost one is repeated, and the record written again every
+ * AGAIN_MS, until it is fenced. */
+#include "own_impl.h"
+#include "cluster_impl.h"
+
+#include "key.h"
+
+#define EACH_MAX 64      /* given to each other node at a time: as many as it takes over at a time */
+#define STEP_MS 10       /* interval of giving more */
+#define AGAIN_MS 250     /* not taken by then: another node is told */
+#define SETTLED_MS 50    /* no event since: nothing of it is under way from Kamailio to kamsyncd */
+#define RETURNED_MS 3000 /* one that came back is not given again before */
+
+/* May that node take something over? */
+static bool is_target(const struct node *n)
+{
+    return n->up && !n->lost && n->reached && !n->unseen;
+}
+
+static size_t targets(const struct engine *e)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < e->nodes.count; i++)
+        count += is_target(&e->nodes.list[i]);
+    return count;
+}
+
+/* They take turns. */
+static int next_target(struct engine *e)
+{
+    for (size_t i = 0; i < e->nodes.count; i++) {
+        const struct node *n = &e->nodes.list[e->evacuation.turn++ % e->nodes.count];
+
+        if (is_target(n))
+            return n->id;
+    }
+    return 0;
+}
+
+const char *engine_evacuate(struct engine *e, bool on, int64_t now)
+{
+    struct txn *t, *next;
+
+    if (on && !e->conf.takeover)
+        return "takeover = 0: calls cannot be moved, so they stay here. Wait until they have ended";
+    if (on && (!e->store.up || !targets(e)))
+        return "no other node lives and can be reached, so the calls stay here: see 'kamsyncctl nodes'";
+    e->evacuation = (struct evacuation){.since_ms = on ? now : 0, .next_ms = now};
+    HASH_ITER(hh, e->txns.by_id, t, next)
+    {
+        if (!on && t->hold == HOLD_GIVEN)
+            txns_mark(&e->txns, t); /* evacuate_keeps() */
+    }
+    return NULL;
+}
+
+/* Whatever happens to it here goes on here. The caller's CANCEL, or the last branch's failure, has tm and failure_route
+ * at work. */
+static enum stay stay_of(const struct txn *t, int64_t now)
+{
+    if (t->hold != HOLD_OWNED)
+        return STAY_UNWRITTEN;
+    if (t->stateless || !t->req.n)
+        return STAY_STATELESS;
+    if (t->cancelled)
+        return STAY_CANCELLED;
+    if (txn_state(t) == TXN_FAILED)
+        return STAY_FAILED;
+    if (now - t->changed_ms < SETTLED_MS)
+        return STAY_CHANGES;
+    return t->given_ms && now - t->given_ms < RETURNED_MS ? STAY_RETURNED : STAY_NOT;
+}
+
+const char *evacuate_reason(enum stay stay)
+{
+    static const char *const texts[] = {
+        [STAY_NOT] = "waits for its turn",
+        [STAY_UNWRITTEN] = "the store does not have its record yet",
+        [STAY_STATELESS] = "the script sent it by forward(): tm does not have it",
+        [STAY_CANCELLED] = "was cancelled, and ends here",
+        [STAY_FAILED] = "every branch has failed, and failure_route decides",
+        [STAY_CHANGES] = "has just changed",
+        [STAY_RETURNED] = "came back from a node that could not take it over: tried again in a moment",
+    };
+
+    return texts[stay];
+}
+
+bool evacuate_keeps(const struct engine *e, const struct txn *t)
+{
+    return !e->evacuation.since_ms || txn_is_done(t) || t->cancelled || t->changed_ms >= t->given_ms;
+}
+
+/* Its record is this node's, and says that it may be taken. */
+static void give(struct engine *e, struct txn *t, int64_t now)
+{
+    t->hold = HOLD_GIVEN;
+    t->given_ms = now;
+    t->epoch = t->proven_epoch;
+    txns_mark(&e->txns, t);
+}
+
+void evacuate_given(struct engine *e, struct txn *t, int64_t now)
+{
+    int node = next_target(e);
+
+    if (node)
+        message_given(e, node, t->key);
+    owner_retry(e, t, now + AGAIN_MS);
+}
+
+void evacuate_taken(struct engine *e, const char *key)
+{
+    struct txn *t = txns_by_key(&e->txns, key);
+
+    if (t && t->hold == HOLD_GIVEN)
+        txns_mark(&e->txns, t); /* the store knows whether that is so */
+}
+
+void evacuate_offered(struct engine *e, const json_t *message, int64_t now)
+{
+    const char *key = json_string_value(json_object_get(message, "key"));
+
+    if (key && key_is_tx(key) && e->conf.takeover && !e->evacuation.since_ms && !txns_by_key(&e->txns, key))
+        takeover_wait(e, key, false, now);
+}
+
+/* The oldest first. */
+void evacuate_run(struct engine *e, int64_t now)
+{
+    size_t room = EACH_MAX * targets(e);
+    struct txn *t, *next;
+
+    if (!e->evacuation.since_ms || now < e->evacuation.next_ms || !e->store.up || !e->self.up)
+        return;
+    e->evacuation.next_ms = now + STEP_MS;
+    if (e->peers.unheard)
+        return;
+    HASH_ITER(hh, e->txns.by_id, t, next)
+    {
+        bool gives = t->hold != HOLD_GIVEN && !txn_is_done(t) && stay_of(t, now) == STAY_NOT;
+
+        if (!room)
+            return;
+        if (gives)
+            give(e, t, now);
+        room -= t->hold == HOLD_GIVEN;
+    }
+}
+
+int64_t evacuate_due(const struct engine *e)
+{
+    return e->evacuation.since_ms && e->txns.count && e->store.up && e->self.up ? e->evacuation.next_ms : INT64_MAX;
+}
+
+struct evacuation_sum evacuate_sum(const struct engine *e, int64_t now)
+{
+    struct evacuation_sum sum = {0};
+
+    for (const struct txn *t = e->txns.by_id; t; t = t->hh.next) {
+        if (t->hold == HOLD_GIVEN)
+            sum.given++;
+        else if (!txn_is_done(t))
+            sum.left[stay_of(t, now)]++;
+    }
+    return sum;
+}
