@@ -116,27 +116,33 @@ static void show(struct daemon *d)
 
 /* ---- kamsyncctl ---- */
 
-static const char *drain(struct daemon *d)
+static const char *drain(struct daemon *d, const json_t *request)
 {
-    readiness_drain(&d->readiness, true);
-    return NULL;
+    bool evacuate = json_is_true(json_object_get(request, "evacuate"));
+    const char *why = evacuate ? engine_evacuate(d->engine, true, now(d)) : NULL;
+
+    if (!why)
+        readiness_drain(&d->readiness, true);
+    return why;
 }
 
-static const char *undrain(struct daemon *d)
+static const char *undrain(struct daemon *d, const json_t *request)
 {
+    (void)request;
     readiness_drain(&d->readiness, false);
-    return NULL;
+    return engine_evacuate(d->engine, false, now(d));
 }
 
-static const char *reload_asked(struct daemon *d)
+static const char *reload_asked(struct daemon *d, const json_t *request)
 {
+    (void)request;
     return reload(d) ? NULL : "the settings are wrong, so the old ones stay: see the log, or kamsyncd --check";
 }
 
 /* Commands about the process; the engine handles all others. */
 static const struct {
     const char *cmd;
-    const char *(*run)(struct daemon *d); /* NULL, or the error */
+    const char *(*run)(struct daemon *d, const json_t *request); /* NULL, or the error */
 } commands[] = {{"drain", drain}, {"undrain", undrain}, {"reload", reload_asked}};
 
 static void on_request(void *ctx, uint64_t client, const json_t *request)
@@ -147,7 +153,7 @@ static void on_request(void *ctx, uint64_t client, const json_t *request)
     for (size_t i = 0; cmd && i < COUNT(commands); i++) {
         if (strcmp(cmd, commands[i].cmd) != 0)
             continue;
-        error = commands[i].run(d);
+        error = commands[i].run(d, request);
         control_answer(d->control, client, json_pack("{s:b,s:s*}", "ok", !error, "error", error));
         return;
     }
@@ -254,7 +260,7 @@ static void on_signal(uv_signal_t *handle, int number)
     else if (number == SIGUSR1)
         show(d);
     else if (number == SIGUSR2)
-        readiness_drain(&d->readiness, !d->readiness.drained);
+        (d->readiness.drained ? undrain : drain)(d, NULL);
     else if (!d->stop_ms)
         stop(d);
     else

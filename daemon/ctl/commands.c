@@ -138,10 +138,10 @@ int command_trace(const struct options *o)
 }
 
 /* Requests and answers of orders are short. */
-static int order(const struct options *o, const char *done)
+static int order(const struct options *o, json_t *request, const char *done)
 {
     json_t *answer;
-    int status = ask(o, request_of(o->command), &answer);
+    int status = ask(o, request, &answer);
 
     if (status != STATUS_FINE)
         return status;
@@ -155,17 +155,29 @@ static int order(const struct options *o, const char *done)
 
 int command_drain(const struct options *o)
 {
-    return order(o, "drained: this node should get no new calls");
+    struct options question = *o;
+    json_t *request;
+
+    if (o->progress) {
+        question.command = "evacuation";
+        return ask_and_show(&question, show_evacuation);
+    }
+    request = request_of(o->command);
+    if (o->evacuate)
+        json_object_set_new(request, "evacuate", json_true());
+    return order(o, request,
+                 o->evacuate ? "drained, and its calls go to the other nodes: 'kamsyncctl drain --status' shows how far"
+                             : "drained: this node should get no new calls");
 }
 
 int command_undrain(const struct options *o)
 {
-    return order(o, "no longer drained");
+    return order(o, request_of(o->command), "no longer drained");
 }
 
 int command_reload(const struct options *o)
 {
-    return order(o, "settings read again");
+    return order(o, request_of(o->command), "settings read again");
 }
 
 /* The calls were found, so a missing trace only causes an error message, which ask() prints. */

@@ -20,9 +20,10 @@ struct options {
     int64_t watch_ms;
     int64_t count; /* of `cdr`; -1 when not given */
     bool follow;
-    const char *export; /* of `cdr`: the file */
-    bool csv;           /* its format; else JSON lines */
-    bool quiet;         /* prints no errors: the first was printed already */
+    const char *export;      /* of `cdr`: the file */
+    bool csv;                /* its format; else JSON lines */
+    bool evacuate, progress; /* of `drain`; progress: --status */
+    bool quiet;              /* prints no errors: the first was printed already */
 };
 
 /* status, nodes, tx, trace: one question, one answer shown. */

@@ -40,6 +40,7 @@ _kamsyncctl() {
     options="--socket --json --help --version"
     case $command in
         calls) options+=" --node --state --caller --callee --limit --watch" ;;
+        drain) options+=" --evacuate --status" ;;
         cdr) options+=" --count --follow --export --csv" ;;
     esac
     case $text in

@@ -28,13 +28,25 @@ static const struct command commands[] = {
     {"tx", true, "CALL-ID", "its INVITE transactions: owner, state, branches", command_tx},
     {"cdr", false, "[-n COUNT] [-f] [--export FILE [--csv]]", "calls that have ended, oldest first", command_cdr},
     {"trace", true, "CALL-ID", "what was decided about each stray of a call, and why", command_trace},
-    {"drain", false, "", "ask for no new calls on this node (see ready_file)", command_drain},
+    {"drain", false, "[--evacuate | --status]", "ask for no new calls on this node (see ready_file)", command_drain},
     {"undrain", false, "", "take new calls again", command_undrain},
     {"reload", false, "", "read the settings again", command_reload},
 };
 
 /* Letters above 255 have no short form. */
-enum { OPT_JSON = 256, OPT_NODE, OPT_STATE, OPT_CALLER, OPT_CALLEE, OPT_LIMIT, OPT_WATCH, OPT_EXPORT, OPT_CSV };
+enum {
+    OPT_JSON = 256,
+    OPT_NODE,
+    OPT_STATE,
+    OPT_CALLER,
+    OPT_CALLEE,
+    OPT_LIMIT,
+    OPT_WATCH,
+    OPT_EXPORT,
+    OPT_CSV,
+    OPT_EVACUATE,
+    OPT_STATUS
+};
 
 struct flag {
     const char *name;
@@ -56,6 +68,8 @@ static const struct flag flags[] = {
     {"export", OPT_EXPORT, required_argument, "cdr", "--export FILE",
      "add all that FILE does not have yet to it, as JSON lines;\nwith -f go on"},
     {"csv", OPT_CSV, no_argument, "cdr", "--csv", "as CSV"},
+    {"evacuate", OPT_EVACUATE, no_argument, "drain", "--evacuate", "and give its ringing calls to the other nodes"},
+    {"status", OPT_STATUS, no_argument, "drain", "--status", "only show how far that is, and what stays"},
     {"socket", 's', required_argument, NULL, "-s, --socket PATH",
      "kamsyncd's control socket (default: $KAMSYNC_SOCKET, or\n" DEFAULT_SOCKET ")"},
     {"json", OPT_JSON, no_argument, NULL, "    --json", "the answer as JSON; with --watch and -f in lines"},
@@ -113,6 +127,7 @@ static void usage(FILE *out)
     }
     put_flags(out, "Filters and options of calls", "calls");
     put_flags(out, "Options of cdr", "cdr");
+    put_flags(out, "Options of drain", "drain");
     put_flags(out, "Options of all", NULL);
     fputs("\nA CALL-ID that begins with '-' stands behind '--'. Exit status: 0 fine, 1 kamsyncd refused or is not "
           "there,\n"
@@ -250,6 +265,12 @@ static void take_flag(struct reading *r, int letter, int argc, char **argv)
         break;
     case OPT_CSV:
         r->options.csv = true;
+        break;
+    case OPT_EVACUATE:
+        r->options.evacuate = true;
+        break;
+    case OPT_STATUS:
+        r->options.progress = true;
         break;
     case ':':
         wrong(r, "", argv[optind - 1], " wants a value" SEE_HELP);

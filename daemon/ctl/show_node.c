@@ -17,6 +17,12 @@ static const struct figure figures[] = {
     {"queued", "frames that wait for Kamailio"},
 };
 
+static const struct figure moves[] = {
+    {"taken", "INVITE transactions that other nodes have taken"},
+    {"given", "that they may take now"},
+    {"left", "that are still here, with those"},
+};
+
 static void put_head(const json_t *answer, FILE *out)
 {
     struct buf b = {0};
@@ -36,12 +42,11 @@ static void put_head(const json_t *answer, FILE *out)
     buf_put(&b, out);
 }
 
-static void put_states(const json_t *answer, FILE *out)
+static void put_states(const json_t *answer, const char *const *fields, size_t count, FILE *out)
 {
-    static const char *const fields[] = {"cluster", "kamailio", "store", "drained"};
     struct buf b = {0};
 
-    for (size_t i = 0; i < COUNT(fields); i++) {
+    for (size_t i = 0; i < count; i++) {
         buf_printf(&b, "%-10s  ", fields[i]);
         value_field(&b, answer, fields[i]);
         buf_printf(&b, "\n");
@@ -49,29 +54,30 @@ static void put_states(const json_t *answer, FILE *out)
     buf_put(&b, out);
 }
 
-static void put_figures(const json_t *answer, FILE *out)
+static void put_figures(const json_t *answer, const struct figure *list, size_t count, FILE *out)
 {
     static const struct column columns[] = {{"", 10, false}, {"", 0, true}, {"", 0, false}};
     struct table t;
 
     table_begin(&t, columns, COUNT(columns));
-    for (size_t i = 0; i < COUNT(figures); i++) {
-        buf_printf(table_cell(&t), "%s", figures[i].field);
-        value_number(table_cell(&t), answer, figures[i].field);
-        buf_printf(table_cell(&t), "%s", figures[i].unit);
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(table_cell(&t), "%s", list[i].field);
+        value_number(table_cell(&t), answer, list[i].field);
+        buf_printf(table_cell(&t), "%s", list[i].unit);
     }
     table_end(&t, 0, false, out);
 }
 
-static void put_counters(const json_t *counters, FILE *out)
+/* An object of numbers, below each other. */
+static void put_numbers(const json_t *numbers, const char *what, const char *heading, FILE *out)
 {
-    static const struct column columns[] = {{"COUNTER", 0, false}, {"SINCE ITS START", 0, true}};
+    const struct column columns[] = {{what, 0, false}, {heading, 0, true}};
     struct table t;
     const char *name;
     json_t *value;
 
     table_begin(&t, columns, COUNT(columns));
-    json_object_foreach((json_t *)(uintptr_t)counters, name, value)
+    json_object_foreach((json_t *)(uintptr_t)numbers, name, value)
     {
         buf_safe(table_cell(&t), span_of(name));
         value_any(table_cell(&t), value);
@@ -82,13 +88,25 @@ static void put_counters(const json_t *counters, FILE *out)
 
 void show_status(const json_t *answer, FILE *out)
 {
+    static const char *const fields[] = {"cluster", "kamailio", "store", "drained"};
     const json_t *counters = json_object_get(answer, "counters");
 
     put_head(answer, out);
-    put_states(answer, out);
-    put_figures(answer, out);
+    put_states(answer, fields, COUNT(fields), out);
+    put_figures(answer, figures, COUNT(figures), out);
     if (json_object_size(counters))
-        put_counters(counters, out);
+        put_numbers(counters, "COUNTER", "SINCE ITS START", out);
+}
+
+void show_evacuation(const json_t *answer, FILE *out)
+{
+    static const char *const fields[] = {"evacuating"};
+    const json_t *why = json_object_get(answer, "why");
+
+    put_states(answer, fields, COUNT(fields), out);
+    put_figures(answer, moves, COUNT(moves), out);
+    if (json_object_size(why))
+        put_numbers(why, "WHY THE REST IS HERE", "CALLS", out);
 }
 
 void show_nodes(const json_t *answer, FILE *out)

@@ -42,6 +42,7 @@ ANSWERS = {
     'tx': {'txns': [TXN]},
     'cdr': {'cdr': [{**CALL, 'id': '1-0'}]},
     'trace': {'trace': TRACE, 'silent': []},
+    'evacuation': {'evacuating': True, 'taken': 980, 'given': 12, 'left': 20, 'why': {'was cancelled, and ends here': 8}},
     'drain': {}, 'undrain': {}, 'reload': {},
 }
 

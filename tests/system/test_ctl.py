@@ -136,6 +136,19 @@ def test_orders(ask, command):
     assert len(fine(result).splitlines()) == 1 and daemon.requests == [{'cmd': command}]
 
 
+def test_evacuate(ask):
+    result, daemon = ask('drain', '--evacuate')
+    assert 'drain --status' in fine(result) and daemon.requests == [{'cmd': 'drain', 'evacuate': True}]
+
+
+def test_how_far_the_evacuation_is(ask):
+    result, daemon = ask('drain', '--status')
+    lines = fine(result).splitlines()
+    assert daemon.requests == [{'cmd': 'evacuation'}]
+    assert [line.split()[:2] for line in lines[:4]] == [['evacuating', 'yes'], ['taken', '980'], ['given', '12'], ['left', '20']]
+    assert re.fullmatch('was cancelled, and ends here +8', lines[-1])
+
+
 @pytest.mark.parametrize('command', COMMANDS)
 def test_json(ask, command):
     out = fine(ask(*words_of(command), '--json')[0])
@@ -299,7 +312,7 @@ def test_completion_and_manual_know_all():
     options = set(re.findall(r'--([a-z]+) ', out)) | {'json', 'follow', 'help', 'version'}
     options.discard('help\'')
     manual = pathlib.Path(REPO, 'daemon', 'ctl', 'kamsyncctl.1').read_text().replace('\\-', '-')
-    offered = {word[2:] for command in ('calls', 'cdr') for word in complete(command, '--')}
+    offered = {word[2:] for command in ('calls', 'cdr', 'drain') for word in complete(command, '--')}
     assert offered == options
     for name in options - {'count', 'follow'}:  # the manual has -n and -f
         assert f'--{name}' in manual

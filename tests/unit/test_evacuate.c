@@ -91,7 +91,7 @@ Test(evacuate, without_another_node_it_is_refused)
     cluster_kill(c, 1);
     cluster_run(c, 1000);
     cr_assert_not_null(evacuate(c, 0, true));
-    cr_expect(strstr(evacuate(c, 0, true), "no other node lives"));
+    cr_expect(strstr(evacuate(c, 0, true), "no other node of this version"));
     cluster_restart(c, 1);
     cluster_run(c, 3000);
     for (int i = 0; i < 3; i++)
@@ -180,6 +180,31 @@ Test(evacuate, calls_cancelled_and_answered_on_the_way_end_once)
                   "CANCEL of call %d: %u, %u", 3 * i, c->delivered[numbers[i]], c->refused[numbers[i]]);
         cr_expect(c->ended[3 * i] && c->ended[3 * i + 1] && holder_of(c, 3 * i + 2) != 0);
     }
+    cluster_free(c);
+}
+
+/* An upgrade, one node after the other: node 2 is newer. */
+Test(evacuate, a_newer_node_takes_from_an_older_one_and_not_the_other_way)
+{
+    struct cluster *c = with_calls(2, 20);
+
+    cluster_crash(c, 1);
+    c->site[1].e->self.version = NODE_VERSION + 1;
+    cluster_mend(c, 1);
+    cluster_join(c, 1);
+    cluster_run(c, 3000);
+    cr_assert_null(evacuate(c, 0, true));
+    cluster_run(c, 1000);
+    for (int i = 0; i < 20; i++)
+        cr_expect(holder_of(c, i) == 1 && c->injected[i] == 1);
+    cr_assert_null(evacuate(c, 0, false));
+    cr_assert_not_null(evacuate(c, 1, true));
+    cluster_run(c, 1000);
+    for (int i = 0; i < 20; i++)
+        cr_expect(holder_of(c, i) == 1);
+    cr_expect(c->delivered[cluster_cancel(c, 0, 1)] == 0);
+    cluster_run(c, 1000);
+    cr_expect(c->delivered[0] == 1, "strays find it, whatever the versions are");
     cluster_free(c);
 }
 

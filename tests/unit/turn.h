@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "engine.h"
+#include "nodes.h"
 
 #define NODE_TEXT_MAX 256
 
@@ -35,9 +36,10 @@ static inline void turn_node(struct engine *e, int64_t now, int id, int64_t beat
 {
     char text[NODE_TEXT_MAX];
 
-    snprintf(text, sizeof(text),
-             "{\"id\":%d,\"name\":\"node%d\",\"sip\":\"192.0.2.%d:5060\",\"inc\":\"%s\",\"beat\":%lld,\"up\":%s}", id,
-             id, id, inc, (long long)beat, up ? "true" : "false");
+    snprintf(
+        text, sizeof(text),
+        "{\"id\":%d,\"name\":\"node%d\",\"sip\":\"192.0.2.%d:5060\",\"inc\":\"%s\",\"beat\":%lld,\"up\":%s,\"v\":%d}",
+        id, id, id, inc, (long long)beat, up ? "true" : "false", NODE_VERSION);
     engine_node(e, span_of(text), now);
     engine_nodes_read(e, true, now);
 }

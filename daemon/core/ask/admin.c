@@ -105,6 +105,12 @@ static void on_nodes(struct engine *e, uint64_t client, const json_t *q, int64_t
     reply(e, client, json_pack("{s:o}", "nodes", shown_nodes(e, now)));
 }
 
+static void on_evacuation(struct engine *e, uint64_t client, const json_t *q, int64_t now)
+{
+    (void)q;
+    reply(e, client, shown_evacuation(e, now));
+}
+
 /* ---- all nodes ---- */
 
 static int by_time(const void *a, const void *b)
@@ -371,8 +377,9 @@ void engine_archived(struct engine *e, uint64_t token, const char *id, const str
 static const struct {
     const char *cmd;
     void (*run)(struct engine *e, uint64_t client, const json_t *q, int64_t now);
-} commands[] = {{"status", on_status}, {"nodes", on_nodes},  {"calls", on_shared}, {"call", on_call},
-                {"tx", on_shared},     {"trace", on_shared}, {"cdr", on_cdr},      {"views", on_shared}};
+} commands[] = {{"status", on_status}, {"nodes", on_nodes},  {"calls", on_shared},
+                {"call", on_call},     {"tx", on_shared},    {"trace", on_shared},
+                {"cdr", on_cdr},       {"views", on_shared}, {"evacuation", on_evacuation}};
 
 void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_t now)
 {

@@ -55,6 +55,7 @@ void dialog_clear(struct engine *e);
 json_t *shown_status(const struct engine *e);
 /* This node and those that it sees. */
 json_t *shown_nodes(const struct engine *e, int64_t now);
+json_t *shown_evacuation(const struct engine *e, int64_t now);
 /* Its part of the answer to a question that all nodes answer, and the name of the array in it; NULL: no such question.
  */
 json_t *shown_part(const struct engine *e, const json_t *q, int64_t now, const char **list);

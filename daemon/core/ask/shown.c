@@ -1,6 +1,7 @@
 /* What this node tells kamsyncctl out of its own memory, asked here or at another node (admin.c). */
 #include "ask_impl.h"
 #include "cluster_impl.h"
+#include "own_impl.h"
 
 #include <stdio.h>
 
@@ -205,4 +206,20 @@ json_t *shown_part(const struct engine *e, const json_t *q, int64_t now, const c
     }
     json_decref(part);
     return NULL;
+}
+
+json_t *shown_evacuation(const struct engine *e, int64_t now)
+{
+    struct evacuation_sum sum = evacuate_sum(e, now);
+    json_t *why = json_object();
+    size_t left = sum.given;
+
+    for (int i = 0; i < STAY_REASONS; i++) {
+        if (sum.left[i])
+            json_object_set_new(why, evacuate_reason((enum stay)i), json_integer((json_int_t)sum.left[i]));
+        left += sum.left[i];
+    }
+    return json_pack("{s:b,s:I,s:I,s:I,s:o}", "evacuating", (int)(e->evacuation.since_ms > 0), "taken",
+                     (json_int_t)e->count.txns_given, "given", (json_int_t)sum.given, "left", (json_int_t)left, "why",
+                     why);
 }

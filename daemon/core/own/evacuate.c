@@ -18,10 +18,11 @@
 #define SETTLED_MS 50    /* no event since: nothing of it is under way from Kamailio to kamsyncd */
 #define RETURNED_MS 3000 /* one that came back is not given again before */
 
-/* May that node take something over? */
-static bool is_target(const struct node *n)
+/* Whether that node may take something over. One of an older version need not understand what this one writes; a newer
+ * one does. */
+static bool is_target(const struct engine *e, const struct node *n)
 {
-    return n->up && !n->lost && n->reached && !n->unseen;
+    return n->up && !n->lost && n->reached && !n->unseen && n->version >= e->self.version;
 }
 
 static size_t targets(const struct engine *e)
@@ -29,7 +30,7 @@ static size_t targets(const struct engine *e)
     size_t count = 0;
 
     for (size_t i = 0; i < e->nodes.count; i++)
-        count += is_target(&e->nodes.list[i]);
+        count += is_target(e, &e->nodes.list[i]);
     return count;
 }
 
@@ -39,7 +40,7 @@ static int next_target(struct engine *e)
     for (size_t i = 0; i < e->nodes.count; i++) {
         const struct node *n = &e->nodes.list[e->evacuation.turn++ % e->nodes.count];
 
-        if (is_target(n))
+        if (is_target(e, n))
             return n->id;
     }
     return 0;
@@ -52,7 +53,9 @@ const char *engine_evacuate(struct engine *e, bool on, int64_t now)
     if (on && !e->conf.takeover)
         return "takeover = 0: calls cannot be moved, so they stay here. Wait until they have ended";
     if (on && (!e->store.up || !targets(e)))
-        return "no other node lives and can be reached, so the calls stay here: see 'kamsyncctl nodes'";
+        return "no other node of this version or a newer one lives and can be reached, so the calls stay here: see "
+               "'kamsyncctl "
+               "nodes'";
     e->evacuation = (struct evacuation){.since_ms = on ? now : 0, .next_ms = now};
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
