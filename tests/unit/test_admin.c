@@ -474,7 +474,8 @@ Test(admin, trace_of_a_call)
     cr_assert(json_array_size(list) == 1);
     cr_expect(strstr(fake_text(json_array_get(list, 0), "text"), "stray CANCEL from=udp:198.51.100.9:5060: unknown"));
     cr_expect(fake_int(json_array_get(list, 0), "node") == 1);
-    cr_expect(fake_int(json_array_get(list, 0), "at") > FAKE_EPOCH);
+    cr_expect(fake_int(json_array_get(list, 0), "came") > FAKE_EPOCH);
+    cr_expect(fake_int(json_array_get(list, 0), "at") > fake_int(json_array_get(list, 0), "came"));
     fake_free(f);
 }
 

@@ -147,6 +147,21 @@ Test(strays, handover_bears_the_time_that_all_know)
     fake_free(f);
 }
 
+/* The script says when it came, not when its event had waited, and been looked up. */
+Test(strays, trace_says_when_it_came)
+{
+    struct leg c;
+    struct fake *f = with_told(&c);
+    json_t *list;
+
+    fake_answer(f, fake_record(&c, 2, "200.1", false));
+    fake_ask(f, 7, scratch("{\"cmd\":\"trace\",\"call_id\":{\"base64\":\"%s\"}}", base64_of(c.call_id)));
+    fake_pass(f, 1000);
+    list = json_object_get(fake_answered(f), "trace");
+    cr_expect(fake_int(json_array_get(list, 0), "came") == 1795229237000);
+    fake_free(f);
+}
+
 /* The record of call 1 at a node, whose Kamailio has seen a CANCEL. */
 static char *cancelled(const struct leg *c, int owner, const char *inc, bool done)
 {

@@ -20,7 +20,7 @@ Test(trace, newest_ones_are_kept)
     struct trace t = {0};
 
     for (int i = 0; i < TRACE_MAX + 10; i++)
-        trace_add(&t, span_of(i < 20 ? "old" : "new"), i, "text");
+        trace_add(&t, span_of(i < 20 ? "old" : "new"), i, 0, "text");
     cr_expect(t.count == TRACE_MAX && lines_of(&t, "old") == 10 && lines_of(&t, "new") == TRACE_MAX - 10);
     trace_clear(&t);
     cr_expect(t.count == 0 && t.bytes == 0 && !t.lines);
@@ -33,9 +33,9 @@ Test(trace, bounded_in_bytes)
     char *id = scratch("%0*d", 48000, 7);
 
     for (int i = 0; i < 4200; i++)
-        trace_add(&t, span_of(id), i, "text");
+        trace_add(&t, span_of(id), i, 0, "text");
     cr_expect(t.bytes <= TRACE_BYTES && t.bytes > TRACE_BYTES / 2 && t.count > 40);
-    trace_add(&t, span_of("short"), 1, "text");
+    trace_add(&t, span_of("short"), 1, 0, "text");
     cr_expect(lines_of(&t, "short") == 1 && lines_of(&t, id) == t.count - 1);
     trace_clear(&t);
     cr_expect(t.bytes == 0);

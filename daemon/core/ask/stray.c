@@ -73,8 +73,8 @@ void stray_note(struct engine *e, const struct stray *s, const char *what, int o
 
     if (s->kind == STRAY_REPLY)
         snprintf(code, sizeof(code), " %d", s->code);
-    engine_trace(e, span_of(s->call_id), "stray %s%s from=%s: %s, owner=%d", kind_names[s->kind], code, s->src, what,
-                 owner);
+    engine_trace_of(e, span_of(s->call_id), s->came, "stray %s%s from=%s: %s, owner=%d", kind_names[s->kind], code,
+                    s->src, what, owner);
 }
 
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
@@ -122,7 +122,21 @@ static enum stray_kind kind_of(const struct sip_id *id)
     return span_eq(id->method, span_of("ACK")) ? STRAY_ACK : STRAY_CANCEL;
 }
 
-int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64_t now)
+/* An event waits in the script's queue, but `all` begins with the time, "<seconds>.<microseconds>.". */
+static int64_t came_at(const char *all, int64_t wall)
+{
+    int64_t seconds, us = 0;
+    char *end;
+
+    if (!all)
+        return wall;
+    seconds = strtoll(all, &end, 10);
+    if (*end == '.')
+        us = strtoll(end + 1, NULL, 10);
+    return seconds > 0 && seconds <= wall / 1000 && us >= 0 && us < 1000000 ? 1000 * seconds + us / 1000 : wall;
+}
+
+int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64_t wall, int64_t now)
 {
     struct sip_id id;
     struct stray *s;
@@ -137,6 +151,7 @@ int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64
     s->code = id.code;
     s->kind = kind_of(&id);
     s->came_ms = s->begun_ms = s->again_ms = s->all_ms = now;
+    s->came = came_at(a->all, wall);
     s->retry_ms = FIRST_RETRY_MS;
     rc = fill(s, a, &id);
     if (rc < 0)

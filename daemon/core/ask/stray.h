@@ -25,12 +25,13 @@ struct stray {
     char *all;      /* tells the owner that it has acted already, if all nodes have got the stray; else NULL */
     int64_t all_ms; /* when they got it */
     int64_t came_ms;
+    int64_t came; /* the same in ms since 1970, as the script says it if it has reported it later */
     int64_t begun_ms, again_ms, retry_ms;
     int64_t asked_ms; /* last lookup */
 };
 
 /* 0 and *out, or a negative code: the stray cannot be looked up. */
-int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64_t now);
+int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64_t wall, int64_t now);
 void stray_free(struct stray *s);
 /* 0, or -ENOMEM: then it is still the caller's. */
 int stray_add(struct engine *e, struct stray *s);

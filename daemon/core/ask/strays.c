@@ -138,7 +138,7 @@ static void begin(struct engine *e, struct stray *s, int64_t now)
 void strays_take(struct engine *e, const struct arrived *a, int64_t now)
 {
     struct stray *s = NULL;
-    int rc = stray_new(&s, a, engine_token(e), now);
+    int rc = stray_new(&s, a, engine_token(e), e->io.wall(e->io.ctx), now);
 
     e->count.strays++;
     if (rc == 0 && (rc = stray_add(e, s)) < 0)

@@ -104,16 +104,31 @@ void engine_log_call(struct engine *e, enum log_level level, struct about about,
     va_end(ap);
 }
 
-void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...)
+static void trace_line(struct engine *e, struct span call_id, int64_t came, const char *fmt, va_list ap)
 {
     char line[192];
+
+    vsnprintf(line, sizeof(line), fmt, ap);
+    clean(line);
+    trace_add(&e->trace, call_id, e->io.wall(e->io.ctx), came, line);
+}
+
+void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...)
+{
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(line, sizeof(line), fmt, ap);
+    trace_line(e, call_id, 0, fmt, ap);
     va_end(ap);
-    clean(line);
-    trace_add(&e->trace, call_id, e->io.wall(e->io.ctx), line);
+}
+
+void engine_trace_of(struct engine *e, struct span call_id, int64_t came, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    trace_line(e, call_id, came, fmt, ap);
+    va_end(ap);
 }
 
 const char *printable(char *out, size_t size, struct span s)

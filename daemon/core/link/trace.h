@@ -18,8 +18,9 @@ struct trace {
     size_t count, bytes;
 };
 
-/* Adds a line, and drops the oldest. If out of memory, nothing is kept. */
-void trace_add(struct trace *t, struct span call_id, int64_t at, const char *text);
+/* Adds a line, and drops the oldest. If out of memory, nothing is kept. Times are ms since 1970: of the decision, and
+ * of the message that it is about (0: the same). */
+void trace_add(struct trace *t, struct span call_id, int64_t at, int64_t came, const char *text);
 /* Appends the lines of that call to an array, oldest first. */
 void trace_list(const struct trace *t, struct span call_id, int node, json_t *out);
 void trace_clear(struct trace *t);
