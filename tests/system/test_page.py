@@ -7,6 +7,7 @@ import argparse
 import html.parser
 import os
 import pathlib
+import random
 import re
 import statistics
 import tempfile
@@ -24,7 +25,6 @@ from test_http_hostile import STALL_S, stray_s
 
 PAGE = pathlib.Path(REPO, 'daemon', 'http', 'page')
 FILES = sorted(path.name for path in PAGE.iterdir())
-SHOTS = os.environ.get('KAMSYNC_SCREENSHOTS')
 HOSTILE = ('<script>window.hacked = 1</script>', '"><img src=x onerror="window.hacked = 1">', "'-window.hacked-'", '&lt;b&gt;&amp;',
            'javascript:window.hacked=1', '\u202egnp.exe', '%3Cscript%3E', '../../v1/drain', '?call=x&view=nodes#main', '{{hacked}}')
 
@@ -342,6 +342,33 @@ def test_phone(site):
     site.open()
     assert site.browser.run('return Math.min(...[...document.querySelectorAll("nav a, .choices button, .search")]'
                             '.map((e) => e.getBoundingClientRect().height))') >= 28
+
+
+@needs_browser
+@pytest.mark.skipif('KAMSYNC_SCREENSHOTS' not in os.environ, reason='needs KAMSYNC_SCREENSHOTS')
+def test_screenshots(site):
+    """Made-up calls of made-up people."""
+    people = ('+4930901820', '+493012345678', 'alice', '+33142685300', 'bob', '+31205551234', '+442079460018', 'carol', '+16175550123')
+    chosen = random.Random(7)
+
+    def call(number):
+        caller, callee = chosen.sample(people, 2)
+        return Call(call_id=f'{chosen.getrandbits(48):012x}-{number}', caller=f'{caller}@phones.example'.encode(),
+                    callee=f'{callee}@sip.example'.encode())
+    for number in range(48):
+        site.begin(number % 2, call(number), *chosen.choice(((180, 200), (180, 200), (180, 200), (180,), (183,), ())))
+        threading.Event().wait(chosen.random() / 4)
+    for number in range(20):
+        site.begin(number % 2, call(number), *chosen.choice(((180, 486), (404,), (180, 603), (486,))))
+    site.open()
+    site.wait('48 calls')
+    site.browser.shoot('calls')
+    site.open('?party=alice')
+    site.wait('match')
+    site.browser.shoot('filter')
+    site.open('?view=ended')
+    site.wait('20 ended calls')
+    site.browser.shoot('ended')
 
 
 # ---- many calls, many watchers ----

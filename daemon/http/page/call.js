@@ -7,6 +7,7 @@ import { ladder } from './ladder.js';
 import { address, age, clock, date, duration, nodesOf, now, party, pdd, pill, textOf } from './text.js';
 
 const EVERY_MS = 2000;
+const TRACK_PX = 11; // between the steps of a way that turns back
 const OVER_MS = 15000; // a call that has ended changes no more, but for what nodes still decide
 
 // ---- the ladder ----
@@ -15,13 +16,11 @@ const place = (lanes, key) => lanes.findIndex((lane) => lane.key === key);
 
 const goesRight = (lanes, from, to) => place(lanes, to) > place(lanes, from);
 
-// One step of a message's way, from lane to lane. `more`: it goes on from there; `turn`: where the way turns back, the step
-// before is drawn above the one behind.
-function arrow(lanes, from, to, kind, more, turn) {
+// One step of a message's way, from lane to lane. `more`: it goes on from there.
+function arrow(lanes, from, to, kind, more) {
   const [a, b] = [place(lanes, from), place(lanes, to)];
   const [low, high] = [Math.min(a, b), Math.max(a, b)];
-  const element = h('span.arrow', { 'data-to': goesRight(lanes, from, to) ? 'right' : 'left', 'data-kind': kind, 'data-more': more,
-    'data-turn': turn });
+  const element = h('span.arrow', { 'data-to': b > a ? 'right' : 'left', 'data-kind': kind, 'data-more': more });
   element.style.gridColumn = `${low + 1} / ${high + 2}`;
   element.style.setProperty('--lanes', high - low + 1);
   return element;
@@ -33,10 +32,16 @@ function spot(lanes, key, kind) {
   return element;
 }
 
-// The last step of a handover is the handover, what comes before is the stray.
+// A handover is a stray's way, the handover, and what the owner does with it.
 function stepKind(row, i) {
-  if (row.kind === 'handover' && i < row.hops.length - 2) return 'stray';
-  return row.kind ?? 'plain';
+  return row.kinds ? row.kinds[i] ?? 'plain' : row.kind ?? 'plain';
+}
+
+// Where a way turns back, each step is drawn below the one before.
+function depths({ hops }, lanes) {
+  const right = hops.slice(1).map((to, i) => goesRight(lanes, hops[i], to));
+  const turns = right.some((side, i) => i > 0 && side !== right[i - 1]);
+  return right.map((_, i) => (turns ? (i - (right.length - 1) / 2) * TRACK_PX : 0));
 }
 
 function way(lanes, row) {
@@ -46,12 +51,16 @@ function way(lanes, row) {
     return line;
   }));
   const { hops } = row;
-  const turns = hops.length === 3 && goesRight(lanes, hops[0], hops[1]) !== goesRight(lanes, hops[1], hops[2]);
-  hops.slice(1).forEach((to, i) => grid.append(arrow(lanes, hops[i], to, stepKind(row, i), i < hops.length - 2,
-    turns && (i ? 'below' : 'above'))));
-  if (hops.length === 1) grid.append(spot(lanes, hops[0], row.kind ?? 'plain'));
-  for (const key of hops.slice(1, -1)) grid.append(spot(lanes, key, turns ? 'turn' : 'via'));
+  const depth = depths(row, lanes);
+  const draw = (element, y) => {
+    element.style.translate = `0 ${y}px`;
+    grid.append(element);
+  };
+  hops.slice(1).forEach((to, i) => draw(arrow(lanes, hops[i], to, stepKind(row, i), i < hops.length - 2), depth[i]));
+  if (hops.length === 1) draw(spot(lanes, hops[0], row.kind ?? 'plain'), 0);
+  hops.slice(1, -1).forEach((key, i) => draw(spot(lanes, key, depth[i] === depth[i + 1] ? 'via' : 'turn'), (depth[i] + depth[i + 1]) / 2));
   grid.style.setProperty('--count', lanes.length);
+  grid.dataset.tracks = new Set(depth).size;
   return grid;
 }
 

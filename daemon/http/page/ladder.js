@@ -4,13 +4,15 @@
 //     transactions ────────┼▶ ladder() ▶ {lanes: caller, nodes, far ends; rows: [at, hops, title, note]}
 //     decisions of nodes ──┘
 //
-// A row is one message and its way: hops are lanes, from the first to the last. Records have the times of INVITE, ringing,
+// A row is one message and its way: hops are lanes, from the first to the last, and kinds are those of the steps between. Records have the times of INVITE, ringing,
 // answer and end; each node's decisions (kamsyncctl trace) have its strays, handovers and takeovers. Where a message that
 // was no stray came to is not recorded: it is the node that had the transaction then.
 
 import { nodesOf, textOf } from './text.js';
 
 const CALLER = 'caller';
+const SKEW_MS = 20; // of the nodes' clocks
+const SAME_MS = 1000; // a reply is reported by the node that it came to, and by the one that it was handed to
 const node = (id) => `node ${id}`;
 
 const VERDICTS = {
@@ -27,24 +29,24 @@ const VERDICTS = {
 const SENTENCES = [
   [/^stray (CANCEL|ACK|INVITE|reply)(?: (\d+))? from=(\S+): (.+), owner=(\d+)$/, stray],
   [/^within a call from=(\S+): handed over to node (\d+), which has the dialog$/, (m, line, world) => ({
-    hops: [world.lane(m[1]), node(line.node), node(m[2])], kind: 'handover', title: 'within the call',
+    hops: [world.lane(m[1]), node(line.node), node(m[2])], kind: 'handover', kinds: ['stray', 'handover'], title: 'within the call',
     note: `handed over to node ${m[2]}, which has the dialog` })],
   [/^within a call from=(\S+): the call is (\w+), waited=\d+ms$/, (m, line, world) => ({
     hops: [world.lane(m[1]), node(line.node)], kind: 'stray', title: 'within the call', note: `asked: the call is ${m[2]}` })],
-  [/^its node is gone: the INVITE goes back into this node's Kamailio(, with its final reply)?$/, (m, line) => ({
-    hops: [node(line.node)], kind: 'takeover', title: 'takeover',
-    note: `the owner is gone: node ${line.node} puts the stored INVITE into its Kamailio${m[1] ?? ''}` })],
-  [/^taken over: this node has the transaction now$/, (m, line, world) => ({
-    hops: [node(line.node), world.far[0].key], kind: 'takeover', title: 'INVITE again', order: 1,
-    note: `node ${line.node} has the transaction now; to the far end that is a retransmission` })],
+  [/^its node is gone: the INVITE goes back into this node's Kamailio(, with its final reply)?$/, (m, line, world) => ({
+    hops: [node(line.node), m[1] ? CALLER : world.far[0].key], kind: 'takeover', title: m[1] ? 'final reply again' : 'INVITE again',
+    note: `the owner is gone: node ${line.node} puts the stored INVITE into its Kamailio; `
+      + (m[1] ? 'the caller is told its end once more' : 'to the far end that is a retransmission') })],
+  [/^taken over: this node has the transaction now$/, (m, line) => ({
+    hops: [node(line.node)], kind: 'takeover', title: 'taken over', note: `node ${line.node} has the transaction now` })],
 ];
 
 function stray([, method, code, from, verdict, owner], line, world) {
   const here = node(line.node);
   const from_ = method === 'reply' ? world.lane(from, world.far[0].key) : world.lane(from, CALLER);
   const goes = (verdict === 'owner' || verdict === 'acted') && Number(owner) > 0 && Number(owner) !== line.node;
-  return { hops: goes ? [from_, here, node(owner)] : [from_, here], kind: goes ? 'handover' : 'stray',
-    title: method === 'reply' ? code : method, note: VERDICTS[verdict]?.(owner) ?? verdict };
+  return { hops: goes ? [from_, here, node(owner)] : [from_, here], kind: goes ? 'handover' : 'stray', kinds: ['stray', 'handover'],
+    code: Number(code), title: method === 'reply' ? code : method, note: VERDICTS[verdict]?.(owner) ?? verdict };
 }
 
 // ---- who takes part ----
@@ -116,9 +118,9 @@ function states(call, txns, trace, w) {
   const rows = call.trying ? sent(call, txns, w) : [];
   const code = w.far.map(({ branch }) => branch?.code).find((c) => c > 100 && c < 200);
   if (call.ringing)
-    rows.push({ at: call.ringing, hops: [answering(w.far, (c) => c > 100), node(w.owner(call.ringing)), CALLER], title: `${code ?? 'ringing'}`, ...by() });
+    rows.push({ at: call.ringing, hops: [answering(w.far, (c) => c > 100), node(w.owner(call.ringing)), CALLER], title: `${code ?? 'ringing'}`, hundred: 1, ...by() });
   if (call.answered)
-    rows.push({ at: call.answered, hops: [answering(w.far, (c) => c >= 200 && c < 300), node(w.owner(call.answered)), CALLER], title: '200', ...by() });
+    rows.push({ at: call.answered, hops: [answering(w.far, (c) => c >= 200 && c < 300), node(w.owner(call.answered)), CALLER], title: '200', hundred: 2, ...by() });
   if (call.ended) rows.push(ending(call, w, trace.filter(({ text }) => /^BYE: the call has ended/.test(text))));
   // a CANCEL that was no stray leaves no decision
   if (call.how === 'cancelled' && !trace.some(({ text }) => /^stray CANCEL/.test(text)))
@@ -134,15 +136,27 @@ function states(call, txns, trace, w) {
 function decision(line, w) {
   for (const [pattern, row] of SENTENCES) {
     const found = pattern.exec(line.text);
-    if (found) return { at: line.at, ...row(found, line, w) };
+    if (found) return { at: line.came ?? line.at, ...row(found, line, w) };
   }
   return { at: line.at, hops: [node(line.node)], title: '', note: line.text, kind: 'said' };
 }
 
+// A reply that was handed over is one message: the node that had the transaction passed it on to the caller.
+function join(rows) {
+  const over = rows.filter(({ code, kind }) => code && kind === 'handover');
+  const known = (row) => over.find((reply) => row.hundred === Math.floor(reply.code / 100) && reply.at <= row.at + SKEW_MS
+    && row.at - reply.at < SAME_MS);
+  return rows.filter((row) => {
+    const reply = row.hundred && known(row);
+    if (reply) reply.hops = [...reply.hops.slice(0, 3), CALLER];
+    return !reply;
+  });
+}
+
 export function ladder(calls, txns, trace) {
   const w = world(calls, txns, trace);
-  const rows = [...calls.flatMap((call) => states(call, txns, trace, w)),
-    ...trace.filter(({ text }) => !/^BYE: the call has ended/.test(text)).map((line) => decision(line, w))];
+  const rows = join([...calls.flatMap((call) => states(call, txns, trace, w)),
+    ...trace.filter(({ text }) => !/^BYE: the call has ended/.test(text)).map((line) => decision(line, w))]);
   rows.sort((a, b) => a.at - b.at || (a.order ?? 0) - (b.order ?? 0));
   const used = new Set(rows.flatMap(({ hops }) => hops));
   const ids = [...used].filter((key) => key.startsWith('node ')).map((key) => Number(key.slice(5))).sort((a, b) => a - b);

@@ -49,8 +49,8 @@ function card(node, view) {
   const state = !view ? 'silent' : view.kamailio === 'up' && view.store === 'up' ? 'up' : view.kamailio !== 'up' ? view.kamailio : 'no store';
   return h('article.card', null,
     h('h3', null, h('span.node', null, node.id), h('bdi', null, node.name), pill(state)),
-    h('dl', null, fact('SIP', address(node.sip)),
-      view ? [fact('Kamailio', [view.kamailio, h('span.soft', null, view.kamailio === 'up' ? ` ${since(view.inc)}` : '')], view.kamailio),
+    h('p.soft', null, address(node.sip)),
+    h('dl', null, view ? [fact('Kamailio', [view.kamailio, h('span.soft', null, view.kamailio === 'up' ? ` ${since(view.inc)}` : '')], view.kamailio),
         fact('Store', view.store, view.store), fact('Calls', view.calls.toLocaleString('en')),
         fact('Transactions', view.txns.toLocaleString('en')), fact('Takeovers now', view.takeovers),
         fact('Strays now', view.strays)] : fact('kamsyncd', 'does not answer', 'away')),

@@ -3,6 +3,7 @@
     with Browser() as browser:
         browser.open('http://127.0.0.1:9190/')
 """
+import os
 import shutil
 
 try:
@@ -70,5 +71,14 @@ class Browser:
         """What the browser's console says since it was last asked."""
         return [entry['message'] for entry in self.driver.get_log('browser')]
 
-    def save(self, path):
-        self.driver.save_screenshot(path)
+    def shoot(self, name):
+        """Pictures in the folder KAMSYNC_SCREENSHOTS, if there is one: light, dark, and on a phone."""
+        folder = os.environ.get('KAMSYNC_SCREENSHOTS')
+        if not folder:
+            return
+        os.makedirs(folder, exist_ok=True)
+        for scheme, size, more in (('light', DESK, ''), ('dark', DESK, '-dark'), ('light', PHONE, '-phone')):
+            self.scheme(scheme)
+            self.resize(*size)
+            self.driver.save_screenshot(os.path.join(folder, f'{name}{more}.png'))
+        self.resize(*DESK)
