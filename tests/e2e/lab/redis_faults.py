@@ -159,8 +159,10 @@ class ReadOnly(Fault):
     """The address still leads to one that has become a replica, and has taken its new master's (empty) data."""
     loses_data = True
 
-    def harm(self, bed):
+    def prepare(self, bed):
         self.master = Redis(bed.lab, MASTER_PORT, password=None).start()
+
+    def harm(self, bed):
         bed.redis.do('REPLICAOF', '127.0.0.1', MASTER_PORT)
         wait_until(lambda: 'master_link_status:up' in bed.redis.do('INFO', 'replication'), 10, 'the replica')
 
