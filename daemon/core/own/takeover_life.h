@@ -17,9 +17,9 @@ enum takeover_state {
     FAILED,   /* Kamailio refused it, or did not answer: it may still take it */
     CHECKING, /* the record is read once more: only one that is still this node's is released */
     LEAVING,  /* the record is being released */
-    TAKEOVER_ENDED,
-    TAKEOVER_STATES = TAKEOVER_ENDED
+    TAKEOVER_ENDED
 };
+#define TAKEOVER_STATES TAKEOVER_ENDED /* how many a takeover goes through */
 
 enum takeover_event {
     EV_TURN,      /* there is a free slot */
