@@ -35,7 +35,7 @@ SIP_PORT, REDIS_PORT = 5060, 6379
 NODES = ('a', 'b', 'c')
 SIDES = ('caller', 'gateway')
 # The last number of the address, in both families, and of the MAC address.
-HOSTS = {'a': 1, 'b': 2, 'c': 3, 'caller': 11, 'gateway': 12, 'store': 13}
+HOSTS = {'a': 1, 'b': 2, 'c': 3, 'caller': 11, 'gateway': 12, 'store': 13, 'router': 14}
 # Larger than any SIP message over UDP that the tests send: fragments would
 # have to be put together again by the steering and by the trace.
 VETH_MTU, TUN_MTU = 32000, 65000
@@ -55,9 +55,10 @@ _numbers = itertools.count(1)
 
 
 class Lab:
-    def __init__(self, nodes=NODES, keep_logs=False):
+    def __init__(self, nodes=NODES, keep_logs=False, more=()):
+        """more: other hosts (lab/bgp.py)."""
         self.nodes = tuple(nodes)
-        self.hosts = (*self.nodes, *SIDES, 'store')
+        self.hosts = (*self.nodes, *SIDES, 'store', *more)
         number = next(_numbers)
         self.prefix = f'ks{os.getpid()}' + (f'x{number}' if number > 1 else '')
         self.directory = tempfile.mkdtemp(prefix=f'{self.prefix}-')

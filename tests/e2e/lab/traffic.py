@@ -28,12 +28,13 @@ def answer_or_ring(leg):
 
 
 class Traffic:
-    def __init__(self, cluster, seed, caller, callees, rate=15):
+    def __init__(self, cluster, seed, caller, callees, rate=15, steer=True):
         self.cluster, self.seed, self.caller, self.callees, self.rate = cluster, seed, caller, callees, rate
         self.random = random.Random(seed)
         self.alive = ''.join(cluster.nodes)
         self.calls, self.going = [], False
-        cluster.lab.steer(lambda packet: at_random(self.seed, self.alive)(packet))
+        if steer:
+            cluster.lab.steer(lambda packet: at_random(self.seed, self.alive)(packet))
 
     def start(self):
         self.going = True
