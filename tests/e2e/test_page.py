@@ -4,7 +4,7 @@
 """
 import pytest
 
-from lab.browser import Browser, missing
+from lab.browser import LOW, PHONE, Browser, missing
 from lab.policies import to
 from lab.proc import wait_until
 from lab.talking import ASK, Talk, steer_split
@@ -53,7 +53,6 @@ def test_ladder():
         talk.wait_ended(cancelled)
         browser.open(f'{window.url}?call={cancelled.call_id}')
         wait_steps(browser, ('INVITE', 'Caller → Node 2 → Far end'), ('CANCEL', 'Caller → Node 3 → Node 2'), ('487', 'Far end → Node 2 → Caller'))
-        browser.shoot('stray')
         call, second, third = moved(talk)
         browser.open(f'{window.url}?call={call.call_id}')
         wait_steps(browser, ('INVITE', 'Caller → Node 1 → Far end'), ('180', 'Far end → Node 1 → Caller'), ('INVITE again', f'Node {second} → Far end'),
@@ -61,9 +60,10 @@ def test_ladder():
         assert talk.request(call, 'BYE', 'abc'[third - 1], ASK) == 200  # while somebody looks
         wait_steps(browser, ('within the call', f'Caller → Node {third}'), ('BYE', f'Caller → Node {third} → Far end'))
         browser.shoot('ladder')
+        browser.shoot('ladder-phone', 'dark', PHONE)
         browser.open(f'{window.url}?view=nodes')
         wait_until(lambda: '2 well' in browser.text('.sum'), 5, 'two nodes are well')
-        browser.shoot('nodes')
+        browser.shoot('nodes', 'dark', LOW)
         assert browser.complaints() == []
         talk.cluster['a'].start_kamailio()
         talk.check()

@@ -1,11 +1,10 @@
 """The page at / in a real browser: live calls, the filter in the URL, the ladder, hostile names, keys, phones, many watchers.
 
     /usr/bin/python3 -B test_page.py --calls 10000 --watchers 5     # what that costs kamsyncd
-    KAMSYNC_SCREENSHOTS=docs/page /usr/bin/python3 -B -m pytest tests/system/test_page.py -k screenshots
+    KAMSYNC_SCREENSHOTS=docs/page /usr/bin/python3 -B -m pytest tests/system/test_page.py -k screenshots   # its pictures
 """
 import argparse
 import html.parser
-import os
 import pathlib
 import random
 import re
@@ -19,8 +18,8 @@ import pytest
 from fake_kamailio import FakeKamailio
 from harness import REPO, SLOWER, Daemon, Redis, free_port, wait_until
 from http_client import get, with_http
-from lab.browser import DESK, PHONE, Browser, missing
-from sip import Call
+from lab.browser import DESK, LOW, PHONE, SHOTS, Browser, missing
+from sip import Call, b64
 from test_http_hostile import STALL_S, stray_s
 
 PAGE = pathlib.Path(REPO, 'daemon', 'http', 'page')
@@ -344,31 +343,54 @@ def test_phone(site):
                             '.map((e) => e.getBoundingClientRect().height))') >= 28
 
 
-@needs_browser
-@pytest.mark.skipif('KAMSYNC_SCREENSHOTS' not in os.environ, reason='needs KAMSYNC_SCREENSHOTS')
-def test_screenshots(site):
-    """Made-up calls of made-up people."""
-    people = ('+4930901820', '+493012345678', 'alice', '+33142685300', 'bob', '+31205551234', '+442079460018', 'carol', '+16175550123')
-    chosen = random.Random(7)
+PEOPLE = ('+4930901820', '+493012345678', 'alice', '+33142685300', 'bob', '+31205551234', '+442079460018', 'carol', '+16175550123')
+ENDS = ((180, 200, 'caller'), (180, 200, 'caller'), (180, 200, 'callee'), (180, 486), (404,), (180, 603), (180, 487))
 
-    def call(number):
-        caller, callee = chosen.sample(people, 2)
-        return Call(call_id=f'{chosen.getrandbits(48):012x}-{number}', caller=f'{caller}@phones.example'.encode(),
+
+class Scene:
+    """Made-up calls of made-up people, the same ones each time: their events, with times in the past."""
+
+    def __init__(self):
+        self.random = random.Random(3)
+
+    def call(self, begun, codes):
+        caller, callee = self.random.sample(PEOPLE, 2)
+        call = Call(call_id=f'{self.random.getrandbits(48):012x}@phones.example', caller=f'{caller}@phones.example'.encode(),
                     callee=f'{callee}@sip.example'.encode())
+        at = begun
+        yield {**call.branch_event(), 'at': at}
+        for code in (code for code in codes if isinstance(code, int)):
+            at += self.random.uniform(0.2, 2) if code < 200 else self.random.uniform(0.5, 4)
+            if code == 487:
+                yield call.cancel_event(at=at)
+            yield {**call.reply_event(code), 'at': at, **({'to_tag': b64(b't1')} if code == 200 else {})}
+        if codes[-1:] in (('caller',), ('callee',)):
+            tags = (b'f1', b't1') if codes[-1] == 'caller' else (b't1', b'f1')
+            at += self.random.uniform(5, 300)
+            for code in (0, 200):
+                yield {'t': 'bye', 'call_id': b64(call.call_id), 'from_tag': b64(tags[0]), 'to_tag': b64(tags[1]), 'code': code, 'at': at}
+
+
+@needs_browser
+@pytest.mark.skipif(not SHOTS, reason='needs KAMSYNC_SCREENSHOTS')
+def test_screenshots(site):
+    scene, now = Scene(), time.time()
     for number in range(48):
-        site.begin(number % 2, call(number), *chosen.choice(((180, 200), (180, 200), (180, 200), (180,), (183,), ())))
-        threading.Event().wait(chosen.random() / 4)
-    for number in range(20):
-        site.begin(number % 2, call(number), *chosen.choice(((180, 486), (404,), (180, 603), (486,))))
+        codes = scene.random.choice(((180, 200), (180, 200), (180, 200), (180,), (183,), ()))
+        age = scene.random.uniform(*((0.2, 8), (2.2, 40), (6.5, 300))[len(codes)])
+        site.kamailios[number % 2].events(*scene.call(now - age, codes))
+    ended = [list(scene.call(now - 700 + 12 * number, scene.random.choice(ENDS))) for number in range(20)]
+    for number, events in enumerate(sorted(ended, key=lambda events: events[-1]['at'])):
+        site.kamailios[number % 2].events(*events)
     site.open()
     site.wait('48 calls')
-    site.browser.shoot('calls')
+    site.browser.shoot('calls', 'light', LOW)
     site.open('?party=alice')
     site.wait('match')
-    site.browser.shoot('filter')
+    site.browser.shoot('calls-phone', 'light', PHONE)
     site.open('?view=ended')
     site.wait('20 ended calls')
-    site.browser.shoot('ended')
+    site.browser.shoot('ended', 'dark', LOW)
 
 
 # ---- many calls, many watchers ----

@@ -43,7 +43,7 @@ export class Calls {
     this.bar = bar(wanted, STATES, (next) => go(next));
     this.total = h('b.total');
     this.shown = h('span.shown');
-    this.list = new List(COLUMNS, (call) => `${urlOf(call.call_id)} ${JSON.stringify(call.from_tag)}`);
+    this.list = new List(COLUMNS, (call) => `${urlOf(call.call_id)} ${JSON.stringify(call.from_tag)}`, 'now');
     this.notes = h('div.notes');
     this.empty = h('p.empty', { hidden: true });
     replace(root, h('h1.unseen', null, 'Live calls'), this.bar, h('p.sum', { role: 'status' }, this.total, ' ', this.shown),

@@ -20,8 +20,10 @@ function when(ms) {
   return [day === date(now()) ? null : h('span.day', null, `${day} `), clock(ms)];
 }
 
+// The code where the word does not say it.
 function result(call) {
-  const code = call.code && call.how !== 'completed' ? h('span.code', null, call.code) : null;
+  const plain = { completed: 200, cancelled: 487 }[call.how] === call.code;
+  const code = call.code && !plain ? h('span.code', null, call.code) : null;
   return [pill(call.how ?? '–'), code ? ' ' : null, code];
 }
 
@@ -45,7 +47,7 @@ export class Ended {
     this.bar = bar(wanted, HOW, (next) => go(next));
     this.total = h('b.total');
     this.shown = h('span.shown');
-    this.list = new List(COLUMNS, (call) => call.id);
+    this.list = new List(COLUMNS, (call) => call.id, 'past');
     this.empty = h('p.empty', { hidden: true });
     this.notes = h('div.notes');
     replace(root, h('h1.unseen', null, 'Ended calls'), this.bar, h('p.sum', { role: 'status' }, this.total, ' ', this.shown),

@@ -13,11 +13,11 @@ function open(event) {
 
 // columns: [name, head, cell(call)]; the cell is a text, an element or a list of them.
 export class List {
-  constructor(columns, key) {
+  constructor(columns, key, kind) {
     this.columns = columns;
     this.key = key;
     this.body = h('tbody');
-    this.element = h('table.calls', null,
+    this.element = h(`table.calls.${kind}`, null,
       h('thead', null, h('tr', null, columns.map(([name, head]) => h(`th.${name}`, { scope: 'col' }, head)))), this.body);
     this.body.addEventListener('click', open);
   }

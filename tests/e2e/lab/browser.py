@@ -13,7 +13,8 @@ except ImportError:
     webdriver = None
 
 PROGRAMS = ('chromium', 'chromedriver')
-PHONE, DESK = (390, 844), (1280, 860)
+PHONE, DESK, LOW = (390, 844), (1280, 860), (1120, 520)
+SHOTS = os.environ.get('KAMSYNC_SCREENSHOTS')
 
 
 def missing():
@@ -71,14 +72,11 @@ class Browser:
         """What the browser's console says since it was last asked."""
         return [entry['message'] for entry in self.driver.get_log('browser')]
 
-    def shoot(self, name):
-        """Pictures in the folder KAMSYNC_SCREENSHOTS, if there is one: light, dark, and on a phone."""
-        folder = os.environ.get('KAMSYNC_SCREENSHOTS')
-        if not folder:
+    def shoot(self, name, scheme='light', size=DESK):
+        """A picture in the folder KAMSYNC_SCREENSHOTS, if there is one."""
+        if not SHOTS:
             return
-        os.makedirs(folder, exist_ok=True)
-        for scheme, size, more in (('light', DESK, ''), ('dark', DESK, '-dark'), ('light', PHONE, '-phone')):
-            self.scheme(scheme)
-            self.resize(*size)
-            self.driver.save_screenshot(os.path.join(folder, f'{name}{more}.png'))
-        self.resize(*DESK)
+        os.makedirs(SHOTS, exist_ok=True)
+        self.scheme(scheme)
+        self.resize(*size)
+        self.driver.save_screenshot(os.path.join(SHOTS, f'{name}.png'))
