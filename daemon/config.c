@@ -15,6 +15,7 @@
 #include "core/base/count.h"
 #include "core/txn/key.h"
 #include "core/link/proof.h"
+#include "io/redis_tls.h"
 #include "log.h"
 
 #define SECRET_MIN 16
@@ -65,6 +66,14 @@ static const struct option options[] = {
          "call also call_id, about a stray also verdict and owner"),
     TEXT(redis_user, "", false, "Redis ACL user; empty: the default user"),
     TEXT(redis_password_file, "", false, "file with the Redis password, which not all users may read"),
+    TEXT(redis_ca_file, "", false,
+         "with TLS: file with the certificates (PEM) of who signs those of Redis and the Sentinels; empty: the "
+         "system's"),
+    TEXT(redis_cert_file, "", false, "with TLS: file with our own certificate (PEM), for a Redis that wants one"),
+    TEXT(redis_key_file, "", false, "file with its key (PEM), which not all users may read"),
+    TEXT(redis_server_name, "", false,
+         "with TLS: the name that the certificates of Redis and the Sentinels are for; empty: the name or address that "
+         "is connected to"),
     TEXT(sentinel_user, "", false, "ACL user of the Sentinels; empty: the default user"),
     TEXT(sentinel_password_file, "", false,
          "file with the Sentinels' password, which not all users may read; empty: they have none"),
@@ -338,8 +347,6 @@ static void check_store(struct reading *r)
     c->clustered = name->kind != STORE_MEMORY;
     if (rc < 0)
         fail(r, "%s: store: %s", r->path, why);
-    else if (name->tls)
-        fail(r, "%s: store: TLS is not yet supported by this version", r->path);
     else if (*name->user && *c->redis_user)
         fail(r, "%s: store names a user, and redis_user as well: leave one of them out", r->path);
     else if (*name->password && *c->redis_password_file)
@@ -358,6 +365,44 @@ static void check_store(struct reading *r)
              r->path);
 }
 
+/* The key proves who we are, as a secret does. */
+static bool is_private(struct reading *r, const char *option, const char *path)
+{
+    FILE *f = *path ? open_regular(path) : NULL;
+
+    if (*path && !f)
+        fail(r, "%s: cannot read '%s': %s", option, path, reason());
+    else if (f && is_open_to_all(f))
+        fail(r, "%s: '%s' is open to all users of this host: chown kamsync and chmod 400", option, path);
+    if (f)
+        fclose(f);
+    return !r->failed;
+}
+
+static void check_tls(struct reading *r)
+{
+    struct config *c = r->c;
+    const bool set = *c->redis_ca_file || *c->redis_cert_file || *c->redis_key_file || *c->redis_server_name;
+    struct redis_tls *tls = NULL;
+    char why[500];
+
+    c->redis.tls =
+        (struct redis_tls_conf){c->redis_ca_file, c->redis_cert_file, c->redis_key_file, c->redis_server_name};
+    if (!c->redis.name.tls && set)
+        fail(r,
+             "%s: redis_ca_file, redis_cert_file, redis_key_file and redis_server_name are for TLS: a store like "
+             "rediss://redis.example.com",
+             r->path);
+    else if (!*c->redis_cert_file != !*c->redis_key_file)
+        fail(r, "%s: redis_cert_file and redis_key_file need each other", r->path);
+    else if (c->redis.name.tls && is_private(r, "redis_key_file", c->redis_key_file)) {
+        tls = redis_tls_new(&c->redis.tls, why, sizeof(why));
+        if (!tls)
+            fail(r, "%s: %s", r->path, why);
+        redis_tls_free(tls);
+    }
+}
+
 static void check_places(struct reading *r)
 {
     struct config *c = r->c;
@@ -369,6 +414,8 @@ static void check_places(struct reading *r)
              c->http_listen);
     else
         check_store(r);
+    if (!r->failed)
+        check_tls(r);
 }
 
 /* The name goes into the node's record, which other nodes must be able to parse. */

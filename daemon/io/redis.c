@@ -398,6 +398,7 @@ static void listener_lost(struct redis_conn *c)
 
 static void redis_free(struct redis *s)
 {
+    redis_tls_free(s->tls);
     free((char *)s->conf.login.user);
     free((char *)s->conf.login.password);
     free((char *)s->conf.sentinel_login.user);
@@ -449,6 +450,7 @@ static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const
     *c = (struct redis_conn){.loop = loop,
                              .conf = &s->conf,
                              .login = &s->conf.login,
+                             .tls = s->tls,
                              .timeout_ms = s->conf.timeout_ms,
                              .db = s->conf.name.db,
                              .host = s->conf.name.hosts[0],
@@ -485,6 +487,19 @@ static bool own_conf(struct redis *s, const struct redis_conf *conf)
     return own(&s->conf.sentinel_login, sentinel->user, sentinel->password) && done;
 }
 
+/* False, with the reason in the log: a file has changed since the settings were checked. */
+static bool load_tls(struct redis *s)
+{
+    char why[500];
+
+    if (!s->conf.name.tls)
+        return true;
+    s->tls = redis_tls_new(&s->conf.tls, why, sizeof(why));
+    if (!s->tls)
+        s->store.on.log(s->store.on.ctx, LOG_LEVEL_ERROR, why);
+    return s->tls;
+}
+
 static bool start(struct redis *s, uv_loop_t *loop)
 {
     struct redis_conn *const clients[SENTINEL_CLIENTS] = {&s->commands, &s->listener};
@@ -514,7 +529,7 @@ struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const 
     key_short(s->cdr, KEY_CDR);
     if (own_conf(s, conf)) {
         redis_channel(s, s->nodes_channel, key_short(s->nodes, KEY_NODES));
-        if (start(s, loop))
+        if (load_tls(s) && start(s, loop))
             return &s->store;
     }
     redis_free(s);

@@ -99,7 +99,21 @@ static void end_attempt(struct redis_conn *c)
     c->pending = 0;
     c->measured_ns = 0;
     *c->ip = '\0';
+    redis_tls_end(c->peer);
+    c->peer = NULL;
     uv_timer_stop(&c->timer);
+}
+
+/* Of what is known the best. */
+static const char *reason_of(const struct redis_conn *c, const char *reason)
+{
+    const char *tls = c->peer ? redis_tls_error(c->peer) : NULL;
+
+    if (c->odd)
+        return "what it says is no answer: is that a Redis?";
+    if (*c->refusal)
+        return c->refusal;
+    return tls ? tls : reason ? reason : "";
 }
 
 /* Where it goes on after its end. */
@@ -121,10 +135,7 @@ static void gone(struct redis_conn *c, const char *reason)
     bool was_ready = c->is_ready;
     char why[sizeof(c->refusal)];
 
-    snprintf(why, sizeof(why), "%s",
-             c->odd        ? "what it says is no answer: is that a Redis?"
-             : *c->refusal ? c->refusal
-                           : reason);
+    snprintf(why, sizeof(why), "%s", reason_of(c, reason));
     *c->refusal = '\0';
     if (was_ready && uv_now(c->loop) - c->ready_ms >= STEADY_MS)
         c->attempt = 0; /* else reconnects, each with a rewrite of everything, would follow one another at once */
@@ -260,7 +271,12 @@ static void on_connect(const redisAsyncContext *ac, int status)
     }
     if (!*c->path)
         redisEnableKeepAlive(&c->ac->c);
-    greet(c);
+    if (c->tls)
+        c->peer = redis_tls_start(c->tls, c->ac, c->host.name);
+    if (c->tls && !c->peer)
+        refuse(c, "TLS cannot be begun", "");
+    else
+        greet(c);
 }
 
 /* ip: "" for the Unix socket. */

@@ -11,12 +11,13 @@
 #include <hiredis/async.h>
 #include <uv.h>
 
-#include "store.h"
+#include "redis_tls.h"
 
 struct redis_conn {
     uv_loop_t *loop;
     const struct redis_conf *conf;
     const struct redis_login *login;
+    const struct redis_tls *tls; /* NULL: none */
     int64_t timeout_ms;
     int db;
     struct store_host host;
@@ -37,7 +38,8 @@ struct redis_conn {
      * again by redis_conn_again() or redis_conn_retry(). */
     void (*over)(struct redis_conn *c, const char *why);
 
-    redisAsyncContext *ac; /* NULL unless connecting or connected */
+    redisAsyncContext *ac;   /* NULL unless connecting or connected */
+    struct redis_peer *peer; /* owned: of TLS */
     uv_getaddrinfo_t lookup;
     struct addrinfo *addresses;          /* owned: of the name */
     const struct addrinfo *next_address; /* tried when this one fails; NULL: there is none */

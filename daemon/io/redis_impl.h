@@ -16,6 +16,7 @@ struct redis {
     struct store store;
     struct redis_conf conf;
     struct redis_conn commands, listener;
+    struct redis_tls *tls;       /* NULL: none */
     struct sentinels *sentinels; /* NULL: a Redis of its own */
     bool reading_nodes;          /* one read at a time */
     size_t nodes_left;           /* answers that this read waits for */

@@ -26,6 +26,7 @@ struct search {
 
 struct sentinels {
     const struct redis_conf *conf;
+    const struct redis_tls *tls;
     const struct store_events *on;
     struct store_host list[LIST_MAX]; /* in the order in which they are asked */
     size_t count;
@@ -283,6 +284,7 @@ static struct redis_conn connection(struct sentinels *s, uv_loop_t *loop, const 
     return (struct redis_conn){.loop = loop,
                                .conf = s->conf,
                                .login = &s->conf->sentinel_login,
+                               .tls = s->tls,
                                .timeout_ms = PATIENCE_MS,
                                .path = "",
                                .on = s->on,
@@ -324,6 +326,7 @@ struct sentinels *sentinels_new(uv_loop_t *loop, const struct redis_conf *conf, 
     if (!s)
         return NULL;
     s->conf = conf;
+    s->tls = clients[0]->tls;
     s->on = on;
     s->closed = closed;
     s->data = data;

@@ -62,12 +62,18 @@ struct redis_login {
     const char *user, *password;
 };
 
+/* Files and a name; "" for none. */
+struct redis_tls_conf {
+    const char *ca_file, *cert_file, *key_file, *server_name;
+};
+
 struct redis_conf {
     struct store_name name;
     struct redis_login login; /* where the name has none */
     struct redis_login sentinel_login;
-    int64_t timeout_ms; /* without an answer for so long the connection is closed */
-    int64_t cdr_max;    /* ended calls kept in the archive, or a few more; 0: all */
+    struct redis_tls_conf tls; /* used if the name says so */
+    int64_t timeout_ms;        /* without an answer for so long the connection is closed */
+    int64_t cdr_max;           /* ended calls kept in the archive, or a few more; 0: all */
 };
 
 /* The two numbers of an archive entry's id, "<ms>-<n>". 0, or -EINVAL when it is none. */

@@ -1,17 +1,27 @@
 """A master with replicas and three Sentinels that watch it, on free ports of 127.0.0.1."""
 import os
 
-from harness import Redis, RedisError, wait_until
+from harness import Redis, RedisError, free_port, wait_until
 from lab.redis_tools import redis_tool
 
 NAME = 'mymaster'
 
 
+def seen_port(redis):
+    """Where others connect to a Redis or a Sentinel."""
+    return redis.options.get('tls_port', redis.port)
+
+
+def tls_options(tls):
+    """Those of a Redis or a Sentinel that speaks TLS, also with its like; tls: its options for the certificates."""
+    return {'tls_port': free_port(), 'tls_replication': 'yes', **tls} if tls else {}
+
+
 class Sentinel(Redis):
     """redis-sentinel: it answers like a Redis."""
 
-    def __init__(self, directory, number, password):
-        super().__init__(directory, f'sentinel{number}')
+    def __init__(self, directory, number, password, tls):
+        super().__init__(directory, f'sentinel{number}', **tls_options(tls))
         self.conf_path = os.path.join(directory, f'{self.name}.conf')
         self.identity = f'{number + 1:040x}'
         self.password = password
@@ -23,11 +33,12 @@ class Sentinel(Redis):
         with open(self.conf_path, 'w') as f:
             f.write('\n'.join([
                 f'port {self.port}', 'bind 127.0.0.1', f'dir {self.directory}', 'protected-mode no',
+                *[f'{key.replace("_", "-")} {value}' for key, value in self.options.items()],
                 *([f'requirepass {self.password}', f'sentinel sentinel-pass {self.password}'] if self.password else []),
-                f'sentinel myid {self.identity}', f'sentinel monitor {NAME} 127.0.0.1 {watched.redis[0].port} 2',
+                f'sentinel myid {self.identity}', f'sentinel monitor {NAME} 127.0.0.1 {seen_port(watched.redis[0])} 2',
                 f'sentinel down-after-milliseconds {NAME} {down_ms}', f'sentinel failover-timeout {NAME} 3000',
-                *[f'sentinel known-replica {NAME} 127.0.0.1 {r.port}' for r in watched.redis[1:]],
-                *[f'sentinel known-sentinel {NAME} 127.0.0.1 {s.port} {s.identity}' for s in others]]) + '\n')
+                *[f'sentinel known-replica {NAME} 127.0.0.1 {seen_port(r)}' for r in watched.redis[1:]],
+                *[f'sentinel known-sentinel {NAME} 127.0.0.1 {seen_port(s)} {s.identity}' for s in others]]) + '\n')
 
     def start(self):
         self.launch([redis_tool('server'), self.conf_path, '--sentinel'])
@@ -39,14 +50,15 @@ class Watched:
     """Redis with a replica, watched by three Sentinels. Replication has a user of its own, so that a test can keep a replica from
     it."""
 
-    def __init__(self, directory, password=None, down_ms=500):
-        self.redis = [Redis(directory, f'redis{i}', repl_diskless_sync_delay=0, masteruser='replica', masterauth='its-own')
+    def __init__(self, directory, password=None, down_ms=500, tls=None):
+        self.redis = [Redis(directory, f'redis{i}', repl_diskless_sync_delay=0, masteruser='replica', masterauth='its-own',
+                            **tls_options(tls))
                       for i in range(2)]
-        self.sentinels = [Sentinel(directory, i, password) for i in range(3)]
+        self.sentinels = [Sentinel(directory, i, password, tls) for i in range(3)]
         try:
             for redis in self.redis:
                 redis.start().do('ACL', 'SETUSER', 'replica', 'on', '>its-own', '+ping', '+psync', '+replconf')
-            self.redis[1].do('REPLICAOF', '127.0.0.1', self.redis[0].port)
+            self.redis[1].do('REPLICAOF', '127.0.0.1', seen_port(self.redis[0]))
             self.wait_replicas()
             for sentinel in self.sentinels:
                 sentinel.write_config(self, down_ms)
@@ -78,13 +90,13 @@ class Watched:
 
     @property
     def url(self):
-        return 'sentinel://' + ','.join(f'127.0.0.1:{s.port}' for s in self.sentinels) + f'/{NAME}'
+        return 'sentinel://' + ','.join(f'127.0.0.1:{seen_port(s)}' for s in self.sentinels) + f'/{NAME}'
 
     def master(self):
         """The Redis that a Sentinel that runs takes for the master."""
         sentinel = next(s for s in self.sentinels if s.running)
         port = int(sentinel.do('SENTINEL', 'get-master-addr-by-name', NAME)[1])
-        return next(r for r in self.redis if r.port == port)
+        return next(r for r in self.redis if seen_port(r) == port)
 
     def is_master(self, redis):
         try:
