@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "core/base/count.h"
 #include "core/txn/key.h"
 #include "core/link/proof.h"
@@ -82,6 +83,13 @@ static const struct option options[] = {
          "port, or numeric address with port, for /metrics, /healthz, /readyz and /v1; a port alone is one of "
          "127.0.0.1. "
          "Whoever reaches it can read all calls; empty: no HTTP"),
+    TEXT(hep, "", false,
+         "numeric address with port of a HEP server (HOMER): gets each message that is handed over or taken over, and "
+         "each "
+         "decision about it, over UDP; empty: none"),
+    TEXT(hep_password_file, "", false, "file with the password for that server, which not all users may read"),
+    {"hep_id", KIND_NUMBER, offsetof(struct config, hep_id), "0", 0, UINT32_MAX, false,
+     "capture id that the server knows this node by; 0: the node's id"},
     TEXT(ready_file, "", false,
          "a file that is there while this node should get calls: Kamailio answers, and it is not drained (SIGUSR2); "
          "its time is refreshed every second. Let your routing daemon withdraw the anycast address when it is gone, or "
@@ -303,7 +311,8 @@ static void read_secrets(struct reading *r)
     c->old_secret = read_secret(r, "old_secret_file", c->old_secret_file);
     c->redis_password = read_secret(r, "redis_password_file", c->redis_password_file);
     c->sentinel_password = read_secret(r, "sentinel_password_file", c->sentinel_password_file);
-    if (!r->failed && (!c->secret || !c->old_secret || !c->redis_password || !c->sentinel_password))
+    c->hep_password = read_secret(r, "hep_password_file", c->hep_password_file);
+    if (!r->failed && (!c->secret || !c->old_secret || !c->redis_password || !c->sentinel_password || !c->hep_password))
         fail(r, "memory is short");
     if (r->failed || !c->secret || !c->old_secret)
         return;
@@ -312,29 +321,15 @@ static void read_secrets(struct reading *r)
         fail(r, "memory is short");
 }
 
-/* "127.0.0.1:8448" or "[::1]:8448". */
-static bool read_address(struct sockaddr_storage *out, const char *text)
-{
-    char host[64] = "";
-    int port = 0, n = 0;
-
-    if ((sscanf(text, "[%63[^]]]:%5d%n", host, &port, &n) == 2 ||
-         sscanf(text, "%63[^]:[]:%5d%n", host, &port, &n) == 2) &&
-        !text[n] && port > 0 && port < 65536)
-        return uv_ip4_addr(host, port, (struct sockaddr_in *)out) == 0 ||
-               uv_ip6_addr(host, port, (struct sockaddr_in6 *)out) == 0;
-    return false;
-}
-
-/* The same; or only a port, of 127.0.0.1. */
+/* An address; or only a port, of 127.0.0.1. */
 static bool read_listen(struct sockaddr_storage *out, const char *text)
 {
     char local[32] = "";
 
     if (text[strspn(text, "0123456789")] || strlen(text) > 5)
-        return read_address(out, text);
+        return address_read(out, text);
     snprintf(local, sizeof(local), "127.0.0.1:%s", text);
-    return read_address(out, local);
+    return address_read(out, local);
 }
 
 static void check_store(struct reading *r)
@@ -407,11 +402,13 @@ static void check_places(struct reading *r)
 {
     struct config *c = r->c;
 
-    if (!read_address(&c->kamailio_addr, c->kamailio))
+    if (!address_read(&c->kamailio_addr, c->kamailio))
         fail(r, "%s: kamailio '%s' is not a numeric address with port, like 127.0.0.1:8448", r->path, c->kamailio);
     else if (*c->http_listen && !read_listen(&c->http_addr, c->http_listen))
         fail(r, "%s: http_listen '%s' is neither a port nor a numeric address with port, like 127.0.0.1:9190", r->path,
              c->http_listen);
+    else if (*c->hep && !address_read(&c->hep_addr, c->hep))
+        fail(r, "%s: hep '%s' is not a numeric address with port, like 192.0.2.50:9060", r->path, c->hep);
     else
         check_store(r);
     if (!r->failed)
@@ -502,6 +499,7 @@ void config_clear(struct config *c)
     free(c->old_secret);
     free(c->redis_password);
     free(c->sentinel_password);
+    free(c->hep_password);
     *c = (struct config){0};
 }
 

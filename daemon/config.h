@@ -20,12 +20,15 @@ struct config {
     int64_t lookup_ms, store_wait_ms;
     int64_t tx_ttl_s, done_ttl_s, tx_max_s, txns_max;
     char *control, *http_listen;
+    char *hep, *hep_password_file;
+    int64_t hep_id;
     int64_t call_max_s, ended_ttl_s, cdr_max;
     int64_t takeover, claim_strict;
     /* Owned: read from their files, "" without one. The two secrets are specific to this cluster: see config.c. */
-    char *secret, *old_secret, *redis_password, *sentinel_password;
+    char *secret, *old_secret, *redis_password, *sentinel_password, *hep_password;
     struct sockaddr_storage kamailio_addr; /* parsed `kamailio` */
     struct sockaddr_storage http_addr;     /* parsed `http_listen`, if that is not empty */
+    struct sockaddr_storage hep_addr;      /* parsed `hep`, if that is not empty */
     bool clustered;                        /* `store` is a Redis */
     struct redis_conf redis;               /* its strings are those of this struct */
 };

@@ -315,6 +315,7 @@ int daemon_run(struct config *config, const char *path)
     }
     run(&d);
     engine_free(d.engine);
+    hep_free(d.hep);
     config_clear(&d.config);
     log_printf(LOG_LEVEL_INFO, "stopped");
     return 0;

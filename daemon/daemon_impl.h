@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "core/engine.h"
+#include "hep/hep.h"
 #include "http/http.h"
 #include "io/control.h"
 #include "io/evapi.h"
@@ -23,6 +24,7 @@ struct daemon {
     struct store *store;
     struct control *control; /* NULL: none */
     struct http *http;       /* NULL: none */
+    struct hep *hep;         /* NULL: none */
     uv_prepare_t prepare;
     uv_timer_t timer;
     uv_signal_t signals[SIGNALS];

@@ -129,6 +129,15 @@ static void do_log(void *ctx, const struct log_entry *line)
     log_write(line);
 }
 
+static bool do_show(void *ctx, const struct sighting *s)
+{
+    struct daemon *d = ctx;
+    uv_timeval64_t clock = {0};
+
+    uv_gettimeofday(&clock);
+    return d->hep && hep_send(d->hep, s, now(d), clock.tv_sec * 1000000 + clock.tv_usec);
+}
+
 /* ---- input from the sockets ---- */
 
 static void on_link_up(void *ctx)
@@ -268,7 +277,8 @@ struct engine_io wiring_io(struct daemon *d)
                               .tell = do_tell,
                               .wall = wiring_wall,
                               .answer = do_answer,
-                              .log = do_log};
+                              .log = do_log,
+                              .show = *d->config.hep ? do_show : NULL};
 }
 
 static struct store_events store_events(struct daemon *d)
@@ -294,12 +304,24 @@ static struct store_events store_events(struct daemon *d)
                                  .log = on_log};
 }
 
+/* Without it kamsyncd works all the same. */
+static void start_hep(struct daemon *d)
+{
+    const struct config *c = &d->config;
+    const struct hep_agent agent = {(uint32_t)c->hep_id, c->name, c->hep_password};
+    int rc = *c->hep ? hep_new(&d->hep, (const struct sockaddr *)&c->hep_addr, &agent) : 0;
+
+    if (rc < 0)
+        log_printf(LOG_LEVEL_ERROR, "hep '%s': %s; it gets nothing", c->hep, strerror(-rc));
+}
+
 int wiring_start(struct daemon *d)
 {
     const struct evapi_events link = {d, on_link_up, on_link_down, on_link_data, on_link_failed};
     const struct store_events store = store_events(d);
     const struct config *c = &d->config;
 
+    start_hep(d);
     d->evapi = evapi_new(&d->loop, (struct sockaddr *)&d->config.kamailio_addr, &link);
     d->store = c->clustered ? store_redis(&d->loop, &c->redis, &store)
                             : store_memory(&d->loop, c->cdr_max, c->state_file, &store);

@@ -29,6 +29,16 @@ struct log_entry {
     int owner;           /* with a verdict: the node that has the transaction, 0: none */
 };
 
+/* For a trace of the network (HEP): a message of a call on its way from one address to the next, or what was decided
+ * about it. Borrowed. */
+struct sighting {
+    int node; /* this node's id */
+    struct span call_id;
+    const char *from, *to; /* "udp:192.0.2.1:5060", or without the transport */
+    struct span bytes;     /* the SIP message, or the decision as text */
+    bool decision;
+};
+
 /* A field of a call's record, or of an ended call in the archive: a name and its value, any bytes. */
 struct pair {
     struct span name, value;
@@ -116,6 +126,8 @@ struct engine_io {
     /* The answer to engine_ask(); the callee takes ownership. */
     void (*answer)(void *ctx, uint64_t client, json_t *answer);
     void (*log)(void *ctx, const struct log_entry *line);
+    /* Shows a sighting; false: dropped. NULL: nobody wants to see them. */
+    bool (*show)(void *ctx, const struct sighting *s);
 };
 
 /* engine_new() and engine_configure() copy the strings. Times in ms. */

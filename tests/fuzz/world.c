@@ -1,5 +1,7 @@
 #include "world.h"
 
+#include "hep/packet.h"
+
 #include "../unit/conf.h"
 #include "../unit/hello.h"
 #include "../unit/turn.h"
@@ -217,6 +219,18 @@ static void io_log(void *ctx, const struct log_entry *line)
     must(is_printable(line->text) && (!line->call_id || is_printable(line->call_id)));
 }
 
+/* Whatever is shown fits its packet, or is dropped. */
+static bool io_show(void *ctx, const struct sighting *s)
+{
+    static unsigned char packet[HEP_PACKET_MAX];
+    const struct hep_agent agent = {7, "ams1", "secret"};
+    size_t n = hep_packet(packet, &agent, s, 1795229237000000);
+
+    (void)ctx;
+    must(s->call_id.n && s->bytes.n && (!n || (n > s->call_id.n + s->bytes.n && n <= HEP_PACKET_MAX)));
+    return n > 0;
+}
+
 /* ---- life ---- */
 
 static struct engine_io world_io(struct world *w)
@@ -237,7 +251,8 @@ static struct engine_io world_io(struct world *w)
                               .tell = io_tell,
                               .wall = io_wall,
                               .answer = io_answer,
-                              .log = io_log};
+                              .log = io_log,
+                              .show = io_show};
 }
 
 struct world *world_new(bool strict)

@@ -30,20 +30,20 @@ calls="$calls|pthread_[a-z_]+|uv_[a-z0-9_]+|redis[A-Z][A-Za-z]*"
 
 for f in core/*.[ch] core/*/*.[ch]; do
     grep -nE "$include$forbidden" "$f" && complain "$f: the core must not include that"
-    grep -nE "$include\"(\.\.|core/|http/|io/|config|log|daemon)" "$f" && complain "$f: the core must not know what is around it"
+    grep -nE "$include\"(\.\.|core/|hep/|http/|io/|config|log|daemon)" "$f" && complain "$f: the core must not know what is around it"
     code "$f" | grep -E "(^|[^A-Za-z0-9_.>])($calls)[[:space:]]*\(" && complain "$f: the core must not call that"
 done
 
 rooms=$(for room in core/*/; do echo "-I$room"; done)
 
-for f in *.h core/*.h core/*/*.h http/*.h io/*.h; do
+for f in *.h core/*.h core/*/*.h hep/*.h http/*.h io/*.h; do
     # Twice, so that a missing include guard shows as well.
     printf '#include "%s"\n#include "%s"\n' "$f" "$f" |
         "$@" -I. -Icore $rooms -Iio -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Werror -fsyntax-only -x c - ||
         complain "$f does not stand alone"
 done
 
-for f in *.c core/*.[ch] core/*/*.[ch] http/*.[ch] io/*.[ch] ../tests/unit/*.c ../tests/unit/worlds/*.c; do
+for f in *.c core/*.[ch] core/*/*.[ch] hep/*.[ch] http/*.[ch] io/*.[ch] ../tests/unit/*.c ../tests/unit/worlds/*.c; do
     lines=$(wc -l <"$f")
     [ "$lines" -le 600 ] || complain "$f: $lines lines, more than 600"
 done

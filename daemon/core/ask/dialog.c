@@ -146,8 +146,10 @@ static void hand_over(struct engine *e, struct question *q, const struct node *t
     char *text = engine_handover(e, h, q->msg);
 
     e->count.dialogs_handed_over++;
-    engine_trace(e, span_of(q->call_id), "within a call from=%s: handed over to node %d, which has the dialog", q->src,
-                 to->id);
+    engine_show(e, span_of(q->call_id), q->src, q->dst, q->msg);
+    engine_show(e, span_of(q->call_id), e->self.sip, to->sip, q->msg);
+    engine_decided(e, span_of(q->call_id), 0, "within a call from=%s: handed over to node %d, which has the dialog",
+                   q->src, to->id);
     engine_send(e, to->sip, NULL, text, now);
     free(text);
     finish(e, q);

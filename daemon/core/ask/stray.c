@@ -62,6 +62,13 @@ void stray_send_on(struct engine *e, const struct stray *s, enum verdict v, cons
     free(text);
 }
 
+void stray_show(struct engine *e, const struct stray *s, const struct node *to)
+{
+    engine_show(e, span_of(s->call_id), s->src, s->dst, s->msg);
+    if (to)
+        engine_show(e, span_of(s->call_id), e->self.sip, to->sip, s->msg);
+}
+
 void stray_handed(struct engine *e, const struct stray *s, int64_t now)
 {
     histogram_add(&e->took.handover, 1000 * (now - s->came_ms));
@@ -73,15 +80,17 @@ void stray_note(struct engine *e, const struct stray *s, const char *what, int o
 
     if (s->kind == STRAY_REPLY)
         snprintf(code, sizeof(code), " %d", s->code);
-    engine_trace_of(e, span_of(s->call_id), s->came, "stray %s%s from=%s: %s, owner=%d", kind_names[s->kind], code,
-                    s->src, what, owner);
+    engine_decided(e, span_of(s->call_id), s->came, "stray %s%s from=%s: %s, owner=%d", kind_names[s->kind], code,
+                   s->src, what, owner);
 }
 
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
 {
     count_verdict(&e->count, v);
-    if (s->kind != STRAY_INVITE || v != VERDICT_UNKNOWN)
+    if (s->kind != STRAY_INVITE || v != VERDICT_UNKNOWN) {
+        stray_show(e, s, v == VERDICT_OWNER || v == VERDICT_ACTED ? nodes_find(&e->nodes, owner) : NULL);
         stray_note(e, s, verdict_names[v], owner);
+    }
     engine_log_call(e, s->kind == STRAY_INVITE && v == VERDICT_UNKNOWN ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
                     (struct about){span_of(s->call_id), verdict_names[v], owner},
                     "stray %s verdict=%s owner=%d from=%s waited=%" PRId64 "ms", kind_names[s->kind], verdict_names[v],

@@ -39,6 +39,8 @@ int stray_add(struct engine *e, struct stray *s);
 void stray_end(struct engine *e, struct stray *s);
 /* It has been handed over to its owner: how long that took. */
 void stray_handed(struct engine *e, const struct stray *s, int64_t now);
+/* Shows how it came, and its handover to that node, unless NULL. */
+void stray_show(struct engine *e, const struct stray *s, const struct node *to);
 /* A decision about it, for kamsyncctl trace. */
 void stray_note(struct engine *e, const struct stray *s, const char *what, int owner);
 /* The stray as a handover to that node: base64, which the caller frees, or NULL. */

@@ -197,6 +197,7 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
         return;
     }
     if (adopt_stray(e, s, text, now)) {
+        stray_show(e, s, NULL);
         stray_note(e, s, "adopted", r->owner);
         e->count.verdict_orphan++;
         stray_end(e, s);
@@ -213,6 +214,7 @@ static void relay(struct engine *e, struct stray *s, const struct node *owner, i
 
     e->count.verdict_cut++;
     e->count.relayed_out += text != NULL;
+    stray_show(e, s, owner);
     stray_note(e, s, "its owner is out of reach: handed over through the store", owner->id);
     message_handover(e, owner->id, text);
     free(text);

@@ -62,6 +62,8 @@
     X(dialogs_handed_over, "requests within a call that went to the node that has its dialog")                         \
     X(relayed_out, "handovers sent through the store, because the way to the node is cut")                             \
     X(relayed_in, "handovers that came through the store")                                                             \
+    X(hep_sent, "packets sent to the HEP server")                                                                      \
+    X(hep_dropped, "packets not sent to the HEP server: too many, too long, or not taken at once")                     \
     X(messages_bad, "messages of other kamsyncds that were not understood or not proven")                              \
     X(nodes_foreign, "announcements of nodes that are not proven to be of this cluster: ignored")                      \
     X(nodes_changed, "changes of other nodes: up, down, restarted, moved")

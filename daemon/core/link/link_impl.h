@@ -29,9 +29,12 @@ void engine_log_rest(struct engine *e, int64_t now);
 const char *printable(char *out, size_t size, struct span s);
 /* A decision about that call, for kamsyncctl trace. */
 __attribute__((format(printf, 3, 4))) void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...);
-/* The same about a message that came at that time, in ms since 1970. */
-__attribute__((format(printf, 4, 5))) void engine_trace_of(struct engine *e, struct span call_id, int64_t came,
-                                                           const char *fmt, ...);
+/* The same about a handover or a takeover, which is shown besides (engine_io.show). came: of a message, when it came,
+ * in ms since 1970; else 0. */
+__attribute__((format(printf, 4, 5))) void engine_decided(struct engine *e, struct span call_id, int64_t came,
+                                                          const char *fmt, ...);
+/* Shows a message of that call on its way. */
+void engine_show(struct engine *e, struct span call_id, const char *from, const char *to, struct span msg);
 /* Queues a frame made with number n, see link_push(). */
 void engine_push(struct engine *e, int64_t n, char *payload, int64_t now);
 /* The message as a handover from this node, made now: fills in sender and time; to a given time a number is added that

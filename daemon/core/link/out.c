@@ -10,6 +10,7 @@
 #define LINES_MAX 200   /* a second, of those that anybody can cause */
 #define TEXT_MAX 512    /* bytes of a line */
 #define CALL_ID_MAX 200 /* of these its Call-ID */
+#define TRACE_LINE 192
 #define SEND_PART 20000 /* of a message, as base64, that goes into one frame */
 #define SEND_MAX 65000  /* the same in all: Kamailio's transformation buffer has 65,536 bytes */
 
@@ -104,31 +105,50 @@ void engine_log_call(struct engine *e, enum log_level level, struct about about,
     va_end(ap);
 }
 
-static void trace_line(struct engine *e, struct span call_id, int64_t came, const char *fmt, va_list ap)
+static void note(struct engine *e, struct span call_id, int64_t came, char line[TRACE_LINE], const char *fmt,
+                 va_list ap)
 {
-    char line[192];
-
-    vsnprintf(line, sizeof(line), fmt, ap);
+    vsnprintf(line, TRACE_LINE, fmt, ap);
     clean(line);
     trace_add(&e->trace, call_id, e->io.wall(e->io.ctx), came, line);
 }
 
 void engine_trace(struct engine *e, struct span call_id, const char *fmt, ...)
 {
+    char line[TRACE_LINE];
     va_list ap;
 
     va_start(ap, fmt);
-    trace_line(e, call_id, 0, fmt, ap);
+    note(e, call_id, 0, line, fmt, ap);
     va_end(ap);
 }
 
-void engine_trace_of(struct engine *e, struct span call_id, int64_t came, const char *fmt, ...)
+static void show(struct engine *e, struct sighting s)
 {
+    s.node = e->self.id;
+    if (!e->io.show)
+        return;
+    if (e->io.show(e->io.ctx, &s))
+        e->count.hep_sent++;
+    else
+        e->count.hep_dropped++;
+}
+
+void engine_decided(struct engine *e, struct span call_id, int64_t came, const char *fmt, ...)
+{
+    char line[TRACE_LINE];
     va_list ap;
 
     va_start(ap, fmt);
-    trace_line(e, call_id, came, fmt, ap);
+    note(e, call_id, came, line, fmt, ap);
     va_end(ap);
+    show(e, (struct sighting){
+                .call_id = call_id, .from = e->self.sip, .to = e->self.sip, .bytes = span_of(line), .decision = true});
+}
+
+void engine_show(struct engine *e, struct span call_id, const char *from, const char *to, struct span msg)
+{
+    show(e, (struct sighting){.call_id = call_id, .from = from, .to = to, .bytes = msg});
 }
 
 const char *printable(char *out, size_t size, struct span s)

@@ -14,12 +14,15 @@ static bool concerns(const struct txn_branch *b, bool ack)
     return ack ? b->code >= 300 && !b->over : b->code < 200;
 }
 
-static void send_branch(struct engine *e, const struct txn_branch *b, struct span request, int64_t now)
+static void send_branch(struct engine *e, const struct txn *t, const struct txn_branch *b, struct span request,
+                        int64_t now)
 {
     size_t len = 0;
     char *msg = sip_adopted(request, b->ruri, b->via, b->route, &len);
     char *text = msg ? base64_text((struct span){msg, len}) : NULL;
 
+    if (msg)
+        engine_show(e, span_of(t->call_id), b->sock, b->to, (struct span){msg, len});
     engine_send(e, b->to + strlen("udp:"), b->sock, text, now);
     free(msg);
     free(text);
@@ -31,7 +34,7 @@ size_t adopt(struct engine *e, const struct txn *t, struct span request, bool ac
 
     for (size_t i = 0; i < t->branch_count; i++) {
         if (concerns(&t->branches[i], ack)) {
-            send_branch(e, &t->branches[i], request, now);
+            send_branch(e, t, &t->branches[i], request, now);
             count++;
         }
     }
@@ -46,13 +49,13 @@ void adopt_ack(struct engine *e, const struct txn *t, int index, struct span rep
 
     for (size_t i = 0; ack && i < t->branch_count; i++)
         if (t->branches[i].index == index)
-            send_branch(e, &t->branches[i], (struct span){ack, len}, now);
+            send_branch(e, t, &t->branches[i], (struct span){ack, len}, now);
     free(ack);
 }
 
 void adopt_invite(struct engine *e, const struct txn *t, const struct txn_branch *b, int64_t now)
 {
-    send_branch(e, b, t->req, now);
+    send_branch(e, t, b, t->req, now);
 }
 
 void adopt_cancel_branch(struct engine *e, const struct txn *t, const struct txn_branch *b, int64_t now)
@@ -61,7 +64,7 @@ void adopt_cancel_branch(struct engine *e, const struct txn *t, const struct txn
     char *cancel = sip_cancel(t->req, &len);
 
     if (cancel)
-        send_branch(e, b, (struct span){cancel, len}, now);
+        send_branch(e, t, b, (struct span){cancel, len}, now);
     free(cancel);
 }
 

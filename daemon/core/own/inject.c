@@ -37,9 +37,10 @@ void takeover_inject(struct engine *e, struct takeover *t, int64_t now)
         text = injection(e, t, false);
     }
     e->count.takeovers += t->tries == 0 && !t->txn->final;
-    engine_trace(e, span_of(t->txn->call_id), "%s: the INVITE goes back into this node's Kamailio%s",
-                 t->txn->hold == HOLD_GIVEN ? "its node gives it away" : "its node is gone",
-                 t->txn->final ? ", with its final reply" : "");
+    engine_decided(e, span_of(t->txn->call_id), 0, "%s: the INVITE goes back into this node's Kamailio%s",
+                   t->txn->hold == HOLD_GIVEN ? "its node gives it away" : "its node is gone",
+                   t->txn->final ? ", with its final reply" : "");
+    engine_show(e, span_of(t->txn->call_id), t->txn->src, e->self.sip, t->txn->req);
     t->tries++;
     t->sent_ms = now;
     t->due_ms = now + CONFIRM_MS;

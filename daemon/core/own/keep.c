@@ -54,7 +54,7 @@ void owner_lost(struct engine *e, const struct txn *t, int64_t now)
 {
     if (t->hold == HOLD_GIVEN) {
         e->count.txns_given++;
-        engine_trace(e, span_of(t->call_id), "given to another node, which has it now: tm forgets it here");
+        engine_decided(e, span_of(t->call_id), 0, "given to another node, which has it now: tm forgets it here");
     } else {
         e->count.txns_lost++;
         engine_log_call(e, LOG_LEVEL_WARN, (struct about){.call_id = span_of(t->call_id)},

@@ -44,7 +44,7 @@ static void keep_promise(struct engine *e, struct txn *t, int64_t now)
     if (!msg)
         return;
     text = engine_handover(e, h, (struct span){msg, len});
-    engine_trace(e, span_of(t->call_id), "its CANCEL was accepted before it was taken over: given to tm");
+    engine_decided(e, span_of(t->call_id), 0, "its CANCEL was accepted before it was taken over: given to tm");
     engine_send(e, e->self.sip, NULL, text, now);
     free(text);
     free(msg);

@@ -250,7 +250,7 @@ void second_lose(struct engine *e, struct txn *own, const struct record *r, stru
     e->count.txns_second++;
     engine_log_call(e, LOG_LEVEL_INFO, (struct about){.call_id = span_of(own->call_id)},
                     "node %d had routed that INVITE already, and goes on alone:", r->owner);
-    engine_trace(e, span_of(own->call_id), "node %d had routed the INVITE already: tm forgets it here", r->owner);
+    engine_decided(e, span_of(own->call_id), 0, "node %d had routed the INVITE already: tm forgets it here", r->owner);
     record_txn(&first, record, now);
     owner_release(e, own, now);
     txns_take(&e->txns, own);
@@ -353,8 +353,8 @@ static void take_stray(struct engine *e, struct second *s, struct txn_branch *b,
 {
     bool fresh = txn_reply(s->txn, b->index, reply->code, now);
 
-    engine_trace(e, reply->call_id, "stray reply %d from=%s: of a far end that only this node has asked", reply->code,
-                 a->src);
+    engine_decided(e, reply->call_id, 0, "stray reply %d from=%s: of a far end that only this node has asked",
+                   reply->code, a->src);
     if (reply->code >= 300)
         adopt_ack(e, s->txn, b->index, a->msg, now);
     if (reply->code / 100 != 2)

@@ -69,8 +69,8 @@ void takeover_release(struct engine *e, struct takeover *t, int64_t now)
     memcpy(self.inc, e->self.inc, sizeof(self.inc));
     t->written = true;
     write_head(e, t, &h, now);
-    engine_trace(e, span_of(t->txn->call_id), "let go: %s",
-                 back ? "its owner goes on with it" : "another node may take it over");
+    engine_decided(e, span_of(t->txn->call_id), 0, "let go: %s",
+                   back ? "its owner goes on with it" : "another node may take it over");
 }
 
 void takeover_again(struct engine *e, struct takeover *t, int64_t now)
@@ -137,7 +137,7 @@ static int64_t settled_ms(const struct takeover *t, int64_t now)
 void takeover_give_up(struct engine *e, struct takeover *t, int64_t now)
 {
     e->count.takeovers_failed++;
-    engine_trace(e, span_of(t->txn->call_id), "takeover failed");
+    engine_decided(e, span_of(t->txn->call_id), 0, "takeover failed");
     engine_log_call(e, LOG_LEVEL_WARN, (struct about){.call_id = span_of(t->txn->call_id)}, "takeover failed");
     engine_post(e, (struct notice){.type = NOTICE_GIVEN_UP, .key = t->key}, now);
     t->due_ms = settled_ms(t, now);

@@ -134,7 +134,7 @@ struct txn *takeover_hand_out(struct engine *e, struct takeover *t, int64_t now)
     e->count.takeovers_done += !txn->final;
     if (!txn->final)
         histogram_add(&e->took.takeover, 1000 * (now - t->begun_ms));
-    engine_trace(e, span_of(txn->call_id), "taken over: this node has the transaction now");
+    engine_decided(e, span_of(txn->call_id), 0, "taken over: this node has the transaction now");
     takeover_go(e, t, EV_TAKEN, now);
     return txn;
 }
