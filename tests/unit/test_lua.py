@@ -27,12 +27,11 @@ def load(tmp_path_factory):
     path = str(directory / "socket")
     server = subprocess.Popen([os.environ["REDIS_SERVER"], "--port", "0", "--unixsocket", path, "--save", "", "--dir", directory],
                               stdout=subprocess.DEVNULL)
-    for _ in range(500):
-        if os.path.exists(path):
-            break
-        time.sleep(0.01)
     with socket.socket(socket.AF_UNIX) as s:
-        s.connect(path)
+        for _ in range(500):
+            if s.connect_ex(path) == 0:   # the socket is there a moment before it listens
+                break
+            time.sleep(0.01)
 
         def ask(text):
             words = [b"SCRIPT", b"LOAD", text.encode()]
