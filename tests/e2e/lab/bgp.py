@@ -72,6 +72,7 @@ class Failure:
     text: str
     begin: object              # (bed, node)
     end: object                # undoes it
+    why: str = ''              # what kamsync-announce shall say of it; '': it cannot, or need not
     moves: bool = True         # whether the route shall move
     bfd: bool = True
     long: bool = False         # only for the table
@@ -119,14 +120,17 @@ def _plug(bed, node):
 
 
 FAILURES = {
-    'drain': Failure('`kamsyncctl drain`', _ask('drain'), _ask('undrain')),
-    'kamailio killed': Failure('Kamailio killed', _kill_kamailio, _start_kamailio),
-    'kamailio hangs': Failure('Kamailio hangs (SIGSTOP)', _signal_kamailio(signal.SIGSTOP), _signal_kamailio(signal.SIGCONT)),
+    'drain': Failure('`kamsyncctl drain`', _ask('drain'), _ask('undrain'), 'drained'),
+    'kamailio killed': Failure('Kamailio killed', _kill_kamailio, _start_kamailio, 'kamailio away'),
+    'kamailio hangs': Failure('Kamailio hangs (SIGSTOP)', _signal_kamailio(signal.SIGSTOP), _signal_kamailio(signal.SIGCONT),
+                              'kamailio hangs'),
     'overload': Failure('Kamailio gets twice what its processes can do', lambda bed, node: bed.flood(node),
-                        lambda bed, node: bed.end_flood()),
+                        lambda bed, node: bed.end_flood(), 'no answer to an OPTIONS'),
     'kamsyncd restarted': Failure('kamsyncd restarted', _restart_kamsyncd, _nothing, moves=False),
-    'kamsyncd killed': Failure('kamsyncd killed', _signal_kamsyncd(signal.SIGKILL), _start_kamsyncd, long=True),
-    'kamsyncd hangs': Failure('kamsyncd hangs (SIGSTOP)', _signal_kamsyncd(signal.SIGSTOP), _signal_kamsyncd(signal.SIGCONT)),
+    'kamsyncd killed': Failure('kamsyncd killed', _signal_kamsyncd(signal.SIGKILL), _start_kamsyncd, 'no answer from http',
+                               long=True),
+    'kamsyncd hangs': Failure('kamsyncd hangs (SIGSTOP)', _signal_kamsyncd(signal.SIGSTOP), _signal_kamsyncd(signal.SIGCONT),
+                              'no answer from http'),
     'host': Failure('the host dies, with BFD', _unplug, _plug),
     'host without BFD': Failure('the host dies, without BFD: hold time of 9 s', _unplug, _plug, bfd=False, long=True),
 }
@@ -137,6 +141,7 @@ class Outcome:
     failure: Failure
     moved_s: float = None      # None: the route stayed
     back_s: float = None
+    why: str = ''              # what kamsync-announce said last
     before: dict = None        # kind: calls
     new: list = None
     wrong: dict = None         # call: complaint
@@ -263,9 +268,9 @@ class Bed:
     # --- one failure
 
     def decided(self):
-        """What kamsync-announce on each node said last: up or down."""
-        said = {name: re.findall(r'kamsync-announce: (up|down)', node.announce.log()) for name, node in self.cluster.node.items()}
-        return {name: words[-1] for name, words in said.items() if words}
+        """What kamsync-announce on each node said last: up, or down and why."""
+        said = {name: re.findall(r'kamsync-announce: (.*)', node.announce.log()) for name, node in self.cluster.node.items()}
+        return {name: lines[-1] for name, lines in said.items() if lines}
 
     def run(self, failure):
         self.runs += 1
@@ -278,6 +283,7 @@ class Bed:
         began = time.monotonic()
         failure.begin(self, node)
         outcome.moved_s = self._wait_moved(node, began, failure)
+        outcome.why = self.decided()[node.name]
         self._later(LATER_S)
         mine = [call for call in before if self._first_node(call) == node.name]
         for call in before:
