@@ -201,15 +201,6 @@ static void accident_of_the_store(struct life *l, size_t n)
     }
 }
 
-/* Its Kamailio is to be stopped, or not any more. */
-static void evacuate(struct life *l, size_t n)
-{
-    struct engine *e = l->c->site[n].e;
-
-    if (happens(l, "evacuate"))
-        engine_evacuate(e, !e->evacuation.since_ms, l->c->now);
-}
-
 /* A way to or from it. */
 static void accident_between(struct life *l, size_t n)
 {
@@ -252,6 +243,24 @@ static bool writes(struct cluster *c, size_t n)
     return s.dirty || s.puts;
 }
 
+/* Its Kamailio is to be stopped, or not any more. */
+static void evacuate(struct life *l, size_t n)
+{
+    struct engine *e = l->c->site[n].e;
+
+    if (happens(l, "evacuate"))
+        engine_evacuate(e, !e->evacuation.since_ms, l->c->now);
+}
+
+/* Then nobody empties another node. */
+static bool is_any_crashed(const struct cluster *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->site[i].crashed)
+            return true;
+    return false;
+}
+
 /* kamsyncd dies, or is there again. */
 static void accident_beside(struct life *l)
 {
@@ -259,6 +268,8 @@ static void accident_beside(struct life *l)
     size_t n = dice(c, (unsigned)c->count);
 
     l->well_ms[n] = c->now;
+    if (dice(c, 3) == 0 && !is_any_crashed(c))
+        evacuate(l, n);
     if (!c->site[n].crashed) {
         cluster_run(c, 200); /* what it has read and not yet written dies with it */
         for (int i = 0; i < 100 && writes(c, n); i++)

@@ -162,6 +162,28 @@ Test(evacuate, the_owner_dies_in_the_middle)
     cluster_free(c);
 }
 
+/* Its Kamailio still has what was given, and does not know that others have it by now. */
+Test(evacuate, the_owners_kamsyncd_dies_in_the_middle_and_learns_what_has_become_of_it)
+{
+    struct cluster *c = with_calls(3, 200);
+    size_t both = 0, stayed = 0;
+
+    cr_assert_null(evacuate(c, 0, true));
+    cluster_run(c, 10);
+    cluster_crash(c, 0);
+    cluster_run(c, 3000);
+    for (int i = 0; i < 200; i++)
+        both += cluster_holders(c, i, NULL) == 2;
+    cr_assert(both > 0);
+    cluster_mend(c, 0);
+    cluster_join(c, 0);
+    cluster_run(c, 10000);
+    for (int i = 0; i < 200; i++)
+        stayed += holder_of(c, i) == 0;
+    cr_expect(stayed > 0 && stayed + both <= 200, "%zu stayed, %zu had gone", stayed, both);
+    cluster_free(c);
+}
+
 Test(evacuate, calls_cancelled_and_answered_on_the_way_end_once)
 {
     struct cluster *c = with_calls(3, 300);

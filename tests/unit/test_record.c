@@ -389,6 +389,7 @@ Test(record, says_next_over_whose_it_may_go)
 
         cr_assert(record_read(&r, span_of(text)) == 0);
         cr_expect(r.epoch == 7 && r.owner == 3 && r.state == HEAD_TAKING);
+        cr_expect(from[i] == &dead ? r.from.epoch == 6 && r.from.owner == 2 : !r.from.epoch);
         cr_expect(strncmp(text, front, strlen(front)) == 0, "%s", text);
         free(text);
         txn_free(t);

@@ -26,9 +26,11 @@
 
 /* ---- a record ---- */
 
-/* A record of this node's own that this kamsyncd does not know. If it has just started beside a living Kamailio, it
- * reads it back. Otherwise the transaction was lost to another node, whose record is under way. */
-static void learn(struct engine *e, const struct takeover *t, const struct record *r, struct span text, int64_t now)
+/* A transaction of this node's Kamailio that this kamsyncd does not know, with the epoch that this node last had there.
+ * If it has just started beside a living Kamailio, it reads it back, and proves it. Otherwise the transaction was lost
+ * to another node, whose record is under way. */
+static void learn(struct engine *e, const struct takeover *t, const struct record *r, int64_t epoch, struct span text,
+                  int64_t now)
 {
     struct txn *txn = NULL;
 
@@ -39,9 +41,18 @@ static void learn(struct engine *e, const struct takeover *t, const struct recor
         return;
     }
     txn->hold = HOLD_PROVING;
-    txn->proven_epoch = r->epoch;
-    txn->epoch = r->epoch + 1;
+    txn->from = r->from;
+    txn->proven_epoch = epoch;
+    txn->epoch = epoch + 1;
     owner_adopt(e, txn);
+}
+
+/* The kamsyncd before this one has died after another node took it over, and before Kamailio here was told: so tm still
+ * has it. The proof will find the new owner, or that it could not take it. */
+static bool was_taken_from_here(const struct engine *e, const struct record *r)
+{
+    return e->learning && r->owner != e->self.id && r->from.owner == e->self.id &&
+           strcmp(r->from.inc, e->self.inc) == 0;
 }
 
 /* Its owner lives, and wants another node to take it over. A node that is itself to be empty does not. */
@@ -99,8 +110,12 @@ static enum takeover_event event_of(struct engine *e, struct takeover *t, struct
     if (engine_judge(e, &r, now) == VERDICT_MINE && t->txn && r.state == HEAD_TAKING && r.epoch == t->epoch)
         return won(e, t, now);
     if (engine_judge(e, &r, now) == VERDICT_MINE && r.state != HEAD_TAKING) {
-        learn(e, t, &r, text, now);
+        learn(e, t, &r, r.epoch, text, now);
         return taking ? EV_LOST : EV_OWN;
+    }
+    if (!taking && was_taken_from_here(e, &r)) {
+        learn(e, t, &r, r.from.epoch, text, now);
+        return EV_OWN;
     }
     if (is_orphan(e, t, &r, now) && take_record(e, t, text, now))
         return !r.owner || r.owner == e->self.id || is_given(e, &r, now) ? EV_FREE : EV_ORPHAN;

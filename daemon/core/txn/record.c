@@ -214,6 +214,16 @@ static enum head_state state_of(const json_t *json)
     return json_is_true(json_object_get(json, "given")) ? HEAD_GIVEN : HEAD_HELD;
 }
 
+static struct holder from_of(const json_t *json)
+{
+    const char *text = json_string_value(json_object_get(json, "from"));
+    struct holder h = {0};
+
+    if (text && sscanf(text, "%" SCNd64 " %9d %79s", &h.epoch, &h.owner, h.inc) == 3)
+        return h;
+    return (struct holder){0};
+}
+
 int record_read(struct record *r, struct span text)
 {
     json_t *json = json_loadb(text.p, text.n, 0, NULL);
@@ -226,6 +236,7 @@ int record_read(struct record *r, struct span text)
         rc = 0;
     r->epoch = record_epoch(text);
     r->state = state_of(json);
+    r->from = from_of(json);
     r->done = done;
     r->cancelled = json_is_true(json_object_get(json, "cancelled"));
     r->whole = json_object_get(json, "req") != NULL;

@@ -45,6 +45,7 @@ struct record {
     int owner; /* 0: none */
     char inc[80];
     enum head_state state;
+    struct holder from; /* whom this owner has it from; epoch 0: from none */
     bool done;
     bool cancelled; /* its owner has seen a CANCEL */
     bool whole;     /* it has the request, so a survivor can take the transaction over, or finish one that is over */
