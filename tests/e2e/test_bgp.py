@@ -17,11 +17,11 @@ from lab.proc import each, wait_until
 TABLE = os.environ.get('KAMSYNC_BGP_TABLE')
 QUICK = {} if TABLE else {'RISE': 1, 'SLOW': 2, 'SILENT': 3}
 # With a look every 0.5 s, 1 s until it gives up, and a busy machine.
-WITHIN_S = {'drain': 2, 'kamailio killed': 2, 'kamailio hangs': 4, 'host': 3, 'host without BFD': 12,
-            'overload': 9, 'kamsyncd killed': 14, 'kamsyncd hangs': 14 if TABLE else 7}
+WITHIN_S = {'drain': 4, 'kamailio killed': 4, 'kamailio hangs': 6, 'host': 4, 'host without BFD': 14,
+            'overload': 11, 'kamsyncd killed': 14, 'kamsyncd hangs': 14 if TABLE else 7}
 _outcomes = {}
 
-needs_bird = pytest.mark.skipif(not shutil.which('bird'), reason='needs bird (bird2)')
+needs_bird = pytest.mark.skipif(not (shutil.which('bird') and shutil.which('curl')), reason='needs bird (bird2) and curl')
 
 
 @pytest.fixture(scope='module', autouse=True)
