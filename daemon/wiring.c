@@ -2,6 +2,7 @@
  *
  *     libuv ▶ evapi.c / redis.c / memory.c ▶ engine ▶ (struct engine_io) ▶ evapi.c / redis.c / memory.c */
 #include "daemon_impl.h"
+#include "doctor.h"
 #include "log.h"
 
 /* ---- the engine's requests ---- */
@@ -136,6 +137,25 @@ static bool do_show(void *ctx, const struct sighting *s)
 
     uv_gettimeofday(&clock);
     return d->hep && hep_send(d->hep, s, now(d), clock.tv_sec * 1000000 + clock.tv_usec);
+}
+
+static void do_examine(void *ctx, int node, const char *sip, json_t *facts, json_t *found)
+{
+    struct daemon *d = ctx;
+    struct host host = {.kamailio_at = (struct sockaddr *)&d->config.kamailio_addr, .sip = sip, .proc = "/proc/net"};
+
+    json_object_set_new(facts, "version", json_string(KAMSYNC_VERSION));
+    host_checks(&host, node, found);
+    store_checks(&d->store->facts, now(d), node, found);
+}
+
+static void do_examined(void *ctx, json_t *names)
+{
+    struct daemon *d = ctx;
+
+    host_checks_names(names);
+    if (d->store->facts.conf)
+        json_array_append_new(names, json_string("redis"));
 }
 
 /* ---- input from the sockets ---- */
@@ -278,7 +298,9 @@ struct engine_io wiring_io(struct daemon *d)
                               .wall = wiring_wall,
                               .answer = do_answer,
                               .log = do_log,
-                              .show = *d->config.hep ? do_show : NULL};
+                              .show = *d->config.hep ? do_show : NULL,
+                              .examine = do_examine,
+                              .examined = do_examined};
 }
 
 static struct store_events store_events(struct daemon *d)

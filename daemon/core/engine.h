@@ -128,6 +128,11 @@ struct engine_io {
     void (*log)(void *ctx, const struct log_entry *line);
     /* Shows a sighting; false: dropped. NULL: nobody wants to see them. */
     bool (*show)(void *ctx, const struct sighting *s);
+    /* For kamsyncctl doctor: adds what only the outside knows of itself to that node's facts, and what is wrong there
+     * (finding.h). sip: KAMSYNC_SIP, "" while Kamailio is away. NULL: nothing. */
+    void (*examine)(void *ctx, int node, const char *sip, json_t *facts, json_t *found);
+    /* Adds the names of what it looks at; NULL, too. */
+    void (*examined)(void *ctx, json_t *names);
 };
 
 /* engine_new() and engine_configure() copy the strings. Times in ms. */

@@ -39,6 +39,7 @@ struct engine {
     struct nodes nodes; /* the others */
     struct barrier barrier;
     struct advice advice;
+    struct grows grows;
 
     /* txn */
     struct txns txns;

@@ -312,6 +312,7 @@ void engine_tick(struct engine *e, int64_t now)
     if (now >= e->next_janitor_ms) {
         e->next_janitor_ms = now + JANITOR_MS;
         engine_log_rest(e, now);
+        grows_tick(e, now);
         early_janitor(e, now);
         owner_janitor(e, now);
         calls_janitor(e, now);

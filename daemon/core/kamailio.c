@@ -12,6 +12,7 @@ void engine_link_up(struct engine *e, const char *tag, int64_t now)
 {
     snprintf(e->contact.tag, sizeof(e->contact.tag), "%s", tag);
     e->contact.hello = false;
+    *e->advice.hello = '\0';
     acks_connected(e);
     e->contact.pings = 0;
     e->contact.down_ms = 0;

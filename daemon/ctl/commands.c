@@ -92,6 +92,11 @@ int ask(const struct options *o, json_t *request, json_t **answer)
     return status;
 }
 
+int ask_command(const struct options *o, json_t **answer)
+{
+    return ask(o, request_of(o->command), answer);
+}
+
 /* Output for people goes to stdout before the warning about silent nodes goes to stderr. */
 static void warn_silent(const json_t *answer)
 {

@@ -3,6 +3,7 @@
 #ifndef KAMSYNCCTL_COMMANDS_H
 #define KAMSYNCCTL_COMMANDS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ struct options {
     const char *export;      /* of `cdr`: the file */
     bool csv;                /* its format; else JSON lines */
     bool evacuate, progress; /* of `drain`; progress: --status */
+    const char *kamailio;    /* of `doctor`: a kamailio.cfg */
     bool quiet;              /* prints no errors: the first was printed already */
 };
 
@@ -38,10 +40,18 @@ int command_call(const struct options *o);
 int command_calls(const struct options *o);
 int command_cdr(const struct options *o);
 
+/* doctor.c. Its exit status is that of a plugin for monitoring: 0, 1 with warnings, 2 with errors or without kamsyncd.
+ */
+enum { DOCTOR_ERRORS = 2 };
+int command_doctor(const struct options *o);
+
 int command_drain(const struct options *o);
 int command_undrain(const struct options *o);
 int command_reload(const struct options *o);
 
+/* Asks the command without arguments. With STATUS_FINE the caller derefs the answer; otherwise the error was printed.
+ */
+int ask_command(const struct options *o, json_t **answer);
 /* One line on stderr, "kamsyncctl: ..."; the text comes from this program, `about` from anywhere. */
 void complain(const char *text, const char *about, const char *rest);
 

@@ -18,7 +18,7 @@ _kamsyncctl_command() {
     local i
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            -s | --socket | -n | --count | --export | --node | --state | --caller | --callee | --limit) ((i++)) ;;
+            -s | --socket | -n | --count | --export | --node | --state | --caller | --callee | --limit | --kamailio) ((i++)) ;;
             -*) ;;
             *)
                 echo "${COMP_WORDS[i]}"
@@ -33,7 +33,7 @@ _kamsyncctl() {
     command=$(_kamsyncctl_command)
     COMPREPLY=()
     case $before in
-        -s | --socket | --export) _kamsyncctl_files "$text"; return ;;
+        -s | --socket | --export | --kamailio) _kamsyncctl_files "$text"; return ;;
         --state) _kamsyncctl_offer "$text" trying ringing answered ended; return ;;
         -n | --count | --node | --caller | --callee | --limit) return ;;
     esac
@@ -42,11 +42,12 @@ _kamsyncctl() {
         calls) options+=" --node --state --caller --callee --limit --watch" ;;
         drain) options+=" --evacuate --status" ;;
         cdr) options+=" --count --follow --export --csv" ;;
+        doctor) options+=" --kamailio" ;;
     esac
     case $text in
         -*) _kamsyncctl_offer "$text" "$options" ;;
         *) [ -n "$command" ] ||
-            _kamsyncctl_offer "$text" status nodes calls call tx cdr trace drain undrain reload ;;
+            _kamsyncctl_offer "$text" status nodes calls call tx cdr trace doctor drain undrain reload ;;
     esac
 }
 

@@ -28,6 +28,7 @@ static const struct command commands[] = {
     {"tx", true, "CALL-ID", "its INVITE transactions: owner, state, branches", command_tx},
     {"cdr", false, "[-n COUNT] [-f] [--export FILE [--csv]]", "calls that have ended, oldest first", command_cdr},
     {"trace", true, "CALL-ID", "what was decided about each stray of a call, and why", command_trace},
+    {"doctor", false, "[--kamailio FILE]", "what is wrong on any node, and what to write", command_doctor},
     {"drain", false, "[--evacuate | --status]", "ask for no new calls on this node (see ready_file)", command_drain},
     {"undrain", false, "", "take new calls again", command_undrain},
     {"reload", false, "", "read the settings again", command_reload},
@@ -45,7 +46,8 @@ enum {
     OPT_EXPORT,
     OPT_CSV,
     OPT_EVACUATE,
-    OPT_STATUS
+    OPT_STATUS,
+    OPT_KAMAILIO
 };
 
 struct flag {
@@ -70,6 +72,7 @@ static const struct flag flags[] = {
     {"csv", OPT_CSV, no_argument, "cdr", "--csv", "as CSV"},
     {"evacuate", OPT_EVACUATE, no_argument, "drain", "--evacuate", "and give its ringing calls to the other nodes"},
     {"status", OPT_STATUS, no_argument, "drain", "--status", "only show how far that is, and what stays"},
+    {"kamailio", OPT_KAMAILIO, required_argument, "doctor", "--kamailio FILE", "look into that kamailio.cfg, too"},
     {"socket", 's', required_argument, NULL, "-s, --socket PATH",
      "kamsyncd's control socket (default: $KAMSYNC_SOCKET, or\n" DEFAULT_SOCKET ")"},
     {"json", OPT_JSON, no_argument, NULL, "    --json", "the answer as JSON; with --watch and -f in lines"},
@@ -128,10 +131,11 @@ static void usage(FILE *out)
     put_flags(out, "Filters and options of calls", "calls");
     put_flags(out, "Options of cdr", "cdr");
     put_flags(out, "Options of drain", "drain");
+    put_flags(out, "Options of doctor", "doctor");
     put_flags(out, "Options of all", NULL);
     fputs("\nA CALL-ID that begins with '-' stands behind '--'. Exit status: 0 fine, 1 kamsyncd refused or is not "
           "there,\n"
-          "2 wrong usage, 3 an export has a gap.\n",
+          "2 wrong usage, 3 an export has a gap. doctor: 0 all is well, 1 warnings, 2 errors, or no kamsyncd.\n",
           out);
 }
 
@@ -271,6 +275,9 @@ static void take_flag(struct reading *r, int letter, int argc, char **argv)
         break;
     case OPT_STATUS:
         r->options.progress = true;
+        break;
+    case OPT_KAMAILIO:
+        r->options.kamailio = optarg;
         break;
     case ':':
         wrong(r, "", argv[optind - 1], " wants a value" SEE_HELP);

@@ -24,6 +24,11 @@ void show_trace(const json_t *answer, FILE *out);
 /* show_tx.c */
 void show_tx(const json_t *answer, FILE *out);
 
+/* show_doctor.c */
+void show_doctor(const json_t *answer, FILE *out);
+/* The exit status: 0, or 1 if there are warnings, 2 if there are errors. */
+int doctor_worst(const json_t *answer);
+
 /* show_json.c: any value as JSON, in ASCII and without control characters; compact is one line. */
 void show_json(const json_t *value, bool compact, FILE *out);
 /* One line about the nodes in "silent"; nothing when there are none. */

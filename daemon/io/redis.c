@@ -22,6 +22,9 @@ void redis_complain(struct redis *s, const redisReply *r)
         return;
     if (s->sentinels && strncmp(r->str, "READONLY ", 9) == 0)
         redis_conn_renew(&s->commands); /* it is no master any more: the Sentinels know who is */
+    snprintf(s->store.facts.refused, sizeof(s->store.facts.refused), "%s", r->str);
+    redis_clean(s->store.facts.refused);
+    s->store.facts.refused_ms = (int64_t)now;
     snprintf(why, sizeof(why), "%.*s", (int)strcspn(r->str, " "), r->str);
     if (strcmp(why, s->complained) == 0 && now - s->complained_ms < COMPLAIN_MS)
         return;
@@ -333,6 +336,7 @@ static void redis_read_nodes(struct store *store)
 
     if (!s->commands.is_ready || s->reading_nodes)
         return;
+    redis_look_again(s);
     if (redisAsyncCommand(s->commands.ac, on_members, NULL, "SMEMBERS %s", s->nodes) == REDIS_OK) {
         redis_conn_sent(&s->commands);
         s->reading_nodes = true;
@@ -369,7 +373,8 @@ static void commands_ready(struct redis_conn *c)
     s->nodes_left = 0;
     for (int i = 0; i < SCRIPTS; i++)
         redis_load_script(s, (enum script)i);
-    redis_look_at_policy(s);
+    s->store.facts.ready = true;
+    redis_look(s);
     s->store.on.up(s->store.on.ctx);
 }
 
@@ -377,6 +382,7 @@ static void commands_lost(struct redis_conn *c)
 {
     struct redis *s = c->data;
 
+    s->store.facts.ready = false;
     s->store.on.down(s->store.on.ctx);
     /* If the path was only cut for a while, messages to this node wait in that connection, and are too
      * old by now. */
@@ -462,6 +468,8 @@ static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const
                              .lost = c == &s->commands ? commands_lost : listener_lost,
                              .closed = conn_closed,
                              .round_trips = c == &s->commands ? &s->store.round_trips : NULL,
+                             .trouble = c == &s->commands ? s->store.facts.trouble : NULL,
+                             .trouble_size = sizeof(s->store.facts.trouble),
                              .data = s};
     redis_conn_start(c);
     s->open++;
@@ -529,6 +537,7 @@ struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const 
     key_short(s->cdr, KEY_CDR);
     if (own_conf(s, conf)) {
         redis_channel(s, s->nodes_channel, key_short(s->nodes, KEY_NODES));
+        s->store.facts.conf = &s->conf;
         if (load_tls(s) && start(s, loop))
             return &s->store;
     }

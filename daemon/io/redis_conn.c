@@ -129,6 +129,15 @@ static void go_on(struct redis_conn *c, bool was_ready, const char *why)
         redis_conn_retry(c);
 }
 
+/* For kamsyncctl doctor. */
+static void note_trouble(struct redis_conn *c, const char *why)
+{
+    if (!c->trouble)
+        return;
+    snprintf(c->trouble, c->trouble_size, "%s", why);
+    redis_clean(c->trouble);
+}
+
 /* Every connection ends here, once. hiredis frees the context itself. */
 static void gone(struct redis_conn *c, const char *reason)
 {
@@ -137,6 +146,7 @@ static void gone(struct redis_conn *c, const char *reason)
 
     snprintf(why, sizeof(why), "%s", reason_of(c, reason));
     *c->refusal = '\0';
+    note_trouble(c, why);
     if (was_ready && uv_now(c->loop) - c->ready_ms >= STEADY_MS)
         c->attempt = 0; /* else reconnects, each with a rewrite of everything, would follow one another at once */
     if (!c->over && (was_ready || c->attempt == 0))

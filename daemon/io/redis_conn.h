@@ -43,8 +43,10 @@ struct redis_conn {
     uv_getaddrinfo_t lookup;
     struct addrinfo *addresses;          /* owned: of the name */
     const struct addrinfo *next_address; /* tried when this one fails; NULL: there is none */
-    char ip[64];                         /* being tried, or connected to; "" for none */
-    uv_timer_t timer;                    /* backoff, then the watchdog */
+    char *trouble;                       /* where it says why it is not ready, of trouble_size bytes; NULL: nowhere */
+    size_t trouble_size;
+    char ip[64];      /* being tried, or connected to; "" for none */
+    uv_timer_t timer; /* backoff, then the watchdog */
     bool looking_up, is_ready, closing;
     bool odd;     /* input was refused (redis_guard.c) */
     bool refused; /* it refused us, which was logged; until it is ready again */

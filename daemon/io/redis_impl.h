@@ -24,7 +24,7 @@ struct redis {
     char complained[16]; /* first word of the last error logged for this connection; "": none */
     bool own_there;      /* this node's own record was in the store */
     uint64_t complained_ms;
-    char policy[64];        /* last maxmemory-policy warned of */
+    uint64_t looked_ms;     /* redis_facts.c */
     struct answers answers; /* for commands that could not be sent */
     int open;               /* connections, answers, Sentinels */
     char nodes[KEY_SHORT_MAX], nodes_channel[CHANNEL_MAX], cdr[KEY_SHORT_MAX];
@@ -66,8 +66,13 @@ void redis_call_keys(struct store *store, struct span call_id, uint64_t cursor, 
 void redis_archive(struct store *store, const char *after, int count, uint64_t token);
 void redis_tell(struct store *store, int node, const char *text);
 
-/* redis_policy.c: warns if Redis may evict records. */
-void redis_look_at_policy(struct redis *s);
+extern const char rights_lua[];
+/* redis_facts.c: looks at what a new connection leads to; and, with a heartbeat, at that and at this user's rights, if
+ * that was long ago. */
+void redis_look(struct redis *s);
+void redis_look_again(struct redis *s);
+/* From INFO's text. */
+void redis_read_info(struct store_facts *f, const char *info);
 
 /* redis_scripts.c: the scripts (put.lua and call.lua, which describe themselves).
  * Call it for each when the connection for commands is ready, before any other command, and when Redis has dropped it.

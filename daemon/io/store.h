@@ -51,12 +51,6 @@ struct store_ops {
     void (*close)(struct store *s);
 };
 
-struct store {
-    const struct store_ops *ops;
-    struct store_events on;
-    struct histogram round_trips; /* of one command at a time; empty without Redis */
-};
-
 /* "" for none; the store copies all texts. */
 struct redis_login {
     const char *user, *password;
@@ -75,6 +69,35 @@ struct redis_conf {
     int64_t timeout_ms;        /* without an answer for so long the connection is closed */
     int64_t cdr_max;           /* ended calls kept in the archive, or a few more; 0: all */
 };
+
+/* What has been seen of Redis (redis_facts.c), for store_checks.c. Times as of uv_now(). */
+struct store_facts {
+    const struct redis_conf *conf; /* NULL: the store is no Redis */
+    bool ready;                    /* it takes commands */
+    char trouble[200];             /* why it does not; "": not known */
+    char refused[200];             /* the last error that it answered with, and when */
+    int64_t refused_ms;
+    char missing[250]; /* rights that this user lacks; "": none, or not known */
+    bool info;         /* the following was seen */
+    char info_error[160];
+    char policy[64];     /* maxmemory-policy; "": not known */
+    int64_t used, limit; /* memory in bytes; -1: not known */
+    int aof;             /* 0: it keeps no append-only file; -1: not known */
+    bool disk_fails;
+    char said[3][128]; /* what the log says of each row that it has (store_checks.c) */
+};
+
+struct store {
+    const struct store_ops *ops;
+    struct store_events on;
+    struct histogram round_trips; /* of one command at a time; empty without Redis */
+    struct store_facts facts;     /* the same */
+};
+
+/* store_checks.c: adds what is wrong with Redis, for that node. */
+void store_checks(const struct store_facts *s, int64_t now, int node, json_t *found);
+/* Logs, once each, those of them that nothing else makes known. */
+void store_checks_log(struct store *s);
 
 /* The two numbers of an archive entry's id, "<ms>-<n>". 0, or -EINVAL when it is none. */
 int store_cdr_id(const char *id, uint64_t part[2]);

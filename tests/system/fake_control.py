@@ -12,7 +12,7 @@ KAMSYNCCTL = os.environ.get('KAMSYNCCTL', os.path.join(os.path.dirname(KAMSYNCD)
 CTL = [*WRAPPER, KAMSYNCCTL]
 
 T0 = 1795229237000  # 2026-11-21 02:47:17 UTC
-COMMANDS = ['status', 'nodes', 'calls', 'call', 'tx', 'cdr', 'trace', 'drain', 'undrain', 'reload']
+COMMANDS = ['status', 'nodes', 'calls', 'call', 'tx', 'cdr', 'trace', 'doctor', 'drain', 'undrain', 'reload']
 BAD_CHARACTERS = re.compile('[^\x20-\x7e\n]')
 
 CALL = {'call_id': 'c1@lab', 'state': 'ended', 'node': 2, 'caller': 'sip:alice@a.example',
@@ -43,6 +43,13 @@ ANSWERS = {
     'cdr': {'cdr': [{**CALL, 'id': '1-0'}]},
     'trace': {'trace': TRACE, 'silent': []},
     'evacuation': {'evacuating': True, 'taken': 980, 'given': 12, 'left': 20, 'why': {'was cancelled, and ends here': 8}},
+    'doctor': {'findings': [{'severity': 'advice', 'check': 'redis_tls', 'nodes': [1, 2], 'what': 'all goes in clear text',
+                             'write': 'let only the nodes reach it'}],
+               'nodes': [{'node': 1, 'name': 'a', 'sip': '192.0.2.11:5060', 'inc': '1', 'kamailio': 'up', 'store': 'up',
+                          'version': '0.1.0'},
+                         {'node': 2, 'name': 'b', 'sip': '192.0.2.12:5060', 'inc': '2', 'kamailio': 'away', 'store': 'up',
+                          'version': '0.1.0', 'ahead_ms': -1234}],
+               'looked_at': ['evapi', 'redis'], 'silent': []},
     'drain': {}, 'undrain': {}, 'reload': {},
 }
 

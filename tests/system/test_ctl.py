@@ -149,6 +149,41 @@ def test_how_far_the_evacuation_is(ask):
     assert re.fullmatch('was cancelled, and ends here +8', lines[-1])
 
 
+def finding(severity):
+    return {**ANSWERS['doctor']['findings'][0], 'severity': severity, 'check': f'of_{severity}'}
+
+
+DOCTOR = """1 error, 2 warnings: 2 nodes answered
+
+NODE  NAME  SIP              KAMAILIO  STORE   CLOCK  VERSION
+   1  a     192.0.2.11:5060  up        up          -  0.1.0
+   2  b     192.0.2.12:5060  away      up     -1.2 s  0.1.0
+
+error of_error, nodes 1, 2:
+  all goes in clear text
+  -> let only the nodes reach it
+"""
+
+
+def test_doctor(ask):
+    found = [finding(severity) for severity in ('advice', 'warning', 'error', 'warning')]
+    result, _ = ask('doctor', answers={'doctor': {**ANSWERS['doctor'], 'findings': found}})
+    assert result.returncode == 2 and not result.stderr and result.stdout.startswith(DOCTOR)
+    assert re.findall(r'^\w+ of_(\w+)', result.stdout, re.M) == ['error', 'warning', 'warning', 'advice']
+    assert result.stdout.endswith('\nLooked at evapi redis\n')
+
+
+@pytest.mark.parametrize('severities, status, head', [
+    ([], 0, 'All is well'), (['advice'], 0, 'All is well'), (['advice', 'warning'], 1, '1 warning'),
+    (['error'], 2, '1 error'), (['error', 'warning'], 2, '1 error, 1 warning')])
+def test_doctors_exit_status(ask, severities, status, head):
+    found = {'doctor': {**ANSWERS['doctor'], 'findings': [finding(severity) for severity in severities]}}
+    for form in ([], ['--json']):
+        result, _ = ask('doctor', *form, answers=found)
+        assert result.returncode == status and not result.stderr
+        assert form or result.stdout.startswith(f'{head}: 2 nodes answered\n')
+
+
 @pytest.mark.parametrize('command', COMMANDS)
 def test_json(ask, command):
     out = fine(ask(*words_of(command), '--json')[0])
@@ -206,6 +241,8 @@ EVIL_ANSWERS = {
     'tx': {'txns': [{**{k: EVIL for k in TXN}, 'branches': [{k: EVIL for k in ('i', 'to', 'ruri', 'route')}]}]},
     'cdr': {'cdr': [EVIL_CALL]},
     'trace': {'trace': [{'at': T0, 'node': EVIL, 'text': EVIL}], 'silent': [EVIL]},
+    'doctor': {'findings': [{'severity': 'advice', **{k: EVIL for k in ('check', 'what', 'write')}, 'nodes': [EVIL]}],
+               'nodes': [{k: EVIL for k in ANSWERS['doctor']['nodes'][1]}], 'looked_at': [EVIL], 'silent': [EVIL]},
 }
 
 
@@ -301,7 +338,7 @@ _kamsyncctl && printf '%s\\n' "${COMPREPLY[@]}" """
     ([''], COMMANDS), (['ca'], ['calls', 'call']), (['--json', 'c'], ['calls', 'call', 'cdr']), (['calls', ''], []),
     (['-s', '/x', 'dr'], ['drain']), (['calls', '--state', ''], ['trying', 'ringing', 'answered', 'ended']),
     (['calls', '--state', 'r'], ['ringing']), (['calls', '--c'], ['--caller', '--callee']),
-    (['cdr', '--f'], ['--follow']), (['status', '--f'], []), (['calls', '--node', ''], []),
+    (['cdr', '--f'], ['--follow']), (['doctor', '--k'], ['--kamailio']), (['status', '--f'], []), (['calls', '--node', ''], []),
     (['-s', f'{REPO}/daemon/ctl/kamsyncctl.b'], [f'{REPO}/daemon/ctl/kamsyncctl.bash'])])
 def test_completion(words, offered):
     assert complete(*words) == offered
@@ -312,7 +349,7 @@ def test_completion_and_manual_know_all():
     options = set(re.findall(r'--([a-z]+) ', out)) | {'json', 'follow', 'help', 'version'}
     options.discard('help\'')
     manual = pathlib.Path(REPO, 'daemon', 'ctl', 'kamsyncctl.1').read_text().replace('\\-', '-')
-    offered = {word[2:] for command in ('calls', 'cdr', 'drain') for word in complete(command, '--')}
+    offered = {word[2:] for command in ('calls', 'cdr', 'drain', 'doctor') for word in complete(command, '--')}
     assert offered == options
     for name in options - {'count', 'follow'}:  # the manual has -n and -f
         assert f'--{name}' in manual

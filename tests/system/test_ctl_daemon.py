@@ -121,7 +121,7 @@ def test_huge_answer(ask):
 @pytest.mark.parametrize('command', COMMANDS)
 def test_daemon_that_refuses(ask, command, error, shown):
     result, _ = ask(*words_of(command), answers={command: {'ok': False, 'error': error}})
-    refused(result, shown)
+    refused(result, shown, status=2 if command == 'doctor' else 1)
     assert not result.stdout
 
 

@@ -144,9 +144,16 @@ static json_t *sorted(const json_t *list, size_t most, bool newest)
     return out;
 }
 
+static bool is_doctor(const struct inquiry *p)
+{
+    return p->list && strcmp(p->list, "findings") == 0;
+}
+
 static void finish(struct engine *e, struct inquiry *p)
 {
-    if (p->list && strcmp(p->list, "txns") != 0)
+    if (is_doctor(p))
+        doctor_finish(e, p->answer);
+    else if (p->list && strcmp(p->list, "txns") != 0)
         json_object_set_new(p->answer, p->list, sorted(json_object_get(p->answer, p->list), p->most, p->newest));
     reply(e, p->client, json_incref(p->answer));
     discard(e, p);
@@ -157,7 +164,7 @@ static json_t *others(const struct engine *e)
 {
     json_t *ids = json_array();
 
-    for (size_t i = 0; e->store.up && i < e->nodes.count; i++)
+    for (size_t i = 0; e->store.up && e->self.id && i < e->nodes.count; i++)
         if (!e->nodes.list[i].lost)
             json_array_append_new(ids, json_integer(e->nodes.list[i].id));
     return ids;
@@ -177,6 +184,8 @@ static void on_shared(struct engine *e, uint64_t client, const json_t *q, int64_
         return;
     p->most = strcmp(list, "calls") == 0 ? shown_limit(q) : SIZE_MAX;
     p->newest = shown_newest(q);
+    if (is_doctor(p))
+        doctor_begin(e, answer);
     if (json_array_size(waiting))
         message_send(
             e, 0,
@@ -232,6 +241,8 @@ void admin_answered(struct engine *e, const json_t *message, int64_t now)
     waiting = json_object_get(p->answer, "silent");
     if (!was_waited_for(waiting, json_integer_value(json_object_get(message, "node"))))
         return;
+    if (is_doctor(p))
+        doctor_add(e, p->answer, part);
     json_array_extend(json_object_get(p->answer, p->list), json_object_get(part, p->list));
     add_total(p->answer, part);
     if (!json_array_size(waiting))
@@ -379,7 +390,8 @@ static const struct {
     void (*run)(struct engine *e, uint64_t client, const json_t *q, int64_t now);
 } commands[] = {{"status", on_status}, {"nodes", on_nodes},  {"calls", on_shared},
                 {"call", on_call},     {"tx", on_shared},    {"trace", on_shared},
-                {"cdr", on_cdr},       {"views", on_shared}, {"evacuation", on_evacuation}};
+                {"cdr", on_cdr},       {"views", on_shared}, {"evacuation", on_evacuation},
+                {"doctor", on_shared}};
 
 void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_t now)
 {

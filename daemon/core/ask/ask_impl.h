@@ -74,4 +74,15 @@ void admin_tick(struct engine *e, int64_t now);
 int64_t admin_due(const struct engine *e);
 void admin_clear(struct engine *e);
 
+/* status.c: "up", "away" or "hangs". */
+const char *kamailio_state(const struct engine *e);
+
+/* doctor.c: kamsyncctl doctor. */
+/* What this node says of itself. */
+void doctor_own(const struct engine *e, const json_t *q, int64_t now, json_t *out);
+/* Makes that an answer, adds another node's part to it, and ends it. */
+void doctor_begin(const struct engine *e, json_t *answer);
+void doctor_add(struct engine *e, json_t *answer, const json_t *part);
+void doctor_finish(struct engine *e, json_t *answer);
+
 #endif

@@ -14,11 +14,6 @@
 
 /* ---- the node ---- */
 
-static const char *kamailio_state(const struct engine *e)
-{
-    return !e->contact.hello ? "away" : e->self.up ? "up" : "hangs";
-}
-
 json_t *shown_status(const struct engine *e)
 {
     struct engine_status s;
@@ -190,7 +185,8 @@ static const struct {
 } shared[] = {{"calls", "calls", own_calls},
               {"tx", "txns", own_txns},
               {"trace", "trace", own_trace},
-              {"views", "views", own_view}};
+              {"views", "views", own_view},
+              {"doctor", "findings", doctor_own}};
 
 json_t *shown_part(const struct engine *e, const json_t *q, int64_t now, const char **list)
 {

@@ -3,6 +3,11 @@
 
 #include "call.h"
 
+const char *kamailio_state(const struct engine *e)
+{
+    return !e->contact.hello ? "away" : e->self.up ? "up" : "hangs";
+}
+
 void engine_status(const struct engine *e, struct engine_status *status)
 {
     *status = (struct engine_status){

@@ -3,6 +3,7 @@
 #define KAMSYNC_CLUSTER_IMPL_H
 
 #include "engine_parts.h"
+#include "finding.h"
 #include "handover.h"
 
 struct record;
@@ -19,8 +20,6 @@ void peers_beat(struct engine *e, bool announce);
 bool peers_dead(const struct engine *e, int id, const char *inc, int64_t now);
 /* Gives Kamailio the node's entry of its table. */
 void peers_tell(struct engine *e, const struct node *n, int64_t now);
-/* The node's state in words. */
-const char *node_state(const struct node *n);
 /* A node has answered a probe. */
 void peers_alive(struct engine *e, int id, int64_t now);
 
@@ -72,7 +71,21 @@ void message_given(struct engine *e, int node, const char *key);
 void message_unwritten(struct engine *e);
 void message_left(struct engine *e);
 
-/* advice.c: faults in Kamailio's configuration. */
+/* checks.c: what may be wrong here, for kamsyncctl doctor and for the log. */
+/* Adds all that is wrong now, as this node sees it. */
+void checks_run(const struct engine *e, int64_t now, json_t *found);
+/* The names of all of them, and of what grows.c looks at. */
+void checks_names(json_t *names);
+/* Logs it, if it is wrong; other: of a check of the others. Whether it is. */
+bool check_log(struct engine *e, enum check c, const struct node *other, int64_t now);
+/* Whether the record has the proof of this cluster. */
+bool check_is_proven(const struct engine *e, const struct node *n);
+
+/* grows.c: counters that should not grow. */
+void grows_tick(struct engine *e, int64_t now);
+void grows_run(const struct engine *e, int64_t now, json_t *found);
+
+/* advice.c: what is wrong, when it is seen. */
 /* This node's address, which others have to use. */
 void advice_address(struct engine *e, int64_t now);
 /* Another node may have the same id: the record in this node's place may be its. */

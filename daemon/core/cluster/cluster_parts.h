@@ -50,9 +50,41 @@ struct barrier {
     int64_t mark_ms; /* when it was sent; 0: none is under way */
 };
 
-/* When each advice was last logged (advice.c); 0: not yet. */
+/* Rows of the table in checks.c. */
+enum check {
+    CHECK_HELLO,
+    CHECK_KEYS,
+    CHECK_STRANGER,
+    CHECK_SCRIPT,
+    CHECK_EVAPI,
+    CHECK_HANGS,
+    CHECK_ADDRESS,
+    CHECK_FRAMES,
+    CHECK_TWICE,
+    CHECK_SECRET,
+    CHECK_VERSION,
+    CHECK_PROBES,
+    CHECK_NODES,
+    CHECKS
+};
+
+/* What was seen to be wrong (advice.c), each with its time; 0: not yet. */
 struct advice {
-    int64_t address_ms, twice_ms, frame_ms, proof_ms, foreign_ms, version_ms;
+    int64_t said_ms[CHECKS];        /* when it was last logged */
+    int64_t unread_ms, stranger_ms; /* hellos without a proof, or with a wrong one */
+    char hello[128];                /* why the hello on this connection was not understood; "": it was, or none came */
+    char frame[128];                /* the same of the last such message, */
+    int64_t frame_ms;               /* and when */
+    struct node twin;               /* another node that has this node's id */
+    int64_t twin_ms;
+};
+
+#define GROWS 12 /* rows in grows.c */
+
+/* Counters that should not grow (grows.c): as last seen, and when each last grew; 0: never. */
+struct grows {
+    uint64_t seen[GROWS];
+    int64_t at_ms[GROWS];
 };
 
 #endif

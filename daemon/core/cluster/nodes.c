@@ -226,3 +226,14 @@ void nodes_here(struct nodes *all, int id, const char *inc, int64_t n)
     if (node && strcmp(node->inc, inc) == 0 && n > node->here)
         node->here = n;
 }
+
+const char *node_state(const struct node *n)
+{
+    if (n->lost)
+        return "lost: no heartbeat, no answer";
+    if (!n->up)
+        return "down: its Kamailio is away";
+    if (n->unseen)
+        return "unseen: no heartbeat, but its Kamailio answers";
+    return n->reached ? "up" : "out of reach: it lives, but does not answer us";
+}

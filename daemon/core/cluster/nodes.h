@@ -82,6 +82,8 @@ const struct node *nodes_hide(struct nodes *all, int64_t now, int64_t ttl_ms);
 void nodes_here(struct nodes *all, int id, const char *inc, int64_t n);
 
 const struct node *nodes_find(const struct nodes *all, int id);
+/* Its state in words. */
+const char *node_state(const struct node *n);
 /* Whether transactions of that incarnation of the node are alive. */
 bool node_is_alive(const struct node *n, const char *inc);
 

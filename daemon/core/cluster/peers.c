@@ -34,17 +34,6 @@ void peers_tell(struct engine *e, const struct node *n, int64_t now)
     engine_push(e, number, msg_node(number, n->id, n->sip, n->inc, n->up && !n->lost && n->reached), now);
 }
 
-const char *node_state(const struct node *n)
-{
-    if (n->lost)
-        return "lost: no heartbeat, no answer";
-    if (!n->up)
-        return "down: its Kamailio is away";
-    if (n->unseen)
-        return "unseen: no heartbeat, but its Kamailio answers";
-    return n->reached ? "up" : "out of reach: it lives, but does not answer us";
-}
-
 static void node_changed(struct engine *e, const struct node *n, int64_t now)
 {
     e->count.nodes_changed++;
@@ -194,11 +183,6 @@ void engine_node(struct engine *e, struct span record, int64_t now)
     }
 }
 
-static bool is_proven(const struct engine *e, const struct node *n)
-{
-    return node_is_proven(n, e->conf.secret) || (*e->conf.old_secret && node_is_proven(n, e->conf.old_secret));
-}
-
 /* Only a node of this cluster is believed: others may use the channel, too. Records in this cluster's own keys are read
  * with the next heartbeat in any case. */
 void engine_announced(struct engine *e, struct span record, int64_t now)
@@ -206,7 +190,7 @@ void engine_announced(struct engine *e, struct span record, int64_t now)
     struct node fresh;
     bool read = node_read(&fresh, record) == 0;
 
-    if (read && !is_proven(e, &fresh)) {
+    if (read && !check_is_proven(e, &fresh)) {
         e->count.nodes_foreign++;
         advice_foreign(e, &fresh, now);
     } else if (!e->self.id || !read || fresh.id != e->self.id || strcmp(fresh.sip, e->self.sip) != 0) {

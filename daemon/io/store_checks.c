@@ -1,0 +1,185 @@
+/* What may be wrong with Redis: a row each, for kamsyncctl doctor, from what redis_facts.c has seen. A Redis that does
+ * not tell, as a managed one, is not at fault. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "count.h"
+#include "finding.h"
+#include "store.h"
+
+#define FRESH_MS 60000 /* what was refused so lately would be so again */
+#define FULL 80        /* per cent of the memory */
+
+/* How 'store' names it. */
+static const char *where(const struct store_facts *s, char *out, size_t size)
+{
+    const struct store_name *n = &s->conf->name;
+
+    if (*n->path)
+        snprintf(out, size, "%s", n->path);
+    else if (n->kind == STORE_SENTINEL)
+        snprintf(out, size, "what the Sentinels call %s", n->master);
+    else
+        snprintf(out, size, "%.60s:%d", n->hosts[0].name, n->hosts[0].port);
+    return out;
+}
+
+static bool is_away(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    bool login = strstr(s->trouble, "AUTH") || strstr(s->trouble, "WRONGPASS");
+    char at[120];
+
+    (void)now;
+    FINDING(f, "Redis (%s) is away%s%s: calls go on, but strays and dead nodes' calls are not looked up",
+            where(s, at, sizeof(at)), *s->trouble ? ": " : "", s->trouble);
+    WRITE(f, "%s",
+          login ? "redis_user and redis_password_file in kamsyncd.conf must be what Redis knows (ACL LIST)"
+                : "start it; 'store' in kamsyncd.conf says where it is, and the firewall must let TCP there pass");
+    return !s->ready;
+}
+
+/* What follows from a right that is missing has a row of its own. */
+static bool refuses(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    static const struct {
+        const char *error, *write;
+    } known[] = {
+        {"READONLY", "'store' must name the primary, not a replica"},
+        {"OOM", "give Redis memory (maxmemory), or trim the archive (cdr_max)"},
+        {"MISCONF", "its disk is full or not writable: see its log"},
+        {"NOREPLICAS", "its replicas are away (min-replicas-to-write)"},
+    };
+    const char *write = "see Redis' log";
+
+    FINDING(f, "Redis refuses: %s", s->refused);
+    for (size_t i = 0; i < COUNT(known); i++)
+        if (strncmp(s->refused, known[i].error, strlen(known[i].error)) == 0)
+            write = known[i].write;
+    WRITE(f, "%s", write);
+    return s->ready && *s->refused && now - s->refused_ms < FRESH_MS && strncmp(s->refused, "NOPERM", 6) != 0;
+}
+
+static bool lacks_rights(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    const char *user = *s->conf->login.user ? s->conf->login.user : "default";
+    bool missing = *s->missing != '\0';
+
+    FINDING(f, "user %s lacks rights in Redis: %s", user, missing ? s->missing : s->refused);
+    WRITE(f, "ACL SETUSER %.64s %s (docs/security.md has all rights, keys and channels)", user,
+          missing ? s->missing : "...");
+    return s->ready && (missing || (strncmp(s->refused, "NOPERM", 6) == 0 && now - s->refused_ms < FRESH_MS));
+}
+
+/* Only "noeviction" is right: it refuses writes, so that kamsyncd keeps its records, says so, and writes them when
+ * there is room. Any other policy silently evicts records of live calls. */
+static bool evicts(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    (void)now;
+    FINDING(f, "with a full memory Redis would throw records of live calls away");
+    WRITE(f, "set maxmemory-policy noeviction, not %s", s->policy);
+    return s->ready && *s->policy && strcmp(s->policy, "noeviction") != 0;
+}
+
+static bool is_nearly_full(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    (void)now;
+    FINDING(f, "Redis' memory is nearly full: %" PRId64 " of %" PRId64 " MB", s->used >> 20, s->limit >> 20);
+    WRITE(f, "CONFIG SET maxmemory to more, or cdr_max to less: docs/operate.md, Sizing");
+    return s->ready && s->limit > 0 && s->used > s->limit / 100 * FULL;
+}
+
+static bool cannot_save(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    (void)now;
+    FINDING(f, "Redis could not write to its disk the last time");
+    WRITE(f, "see its log: is the disk full? By default it takes no writes then (MISCONF)");
+    return s->ready && s->disk_fails;
+}
+
+static bool has_no_file(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    (void)now;
+    FINDING(f, "Redis keeps no append-only file: if it ends, the archive of ended calls is lost");
+    WRITE(f, "appendonly yes in redis.conf, if the archive is your bill; all else the nodes write again");
+    return s->ready && s->info && s->aof == 0;
+}
+
+static bool is_on_this_host(const struct store_facts *s)
+{
+    const char *host = s->conf->name.hosts[0].name;
+
+    return *s->conf->name.path || strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+           strncmp(host, "127.", 4) == 0;
+}
+
+static bool is_open(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    (void)now;
+    FINDING(f, "Redis asks no password, and is on another host: whoever reaches it is one of the cluster");
+    WRITE(f, "a user with the rights in docs/security.md; redis_user and redis_password_file in kamsyncd.conf");
+    return s->ready && !*s->conf->login.password && !is_on_this_host(s);
+}
+
+static bool is_in_clear(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    (void)now;
+    FINDING(f, "all goes to Redis in clear text");
+    WRITE(f, "rediss:// in 'store', if Redis has TLS; else a network that nobody else can read");
+    return s->ready && !s->conf->name.tls && !is_on_this_host(s);
+}
+
+static bool tells_nothing(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    (void)now;
+    FINDING(f, "what Redis does with a full memory, and what it keeps on disk, cannot be seen: %s", s->info_error);
+    WRITE(f, "see to it yourself that maxmemory-policy is noeviction; or ACL SETUSER %s +info",
+          *s->conf->login.user ? s->conf->login.user : "default");
+    return s->ready && *s->info_error;
+}
+
+static const struct {
+    const char *name;
+    enum severity severity;
+    bool (*wrong)(const struct store_facts *s, int64_t now, struct finding *f);
+    size_t logged; /* its place in struct store_facts; 0: the log has it by other ways */
+} checks[] = {
+    {"redis", SEVERITY_ERROR, is_away, 0},
+    {"redis_refuses", SEVERITY_ERROR, refuses, 0},
+    {"redis_rights", SEVERITY_ERROR, lacks_rights, 1},
+    {"redis_policy", SEVERITY_WARNING, evicts, 2},
+    {"redis_memory", SEVERITY_WARNING, is_nearly_full, 0},
+    {"redis_disk", SEVERITY_WARNING, cannot_save, 0},
+    {"redis_archive", SEVERITY_ADVICE, has_no_file, 0},
+    {"redis_password", SEVERITY_ADVICE, is_open, 0},
+    {"redis_tls", SEVERITY_ADVICE, is_in_clear, 0},
+    {"redis_info", SEVERITY_ADVICE, tells_nothing, 3},
+};
+
+void store_checks(const struct store_facts *s, int64_t now, int node, json_t *found)
+{
+    struct finding f;
+
+    for (size_t i = 0; s->conf && i < COUNT(checks); i++)
+        if (checks[i].wrong(s, now, &f))
+            json_array_append_new(found, finding_json(node, checks[i].name, checks[i].severity, &f));
+}
+
+static void log_once(struct store *s, const struct finding *f, enum severity severity, char *said, size_t size)
+{
+    char line[sizeof(*f) + 16];
+
+    if (strncmp(said, f->write, size - 1) == 0)
+        return;
+    snprintf(said, size, "%.*s", (int)size - 1, f->write);
+    snprintf(line, sizeof(line), "%s: %s", f->what, f->write);
+    s->on.log(s->on.ctx, severity == SEVERITY_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, line);
+}
+
+void store_checks_log(struct store *s)
+{
+    struct finding f;
+
+    for (size_t i = 0; i < COUNT(checks); i++)
+        if (checks[i].logged && checks[i].wrong(&s->facts, 0, &f))
+            log_once(s, &f, checks[i].severity, s->facts.said[checks[i].logged - 1], sizeof(s->facts.said[0]));
+}
