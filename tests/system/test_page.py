@@ -95,7 +95,8 @@ def test_sentences_of_the_core_that_the_ladder_reads():
     core = ' '.join(path.read_text() for path in pathlib.Path(REPO, 'daemon', 'core').rglob('*.c'))
     for sentence in ('"stray %s%s from=%s: %s, owner=%d"', '"within a call from=%s: handed over to node %d, which has the dialog"',
                      '"within a call from=%s: the call is %s, waited=%" PRId64 "ms"',
-                     '"its node is gone: the INVITE goes back into this node\'s Kamailio%s"', '", with its final reply"',
+                     '"%s: the INVITE goes back into this node\'s Kamailio%s"', '"its node is gone"', '"its node gives it away"',
+                     '", with its final reply"',
                      '"taken over: this node has the transaction now"', '"BYE: the call has ended, by %s"'):
         assert sentence in core, sentence
     verdicts = re.search(r'verdict_names\[\] = \{([^}]+)\}', core)[1].replace('"', '').split(', ')
@@ -155,7 +156,7 @@ def calls_of(*users):
 
 
 @needs_browser
-def test_calls_come_and_go(site):
+def test_calls_come_and_go(site, redis):
     site.open()
     site.wait('Nobody is calling.')
     one, two = calls_of('one', 'two')
@@ -170,8 +171,13 @@ def test_calls_come_and_go(site):
     site.wait_ids('two@phone')
     site.open('?view=ended')
     site.wait_ids('one@phone')
+    redis.do('DEL', *redis.do('KEYS', 'kamsync:call:*'))
+    site.open('?call=one@phone')
+    site.wait('486', '.ladder')  # out of the archive
+    site.open('?view=ended')
+    site.wait_ids('one@phone')
     assert 'rejected 486' in site.browser.text('.calls .how:is(td)')
-    assert not site.browser.complaints()
+    assert [line for line in site.browser.complaints() if ' 404 ' not in line] == []  # of a call that the store has forgotten
 
 
 @needs_browser
@@ -198,6 +204,9 @@ def test_the_filter_is_in_the_url(site):
     site.browser.run('document.querySelector("[data-value=answered]").click()')
     site.wait('No live call matches.')
     assert site.where() == '?party=+4930&state=answered'
+    site.browser.run('document.querySelector("nav [data-view=ended]").click()')
+    site.wait('No call has ended yet.')
+    assert site.where() == '?view=ended&party=+4930', 'the same customer'
 
 
 @needs_browser
@@ -290,7 +299,7 @@ def test_kamsyncd_goes_and_comes(site):
     """Asked less and less often, and again when it is there."""
     site.open()
     site.daemons[0].stop()
-    site.wait('kamsyncd is away', '#live')
+    site.wait('kamsyncd is away', '#trouble')
     site.daemons[0].start()
     site.wait('live', '#live', 30)
 

@@ -4,9 +4,10 @@ import { ask } from './ask.js';
 import { missing } from './calls.js';
 import { h, replace, say } from './dom.js';
 import { ladder } from './ladder.js';
-import { address, age, clock, date, duration, nodesOf, now, party, pdd, pill, textOf } from './text.js';
+import { address, age, clock, date, duration, nodesOf, now, party, pdd, pill, textOf, urlOf } from './text.js';
 
 const EVERY_MS = 2000;
+const ENTRIES = 1000; // of the archive
 const TRACK_PX = 11; // between the steps of a way that turns back
 const OVER_MS = 15000; // a call that has ended changes no more, but for what nodes still decide
 
@@ -142,9 +143,16 @@ export class Call {
   // One question after the other: a watcher is one connection.
   async round(signal) {
     const call = await ask(`v1/call/${this.id}`, signal);
+    if (!call.ok) call.calls = await this.archived(signal);
     const tx = await ask(`v1/tx/${this.id}`, signal);
     const trace = await ask(`v1/trace/${this.id}`, signal);
     this.show(call.calls ?? [], tx.txns ?? [], trace.trace ?? [], [...new Set([...(tx.silent ?? []), ...(trace.silent ?? [])])]);
+  }
+
+  // What the archive has of a call that the store has forgotten: looked for once, among the newest.
+  async archived(signal) {
+    this.entries ??= (await ask(`v1/cdr?count=${ENTRIES}`, signal)).cdr ?? [];
+    return this.entries.filter((entry) => same(urlOf(entry.call_id), this.id));
   }
 
   show(calls, txns, trace, silent) {
@@ -157,7 +165,7 @@ export class Call {
     this.age = h('span.big');
     replace(this.head, call ? [pill(call.how ?? call.state), this.age, h('span.parties', null, party(call.caller), h('span.to', null, '→'), party(call.callee))] : null);
     replace(this.notes, missing(silent), !call && h('p.note', null, trace.length || txns.length
-      ? 'The store has no record of this call any more: below is what nodes remember.'
+      ? 'Store and archive have no record of this call: below is what nodes remember.'
       : 'No such call: it never was, or it ended a while ago.'));
     const known = calls.length > 0 || txns.length > 0 || trace.length > 0;
     this.ladder.hidden = !known;
@@ -172,6 +180,11 @@ export class Call {
     const { trying, answered, ended, duration_ms: took } = this.call;
     say(this.age, ended ? (answered ? duration(took) : duration(ended - trying)) : age(now() - (answered ?? trying)));
   }
+}
+
+// Two spellings of one text in a URL.
+function same(a, b) {
+  return a === b || decode(a) === decode(b);
 }
 
 function decode(id) {

@@ -21,17 +21,17 @@ export function say(element, text) {
 }
 
 // Makes the children of `parent` those of `wanted`, [[key, make, update]…], in that order. An element is kept as long as
-// its key is there, and with it the focus and what is selected. Tells how many are new.
+// its key is there, and with it the focus and what is selected: what is gone goes first, so that the others need not move.
 export function keyed(parent, wanted) {
   const known = parent.known ?? new Map();
+  const keys = new Set(wanted.map(([key]) => key));
+  for (const [key, element] of known) if (!keys.has(key)) element.remove();
   const next = new Map();
-  let fresh = 0;
   let place = parent.firstChild;
   for (const [key, make, update] of wanted) {
     let element = known.get(key);
     if (!element) {
       element = make();
-      fresh += 1;
       if (parent.known) element.classList.add('fresh');
     }
     update(element);
@@ -39,7 +39,5 @@ export function keyed(parent, wanted) {
     else parent.insertBefore(element, place);
     next.set(key, element);
   }
-  for (const [key, element] of known) if (!next.has(key)) element.remove();
   parent.known = next;
-  return fresh;
 }

@@ -66,14 +66,15 @@ export class Ended {
   }
 
   async round(signal) {
-    const last = this.entries[0]?.id;
+    const last = this.behind ? null : this.entries[0]?.id;
     const answer = await ask(last ? `v1/cdr?count=${THEN}&after=${last}` : `v1/cdr?count=${FIRST}`, signal);
     if (!answer.ok) {
       replace(this.notes, h('p.note.bad', null, answer.error));
       return;
     }
     replace(this.notes);
-    this.entries = [...answer.cdr.reverse(), ...this.entries].slice(0, KEPT);
+    this.entries = [...answer.cdr.reverse(), ...(last ? this.entries : [])].slice(0, KEPT);
+    this.behind = last && answer.cdr.length === THEN; // more end than it asks for: it begins again with the newest
     this.show();
   }
 

@@ -33,10 +33,10 @@ const SENTENCES = [
     note: `handed over to node ${m[2]}, which has the dialog` })],
   [/^within a call from=(\S+): the call is (\w+), waited=\d+ms$/, (m, line, world) => ({
     hops: [world.lane(m[1]), node(line.node)], kind: 'stray', title: 'within the call', note: `asked: the call is ${m[2]}` })],
-  [/^its node is gone: the INVITE goes back into this node's Kamailio(, with its final reply)?$/, (m, line, world) => ({
-    hops: [node(line.node), m[1] ? CALLER : world.far[0].key], kind: 'takeover', title: m[1] ? 'final reply again' : 'INVITE again',
-    note: `the owner is gone: node ${line.node} puts the stored INVITE into its Kamailio; `
-      + (m[1] ? 'the caller is told its end once more' : 'to the far end that is a retransmission') })],
+  [/^its node (is gone|gives it away): the INVITE goes back into this node's Kamailio(, with its final reply)?$/, (m, line, world) => ({
+    hops: [node(line.node), m[2] ? CALLER : world.far[0].key], kind: 'takeover', title: m[2] ? 'final reply again' : 'INVITE again',
+    note: `the owner ${m[1]}: node ${line.node} puts the stored INVITE into its Kamailio; `
+      + (m[2] ? 'the caller is told its end once more' : 'to the far end that is a retransmission') })],
   [/^taken over: this node has the transaction now$/, (m, line) => ({
     hops: [node(line.node)], kind: 'takeover', title: 'taken over', note: `node ${line.node} has the transaction now` })],
 ];

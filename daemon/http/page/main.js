@@ -10,6 +10,7 @@ import { Nodes } from './nodes.js';
 
 const VIEWS = { calls: Calls, ended: Ended, nodes: Nodes };
 const KEYS = { 1: 'calls', 2: 'ended', 3: 'nodes' };
+const INSIDE = { inside: true }; // of what was come to from this page
 const main = document.getElementById('main');
 const live = document.getElementById('live');
 const state = document.getElementById('state');
@@ -25,9 +26,13 @@ function callId() {
   return /[?&]call=((?:[\w.~!*'()@:;,+$=/-]|%[0-9A-Fa-f]{2})+)/.exec(location.search)?.[1]?.replace(/\+/g, '%2B').replace(/\//g, '%2F');
 }
 
+// What is the matter. `busy` passes by itself.
 function tell(word, text) {
+  const trouble = document.getElementById('trouble');
   live.dataset.state = word;
-  say(state, text);
+  say(state, word === 'trouble' && text !== 'busy' ? 'tries again' : text);
+  trouble.hidden = word !== 'trouble' || text === 'busy';
+  say(trouble, text);
 }
 
 function title() {
@@ -37,8 +42,14 @@ function title() {
 function go(wanted, instead) {
   const url = write(wanted);
   if (url === location.search) return;
-  history[instead ? 'replaceState' : 'pushState'](null, '', url);
+  if (instead) history.replaceState(history.state, '', url);
+  else history.pushState(INSIDE, '', url);
   route();
+}
+
+// Another view of the same customer.
+function urlOf(name, { party, caller, callee }) {
+  return write(name === 'nodes' ? { view: name } : { view: name, party, caller, callee });
 }
 
 // While somebody types, each letter is no step to go back to.
@@ -57,8 +68,9 @@ function route() {
     kind = next;
   }
   for (const link of document.querySelectorAll('nav a')) {
-    const current = link.getAttribute('href') === `?view=${id ? 'calls' : next}`;
-    if (current) link.setAttribute('aria-current', id ? 'true' : 'page');
+    const name = link.dataset.view;
+    link.setAttribute('href', urlOf(name, wanted));
+    if (name === (id ? 'calls' : next)) link.setAttribute('aria-current', id ? 'true' : 'page');
     else link.removeAttribute('aria-current');
   }
   title();
@@ -81,7 +93,7 @@ document.addEventListener('click', (event) => {
   if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || event.defaultPrevented) return;
   event.preventDefault();
   if (link.getAttribute('href') === location.search) return;
-  history.pushState(null, '', link.getAttribute('href'));
+  history.pushState(INSIDE, '', link.getAttribute('href'));
   route();
   if (!link.closest('nav')) main.focus({ preventScroll: true });
 });
@@ -107,12 +119,12 @@ document.addEventListener('keydown', (event) => {
   } else if ((event.key === 'ArrowUp' || event.key === 'k') && view.step) {
     view.step(-1);
   } else if (event.key === 'Escape' && kind.startsWith('call ')) {
-    if (history.length > 1) history.back();
+    if (history.state) history.back();
     else go({ view: 'calls' });
   } else if (event.key === 'p') {
     pause();
   } else if (KEYS[event.key]) {
-    go({ view: KEYS[event.key] });
+    document.querySelector(`nav [data-view=${KEYS[event.key]}]`).click();
   } else {
     return;
   }

@@ -1,6 +1,6 @@
 """The page in a browser, beside real Kamailios: the ladder of a call that was taken over, and of one that was cancelled elsewhere.
 
-    KAMSYNC_SCREENSHOTS=docs/page /usr/bin/python3 -B -m pytest tests/e2e/test_page.py      # its pictures
+    KAMSYNC_SCREENSHOTS=docs/page /usr/bin/python3 -B -m pytest tests/e2e/test_ladder.py      # its pictures
 """
 import pytest
 
