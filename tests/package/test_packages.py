@@ -23,7 +23,7 @@ def readme():
     return [re.sub(r'^ {7}', '', block, flags=re.M) for block in re.findall(r'(?:^ {7}.*\n)+', section, re.M)]
 
 
-APT, SETTING, CHECK, FOUR_LINES, PATCH, KAMAILIO = readme()
+APT, SETTING, CHECK, FOUR_LINES, PATCH, KAMAILIO, DOCTOR = readme()
 
 
 def release():
@@ -133,6 +133,7 @@ def test_the_stock_configuration(node):
     node.run(PATCH.replace('5.6', mine))
     node.run(KAMAILIO)
     wait_up(node, 'kamailio', 'store')
+    print(node.run(DOCTOR).stdout)
 
 
 def install(node, command, want):
