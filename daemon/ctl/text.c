@@ -36,9 +36,10 @@ void *grow(void *p, size_t size)
     return grown;
 }
 
+/* Never NULL, not even for nothing. */
 static char *room(struct buf *b, size_t n)
 {
-    if (b->size - b->n < n) {
+    if (b->size - b->n <= n) {
         b->size = b->n + n + b->size + 64;
         b->p = grow(b->p, b->size);
     }

@@ -134,8 +134,8 @@ class Desk:
         node.stop_kamsyncd()
         node.start_kamailio()
         node.start_kamsyncd()
-        wait_until(lambda: 'incarnation ' in node.log(), 10, f'{name} and its new Kamailio know each other')
-        inc = re.search(r'Kamailio is node .*incarnation ([\d.]+)', node.log())[1]
+        inc = wait_until(lambda: re.search(r'Kamailio is node .*incarnation ([\d.]+)', node.log()), 10,
+                         f'{name} and its new Kamailio know each other')[1]
         others = [self.cluster[other] for other in self.cluster.nodes if other != name]
         wait_until(lambda: all(f'up, incarnation {inc}' in other.log() for other in others)
                    and node.log().count('is up, incarnation') >= len(others), 10, f'all nodes and {name} know each other')
