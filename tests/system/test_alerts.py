@@ -115,31 +115,6 @@ def all_nodes(**values):
     return {node: a(**values)['a'] for node in NODES}
 
 
-slow = f'0+1000x{STEPS_BEFORE} {1000 * STEPS_BEFORE}+0x{STEPS_AFTER}'  # not in that bucket any more
-starts = f'1+0x{STEPS_BEFORE} 1+0x9 2+0x9 3+0x9 4+0x{STEPS_AFTER - 30}'
-STATES = [
-    ('KamsyncNotScraped', {node: {'*': until_then} for node in NODES}),
-    ('KamsyncDown', {'a': {'*': until_then, 'up': then(1, 0)}, **{n: {'kamsync_nodes_up': then(2, 1)} for n in 'bc'}}),
-    ('KamsyncNobodyReady', all_nodes(ready=then(1, 0))),
-    ('KamsyncKamailioAway', {**a(kamailio_up=then(1, 0), ready=then(1, 0)),
-                             **{n: {'kamsync_nodes_up': then(2, 1)} for n in 'bc'}}),
-    ('KamsyncNodeUnseen', a(nodes_up=then(2, 1))),
-    ('KamsyncStoreAway', a(store_up=then(1, 0))),
-    ('KamsyncRecordsWaiting', a(records_unwritten=then(0, 5000))),
-    ('KamsyncStoreSlow', {'a': {'kamsync_store_round_trip_seconds_bucket{le="0.05"}': slow}}),
-    ('KamsyncStraysUndecided', a(verdict_unavailable_total=then(QUIET, QUIET, 10))),
-    ('KamsyncVersionsMixed', {'a': {'kamsync_build_info{version="0.1.0"}': until_then, 'kamsync_build_info{version="0.2.0"}': COMES}}),
-    ('KamsyncLimitNear', a(transactions=then(1000, 450000))),
-    ('KamsyncLimitNear', a(transactions_bytes=then(2e6, 1.9e9))),
-    ('KamsyncLimitNear', a(calls=then(5000, 900000))),
-    ('KamsyncLimitNear', a(calls_bytes=then(5e6, 0.95e9))),
-    ('KamsyncRestarts', a(process_start_time_seconds=starts)),
-]
-# Alerts that fire when a counter grows, with each of their counters.
-EVENTS = [(alert, counter) for alert, rule in ALERTS.items() if rule['expr'].lstrip().startswith('increase(')
-          for counter in sorted(names(rule['expr']))]
-
-
 def seconds(text):
     return int(text[:-1]) * {'s': 1, 'm': 60}[text[-1]]
 
@@ -152,9 +127,41 @@ def looks_back(alert):
     return max([0, *map(seconds, re.findall(r'\[(\w+)\]', ALERTS[alert]['expr']))])
 
 
+slow = f'0+1000x{STEPS_BEFORE} {1000 * STEPS_BEFORE}+0x{STEPS_AFTER}'  # not in that bucket any more
+starts = f'1+0x{STEPS_BEFORE} 1+0x9 2+0x9 3+0x9 4+0x{STEPS_AFTER - 30}'
+STATES = [
+    ('KamsyncNotScraped', {node: {'*': until_then} for node in NODES}),
+    ('KamsyncDown', {'a': {'*': until_then, 'up': then(1, 0)}, **{n: {'kamsync_nodes_up': then(2, 1)} for n in 'bc'}}),
+    ('KamsyncNobodyReady', all_nodes(ready=then(1, 0))),
+    ('KamsyncKamailioAway', {**a(kamailio_up=then(1, 0), ready=then(1, 0)),
+                             **{n: {'kamsync_nodes_up': then(2, 1)} for n in 'bc'}}),
+    ('KamsyncNodeUnseen', a(nodes_up=then(2, 1))),
+    ('KamsyncStoreAway', a(store_up=then(1, 0))),
+    ('KamsyncStoreRefuses', a(puts_failed_total=then(QUIET, QUIET, 1))),
+    ('KamsyncRecordsWaiting', a(records_unwritten=then(0, 5000))),
+    ('KamsyncStoreSlow', {'a': {'kamsync_store_round_trip_seconds_bucket{le="0.05"}': slow}}),
+    ('KamsyncStraysUndecided', a(verdict_unavailable_total=then(QUIET, QUIET, 10))),
+    ('KamsyncVersionsMixed', {'a': {'kamsync_build_info{version="0.1.0"}': until_then, 'kamsync_build_info{version="0.2.0"}': COMES}}),
+    ('KamsyncLimitNear', a(transactions=then(1000, 450000))),
+    ('KamsyncLimitNear', a(transactions_bytes=then(2e6, 1.9e9))),
+    ('KamsyncLimitNear', a(calls=then(5000, 900000))),
+    ('KamsyncLimitNear', a(calls_bytes=then(5e6, 0.95e9))),
+    ('KamsyncRestarts', a(process_start_time_seconds=starts)),
+]
+# Alerts that fire when a counter has grown once, with each of their counters.
+EVENTS = [(alert, counter) for alert, rule in ALERTS.items()
+          if rule['expr'].lstrip().startswith('increase(') and patience(alert) < looks_back(alert)
+          for counter in sorted(names(rule['expr']))]
+
+
 @needs_promtool
 def test_all_is_silent_while_all_is_well(tmp_path):
     promtool(tmp_path, ({}, *[firing(at) for at in range(0, CHANGE_S * 3, 60)]))
+
+
+@needs_promtool
+def test_one_record_that_was_refused_is_no_alert(tmp_path):
+    promtool(tmp_path, (a(puts_failed_total=then(QUIET, QUIET + 1)), *[firing(at) for at in range(CHANGE_S, CHANGE_S * 2, 60)]))
 
 
 @needs_promtool
