@@ -19,7 +19,7 @@ def checks(build):
     for path in files("daemon/*.c"):
         yield f"clang-tidy {path}", ["clang-tidy", "-p", build, "--quiet", "--warnings-as-errors=*", path]
     for path in ("dev", ".ci/run", "tests/platform.sh", "daemon/ctl/kamsyncctl.bash", "daemon/install_once.sh",
-                 *files("debian/*.post*")):
+                 *files("debian/*.post*", "docker/*.sh")):
         yield f"bash -n {path}", ["bash", "-n", path]
     yield "links", [sys.executable, "-B", "tests/links.py"]
     yield "waits", [sys.executable, "-B", "tests/waits.py"]
