@@ -82,7 +82,7 @@ contained() { setpriv --pdeathsig KILL unshare --mount --pid --mount-proc --fork
 
 # enter PLATFORM ROOT COMMAND…
 enter() {
-  PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 KAMSYNC_ROOTS=$ROOTS \
+  PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 KAMSYNC_ROOTS=$ROOTS KAMSYNC_PLATFORM=$1 \
     contained tests/platform.sh --inside "$@"
 }
 
