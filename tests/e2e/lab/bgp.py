@@ -72,7 +72,7 @@ class Failure:
     text: str
     begin: object              # (bed, node)
     end: object                # undoes it
-    why: str = ''              # what kamsync-announce shall say of it; '': it cannot, or need not
+    why: str = ''              # what kamsync-announce shall say of it; '': nothing, or one of two things
     moves: bool = True         # whether the route shall move
     bfd: bool = True
     long: bool = False         # only for the table
@@ -122,8 +122,7 @@ def _plug(bed, node):
 FAILURES = {
     'drain': Failure('`kamsyncctl drain`', _ask('drain'), _ask('undrain'), 'drained'),
     'kamailio killed': Failure('Kamailio killed', _kill_kamailio, _start_kamailio, 'kamailio away'),
-    'kamailio hangs': Failure('Kamailio hangs (SIGSTOP)', _signal_kamailio(signal.SIGSTOP), _signal_kamailio(signal.SIGCONT),
-                              'kamailio hangs'),
+    'kamailio hangs': Failure('Kamailio hangs (SIGSTOP)', _signal_kamailio(signal.SIGSTOP), _signal_kamailio(signal.SIGCONT)),
     'overload': Failure('Kamailio gets twice what its processes can do', lambda bed, node: bed.flood(node),
                         lambda bed, node: bed.end_flood(), 'no answer to an OPTIONS'),
     'kamsyncd restarted': Failure('kamsyncd restarted', _restart_kamsyncd, _nothing, moves=False),
