@@ -58,7 +58,7 @@ class Load:
 
     def stop_and_check(self):
         self.goes_on = False
-        wait_until(lambda: len(self.byes) == len(self.calls) and all(bye.code for bye in list(self.byes.values())), 10,
+        wait_until(lambda: len(self.byes) == len(self.calls) and each(list(self.byes.values()), lambda bye: bye.code), 10,
                    'the end of all new calls')
         assert each(self.byes.values(), lambda bye: (bye.code, bye.tries_needed) == (200, 1))
         assert each(self.calls, lambda call: call.invites == 1)
@@ -110,7 +110,8 @@ class Desk:
     def check_ended(self, calls):
         wait_until(lambda: all(call.final and call.final.code >= 200 for _, call in calls), PATIENCE, 'final replies')
         assert {call.call_id: call.final.code for what, call in calls if call.final.code != ENDS[what]} == {}
-        wait_until(lambda: all(leg.settled for _, call in calls for leg in self.callees.legs(call.call_id)), PATIENCE,
+        legs = [leg for _, call in calls for leg in self.callees.legs(call.call_id)]
+        wait_until(lambda: each(legs, lambda leg: leg.settled), PATIENCE,
                    'phones at rest')
         assert each((call for _, call in calls), lambda call: set(self.callees.rings(call.call_id).values()) == {1}), 'rang twice'
         assert each((call for _, call in calls), lambda call: call.invites == 1), 'a caller has repeated his INVITE'
