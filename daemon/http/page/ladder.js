@@ -43,9 +43,9 @@ const SENTENCES = [
 
 function stray([, method, code, from, verdict, owner], line, world) {
   const here = node(line.node);
-  const from_ = method === 'reply' ? world.lane(from, world.far[0].key) : world.lane(from, CALLER);
+  const source = method === 'reply' ? world.lane(from, world.far[0].key) : world.lane(from, CALLER);
   const goes = (verdict === 'owner' || verdict === 'acted') && Number(owner) > 0 && Number(owner) !== line.node;
-  return { hops: goes ? [from_, here, node(owner)] : [from_, here], kind: goes ? 'handover' : 'stray', kinds: ['stray', 'handover'],
+  return { hops: goes ? [source, here, node(owner)] : [source, here], kind: goes ? 'handover' : 'stray', kinds: ['stray', 'handover'],
     code: Number(code), title: method === 'reply' ? code : method, note: VERDICTS[verdict]?.(owner) ?? verdict };
 }
 
@@ -101,7 +101,7 @@ function ending(call, w, byes) {
   const joined = nodesOf(call).find((entry) => entry.at === at)?.node;
   const here = node(joined ?? byes.at(-1)?.node ?? w.owner(at));
   const far = answering(w.far, (code) => code >= 200);
-  const rest = { at, order: 2, end: true };
+  const rest = { at, order: 2 };
   if (call.how === 'completed' && (call.by === 'caller' || call.by === 'callee'))
     return { ...rest, hops: call.by === 'caller' ? [CALLER, here, far] : [far, here, CALLER], title: 'BYE', note: `the ${call.by} hangs up` };
   if (call.how === 'cancelled')
@@ -163,7 +163,7 @@ export function ladder(calls, txns, trace) {
   const others = [...used].filter((key) => key !== CALLER && !key.startsWith('node ') && !w.far.some((end) => end.key === key));
   return { rows, lanes: [
     { key: CALLER, kind: 'end', title: 'Caller', detail: w.source },
-    ...ids.map((id) => ({ key: node(id), kind: 'node', title: `Node ${id}`, short: String(id) })),
+    ...ids.map((id) => ({ key: node(id), kind: 'node', title: `Node ${id}` })),
     ...w.far.map(({ key, title }, i) => ({ key, kind: 'end', title: w.far.length > 1 ? `Far end ${i + 1}` : 'Far end', detail: title ?? key })),
     ...others.map((key) => ({ key, kind: 'end', title: 'Another', detail: key })),
   ] };
