@@ -46,7 +46,8 @@ struct cdr_id cdr_id_before(struct cdr_id id)
 
 static void put(struct buf *b, const char *text)
 {
-    buf_own(b, span_of(text), 0);
+    if (*text)
+        buf_own(b, span_of(text), 0);
 }
 
 /* Quoted if need be. A control character would end the line, or confuse a terminal: it is shown as "?". */
