@@ -27,11 +27,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *url = span_dup((struct span){(const char *)data, size});
 
     must(url);
-    if (store_name_read(&n, url, why, sizeof(why)) == 0)
+    if (store_name_read(&n, url, why, sizeof(why)) == 0) {
         check(&n);
-    else
+        must(*n.path || !strchr(store_name_show(shown, sizeof(shown), url), '@'));
+    } else {
         must(*why && strlen(why) < sizeof(why));
-    must(!strchr(store_name_show(shown, sizeof(shown), url), '@'));
+    }
     free(url);
     return 0;
 }
