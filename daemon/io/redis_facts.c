@@ -78,6 +78,8 @@ static void on_rights(redisAsyncContext *ac, void *reply, void *data)
     if (r && r->type == REDIS_REPLY_STRING) {
         snprintf(s->store.facts.missing, sizeof(s->store.facts.missing), "%s", r->str);
         redis_clean(s->store.facts.missing);
+        if (!r->len && strncmp(s->store.facts.refused, "NOPERM", 6) == 0)
+            *s->store.facts.refused = '\0'; /* that right has come since */
     } else if (redis_is_error(r) && r && strncmp(r->str, "NOPERM", 6) == 0) {
         snprintf(s->store.facts.missing, sizeof(s->store.facts.missing), "+eval");
     }

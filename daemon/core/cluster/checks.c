@@ -6,12 +6,14 @@
 #include "count.h"
 #include "link_impl.h"
 
-#define FRESH_MS 10000 /* what was seen so lately is still so: it is seen with each beat, or try to connect */
+#define FRESH_MS 3000 /* what was seen so lately, or in the last three beats, is still so */
 #define NEWS_MS 600000
 
-static bool is_fresh(int64_t seen_ms, int64_t now)
+static bool is_fresh(const struct engine *e, int64_t seen_ms, int64_t now)
 {
-    return seen_ms && now - seen_ms < FRESH_MS;
+    int64_t beats_ms = 3 * e->conf.heartbeat_ms;
+
+    return seen_ms && now - seen_ms < (beats_ms > FRESH_MS ? beats_ms : FRESH_MS);
 }
 
 /* An address that every node would reach itself by. */
@@ -52,7 +54,7 @@ static bool cannot_read_keys(const struct engine *e, const struct node *n, int64
     FINDING(f, "Kamailio cannot read the file of keys");
     WRITE(f, "KAMSYNC_KEYS_FILE in kamailio.cfg must name the keys_file of kamsyncd, and Kamailio's user must be "
              "allowed to read it (usermod -aG kamsync kamailio, and restart Kamailio)");
-    return !e->contact.hello && is_fresh(e->advice.unread_ms, now);
+    return !e->contact.hello && is_fresh(e, e->advice.unread_ms, now);
 }
 
 static bool is_a_stranger(const struct engine *e, const struct node *n, int64_t now, struct finding *f)
@@ -61,14 +63,14 @@ static bool is_a_stranger(const struct engine *e, const struct node *n, int64_t 
     FINDING(f, "what answers on Kamailio's port does not prove that it is our Kamailio, so it is told nothing");
     WRITE(f, "either another program listens there, or KAMSYNC_KEYS_FILE in kamailio.cfg is not the keys_file of this "
              "kamsyncd");
-    return !e->contact.hello && is_fresh(e->advice.stranger_ms, now);
+    return !e->contact.hello && is_fresh(e, e->advice.stranger_ms, now);
 }
 
 /* None of the above, which know more. */
 static bool is_explained(const struct engine *e, int64_t now)
 {
-    return e->contact.hello || *e->advice.hello || is_fresh(e->advice.unread_ms, now) ||
-           is_fresh(e->advice.stranger_ms, now);
+    return e->contact.hello || *e->advice.hello || is_fresh(e, e->advice.unread_ms, now) ||
+           is_fresh(e, e->advice.stranger_ms, now);
 }
 
 static bool is_silent(const struct engine *e, const struct node *n, int64_t now, struct finding *f)
@@ -130,7 +132,7 @@ static bool has_twin(const struct engine *e, const struct node *n, int64_t now, 
     (void)n;
     FINDING(f, "node id %d is used twice: here and at %s (%s)", twin->id, twin->sip, twin->name);
     WRITE(f, "set server_id in kamailio.cfg to a number that no other node has, and restart that Kamailio");
-    return is_fresh(e->advice.twin_ms, now);
+    return is_fresh(e, e->advice.twin_ms, now);
 }
 
 static bool has_another_secret(const struct engine *e, const struct node *n, int64_t now, struct finding *f)
