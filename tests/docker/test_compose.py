@@ -74,6 +74,15 @@ def ready_nodes(engine):
     return re.findall(r'^ready: (.*)$', engine.run('podman', 'logs', 'kamsync-caller-1').stdout, re.M)[-1:]
 
 
+def role(engine, redis):
+    return (engine.inside(redis, 'redis-cli', 'role') or 'away').split()[0]
+
+
+def stores(engine):
+    """What each kamsyncd says of its own."""
+    return {json.loads(engine.inside(f'kamsyncd-{node}', 'kamsyncctl', '--json', 'status'))['store'] for node in NODES}
+
+
 def wait_calls(engine, number):
     """Until each phone has made so many more calls."""
     before = {phone: calls(engine, phone)['Successful'] for phone in ('phone-talks', 'phone-cancels')}
@@ -88,7 +97,7 @@ def test_compose_file_is_good(engine):
 
 def test_images_of_others_have_versions():
     others = [s['image'] for s in SERVICES.values() if not s['image'].startswith('localhost/')]
-    assert len(others) == 4 and all(re.search(r':v?\d+\.\d+', name) for name in others)
+    assert len(others) == 7 and all(re.search(r':v?\d+\.\d+', name) for name in others)
 
 
 @pytest.mark.parametrize('name', OURS)
@@ -142,3 +151,13 @@ def test_a_node_dies_and_comes_back(cluster):
     wait_until(lambda: ready_nodes(cluster) == [ALL], 60, lambda: ready_nodes(cluster), every=0.5)
     wait_calls(cluster, 50)
     print(calls(cluster, 'phone-talks'), calls(cluster, 'phone-cancels'))
+
+
+def test_the_master_dies(cluster):
+    cluster.compose('kill', 'redis')
+    wait_until(lambda: role(cluster, 'redis-replica') == 'master', 60, 'Sentinel', every=0.5)
+    wait_until(lambda: stores(cluster) == {'up'}, 20, lambda: stores(cluster), every=0.5)
+    wait_calls(cluster, 50)
+    cluster.compose('start', 'redis')
+    wait_until(lambda: role(cluster, 'redis') == 'slave', 60, lambda: role(cluster, 'redis'), every=0.5)
+    wait_calls(cluster, 50)
