@@ -1,6 +1,7 @@
 """The life of the packages on one node, in order: README's Install section word for word, upgrade, downgrade, removal, purge.
 
 A fresh Debian with its own systemd does it (box.py); the packages are those that `./dev package` has built for it."""
+import json
 import pathlib
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import box
 import systemd
 from harness import REPO, wait_until
+from ringing import CALL_ID, CALLER, PHONE, Ringing
 
 PACKAGES = pathlib.Path(REPO, 'build', 'package')
 NAMES = ('kamsync', 'kamsync-kamailio')
@@ -60,7 +62,7 @@ def node(tmp_path_factory):
     made = box.Box([layer, box.base(release())], folder)
     try:
         made.boot()
-        made.run('ip link set lo up; for a in 198.51.100.1 192.0.2.11 192.0.2.100; do ip address add $a dev lo; done')
+        made.run(f'ip link set lo up; for a in 198.51.100.1 192.0.2.11 192.0.2.100 {PHONE} {CALLER}; do ip address add $a dev lo; done')
         made.run('apt install redis-server; systemctl stop redis-server')
         made.run('systemd-run --unit=store redis-server --bind 192.0.2.100 --protected-mode no')
         yield made
@@ -154,6 +156,20 @@ def test_upgrade_and_downgrade(node):
     [before] = version(node)
     assert install(node, 'apt install /root/newer/*.deb', NEWER)
     assert not install(node, f'cd /root; {APT.strip()} --allow-downgrades', before)
+
+
+def test_a_call_rings_through_an_upgrade(node):
+    """And the new kamsyncd knows it: it writes the call's entry."""
+    [before] = version(node)
+    call = Ringing(node)
+    try:
+        install(node, 'apt install /root/newer/*.deb', NEWER)
+        call.cancel()
+    finally:
+        call.end()
+    wait_until(lambda: CALL_ID in node.run('kamsyncctl --json cdr', check=False).stdout, 10, 'its entry', every=0.2)
+    assert json.loads(node.run('kamsyncctl --json cdr').stdout)['cdr'][-1]['how'] == 'cancelled'
+    install(node, f'cd /root; {APT.strip()} --allow-downgrades', before)
 
 
 def test_an_upgrade_leaves_a_stopped_kamsyncd_disabled(node):

@@ -51,8 +51,8 @@ def exists(netns):
 
 
 def enter(netns):
-    """Move the calling thread into a namespace, for good."""
-    fd = os.open(f'{NETNS_DIR}/{netns}', os.O_RDONLY | os.O_CLOEXEC)
+    """Move the calling thread into a namespace, named or a path, for good."""
+    fd = os.open(os.path.join(NETNS_DIR, netns), os.O_RDONLY | os.O_CLOEXEC)
     try:
         if _libc.setns(fd, CLONE_NEWNET):
             raise NetnsError(f'setns {netns}: {os.strerror(ctypes.get_errno())}')
