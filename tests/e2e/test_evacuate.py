@@ -6,6 +6,7 @@ By hand, with as many calls as are wanted:
     KAMSYNC_EVACUATE=1000 KAMSYNC_RATE=200 pytest -s tests/e2e/test_evacuate.py -k empty
 """
 import contextlib
+import json
 import os
 import re
 import time
@@ -15,7 +16,10 @@ import pytest
 from lab.cluster import Cluster
 from lab.owner_gone import ROUTING, on_invite
 from lab.phone import Callees, Caller
+from lab.policies import to
 from lab.proc import each, wait_until
+from lab.rawsip import Peer, Request
+from lab.sipp import Gateway
 
 COUNT = int(os.environ.get('KAMSYNC_EVACUATE', 90))  # calls that ring when their node is emptied
 RATE = int(os.environ.get('KAMSYNC_RATE', 20))       # new calls a second at the other nodes
@@ -195,3 +199,35 @@ def test_without_another_node_nothing_changes(desk):
     assert not answer['ok'] and 'no other node of this version' in answer['error'] and not node.ask('status')['drained']
     desk.end(calls)
     desk.check_ended(calls)
+
+
+def test_it_is_over_before_its_old_owner_is_told(lab):
+    """What kamsyncd had given away was taken and ended while it was dead: tm still has it. The new record, which no longer has
+    the INVITE, is written by hand. Afterwards tm takes the same INVITE, which it would have absorbed, for a new one."""
+    Gateway(lab)
+    cluster, peer, request = Cluster(lab, nodes='ab'), Peer(lab, 'caller', 15500), Request('over@lab')
+    a = cluster['a']
+    lab.steer(to('a'))
+    peer.send(request.invite(peer))
+    peer.expect('SIP/2.0 180')
+    key = wait_until(lambda: [k for k, r in cluster.records().items() if r['state'] == 'ringing'], 5, 'its record')[0]
+    a.kamsyncd.kill()
+    a.start_kamsyncd()
+    wait_until(lambda: 'Kamailio is node' in a.log(), 5, 'kamsyncd is back')
+    wait_until(lambda: a.ask('status')['txns'] == 1, 5, 'what was not acknowledged has been told again')
+    a.kamsyncd.kill()
+    record = cluster.records()[key]
+    head = {'epoch': record['epoch'] + 1, 'owner': 2, 'inc': re.findall(r'up, incarnation (\S+)', a.log())[-1],
+            'from': f'{record["epoch"]} 1 {record["inc"]}', 'state': 'failed', 'code': 487, 'done': True}
+    rest = {name: value for name, value in record.items() if name not in head and name != 'req'}
+    lab.redis_cli('set', key, json.dumps({**head, **rest}, separators=(',', ':')))
+    a.start_kamsyncd()
+    wait_until(lambda: 'Kamailio is node' in a.log(), 5, 'kamsyncd is back')
+    wait_until(lambda: 'is over at node 2' in str(a.ask('trace', call_id=request.call_id)), 5, 'kamsyncd finds it')
+
+    def is_new():
+        peer.send(request.invite(peer))
+        return sum(p.kind == 'INVITE' for p in lab.trace.at('gateway', request.call_id)) > 1
+    wait_until(is_new, 10, 'tm has forgotten it (it remembers what it has let go for 5 s, wt_timer)', every=0.5)
+    peer.close()
+    cluster.stop()

@@ -184,6 +184,31 @@ Test(evacuate, the_owners_kamsyncd_dies_in_the_middle_and_learns_what_has_become
     cluster_free(c);
 }
 
+/* The record of a call that is over has no INVITE any more. */
+Test(evacuate, the_owners_kamsyncd_comes_back_when_what_it_gave_is_over)
+{
+    struct cluster *c = with_calls(3, 200);
+    size_t both = 0;
+
+    cr_assert_null(evacuate(c, 0, true));
+    cluster_run(c, 10);
+    cluster_crash(c, 0);
+    cluster_run(c, 3000);
+    for (int i = 0; i < 200; i++)
+        if (cluster_holders(c, i, NULL) == 2) {
+            both++;
+            cluster_answer(c, i);
+        }
+    cr_assert(both > 0);
+    cluster_run(c, 3000);
+    cluster_mend(c, 0);
+    cluster_join(c, 0);
+    cluster_run(c, 10000);
+    for (int i = 0; i < 200; i++)
+        cr_expect(!c->ended[i] || cluster_holders(c, i, NULL) == 0, "call %d", i);
+    cluster_free(c);
+}
+
 Test(evacuate, calls_cancelled_and_answered_on_the_way_end_once)
 {
     struct cluster *c = with_calls(3, 300);

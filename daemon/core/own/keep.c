@@ -26,9 +26,11 @@ char *owner_head(struct engine *e, const struct txn *t, const char *why)
 {
     struct handover h = {.to = e->self.id, .inc = e->self.inc, .why = why, .src = t->src, .dst = t->dst};
     size_t len = 0;
-    char *msg = t->req.n ? sip_question(t->req, t->id, &len) : NULL;
+    char *named = t->req.n ? NULL : sip_named(t->call_id, t->cseq, t->branch, t->sent_by);
+    char *msg = sip_question(t->req.n ? t->req : span_of(named), t->id, &len);
     char *text = msg ? engine_handover(e, h, (struct span){msg, len}) : NULL;
 
+    free(named);
     free(msg);
     return text;
 }
@@ -39,8 +41,7 @@ static void release(struct engine *e, const struct txn *t, int64_t now)
 {
     char *text = owner_head(e, t, "lost");
 
-    if (t->req.n)
-        engine_send(e, e->self.sip, NULL, text, now);
+    engine_send(e, e->self.sip, NULL, text, now);
     free(text);
 }
 

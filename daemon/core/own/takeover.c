@@ -27,8 +27,8 @@
 /* ---- a record ---- */
 
 /* A transaction of this node's Kamailio that this kamsyncd does not know, with the epoch that this node last had there.
- * If it has just started beside a living Kamailio, it reads it back, and proves it. Otherwise the transaction was lost
- * to another node, whose record is under way. */
+ * If it has just started beside a living Kamailio, it reads it back, and proves it; or has tm forget it, if it is over
+ * at the node that took it. Otherwise the transaction was lost to another node, whose record is under way. */
 static void learn(struct engine *e, const struct takeover *t, const struct record *r, int64_t epoch, struct span text,
                   int64_t now)
 {
@@ -37,6 +37,11 @@ static void learn(struct engine *e, const struct takeover *t, const struct recor
     if (!e->learning || txns_by_key(&e->txns, t->key) || record_txn(&txn, text, now) < 0)
         return;
     if (txn_is_done(txn) || strcmp(txn->key, t->key) != 0) {
+        if (txn_is_done(txn) && r->owner != e->self.id) {
+            engine_decided(e, span_of(txn->call_id), 0, "it is over at node %d, which had it last: tm forgets it here",
+                           r->owner);
+            owner_release(e, txn, now);
+        }
         txn_free(txn);
         return;
     }

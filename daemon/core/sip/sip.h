@@ -61,6 +61,9 @@ char *sip_cancel_of_caller(struct span invite, size_t *len);
 /* A short request that matches the transaction of the caller's INVITE in Kamailio, to ask about that transaction; the
  * R-URI's user is tm's name of it. The caller frees it; NULL as above. */
 char *sip_question(struct span invite, const char *tm_id, size_t *len);
+/* An INVITE of which nothing is left but what names its transaction (RFC 3261 17.2.3), for sip_question(). The caller
+ * frees it; NULL when out of memory. */
+char *sip_named(const char *call_id, uint32_t cseq, const char *branch, const char *sent_by);
 /* The same as sip_cancel(): the ACK to a negative reply. */
 char *sip_ack(struct span reply, size_t *len);
 /* The 100 to an INVITE that was sent with that Via alone: it goes only to the INVITE's sender. The caller frees it;

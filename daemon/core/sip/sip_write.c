@@ -83,6 +83,18 @@ char *sip_question(struct span invite, const char *tm_id, size_t *len)
     return out;
 }
 
+char *sip_named(const char *call_id, uint32_t cseq, const char *branch, const char *sent_by)
+{
+    char *out;
+
+    if (asprintf(&out,
+                 "INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=%s\r\nFrom: <sip:x>;tag=x\r\nTo: <sip:x>\r\n"
+                 "Call-ID: %s\r\nCSeq: %u INVITE\r\n\r\n",
+                 sent_by, branch, call_id, cseq) < 0)
+        return NULL;
+    return out;
+}
+
 char *sip_ack(struct span reply, size_t *len)
 {
     return made_of("ACK sip:x SIP/2.0\r\n", "ACK", reply, "", len);
