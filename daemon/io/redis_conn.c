@@ -107,7 +107,8 @@ static void end_attempt(struct redis_conn *c)
 /* Of what is known the best. */
 static const char *reason_of(const struct redis_conn *c, const char *reason)
 {
-    const char *tls = c->peer ? redis_tls_error(c->peer) : NULL;
+    bool ended = !c->is_ready && reason && *reason;
+    const char *tls = c->peer ? redis_tls_error(c->peer, ended) : NULL;
 
     if (c->odd)
         return "what it says is no answer: is that a Redis?";
@@ -283,8 +284,8 @@ static void on_connect(const redisAsyncContext *ac, int status)
         redisEnableKeepAlive(&c->ac->c);
     if (c->tls)
         c->peer = redis_tls_start(c->tls, c->ac, c->host.name);
-    if (c->tls && !c->peer)
-        refuse(c, "TLS cannot be begun", "");
+    if (c->tls && !redis_tls_begun(c->peer))
+        redisAsyncDisconnect(c->ac); /* ends in on_disconnect() */
     else
         greet(c);
 }

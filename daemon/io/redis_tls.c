@@ -17,7 +17,8 @@ struct redis_tls {
 };
 
 struct redis_peer {
-    SSL *session; /* also hiredis' */
+    SSL *session; /* also hiredis', if it has begun */
+    bool begun;
 };
 
 /* ---- files ---- */
@@ -92,7 +93,8 @@ static bool expect(SSL *session, const char *name)
     return SSL_set1_host(session, name) == 1 && SSL_set_tlsext_host_name(session, name) == 1;
 }
 
-/* hiredis frees a session only with a connection that has taken it. */
+/* hiredis frees a session only with a connection that has taken it. A near and fast server may have failed the
+ * handshake before this returns. */
 static bool begin(struct redis_peer *peer, redisAsyncContext *ac, const char *name)
 {
     if (!expect(peer->session, name) || SSL_up_ref(peer->session) != 1)
@@ -111,10 +113,17 @@ struct redis_peer *redis_tls_start(const struct redis_tls *t, redisAsyncContext 
     if (!peer)
         return NULL;
     peer->session = SSL_new(t->context);
-    if (peer->session && begin(peer, ac, *t->server_name ? t->server_name : host))
+    if (peer->session) {
+        peer->begun = begin(peer, ac, *t->server_name ? t->server_name : host);
         return peer;
+    }
     redis_tls_end(peer);
     return NULL;
+}
+
+bool redis_tls_begun(const struct redis_peer *peer)
+{
+    return peer && peer->begun;
 }
 
 void redis_tls_end(struct redis_peer *peer)
@@ -146,7 +155,16 @@ static const char *certificate_error(long result)
     }
 }
 
-const char *redis_tls_error(const struct redis_peer *peer)
+/* With TLS 1.3 a server looks at our certificate when our side of the handshake is over. Whether we read its alert or
+ * hear that it has reset the connection is a matter of who is faster. */
+static const char *end_error(const struct redis_peer *peer)
+{
+    if (!SSL_is_init_finished(peer->session) || SSL_get_certificate(peer->session))
+        return NULL;
+    return "it ends the connection after the handshake; if it wants a certificate of ours: see redis_cert_file";
+}
+
+const char *redis_tls_error(const struct redis_peer *peer, bool ended)
 {
     long result = SSL_get_verify_result(peer->session);
     unsigned long error = ERR_peek_last_error();
@@ -155,7 +173,7 @@ const char *redis_tls_error(const struct redis_peer *peer)
     if (result != X509_V_OK)
         return certificate_error(result);
     if (ERR_GET_LIB(error) != ERR_LIB_SSL)
-        return NULL;
+        return ended ? end_error(peer) : NULL;
     switch (ERR_GET_REASON(error)) {
     case SSL_R_WRONG_VERSION_NUMBER:
         return "it speaks no TLS: another port, or a store without TLS?";
@@ -195,9 +213,16 @@ struct redis_peer *redis_tls_start(const struct redis_tls *t, redisAsyncContext 
     return NULL;
 }
 
-const char *redis_tls_error(const struct redis_peer *peer)
+bool redis_tls_begun(const struct redis_peer *peer)
 {
     (void)peer;
+    return false;
+}
+
+const char *redis_tls_error(const struct redis_peer *peer, bool ended)
+{
+    (void)peer;
+    (void)ended;
     return NULL;
 }
 

@@ -15,10 +15,13 @@ struct redis_tls *redis_tls_new(const struct redis_tls_conf *conf, char *why, si
 void redis_tls_free(struct redis_tls *t);
 
 /* Begins TLS on a connection that has just been made; its certificate must be for the configured server name, or else
- * for this host. NULL: it cannot be begun. */
+ * for this host. NULL: memory is short. */
 struct redis_peer *redis_tls_start(const struct redis_tls *t, redisAsyncContext *ac, const char *host);
-/* What is wrong with the other side, in plain words; NULL: nothing that is known here. */
-const char *redis_tls_error(const struct redis_peer *peer);
+/* False: it has failed at once, and the connection must be ended. */
+bool redis_tls_begun(const struct redis_peer *peer);
+/* What is wrong with the other side, in plain words; NULL: nothing that is known here. ended: it has ended the
+ * connection before it answered anything. */
+const char *redis_tls_error(const struct redis_peer *peer, bool ended);
 void redis_tls_end(struct redis_peer *peer);
 
 #endif
