@@ -80,7 +80,8 @@ def let_calls_be_made(kamailios, redis, prometheus):
     kamailios[0].events(call.branch_event(), call.reply_event(180))
     wait_until(lambda: redis.do('EXISTS', call.key()), 10, 'the record')
     kamailios[1].stray(call.cancel())
-    wait_values(prometheus, 'sum(kamsync_verdict_owner_total)', lambda v: v == [1])
+    for metric in ('kamsync_calls', 'kamsync_verdict_owner_total'):  # one of each node, which are not scraped at once
+        wait_values(prometheus, f'sum({metric})', lambda v: v == [1])
 
 
 @needs_prometheus
