@@ -90,14 +90,14 @@ static bool is_at(const struct bound *b, const struct bound *like)
            (is_any_address(b) || (b->family == like->family && memcmp(b->ip, like->ip, sizeof(b->ip)) == 0));
 }
 
-static void from_address(struct bound *b, const struct sockaddr *at)
+static void from_address(struct bound *b, const struct sockaddr_storage *at)
 {
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)at;
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)at;
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)at;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)at;
 
-    *b = (struct bound){.family = at->sa_family};
-    b->port = ntohs(at->sa_family == AF_INET ? v4->sin_port : v6->sin6_port);
-    if (at->sa_family == AF_INET)
+    *b = (struct bound){.family = at->ss_family};
+    b->port = ntohs(at->ss_family == AF_INET ? v4->sin_port : v6->sin6_port);
+    if (at->ss_family == AF_INET)
         memcpy(b->ip, &v4->sin_addr, 4);
     else
         memcpy(b->ip, &v6->sin6_addr, 16);
@@ -116,7 +116,7 @@ static bool from_sip(struct bound *b, const char *sip)
     } else if (sscanf(sip, "%63[0-9.]:%d", ip, &port) != 2 || uv_ip4_addr(ip, port, (struct sockaddr_in *)&at) < 0) {
         return false;
     }
-    from_address(b, (struct sockaddr *)&at);
+    from_address(b, &at);
     return true;
 }
 

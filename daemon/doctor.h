@@ -12,9 +12,9 @@
 
 /* What is looked at; sockets as in /proc/net. */
 struct host {
-    const struct sockaddr *kamailio_at; /* where kamsyncd looks for evapi */
-    const char *sip;                    /* KAMSYNC_SIP; "" while Kamailio is away */
-    const char *proc;                   /* "/proc/net" */
+    const struct sockaddr_storage *kamailio_at; /* where kamsyncd looks for evapi */
+    const char *sip;                            /* KAMSYNC_SIP; "" while Kamailio is away */
+    const char *proc;                           /* "/proc/net" */
 };
 
 /* Adds what is wrong on this host, for that node. */

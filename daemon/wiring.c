@@ -142,7 +142,7 @@ static bool do_show(void *ctx, const struct sighting *s)
 static void do_examine(void *ctx, int node, const char *sip, json_t *facts, json_t *found)
 {
     struct daemon *d = ctx;
-    struct host host = {.kamailio_at = (struct sockaddr *)&d->config.kamailio_addr, .sip = sip, .proc = "/proc/net"};
+    struct host host = {.kamailio_at = &d->config.kamailio_addr, .sip = sip, .proc = "/proc/net"};
 
     json_object_set_new(facts, "version", json_string(KAMSYNC_VERSION));
     host_checks(&host, node, found);

@@ -15,16 +15,14 @@
 static char *read_all(FILE *file)
 {
     struct buf b = {0};
-    size_t n;
 
     do {
         if (b.size - b.n < 4096) {
             b.size = 2 * b.size + 65536;
             b.p = grow(b.p, b.size);
         }
-        n = fread(b.p + b.n, 1, b.size - b.n - 1, file);
-        b.n += n;
-    } while (n && b.n < CFG_MAX);
+        b.n += fread(b.p + b.n, 1, b.size - b.n - 1, file);
+    } while (!feof(file) && !ferror(file) && b.n < CFG_MAX);
     b.p[b.n] = '\0';
     return b.p;
 }

@@ -328,6 +328,7 @@ static void write_file(const char *folder, const char *name, const char *text)
 {
     FILE *file = fopen(scratch("%s/%s", folder, name), "w");
 
+    cr_assert_not_null(file);
     fputs(text, file);
     fclose(file);
 }
@@ -338,6 +339,16 @@ static void write_file(const char *folder, const char *name, const char *text)
     "   0: " address " 00000000000000000000000000000000:0000 " state " 00000000:00000000 00:00000000 00000000\n"
 
 /* As the kernel has them, on a host whose bytes go that way: the address is 192.0.2.11, evapi's port 8448. */
+static struct sockaddr_storage evapi_here(void)
+{
+    const struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(8448), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_storage out = {0};
+
+    memcpy(&out, &at, sizeof(at));
+    return out;
+}
+
 Test(doctor, this_host)
 {
     static const struct {
@@ -358,12 +369,12 @@ Test(doctor, this_host)
         {"", "", "", V6("B80D0120000000000000000011000000:13C4", "07"), "[2001:db8::11]:5060", ""},
         {"", "", "", V6("B80D0120000000000000000012000000:13C4", "07"), "[2001:db8::11]:5060", "listen"},
     };
-    struct sockaddr_in evapi = {.sin_family = AF_INET, .sin_port = htons(8448), .sin_addr.s_addr = htonl(0x7f000001)};
+    struct sockaddr_storage evapi = evapi_here();
     char folder[] = "/tmp/doctorXXXXXX";
 
     cr_assert_not_null(mkdtemp(folder));
     for (size_t i = 0; i < COUNT(rows); i++) {
-        struct host h = {(struct sockaddr *)&evapi, rows[i].sip, folder};
+        struct host h = {&evapi, rows[i].sip, folder};
         json_t *found = json_array();
 
         write_file(folder, "tcp", scratch(HEAD "%s", rows[i].tcp));
@@ -381,10 +392,10 @@ Test(doctor, this_host)
 
 Test(doctor, a_host_that_shows_nothing)
 {
-    struct sockaddr_in evapi = {.sin_family = AF_INET, .sin_port = htons(8448), .sin_addr.s_addr = htonl(0x7f000001)};
+    struct sockaddr_storage evapi = evapi_here();
     json_t *found = json_array();
 
-    host_checks(&(struct host){(struct sockaddr *)&evapi, "192.0.2.11:5060", "/nowhere"}, 1, found);
+    host_checks(&(struct host){&evapi, "192.0.2.11:5060", "/nowhere"}, 1, found);
     cr_expect_str_eq(names(found), "");
     json_decref(found);
 }
