@@ -27,16 +27,16 @@ static char *read_all(FILE *file)
     return b.p;
 }
 
-static void become_kamailio(const char *path, int out)
+static void become(char *const argv[], int out)
 {
     dup2(out, STDOUT_FILENO);
-    execlp("kamailio", "kamailio", "--cfg-print", "-f", path, (char *)NULL);
-    fprintf(stderr, "kamsyncctl: cannot run kamailio: %s\n", strerror(errno));
+    execvp(argv[0], argv);
+    fprintf(stderr, "kamsyncctl: cannot run %s: %s\n", argv[0], strerror(errno));
     _exit(127);
 }
 
-/* What Kamailio makes of that file, which the caller frees; NULL: nothing, and it has said why. */
-static char *print_cfg(const char *path)
+/* What a program prints until it ends, which the caller frees, and whether it has ended well. NULL: it was not run. */
+static char *run(char *const argv[], bool *well)
 {
     int ends[2], status = 0;
     char *text;
@@ -47,17 +47,38 @@ static char *print_cfg(const char *path)
     if (pipe(ends) < 0 || (pid = fork()) < 0)
         return NULL;
     if (pid == 0)
-        become_kamailio(path, ends[1]);
+        become(argv, ends[1]);
     close(ends[1]);
     in = fdopen(ends[0], "r");
     text = in ? read_all(in) : NULL;
     if (in)
         fclose(in);
-    if (waitpid(pid, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        free(text);
-        return NULL;
-    }
+    *well = waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
     return text;
+}
+
+static bool is_taken(const char *path)
+{
+    char *const check[] = {"kamailio", "-c", "-f", (char *)path, NULL};
+    bool well = false;
+
+    free(run(check, &well));
+    return well;
+}
+
+/* What Kamailio makes of that file, which the caller frees; NULL: it does not take it. Kamailio 6 prints it all, takes
+ * its end for an error, and then ends without writing what it still has in its buffer: so without one, and whether the
+ * file is good is asked again. */
+static char *print_cfg(const char *path)
+{
+    char *const print[] = {"stdbuf", "-o0", "kamailio", "--cfg-print", "-f", (char *)path, NULL};
+    bool well = false;
+    char *text = run(print, &well);
+
+    if (!text || well || (*text && is_taken(path)))
+        return text;
+    free(text);
+    return NULL;
 }
 
 /* Adds what is wrong in that file to the answer; false, and said, if it cannot be read. */
