@@ -7,7 +7,6 @@
 #include "link_impl.h"
 
 #define FRESH_MS 3000 /* what was seen so lately, or in the last three beats, is still so */
-#define NEWS_MS 600000
 
 static bool is_fresh(const struct engine *e, int64_t seen_ms, int64_t now)
 {

@@ -72,6 +72,7 @@ void message_unwritten(struct engine *e);
 void message_left(struct engine *e);
 
 /* checks.c: what may be wrong here, for kamsyncctl doctor and for the log. */
+#define NEWS_MS 600000 /* what happened so long ago is no news */
 /* Adds all that is wrong now, as this node sees it. */
 void checks_run(const struct engine *e, int64_t now, json_t *found);
 /* The names of all of them, and of what grows.c looks at. */

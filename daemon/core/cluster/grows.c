@@ -5,8 +5,6 @@
 
 #include "cluster_impl.h"
 
-#define NEWS_MS 600000
-
 /* clang-format off */
 #define ROW(name, write) {#name, offsetof(struct counters, name), write}
 /* clang-format on */

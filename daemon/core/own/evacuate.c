@@ -12,7 +12,6 @@
 
 #include "key.h"
 
-#define EACH_MAX 64      /* given to each other node at a time: as many as it takes over at a time */
 #define STEP_MS 10       /* interval of giving more */
 #define AGAIN_MS 250     /* not taken by then: another node is told */
 #define SETTLED_MS 50    /* no event since: nothing of it is under way from Kamailio to kamsyncd */
@@ -54,8 +53,7 @@ const char *engine_evacuate(struct engine *e, bool on, int64_t now)
         return "takeover = 0: calls cannot be moved, so they stay here. Wait until they have ended";
     if (on && (!e->store.up || !targets(e)))
         return "no other node of this version or a newer one lives and can be reached, so the calls stay here: see "
-               "'kamsyncctl "
-               "nodes'";
+               "'kamsyncctl nodes'";
     e->evacuation = (struct evacuation){.since_ms = on ? now : 0, .next_ms = now};
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
@@ -139,14 +137,15 @@ void evacuate_offered(struct engine *e, const json_t *message, int64_t now)
 /* The oldest first. */
 void evacuate_run(struct engine *e, int64_t now)
 {
-    size_t room = EACH_MAX * targets(e);
     struct txn *t, *next;
+    size_t room;
 
     if (!e->evacuation.since_ms || now < e->evacuation.next_ms || !e->store.up || !e->self.up)
         return;
     e->evacuation.next_ms = now + STEP_MS;
     if (e->peers.unheard)
         return;
+    room = TAKEOVERS_MAX * targets(e);
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
         bool gives = t->hold != HOLD_GIVEN && !txn_is_done(t) && stay_of(t, now) == STAY_NOT;

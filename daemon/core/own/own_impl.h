@@ -104,6 +104,10 @@ void search_run(struct engine *e, int64_t now);
 int64_t search_due(const struct engine *e);
 
 /* takeover.c: takes orphans over into this node's Kamailio. */
+/* The pace after a death, and in an evacuation. Takeovers under way delay ordinary calls, in Kamailio's socket queues
+ * and processes: so one that was taken counts until the far end has answered, or ANSWER_MS have passed, and the slower
+ * Kamailio confirms, the fewer there are. */
+#define TAKEOVERS_MAX 64
 /* Takes over the orphan whose record is at key, unless a takeover of it is under way. */
 void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now);
 /* The same for a call that was answered by that reply: this is only recorded, and the other branches are cancelled. */

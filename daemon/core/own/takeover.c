@@ -17,10 +17,6 @@
 
 #include <utlist.h>
 
-/* The pace after a death. Takeovers under way delay ordinary calls, in Kamailio's socket queues and processes: so one
- * that was taken counts until the far end has answered, or ANSWER_MS have passed, and the slower Kamailio confirms, the
- * fewer there are. */
-#define ACTIVE_MAX 64
 #define CHAIN_MAX 8 /* owners that died in a row */
 #define TRIES_MAX 3
 
@@ -227,7 +223,7 @@ static void run_waiting(struct engine *e, int64_t now)
 
     DL_FOREACH_SAFE(e->takeovers.list, t, next)
     {
-        if (e->takeovers.active + e->takeovers.unanswered + e->takeovers.fewer >= ACTIVE_MAX)
+        if (e->takeovers.active + e->takeovers.unanswered + e->takeovers.fewer >= TAKEOVERS_MAX)
             return;
         if (t->state == WANTED && !e->peers.unheard) /* a node not seen alive would lose it at once */
             takeover_go(e, t, EV_TURN, now);
