@@ -85,16 +85,14 @@ static const struct option options[] = {
          "Whoever reaches it can read all calls; empty: no HTTP"),
     TEXT(hep, "", false,
          "numeric address with port of a HEP server (HOMER): gets each message that is handed over or taken over, and "
-         "each "
-         "decision about it, over UDP; empty: none"),
+         "each decision about it, over UDP; empty: none"),
     TEXT(hep_password_file, "", false, "file with the password for that server, which not all users may read"),
     {"hep_id", KIND_NUMBER, offsetof(struct config, hep_id), "0", 0, UINT32_MAX, false,
      "capture id that the server knows this node by; 0: the node's id"},
     TEXT(ready_file, "", false,
          "a file that is there while this node should get calls: Kamailio answers, and it is not drained (SIGUSR2); "
          "its time is refreshed every second. Let your routing daemon withdraw the anycast address when it is gone, or "
-         "old. "
-         "That the node is drained outlives a restart, by a file beside it: its name and .drained"),
+         "old. That the node is drained outlives a restart, by a file beside it: its name and .drained"),
     {"redis_timeout_ms", KIND_NUMBER, offsetof(struct config, redis_timeout_ms), "1000", 100, 60000, false,
      "no answer from Redis for so long: connect again"},
     NUMBER(heartbeat_ms, 1000, 100, 60000, "how often this node tells the others that it lives"),

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/ascii.h"
 #include "core/base/count.h"
 
 /* A pipe that poll() reports as ready accepts this much at once (PIPE_BUF), any other file more. Longer than any JSON
@@ -77,9 +78,10 @@ static json_t *json_of(const char *text)
 
     snprintf(copy, sizeof(copy), "%s", text);
     s = json_string(copy);
-    for (char *p = copy; !s && *p; p++)
-        *p = *p < ' ' || *p > '~' ? '?' : *p;
-    return s ? s : json_string(copy);
+    if (s)
+        return s;
+    ascii_clean(copy);
+    return json_string(copy);
 }
 
 /* Writes at most size bytes; returns the length of the whole line, which may be greater. */

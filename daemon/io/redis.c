@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ascii.h"
 #include "count.h"
 #include "redis_command.h"
 #include "redis_impl.h"
@@ -23,7 +24,7 @@ void redis_complain(struct redis *s, const redisReply *r)
     if (s->sentinels && strncmp(r->str, "READONLY ", 9) == 0)
         redis_conn_renew(&s->commands); /* it is no master any more: the Sentinels know who is */
     snprintf(s->store.facts.refused, sizeof(s->store.facts.refused), "%s", r->str);
-    redis_clean(s->store.facts.refused);
+    ascii_clean(s->store.facts.refused);
     s->store.facts.refused_ms = (int64_t)now;
     snprintf(why, sizeof(why), "%.*s", (int)strcspn(r->str, " "), r->str);
     if (strcmp(why, s->complained) == 0 && now - s->complained_ms < COMPLAIN_MS)
@@ -31,7 +32,7 @@ void redis_complain(struct redis *s, const redisReply *r)
     memcpy(s->complained, why, sizeof(why));
     s->complained_ms = now;
     snprintf(line, sizeof(line), "redis refuses: %s", r->str);
-    redis_clean(line);
+    ascii_clean(line);
     s->store.on.log(s->store.on.ctx, LOG_LEVEL_ERROR, line);
 }
 

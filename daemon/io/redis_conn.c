@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <stdio.h>
 
+#include "ascii.h"
 #include "redis_loop.h"
 
 #define BACKOFF_FIRST_MS 50
@@ -13,13 +14,6 @@
 
 static void look_up(struct redis_conn *c);
 static void connect_next(struct redis_conn *c);
-
-void redis_clean(char *line)
-{
-    for (; *line; line++)
-        if (*line < ' ' || *line > '~')
-            *line = '?';
-}
 
 const char *redis_conn_where(const struct redis_conn *c, char *out, size_t size)
 {
@@ -39,7 +33,7 @@ static void say(struct redis_conn *c, enum log_level level, const char *what, co
 
     snprintf(line, sizeof(line), "redis %s (%s): %s%s%s", redis_conn_where(c, where, sizeof(where)), c->role, what,
              detail && *detail ? ": " : "", detail ? detail : "");
-    redis_clean(line);
+    ascii_clean(line);
     c->on->log(c->on->ctx, level, line);
 }
 
@@ -136,7 +130,7 @@ static void note_trouble(struct redis_conn *c, const char *why)
     if (!c->trouble)
         return;
     snprintf(c->trouble, c->trouble_size, "%s", why);
-    redis_clean(c->trouble);
+    ascii_clean(c->trouble);
 }
 
 /* Every connection ends here, once. hiredis frees the context itself. */

@@ -82,9 +82,6 @@ const char *redis_conn_where(const struct redis_conn *c, char *out, size_t size)
 void redis_conn_sent(struct redis_conn *c);
 void redis_conn_answered(struct redis_conn *c);
 
-/* Makes a line safe for the log: Redis may have sent anything. */
-void redis_clean(char *line);
-
 /* redis_guard.c: keeps from hiredis what would make it end the process. The context's data is the connection. */
 void redis_guard(redisAsyncContext *ac);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ascii.h"
 #include "redis_impl.h"
 
 #define LOOK_MS 10000
@@ -24,7 +25,7 @@ static void read_field(char *out, size_t size, const char *info, const char *fie
     int n = at ? (int)strcspn(at += strlen(field), "\r\n") : 0;
 
     snprintf(out, size, "%.*s", n, at ? at : "");
-    redis_clean(out);
+    ascii_clean(out);
 }
 
 static int64_t read_count(const char *info, const char *field)
@@ -61,7 +62,7 @@ static void on_info(redisAsyncContext *ac, void *reply, void *data)
         return;
     f->info = r->type == REDIS_REPLY_STRING;
     snprintf(f->info_error, sizeof(f->info_error), "%s", redis_is_error(r) ? r->str : "");
-    redis_clean(f->info_error);
+    ascii_clean(f->info_error);
     if (f->info)
         redis_read_info(f, r->str);
     store_checks_log(&s->store);
@@ -77,10 +78,10 @@ static void on_rights(redisAsyncContext *ac, void *reply, void *data)
     redis_conn_answered(&s->commands);
     if (r && r->type == REDIS_REPLY_STRING) {
         snprintf(s->store.facts.missing, sizeof(s->store.facts.missing), "%s", r->str);
-        redis_clean(s->store.facts.missing);
+        ascii_clean(s->store.facts.missing);
         if (!r->len && strncmp(s->store.facts.refused, "NOPERM", 6) == 0)
             *s->store.facts.refused = '\0'; /* that right has come since */
-    } else if (redis_is_error(r) && r && strncmp(r->str, "NOPERM", 6) == 0) {
+    } else if (r && r->type == REDIS_REPLY_ERROR && strncmp(r->str, "NOPERM", 6) == 0) {
         snprintf(s->store.facts.missing, sizeof(s->store.facts.missing), "+eval");
     }
     store_checks_log(&s->store);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ascii.h"
 #include "span.h"
 
 #define PATIENCE_MS 300 /* for one Sentinel */
@@ -71,7 +72,7 @@ static void log_line(struct sentinels *s, enum log_level level, const char *what
     char line[600];
 
     snprintf(line, sizeof(line), "sentinel: %.580s", what);
-    redis_clean(line);
+    ascii_clean(line);
     s->on->log(s->on->ctx, level, line);
 }
 

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "ascii.h"
+
 /* What was cut, or came from outside, may be no UTF-8, which JSON cannot hold. */
 static json_t *text_json(const char *text)
 {
@@ -11,9 +13,7 @@ static json_t *text_json(const char *text)
     if (json)
         return json;
     snprintf(plain, sizeof(plain), "%s", text);
-    for (char *p = plain; *p; p++)
-        if (*p < ' ' || *p > '~')
-            *p = '?';
+    ascii_clean(plain);
     return json_string(plain);
 }
 

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "ascii.h"
 #include "sip.h"
 
 #define LINES_MAX 200   /* a second, of those that anybody can cause */
@@ -14,14 +15,6 @@
 #define SEND_PART 20000 /* of a message, as base64, that goes into one frame */
 #define SEND_MAX 65000  /* the same in all: Kamailio's transformation buffer has 65,536 bytes */
 
-/* Lines may quote unparsed input, which may be from anywhere. */
-static void clean(char *line)
-{
-    for (; *line; line++)
-        if (*line < ' ' || *line > '~')
-            *line = '?';
-}
-
 static void say(struct engine *e, const struct log_entry *about, const char *fmt, va_list ap)
 {
     struct log_entry line = *about;
@@ -30,7 +23,7 @@ static void say(struct engine *e, const struct log_entry *about, const char *fmt
 
     if (line.call_id && n >= 0 && n < TEXT_MAX)
         snprintf(text + n, sizeof(text) - (size_t)n, " call-id=%s", line.call_id);
-    clean(text);
+    ascii_clean(text);
     line.text = text;
     line.node = e->self.id;
     e->io.log(e->io.ctx, &line);
@@ -109,7 +102,7 @@ static void note(struct engine *e, struct span call_id, int64_t came, char line[
                  va_list ap)
 {
     vsnprintf(line, TRACE_LINE, fmt, ap);
-    clean(line);
+    ascii_clean(line);
     trace_add(&e->trace, call_id, e->io.wall(e->io.ctx), came, line);
 }
 
