@@ -8,6 +8,7 @@ from lab.lab import Lab
 from lab.phone import Callees, Caller
 from lab.plain import plain_cluster
 from lab.redis_tools import redis_tool
+from lab.seeds import new_seed
 
 NEEDED = ('ip', 'kamailio', redis_tool('server'), 'sipp')
 
@@ -26,6 +27,11 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     if call.when == 'call':
         item.failed = outcome.get_result().failed
+
+
+@pytest.fixture(scope='module')
+def seed():
+    return new_seed()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ Its kamsync-announce waits less than usual, to save time. $KAMSYNC_BGP_TABLE nam
 (docs/bgp.md): then it waits as usual, and there are more failures. $KAMSYNC_SEED repeats a run.
 """
 import os
-import secrets
 import shutil
 import subprocess
 
@@ -31,13 +30,6 @@ def table():
         text = bgp.table(_outcomes)
         print(f'\n{text}')
         tables.write(text, 'KAMSYNC_BGP_TABLE')
-
-
-@pytest.fixture(scope='module')
-def seed():
-    number = int(os.environ.get('KAMSYNC_SEED') or secrets.randbelow(1 << 31))
-    print(f'KAMSYNC_SEED={number}')
-    return number
 
 
 @pytest.fixture(scope='module')

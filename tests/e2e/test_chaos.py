@@ -6,7 +6,6 @@ Each packet goes to a random node that lives. Then a third of the callers hang u
 last third is rejected, with 486 or 503. What went wrong is counted.
 """
 import argparse
-import os
 import random
 import secrets
 import time
@@ -17,6 +16,7 @@ from lab.owner_gone import ROUTING
 from lab.phone import Callees, Caller
 from lab.policies import at_random
 from lab.proc import LabError, wait_until
+from lab.seeds import new_seed
 
 CALLS, RATE = 1000, 400
 IN_FLIGHT_S = 0.06    # an INVITE so short before the death may have died with Kamailio, before kamsyncd heard of it
@@ -169,8 +169,7 @@ def run(seed):
 
 
 def test_a_node_dies_under_load():
-    seed = int(os.environ.get('KAMSYNC_SEED') or secrets.randbelow(1 << 31))
-    print(f'KAMSYNC_SEED={seed}')
+    seed = new_seed()
     wrong = run(seed)
     assert not wrong, f'{len(wrong)} calls, with KAMSYNC_SEED={seed}, such as\n{wrong[0]}'
 

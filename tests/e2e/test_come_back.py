@@ -2,7 +2,6 @@
 and the claim decides: it goes quiet, and what reaches it goes to the new owner."""
 import os
 import re
-import secrets
 import signal
 import time
 
@@ -14,6 +13,7 @@ from lab.owner_gone import ROUTING
 from lab.phone import Callees, Caller
 from lab.policies import at_random, call_number, to
 from lab.proc import LabError, each, wait_until
+from lab.seeds import new_seed
 
 COPIES = 3
 SHAPES = {'one': 1, 'fork3': 3}       # how many gateways ring
@@ -161,8 +161,7 @@ class World:
 @pytest.fixture(scope='module', params=[CutOff(), Hung()], ids=['cut off', 'hung'])
 def world(request):
     """All calls of one fate, at once; the tests then look at what became of them."""
-    seed = int(os.environ.get('KAMSYNC_SEED') or secrets.randbelow(1 << 31))
-    print(f'KAMSYNC_SEED={seed}')
+    seed = new_seed()
     with Lab() as lab, Callees(lab) as callees, Caller(lab) as caller:
         the_world = World(lab, request.param, callees, caller, seed)
         the_world.run()

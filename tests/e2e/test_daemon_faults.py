@@ -1,8 +1,6 @@
 """kamsyncd dies with -9 in the middle of calls and is started again: it learns what lives, gets the events of the gap, and
 each call has its one entry in the archive."""
 import contextlib
-import os
-import secrets
 import signal
 import subprocess
 
@@ -13,14 +11,14 @@ from lab.cluster import Cluster
 from lab.evapiclient import EvapiClient
 from lab.phone import Callees, Caller
 from lab.proc import wait_until
+from lab.seeds import new_seed
 from lab.traffic import Traffic, answer_or_ring, archive_complaint
 
 
 @contextlib.contextmanager
 def calls_of(lab, **options):
     """A cluster and its calls, which come and go only by the test's will."""
-    seed = int(os.environ.get('KAMSYNC_SEED') or secrets.randbelow(1 << 31))
-    print(f'KAMSYNC_SEED={seed}')
+    seed = new_seed()
     cluster = Cluster(lab, log_level=2, **options)
     with Callees(lab, ports=(5060,), on_invite=answer_or_ring) as callees, Caller(lab) as caller:
         yield Traffic(cluster, seed, caller, callees)

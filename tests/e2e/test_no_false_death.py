@@ -1,6 +1,5 @@
 """All nodes are well, and the machine is busy: nobody may be taken for dead, and no transaction for an orphan."""
 import os
-import secrets
 import subprocess
 import sys
 
@@ -8,6 +7,7 @@ import pytest
 
 from lab.accidents import start
 from lab.policies import at_random
+from lab.seeds import new_seed
 from lab.sipp import Caller
 
 SECONDS, RATE = 11, 12          # of calls; per second and kind
@@ -65,7 +65,7 @@ def loaded(lab):
 
 def test_no_orphans_under_load(lab, loaded):
     cluster, load = loaded
-    seed = int(os.environ.get('KAMSYNC_SEED') or secrets.randbelow(1 << 31))
+    seed = new_seed()
     before = {name: node.counters() for name, node in cluster.node.items()}
     lab.steer(at_random(seed))
     callers = [Caller(lab, kind, calls=SECONDS * RATE, rate=RATE) for kind in ('call', 'cancel', 'rejected')]

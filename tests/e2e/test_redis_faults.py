@@ -2,8 +2,6 @@
 
 $KAMSYNC_SEED repeats a run; $KAMSYNC_FAULTS_TABLE names a file for the table as Markdown (docs/faults.md).
 """
-import os
-import secrets
 
 import pytest
 
@@ -20,13 +18,6 @@ def table():
     text = redis_faults.table(_outcomes)
     print(f'\n{text}')
     tables.write(text, 'KAMSYNC_FAULTS_TABLE')
-
-
-@pytest.fixture(scope='module')
-def seed():
-    number = int(os.environ.get('KAMSYNC_SEED') or secrets.randbelow(1 << 31))
-    print(f'KAMSYNC_SEED={number}')
-    return number
 
 
 @pytest.fixture(scope='module')

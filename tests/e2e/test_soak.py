@@ -1,16 +1,14 @@
 """A short soak: calls, flaps, kills and faults of Redis at random, and all comes back to where it began. $KAMSYNC_SEED repeats a
 run; `./dev soak` goes on for as long as told."""
-import os
-import secrets
 
+from lab.seeds import new_seed
 from tools import soak
 
 CALLS_S, ROW_S = 26, 1
 
 
 def test_soak():
-    seed = int(os.environ.get('KAMSYNC_SEED') or secrets.randbelow(1 << 31))
-    print(f'KAMSYNC_SEED={seed}')
+    seed = new_seed()
     well, text = soak.run(CALLS_S, seed, ROW_S)
     print(text)
     assert well, text
