@@ -355,6 +355,7 @@ def test_silent_node(cluster):
 
 def test_store_away(make_kamailio, make_daemon, redis):
     daemon = with_http(make_daemon, make_kamailio().start(), store=redis.url)
+    wait_until(lambda: get(daemon.port, '/readyz').code == 200, 8, 'ready')
     redis.kill()
     daemon.wait_report(store='down')
     answer = get(daemon.port, '/v1/cdr')

@@ -77,6 +77,18 @@ def test_just_back_does_not_last(kamailio, make_daemon, tmp_path):
     wait_until(ready.exists, 8, 'ready')
 
 
+def test_store_that_goes_away_while_it_is_read(kamailio, make_daemon, redis, tmp_path):
+    """It took the connection and gave no answer."""
+    ready = tmp_path / 'ready'
+    redis.signal(signal.SIGSTOP)
+    daemon = make_daemon(kamailio, ready_file=ready, store=redis.url).start()
+    daemon.wait_report(kamailio='up')
+    redis.kill()
+    daemon.wait_report(store='down')
+    assert not ready.exists()
+    wait_until(ready.exists, 8, 'ready')
+
+
 def put_folder(path):
     """In place of the file; False when kamsyncd was faster and has made it again."""
     path.unlink()
