@@ -292,11 +292,11 @@ int store_name_read(struct store_name *n, const char *url, char *why, size_t siz
 
 const char *store_name_show(char *out, size_t size, const char *url)
 {
-    const char *host = strrchr(url, '@'), *colon = strstr(url, "://");
+    const char *colon = strstr(url, "://");
+    struct span rest = span_of(colon ? colon + 3 : url), authority = upto(rest, "/"), login = upto(authority, "@");
 
-    if (host && colon && colon < host)
-        snprintf(out, size, "%.*s%s", (int)(colon + 3 - url), url, host + 1);
-    else
-        snprintf(out, size, "%s", host ? host + 1 : url);
+    if (login.n < authority.n) /* a '@' behind that is one of a path */
+        rest = after(rest, login.n + 1);
+    snprintf(out, size, "%.*s%s", (int)(colon ? colon + 3 - url : 0), url, rest.p);
     return out;
 }

@@ -19,12 +19,14 @@ def works(node, redis):
     wait_until(lambda: redis.do('EXISTS', call.key()), 10, 'the record')
 
 
-def test_unix_socket(tmp_path, make_redis, kamailio, make_daemon):
-    """Also when Redis comes back."""
-    path = tmp_path / 'redis.sock'
+@pytest.mark.parametrize('name', ['redis.sock', 'a@b%d%40'])
+def test_unix_socket(tmp_path, make_redis, kamailio, make_daemon, name):
+    """Also when Redis comes back. A path is what it is: nothing in it stands for a byte, or is a password."""
+    path = tmp_path / name
     redis = make_redis(unixsocket=path)
     daemon = make_daemon(kamailio, store=f'unix://{path}').start()
     works(kamailio, redis)
+    daemon.wait_log(f'store=unix://{path}')
     daemon.wait_log(f'redis {path} (commands): connected')
     redis.restart()
     works(kamailio, redis)

@@ -185,5 +185,6 @@ Test(store_name, shown_without_user_and_password)
     cr_expect_str_eq(store_name_show(shown, sizeof(shown), "redis://u:p@h:1/2"), "redis://h:1/2");
     cr_expect_str_eq(store_name_show(shown, sizeof(shown), "sentinel://u:p@a,b/m"), "sentinel://a,b/m");
     cr_expect_str_eq(store_name_show(shown, sizeof(shown), "unix:///run/x"), "unix:///run/x");
+    cr_expect_str_eq(store_name_show(shown, sizeof(shown), "unix:///run/a@b/c%d"), "unix:///run/a@b/c%d");
     cr_expect_str_eq(store_name_show(shown, sizeof(shown), "memory://"), "memory://");
 }
