@@ -266,6 +266,19 @@ static void greet(struct redis_conn *c)
     redisAsyncCommand(c->ac, on_ping, "PING refused", "PING");
 }
 
+/* Files of TLS may have been renewed since the last connection. */
+static void start_tls(struct redis_conn *c)
+{
+    char why[500];
+    int rc = redis_tls_renew(c->tls, why, sizeof(why));
+
+    if (rc < 0)
+        say(c, LOG_LEVEL_ERROR, "files of TLS have changed, and the ones before stay in use", why);
+    else if (rc > 0)
+        say(c, LOG_LEVEL_INFO, "files of TLS have changed, and are in use", NULL);
+    c->peer = redis_tls_start(c->tls, c->ac, c->host.name);
+}
+
 static void on_connect(const redisAsyncContext *ac, int status)
 {
     struct redis_conn *c = ac->data;
@@ -277,7 +290,7 @@ static void on_connect(const redisAsyncContext *ac, int status)
     if (!*c->path)
         redisEnableKeepAlive(&c->ac->c);
     if (c->tls)
-        c->peer = redis_tls_start(c->tls, c->ac, c->host.name);
+        start_tls(c);
     if (c->tls && !redis_tls_begun(c->peer))
         redisAsyncDisconnect(c->ac); /* ends in on_disconnect() */
     else

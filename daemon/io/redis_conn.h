@@ -17,7 +17,7 @@ struct redis_conn {
     uv_loop_t *loop;
     const struct redis_conf *conf;
     const struct redis_login *login;
-    const struct redis_tls *tls; /* NULL: none */
+    struct redis_tls *tls; /* NULL: none */
     int64_t timeout_ms;
     int db;
     struct store_host host;

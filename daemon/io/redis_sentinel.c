@@ -27,7 +27,7 @@ struct search {
 
 struct sentinels {
     const struct redis_conf *conf;
-    const struct redis_tls *tls;
+    struct redis_tls *tls;
     const struct store_events *on;
     struct store_host list[LIST_MAX]; /* in the order in which they are asked */
     size_t count;

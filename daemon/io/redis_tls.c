@@ -5,14 +5,24 @@
 #ifdef HAVE_TLS
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <hiredis/hiredis_ssl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+enum { CA_FILE, CERT_FILE, KEY_FILE, FILES };
+
+struct file {
+    char *path;       /* "": none */
+    struct stat seen; /* as it was when it was last read */
+};
 
 struct redis_tls {
     SSL_CTX *context;
+    struct file files[FILES];
     char *server_name; /* "": that of the host */
 };
 
@@ -34,42 +44,100 @@ static bool bad_file(char *why, size_t size, const char *option, const char *pat
     return false;
 }
 
-static bool read_files(SSL_CTX *context, const struct redis_tls_conf *conf, char *why, size_t size)
+static bool read_files(SSL_CTX *context, const struct file *files, char *why, size_t size)
 {
+    const char *ca = files[CA_FILE].path, *cert = files[CERT_FILE].path, *key = files[KEY_FILE].path;
+
     ERR_clear_error();
-    if (!*conf->ca_file)
+    if (!*ca)
         SSL_CTX_set_default_verify_paths(context);
-    else if (SSL_CTX_load_verify_locations(context, conf->ca_file, NULL) != 1)
-        return bad_file(why, size, "redis_ca_file", conf->ca_file);
-    if (*conf->cert_file && SSL_CTX_use_certificate_chain_file(context, conf->cert_file) != 1)
-        return bad_file(why, size, "redis_cert_file", conf->cert_file);
-    if (*conf->key_file && (SSL_CTX_use_PrivateKey_file(context, conf->key_file, SSL_FILETYPE_PEM) != 1 ||
-                            SSL_CTX_check_private_key(context) != 1))
-        return bad_file(why, size, "redis_key_file", conf->key_file);
+    else if (SSL_CTX_load_verify_locations(context, ca, NULL) != 1)
+        return bad_file(why, size, "redis_ca_file", ca);
+    if (*cert && SSL_CTX_use_certificate_chain_file(context, cert) != 1)
+        return bad_file(why, size, "redis_cert_file", cert);
+    if (*key &&
+        (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(context) != 1))
+        return bad_file(why, size, "redis_key_file", key);
     return true;
 }
 
-static bool set_up(struct redis_tls *t, const struct redis_tls_conf *conf, char *why, size_t size)
+static SSL_CTX *new_context(const struct file *files, char *why, size_t size)
 {
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+
     snprintf(why, size, "memory is short");
-    t->server_name = strdup(conf->server_name);
-    t->context = SSL_CTX_new(TLS_client_method());
-    if (!t->context || !t->server_name)
+    if (!context)
+        return NULL;
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    if (read_files(context, files, why, size))
+        return context;
+    SSL_CTX_free(context);
+    return NULL;
+}
+
+/* Whether it is another file than the last time, or has other contents. */
+static bool has_changed(struct file *f)
+{
+    const struct stat old = f->seen;
+
+    if (!*f->path || stat(f->path, &f->seen) < 0)
         return false;
-    SSL_CTX_set_verify(t->context, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_min_proto_version(t->context, TLS1_2_VERSION);
-    SSL_CTX_set_mode(t->context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    return read_files(t->context, conf, why, size);
+    return f->seen.st_ino != old.st_ino || f->seen.st_dev != old.st_dev || f->seen.st_size != old.st_size ||
+           f->seen.st_mtim.tv_sec != old.st_mtim.tv_sec || f->seen.st_mtim.tv_nsec != old.st_mtim.tv_nsec;
+}
+
+static bool have_changed(struct redis_tls *t)
+{
+    bool changed = false;
+
+    for (int i = 0; i < FILES; i++)
+        changed |= has_changed(&t->files[i]);
+    return changed;
+}
+
+/* False when out of memory. */
+static bool own(struct redis_tls *t, const struct redis_tls_conf *conf)
+{
+    t->files[CA_FILE].path = strdup(conf->ca_file);
+    t->files[CERT_FILE].path = strdup(conf->cert_file);
+    t->files[KEY_FILE].path = strdup(conf->key_file);
+    t->server_name = strdup(conf->server_name);
+    for (int i = 0; i < FILES; i++)
+        if (!t->files[i].path)
+            return false;
+    return t->server_name;
 }
 
 struct redis_tls *redis_tls_new(const struct redis_tls_conf *conf, char *why, size_t size)
 {
     struct redis_tls *t = calloc(1, sizeof(*t));
 
-    if (t && set_up(t, conf, why, size))
-        return t;
+    snprintf(why, size, "memory is short");
+    if (t && own(t, conf)) {
+        have_changed(t);
+        t->context = new_context(t->files, why, size);
+        if (t->context)
+            return t;
+    }
     redis_tls_free(t);
     return NULL;
+}
+
+/* A session keeps the context that it began with. */
+int redis_tls_renew(struct redis_tls *t, char *why, size_t size)
+{
+    SSL_CTX *context;
+
+    if (!have_changed(t))
+        return 0;
+    context = new_context(t->files, why, size);
+    if (!context)
+        return -EINVAL;
+    SSL_CTX_free(t->context);
+    t->context = context;
+    return 1;
 }
 
 void redis_tls_free(struct redis_tls *t)
@@ -77,6 +145,8 @@ void redis_tls_free(struct redis_tls *t)
     if (!t)
         return;
     SSL_CTX_free(t->context);
+    for (int i = 0; i < FILES; i++)
+        free(t->files[i].path);
     free(t->server_name);
     free(t);
 }
@@ -203,6 +273,14 @@ struct redis_tls *redis_tls_new(const struct redis_tls_conf *conf, char *why, si
 void redis_tls_free(struct redis_tls *t)
 {
     (void)t;
+}
+
+int redis_tls_renew(struct redis_tls *t, char *why, size_t size)
+{
+    (void)t;
+    (void)why;
+    (void)size;
+    return 0;
 }
 
 struct redis_peer *redis_tls_start(const struct redis_tls *t, redisAsyncContext *ac, const char *host)

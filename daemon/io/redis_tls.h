@@ -13,6 +13,9 @@ struct redis_peer; /* one connection's session */
 /* NULL with why: a file that is not as it should be, or this kamsyncd was built without TLS. */
 struct redis_tls *redis_tls_new(const struct redis_tls_conf *conf, char *why, size_t size);
 void redis_tls_free(struct redis_tls *t);
+/* Reads files that have changed since, for connections that begin from now on. 1: it has; 0: none has changed; or
+ * -EINVAL with why: what was read before stays, until a file changes again. */
+int redis_tls_renew(struct redis_tls *t, char *why, size_t size);
 
 /* Begins TLS on a connection that has just been made; its certificate must be for the configured server name, or else
  * for this host. NULL: memory is short. */

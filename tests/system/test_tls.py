@@ -121,6 +121,38 @@ def test_a_client_needs_a_certificate(tls, make_tls_redis, start, certificates, 
     daemon.wait_report(store='up')
 
 
+def test_new_files_need_no_restart(tls, tmp_path, make_tls_redis, start, certificates, kamailio):
+    """A new connection reads those that have changed; and if they do not fit yet, it uses the ones before."""
+    def put(name, source):
+        (tmp_path / 'new').write_bytes(certificates.path(source).read_bytes())
+        (tmp_path / 'new').chmod(0o600)
+        (tmp_path / 'new').rename(tmp_path / name)
+    redis = make_tls_redis(clients='yes')
+    certificates.sign('renewed', 'DNS:kamsync')
+    put('crt', 'client.crt')
+    put('key', 'client.key')
+    daemon = start(redis.tls_url, redis_cert_file=tmp_path / 'crt', redis_key_file=tmp_path / 'key')
+    daemon.wait_report(store='up')
+    put('crt', 'renewed.crt')
+    redis.restart()
+    daemon.wait_log(f"files of TLS have changed, and the ones before stay in use: redis_key_file: '{tmp_path}/key'")
+    daemon.wait_log('(commands): connected', count=2)
+    put('key', 'renewed.key')
+    redis.restart()
+    daemon.wait_log('files of TLS have changed, and are in use')
+    works(kamailio, redis)
+    assert daemon.log().count('files of TLS') == 2
+
+
+def test_another_ca_needs_no_restart(tls, tmp_path, make_tls_redis, start, certificates, kamailio):
+    redis, ca = make_tls_redis(), tmp_path / 'ca.crt'
+    ca.write_bytes(certificates.path('other-ca.crt').read_bytes())
+    daemon = start(redis.tls_url, redis_ca_file=ca)
+    daemon.wait_log('signed by nobody who is trusted here')
+    ca.write_bytes(certificates.path('ca.crt').read_bytes())
+    works(kamailio, redis)
+
+
 def test_no_tls_there(tls, make_tls_redis, start):
     """Redis' port without TLS; it may wait for the end of what it takes for a line."""
     redis = make_tls_redis()
