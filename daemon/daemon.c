@@ -306,6 +306,7 @@ int daemon_run(struct config *config, const char *path)
     signal(SIGPIPE, SIG_IGN);
     configure_log(config);
     key_cluster(config->cluster);
+    key_buckets(config->redis.name.kind == STORE_CLUSTER ? KEY_BUCKETS : 0);
     if (!keys_write(config->keys_file, secret_of(config), config->old_secret))
         return 1;
     d.engine = rc == 0 ? engine_new(&conf, &io, now(&d)) : NULL;

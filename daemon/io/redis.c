@@ -266,7 +266,7 @@ static void redis_beat(struct store *store, int id, const char *record, int64_t 
     struct redis *s = (struct redis *)store;
     char key[KEY_SHORT_MAX];
 
-    key_short(key, KEY_NODE, id);
+    key_node(key, id);
     redis_hear(s, id);
     if (!s->commands.is_ready)
         return;
@@ -309,8 +309,8 @@ static void read_node(struct redis *s, const redisReply *member)
     int id = member->type == REDIS_REPLY_STRING ? atoi(member->str) : 0;
     char key[KEY_SHORT_MAX];
 
-    if (id <= 0 || redisAsyncCommand(s->commands.ac, on_node, (void *)(intptr_t)id, "GET %s",
-                                     key_short(key, KEY_NODE, id)) != REDIS_OK)
+    if (id <= 0 ||
+        redisAsyncCommand(s->commands.ac, on_node, (void *)(intptr_t)id, "GET %s", key_node(key, id)) != REDIS_OK)
         return;
     redis_conn_sent(&s->commands);
     s->nodes_left++;
@@ -531,13 +531,15 @@ struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const 
         redis_put,      redis_get,       redis_claim,   redis_scan, redis_beat,  redis_read_nodes, redis_call_write,
         redis_call_get, redis_call_keys, redis_archive, redis_tell, redis_flush, redis_close};
     struct redis *s = calloc(1, sizeof(*s));
+    char nodes[KEY_SHORT_MAX];
 
     if (!s)
         return NULL;
     s->store = (struct store){.ops = &ops, .on = *on};
-    key_short(s->cdr, KEY_CDR);
+    key_archive_of(s->cdr, 0);
+    key_nodes(s->nodes);
     if (own_conf(s, conf)) {
-        redis_channel(s, s->nodes_channel, key_short(s->nodes, KEY_NODES));
+        redis_channel(s, s->nodes_channel, key_short(nodes, KEY_NODES));
         s->store.facts.conf = &s->conf;
         if (load_tls(s) && start(s, loop))
             return &s->store;

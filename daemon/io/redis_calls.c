@@ -38,11 +38,13 @@ static void job_free(struct job *j)
     free(j);
 }
 
-static void put_keys(struct buffer *words, const struct redis *s, const char *key, const char *other)
+static void put_keys(struct buffer *words, const char *key, const char *other)
 {
+    char archive[KEY_SHORT_MAX];
+
     command_word(words, span_of(other ? "3" : "2"));
     command_word(words, span_of(key));
-    command_word(words, span_of(s->cdr));
+    command_word(words, span_of(key_archive(archive, key)));
     if (other)
         command_word(words, span_of(other));
 }
@@ -58,7 +60,7 @@ static struct job *job_new(const struct redis *s, const struct call_write *w, ui
     j->token = token;
     j->whole = !*s->script[SCRIPT_CALL];
     j->count = 4 + ends + (w->other != NULL) + COUNT(numbers) + 2 * w->count;
-    put_keys(&j->words, s, w->key, w->other);
+    put_keys(&j->words, w->key, w->other);
     command_word(&j->words, span_of(w->mode == CALL_BEGIN && w->first ? "first" : modes[w->mode]));
     for (size_t i = 0; i < COUNT(numbers); i++)
         command_number(&j->words, numbers[i]);
@@ -190,7 +192,7 @@ static bool get_either(struct redis *s, const char *key, const char *other, uint
     if (!j)
         return false;
     *j = (struct job){.token = token, .reads = true, .whole = !*s->script[SCRIPT_CALL], .count = 5};
-    put_keys(&j->words, s, key, other);
+    put_keys(&j->words, key, other);
     command_word(&j->words, span_of("get"));
     if (send_job(s, j))
         return true;

@@ -1,4 +1,5 @@
 /* Keys: two different Call-IDs never share one, and no byte of SIP can spoil one. */
+#include "crc16.h"
 #include "helper.h"
 #include "key.h"
 
@@ -144,7 +145,8 @@ Test(key, another_cluster_has_names_of_its_own)
     cr_expect_str_eq(claim, "edge-2.x:call:{a}:t");
     cr_expect(key_is_call(claim) && !key_is_tx(claim));
     free(claim);
-    cr_expect_str_eq(key_short(name, KEY_NODE, 2147483647), "edge-2.x:node:2147483647");
+    cr_expect_str_eq(key_node(name, 2147483647), "edge-2.x:node:2147483647");
+    cr_expect_str_eq(key_nodes(name), "edge-2.x:nodes");
     cr_expect_str_eq(key_short(name, KEY_ALL), "edge-2.x:*");
 }
 
@@ -155,6 +157,114 @@ Test(key, the_longest_name_of_a_cluster)
 
     cr_expect(key_is_cluster(longest) && !key_is_cluster(scratch("%s3", longest)));
     key_cluster(longest);
-    cr_expect_str_eq(key_short(name, KEY_NODE, -2147483647 - 1), scratch("%s:node:-2147483648", longest));
+    cr_expect_str_eq(key_node(name, -2147483647 - 1), scratch("%s:node:-2147483648", longest));
     cr_expect_str_eq(key_of(BYTES("a"), 4294967295u, BYTES("b")), scratch("%s:tx:{a}:4294967295:b:h:5", longest));
+}
+
+/* ---- in a Redis Cluster ---- */
+
+/* The standard's check value, and what "redis-cli cluster keyslot" says. */
+Test(key, crc16)
+{
+    cr_expect(crc16(BYTES("123456789")) == 0x31c3 && crc16(BYTES("")) == 0);
+    cr_expect(crc16(BYTES("somekey")) % 16384 == 11058 && crc16(BYTES("a\xff\x80")) % 16384 == 15916);
+}
+
+Test(key, in_buckets)
+{
+    char name[KEY_SHORT_MAX], *tx, *claim, *call;
+
+    key_buckets(KEY_BUCKETS);
+    tx = key_of(BYTES("123456789"), 1, BYTES("b"));
+    cr_expect_str_eq(tx, "kamsync:{bc3}:tx:123456789:1:b:h:5");
+    cr_expect(key_is_tx(tx) && !key_is_call(tx));
+    claim = key_claim(tx);
+    cr_expect_str_eq(claim, "kamsync:{bc3}:claim:123456789:1:b:h:5:new");
+    cr_expect(!key_is_tx(claim) && !key_is_call(claim));
+    call = key_call(BYTES("123456789"), BYTES("t:1"));
+    cr_expect_str_eq(call, "kamsync:{bc3}:call:123456789:t%3A1");
+    cr_expect(key_is_call(call) && !key_claim(call));
+    cr_expect_str_eq(key_archive(name, call), "kamsync:{bc3}:cdr");
+    cr_expect_str_eq(key_archive_of(name, 0xc3), "kamsync:{bc3}:cdr");
+    cr_expect_str_eq(key_archive_of(name, 9), "kamsync:{b09}:cdr");
+    cr_expect(key_archives() == 256);
+    cr_expect_str_eq(key_nodes(name), "kamsync:{nodes}");
+    cr_expect_str_eq(key_node(name, 2), "kamsync:{nodes}:2");
+    free(claim);
+    free(call);
+}
+
+Test(key, archive_without_buckets)
+{
+    char name[KEY_SHORT_MAX];
+
+    cr_expect(key_archives() == 1);
+    cr_expect_str_eq(key_archive(name, "kamsync:call:{a}:t"), "kamsync:cdr");
+    cr_expect_str_eq(key_archive_of(name, 0), "kamsync:cdr");
+}
+
+Test(key, of_another_layout)
+{
+    static const char *const others[] = {"kamsync:tx:{a}:1:b:h:5",
+                                         "kamsync:{bff}:tx:a:1:b:h:5",
+                                         "kamsync:{b0A}:tx:a",
+                                         "kamsync:{b0",
+                                         "kamsync:{b",
+                                         "kamsync:{b08}:tx:a",
+                                         "kamsync:{b07}tx:a",
+                                         "kamsync:{b07:tx:a",
+                                         "kamsync:{c07}:tx:a",
+                                         "kamsync:{b07}:"};
+
+    key_buckets(8);
+    cr_expect(key_is_tx("kamsync:{b07}:tx:a"));
+    for (size_t i = 0; i < COUNT(others); i++)
+        cr_expect(!key_is_tx(others[i]) && !key_is_call(others[i]) && !key_claim(others[i]), "%s", others[i]);
+    key_buckets(0);
+    cr_expect(!key_is_tx("kamsync:{b07}:tx:a") && key_is_tx(others[0]));
+}
+
+/* As much as any master gets, with the slots divided in the usual way, in hundredths of its share. */
+static int most_of(unsigned masters)
+{
+    char name[KEY_SHORT_MAX];
+    int of[12] = {0}, most = 0;
+
+    for (unsigned i = 0; i < KEY_BUCKETS; i++) {
+        const char *tag = strchr(key_archive_of(name, i), '{') + 1;
+        unsigned master = crc16((struct span){tag, 3}) % 16384u * masters / 16384u;
+
+        of[master]++;
+    }
+    for (unsigned i = 0; i < masters; i++)
+        most = of[i] > most ? of[i] : most;
+    return most * (int)masters * 100 / KEY_BUCKETS;
+}
+
+/* docs/redis-keys.md says so. */
+Test(key, buckets_are_spread_over_the_masters)
+{
+    key_buckets(KEY_BUCKETS);
+    for (unsigned masters = 3; masters <= 12; masters++)
+        cr_expect(most_of(masters) <= (masters <= 9 ? 112 : 127), "%u: %d", masters, most_of(masters));
+}
+
+/* Call-IDs as phones and SIPp make them: no bucket gets twice its share. */
+Test(key, calls_are_spread_over_the_buckets)
+{
+    static const char *const forms[] = {"%d-4711@192.0.2.1", "a84b4c76e%08d@pc33.example.com", "%d"};
+    enum { CALLS = 256 * 100 };
+
+    for (size_t f = 0; f < COUNT(forms); f++) {
+        int of[256] = {0};
+
+        for (int i = 0; i < CALLS; i++) {
+            char id[64];
+
+            snprintf(id, sizeof(id), forms[f], i);
+            of[crc16(span_of(id)) % KEY_BUCKETS]++;
+        }
+        for (int i = 0; i < 256; i++)
+            cr_expect(of[i] > 50 && of[i] < 200, "%s: bucket %d has %d", forms[f], i, of[i]);
+    }
 }

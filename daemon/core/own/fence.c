@@ -69,7 +69,7 @@ static void ask_and_write_over(struct engine *e, struct fenced *f, int64_t now)
         return; /* continues with the answer */
     f->txn->asked_rival = f->r.epoch;
     f->txn->ask_token = engine_token(e);
-    e->io.get(e->io.ctx, key_short(key, KEY_NODE, f->r.owner), f->txn->ask_token);
+    e->io.get(e->io.ctx, key_node(key, f->r.owner), f->txn->ask_token);
 }
 
 void fence_got(struct engine *e, uint64_t token, enum get_status status, struct span record, int64_t now)

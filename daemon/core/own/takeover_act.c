@@ -27,7 +27,7 @@ void takeover_ask(struct engine *e, struct takeover *t, int64_t now)
 
     (void)now;
     t->due_ms = 0;
-    e->io.get(e->io.ctx, key_short(key, KEY_NODE, t->from.owner), t->token);
+    e->io.get(e->io.ctx, key_node(key, t->from.owner), t->token);
 }
 
 /* Writes the record as it was read, with another head. */
