@@ -406,6 +406,7 @@ static void listener_lost(struct redis_conn *c)
 static void redis_free(struct redis *s)
 {
     redis_tls_free(s->tls);
+    resolver_free(s->resolver);
     free((char *)s->conf.login.user);
     free((char *)s->conf.login.password);
     free((char *)s->conf.sentinel_login.user);
@@ -458,6 +459,7 @@ static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const
                              .conf = &s->conf,
                              .login = &s->conf.login,
                              .tls = s->tls,
+                             .resolver = s->resolver,
                              .timeout_ms = s->conf.timeout_ms,
                              .db = s->conf.name.db,
                              .host = s->conf.name.hosts[0],
@@ -513,7 +515,8 @@ static bool start(struct redis *s, uv_loop_t *loop)
 {
     struct redis_conn *const clients[SENTINEL_CLIENTS] = {&s->commands, &s->listener};
 
-    if (answers_init(&s->answers, loop, &s->store) < 0)
+    s->resolver = resolver_new(loop);
+    if (!s->resolver || answers_init(&s->answers, loop, &s->store) < 0)
         return false;
     s->open = 1;
     set_up(s, &s->commands, loop, "commands");

@@ -1,7 +1,6 @@
 #include "redis_conn.h"
 
 #include <arpa/inet.h>
-#include <netdb.h>
 #include <stdio.h>
 
 #include "ascii.h"
@@ -73,13 +72,6 @@ void redis_conn_retry(struct redis_conn *c)
     uv_timer_start(&c->timer, on_backoff, wait < BACKOFF_MAX_MS ? wait : BACKOFF_MAX_MS, 0);
 }
 
-static void forget_addresses(struct redis_conn *c)
-{
-    uv_freeaddrinfo(c->addresses);
-    c->addresses = NULL;
-    c->next_address = NULL;
-}
-
 /* A name may have several addresses, with Redis listening on one of them. */
 static void on_next(uv_timer_t *timer)
 {
@@ -116,7 +108,7 @@ static void go_on(struct redis_conn *c, bool was_ready, const char *why)
 {
     if (c->closing)
         return;
-    if (!was_ready && c->next_address)
+    if (!was_ready && c->next_address < c->addresses.count)
         uv_timer_start(&c->timer, on_next, 0, 0); /* the caller still uses this one */
     else if (c->over)
         c->over(c, why);
@@ -318,64 +310,58 @@ static void connect_to(struct redis_conn *c, const char *ip)
     uv_timer_start(&c->timer, on_watchdog, WATCHDOG_MS, WATCHDOG_MS);
 }
 
-static void finish_close(struct redis_conn *c)
-{
-    if (!c->looking_up && uv_is_closing((uv_handle_t *)&c->timer) && c->timer.data == NULL)
-        c->closed(c);
-}
-
 static void connect_next(struct redis_conn *c)
 {
-    const struct addrinfo *a = c->next_address;
-    char ip[sizeof(c->ip)] = "";
-
-    if (a) {
-        c->next_address = a->ai_next;
-        getnameinfo(a->ai_addr, a->ai_addrlen, ip, sizeof(ip), NULL, 0, NI_NUMERICHOST);
-    }
-    if (*ip)
-        connect_to(c, ip);
-    else
-        gone(c, "no address");
+    connect_to(c, c->addresses.ip[c->next_address++]);
 }
 
-static void on_looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
+static void connect_first(struct redis_conn *c, const struct addresses *known)
 {
-    struct redis_conn *c = req->data;
-
-    c->looking_up = false;
-    forget_addresses(c);
-    if (c->closing) {
-        uv_freeaddrinfo(res);
-        finish_close(c);
-        return;
-    }
-    if (status < 0) {
-        gone(c, uv_strerror(status));
-        return;
-    }
-    c->addresses = res;
-    c->next_address = res;
+    c->addresses = *known;
     connect_next(c);
 }
 
-/* uv_getaddrinfo() runs in libuv's thread pool, so a slow name server blocks nothing. A numeric address needs none. */
+static void on_looked_up(struct asker *asker, int status)
+{
+    struct redis_conn *c = asker->data;
+    const struct addresses *known = resolver_known(c->resolver, c->host.name);
+
+    uv_timer_stop(&c->timer);
+    if (known && (status == 0 || status == UV_EAI_AGAIN)) /* the latter: no name server answers */
+        connect_first(c, known);
+    else
+        gone(c, status < 0 ? uv_strerror(status) : "no address");
+}
+
+static void on_slow_name(uv_timer_t *timer)
+{
+    struct redis_conn *c = timer->data;
+    const struct addresses *known = resolver_known(c->resolver, c->host.name);
+
+    resolver_leave(&c->asker);
+    if (known)
+        connect_first(c, known);
+    else
+        gone(c, "its name is still being looked up: is the name server (/etc/resolv.conf) slow or away?");
+}
+
+/* A numeric address needs no look-up. */
 static void look_up(struct redis_conn *c)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     unsigned char addr[sizeof(struct in6_addr)];
     int rc;
 
+    c->next_address = c->addresses.count = 0;
     if (*c->path || inet_pton(AF_INET, c->host.name, addr) == 1 || inet_pton(AF_INET6, c->host.name, addr) == 1) {
         connect_to(c, *c->path ? "" : c->host.name);
         return;
     }
-    c->lookup.data = c;
-    rc = uv_getaddrinfo(c->loop, &c->lookup, on_looked_up, c->host.name, NULL, &hints);
+    c->asker = (struct asker){.done = on_looked_up, .data = c};
+    rc = resolver_ask(c->resolver, c->host.name, &c->asker);
     if (rc < 0)
         gone(c, uv_strerror(rc));
     else
-        c->looking_up = true;
+        uv_timer_start(&c->timer, on_slow_name, (uint64_t)c->timeout_ms, 0);
 }
 
 void redis_conn_open(struct redis_conn *c)
@@ -406,19 +392,16 @@ static void on_timer_closed(uv_handle_t *handle)
 {
     struct redis_conn *c = handle->data;
 
-    handle->data = NULL;
-    finish_close(c);
+    c->closed(c);
 }
 
 void redis_conn_close(struct redis_conn *c)
 {
     c->closing = true;
-    if (c->looking_up)
-        uv_cancel((uv_req_t *)&c->lookup);
+    resolver_leave(&c->asker);
     if (c->ac)
         redisAsyncFree(c->ac);
     c->ac = NULL;
-    forget_addresses(c);
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
 }
 

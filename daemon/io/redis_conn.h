@@ -12,12 +12,14 @@
 #include <uv.h>
 
 #include "redis_tls.h"
+#include "resolver.h"
 
 struct redis_conn {
     uv_loop_t *loop;
     const struct redis_conf *conf;
     const struct redis_login *login;
     struct redis_tls *tls; /* NULL: none */
+    struct resolver *resolver;
     int64_t timeout_ms;
     int db;
     struct store_host host;
@@ -40,14 +42,14 @@ struct redis_conn {
 
     redisAsyncContext *ac;   /* NULL unless connecting or connected */
     struct redis_peer *peer; /* owned: of TLS */
-    uv_getaddrinfo_t lookup;
-    struct addrinfo *addresses;          /* owned: of the name */
-    const struct addrinfo *next_address; /* tried when this one fails; NULL: there is none */
-    char *trouble;                       /* where it says why it is not ready, of trouble_size bytes; NULL: nowhere */
+    struct asker asker;
+    struct addresses addresses; /* of the name */
+    size_t next_address;        /* tried when this one fails */
+    char *trouble;              /* where it says why it is not ready, of trouble_size bytes; NULL: nowhere */
     size_t trouble_size;
     char ip[64];      /* being tried, or connected to; "" for none */
     uv_timer_t timer; /* backoff, then the watchdog */
-    bool looking_up, is_ready, closing;
+    bool is_ready, closing;
     bool odd;     /* input was refused (redis_guard.c) */
     bool refused; /* it refused us, which was logged; until it is ready again */
     char refusal[200];

@@ -16,7 +16,8 @@ struct redis {
     struct store store;
     struct redis_conf conf;
     struct redis_conn commands, listener;
-    struct redis_tls *tls;       /* NULL: none */
+    struct redis_tls *tls; /* NULL: none */
+    struct resolver *resolver;
     struct sentinels *sentinels; /* NULL: a Redis of its own */
     bool reading_nodes;          /* one read at a time */
     size_t nodes_left;           /* answers that this read waits for */

@@ -28,6 +28,7 @@ struct search {
 struct sentinels {
     const struct redis_conf *conf;
     struct redis_tls *tls;
+    struct resolver *resolver;
     const struct store_events *on;
     struct store_host list[LIST_MAX]; /* in the order in which they are asked */
     size_t count;
@@ -286,6 +287,7 @@ static struct redis_conn connection(struct sentinels *s, uv_loop_t *loop, const 
                                .conf = s->conf,
                                .login = &s->conf->sentinel_login,
                                .tls = s->tls,
+                               .resolver = s->resolver,
                                .timeout_ms = PATIENCE_MS,
                                .path = "",
                                .on = s->on,
@@ -328,6 +330,7 @@ struct sentinels *sentinels_new(uv_loop_t *loop, const struct redis_conf *conf, 
         return NULL;
     s->conf = conf;
     s->tls = clients[0]->tls;
+    s->resolver = clients[0]->resolver;
     s->on = on;
     s->closed = closed;
     s->data = data;

@@ -1,23 +1,26 @@
-"""The name of a Redis that has several addresses, of which it listens on one. Each kamsyncd here has a hosts file of its own,
-in a mount namespace."""
+"""The name of a Redis that has several addresses, of which it listens on one; names that nobody answers for. Each kamsyncd here
+has a hosts file of its own, in a mount namespace."""
 import os
 import shutil
 import socket
+import time
 
 import pytest
 
-from harness import COMMAND, wait_until
+from harness import COMMAND, SLOWER, wait_until
+from sentinel import Watched
 from sip import Call
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which('unshare'), reason='needs root and unshare')
 
 
-def start(daemon, tmp_path, hosts):
-    path = tmp_path / 'hosts'
-    path.write_text(hosts)
+def start(daemon, tmp_path, hosts, resolv=''):
+    mounts = ''
+    for name, text in (('hosts', hosts), ('resolv.conf', resolv)):
+        (tmp_path / name).write_text(text)
+        mounts += f'mount --bind {tmp_path / name} /etc/{name} && '
     daemon.write_config()
-    daemon.launch(['unshare', '-m', 'sh', '-c', f'mount --bind {path} /etc/hosts && exec "$@"', 'sh', *COMMAND, '-c',
-                   daemon.conf_path])
+    daemon.launch(['unshare', '-m', 'sh', '-c', f'{mounts}exec "$@"', 'sh', *COMMAND, '-c', daemon.conf_path])
     daemon.wait_log(' started: ', 10)
 
 
@@ -62,3 +65,33 @@ def test_address_that_says_nothing(tmp_path, kamailio, make_daemon, redis):
         daemon = make_daemon(kamailio, store=f'redis://redis.example:{redis.port}', redis_timeout_ms=300)
         start(daemon, tmp_path, '::1 redis.example\n127.0.0.1 redis.example\n')
         daemon.wait_report(10, store='up')
+
+
+@pytest.fixture
+def mute_resolver():
+    """resolv.conf with a name server that says nothing, for 3 s."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(('127.0.0.99', 53))
+        yield 'nameserver 127.0.0.99\noptions timeout:3 attempts:1\n'
+
+
+def test_a_mute_name_server_does_not_delay_the_other_sentinels(tmp_path, kamailio, make_daemon, mute_resolver):
+    watched = Watched(str(tmp_path))
+    try:
+        others = watched.url[len('sentinel://'):]
+        daemon = make_daemon(kamailio, store=f'sentinel://s1.example,s2.example,{others}')
+        begun = time.monotonic()
+        start(daemon, tmp_path, '', mute_resolver)
+        daemon.wait_report(10, store='up')
+        print(f'{time.monotonic() - begun:.2f} s')
+        assert time.monotonic() - begun < 2 * SLOWER, 'less than a look-up takes'
+        daemon.stop()
+    finally:
+        watched.stop()
+
+
+def test_a_mute_name_server_is_named(tmp_path, kamailio, make_daemon, mute_resolver):
+    daemon = make_daemon(kamailio, store='redis://redis.example', redis_timeout_ms=200)
+    start(daemon, tmp_path, '', mute_resolver)
+    daemon.wait_log('its name is still being looked up: is the name server (/etc/resolv.conf) slow or away?')
+    assert daemon.report()['store'] == 'down'
