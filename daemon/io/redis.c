@@ -17,7 +17,7 @@
 void redis_complain(struct redis *s, const redisReply *r)
 {
     char line[300], why[sizeof(s->complained)];
-    uint64_t now = uv_now(s->commands.loop);
+    uint64_t now = uv_now(s->loop);
 
     if (!r || r->type != REDIS_REPLY_ERROR)
         return;
@@ -54,15 +54,11 @@ bool redis_is_own(const redisReply *r)
 
 /* ---- records ---- */
 
-static void on_put(redisAsyncContext *ac, void *reply, void *data)
+static void on_put(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
-
-    redisReply *r = reply;
     enum put_status status = redis_is_error(r) ? PUT_FAILED : PUT_DONE;
     struct span record = {0};
 
-    redis_conn_answered(&s->commands);
     if (redis_has_no_script(r)) {
         if (*s->script[SCRIPT_PUT]) /* not by an answer before this one */
             redis_load_script(s, SCRIPT_PUT);
@@ -82,24 +78,20 @@ static bool send_put(struct redis *s, const char *key, const char *value, int64_
 {
     struct buffer command = {0};
 
-    if (!s->commands.is_ready)
-        return false;
     command_begin(&command, 6);
     redis_put_script(s, &command, SCRIPT_PUT, !*s->script[SCRIPT_PUT]);
     command_number(&command, 1);
     command_word(&command, span_of(key));
     command_word(&command, span_of(value));
     command_number(&command, ttl_ms);
-    return command_send(&command, s->commands.ac, on_put, (void *)(uintptr_t)token);
+    return redis_send(s, span_of(key), &command, on_put, (void *)(uintptr_t)token);
 }
 
 static void redis_put(struct store *store, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
 
-    if (send_put(s, key, value, ttl_ms, token))
-        redis_conn_sent(&s->commands);
-    else
+    if (!send_put(s, key, value, ttl_ms, token))
         answers_put_done(&s->answers, token, PUT_FAILED, (struct span){0});
 }
 
@@ -109,14 +101,11 @@ bool redis_is_none(const redisReply *r)
            (r->type == REDIS_REPLY_NIL || (r->type == REDIS_REPLY_ERROR && strncmp(r->str, "WRONGTYPE ", 10) == 0));
 }
 
-static void on_get(redisAsyncContext *ac, void *reply, void *data)
+static void on_get(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
-    redisReply *r = reply;
     enum get_status status = GET_FAILED;
     struct span value = {0};
 
-    redis_conn_answered(&s->commands);
     redis_complain(s, r);
     if (redis_is_none(r))
         status = GET_ABSENT;
@@ -132,23 +121,18 @@ static void redis_get(struct store *store, const char *key, uint64_t token)
     struct redis *s = (struct redis *)store;
     void *data = (void *)(uintptr_t)token; /* a count of lookups: 32 bits would do */
 
-    if (!s->commands.is_ready || redisAsyncCommand(s->commands.ac, on_get, data, "GET %s", key) != REDIS_OK)
+    if (!redis_ask(s, span_of(key), on_get, data, "GET %s", key))
         answers_got(&s->answers, token, GET_FAILED, (struct span){0});
-    else
-        redis_conn_sent(&s->commands);
 }
 
 /* ---- claims and scans ---- */
 
 /* SET … NX GET (Redis 7.0): nil if the value was written, else the existing value. */
-static void on_claim(redisAsyncContext *ac, void *reply, void *data)
+static void on_claim(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
-    redisReply *r = reply;
     enum claim_status status = redis_is_own(r) ? CLAIM_REFUSED : CLAIM_FAILED;
     struct span holder = {0};
 
-    redis_conn_answered(&s->commands);
     redis_complain(s, r);
     if (r && r->type == REDIS_REPLY_NIL)
         status = CLAIM_WON;
@@ -163,8 +147,6 @@ static bool send_claim(struct redis *s, const char *key, const char *value, int6
 {
     struct buffer command = {0};
 
-    if (!s->commands.is_ready)
-        return false;
     command_begin(&command, 7);
     command_word(&command, span_of("SET"));
     command_word(&command, span_of(key));
@@ -173,16 +155,14 @@ static bool send_claim(struct redis *s, const char *key, const char *value, int6
     command_word(&command, span_of("GET"));
     command_word(&command, span_of("PX"));
     command_number(&command, ttl_ms);
-    return command_send(&command, s->commands.ac, on_claim, (void *)(uintptr_t)token);
+    return redis_send(s, span_of(key), &command, on_claim, (void *)(uintptr_t)token);
 }
 
 static void redis_claim(struct store *store, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
 
-    if (send_claim(s, key, value, ttl_ms, token))
-        redis_conn_sent(&s->commands);
-    else
+    if (!send_claim(s, key, value, ttl_ms, token))
         answers_claimed(&s->answers, token, CLAIM_FAILED, (struct span){0});
 }
 
@@ -199,14 +179,11 @@ const char *redis_scanned_key(const redisReply *r, size_t i)
     return i < keys->elements && keys->element[i]->type == REDIS_REPLY_STRING ? keys->element[i]->str : NULL;
 }
 
-static void on_scan(redisAsyncContext *ac, void *reply, void *data)
+static void on_scan(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
-    redisReply *r = reply;
     bool ok = redis_is_scan(r);
 
     (void)data;
-    redis_conn_answered(&s->commands);
     redis_complain(s, r);
     for (size_t i = 0; ok && i < r->element[1]->elements; i++)
         if (redis_scanned_key(r, i))
@@ -219,33 +196,23 @@ static void redis_scan(struct store *store, uint64_t cursor)
     struct redis *s = (struct redis *)store;
     char all[KEY_SHORT_MAX];
 
-    if (!s->commands.is_ready ||
-        redisAsyncCommand(s->commands.ac, on_scan, NULL, "SCAN %llu MATCH %s COUNT %d", (unsigned long long)cursor,
-                          key_short(all, KEY_ALL), SCAN_COUNT) != REDIS_OK)
+    if (!redis_send_scan(s, cursor, key_short(all, KEY_ALL), on_scan, NULL))
         answers_not_scanned(&s->answers);
-    else
-        redis_conn_sent(&s->commands);
 }
 
 /* ---- nodes ---- */
 
-void redis_on_done(redisAsyncContext *ac, void *reply, void *data)
+void redis_on_done(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
-
     (void)data;
-    redis_conn_answered(&s->commands);
-    redis_complain(s, reply);
+    redis_complain(s, r);
 }
 
 /* The previous value of this node's record: if it is another node's, the two have the same id. If there is none, the
  * store may have lost everything without a broken connection: FLUSHALL, or it was a replica for a moment. */
-static void on_own(redisAsyncContext *ac, void *reply, void *data)
+static void on_own(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
-    redisReply *r = reply;
-
-    redis_on_done(ac, reply, data);
+    redis_on_done(s, r, data);
     if (r && r->type == REDIS_REPLY_STRING) {
         s->own_there = true;
         s->store.on.node(s->store.on.ctx, (struct span){r->str, (size_t)r->len});
@@ -255,12 +222,6 @@ static void on_own(redisAsyncContext *ac, void *reply, void *data)
     }
 }
 
-#define SEND(s, ...)                                                                                                   \
-    do {                                                                                                               \
-        if (redisAsyncCommand((s)->commands.ac, redis_on_done, NULL, __VA_ARGS__) == REDIS_OK)                         \
-            redis_conn_sent(&(s)->commands);                                                                           \
-    } while (0)
-
 static void redis_beat(struct store *store, int id, const char *record, int64_t ttl_ms, bool announce)
 {
     struct redis *s = (struct redis *)store;
@@ -268,15 +229,12 @@ static void redis_beat(struct store *store, int id, const char *record, int64_t 
 
     key_node(key, id);
     redis_hear(s, id);
-    if (!s->commands.is_ready)
-        return;
-    if (redisAsyncCommand(s->commands.ac, on_own, NULL, "GET %s", key) == REDIS_OK)
-        redis_conn_sent(&s->commands);
-    SEND(s, "SET %s %s PX %lld", key, record, (long long)ttl_ms);
-    SEND(s, "SADD %s %d", s->nodes, id);
-    SEND(s, "EXPIRE %s %d", s->nodes, NODES_TTL_S);
+    redis_ask(s, span_of(key), on_own, NULL, "GET %s", key);
+    redis_ask(s, span_of(key), redis_on_done, NULL, "SET %s %s PX %lld", key, record, (long long)ttl_ms);
+    redis_ask(s, span_of(s->nodes), redis_on_done, NULL, "SADD %s %d", s->nodes, id);
+    redis_ask(s, span_of(s->nodes), redis_on_done, NULL, "EXPIRE %s %d", s->nodes, NODES_TTL_S);
     if (announce)
-        SEND(s, "PUBLISH %s %s", s->nodes_channel, record);
+        redis_ask(s, NO_KEY, redis_on_done, NULL, "PUBLISH %s %s", s->nodes_channel, record);
 }
 
 static void end_reading(struct redis *s)
@@ -285,18 +243,21 @@ static void end_reading(struct redis *s)
     s->store.on.nodes_read(s->store.on.ctx, s->nodes_ok);
 }
 
-static void on_node(redisAsyncContext *ac, void *reply, void *data)
+/* Gone for a day; if it is alive after all, each heartbeat adds it. */
+static void forget_member(struct redis *s, long id)
 {
-    struct redis *s = redis_of(ac);
-    redisReply *r = reply;
+    redis_ask(s, span_of(s->nodes), redis_on_done, NULL, "SREM %s %ld", s->nodes, id);
+}
+
+static void on_node(struct redis *s, const redisReply *r, void *data)
+{
     long id = (long)(intptr_t)data;
 
-    redis_conn_answered(&s->commands);
     redis_complain(s, r);
     if (redis_is_error(r))
         s->nodes_ok = false;
     else if (r->type == REDIS_REPLY_NIL)
-        SEND(s, "SREM %s %ld", s->nodes, id); /* gone for a day; if it is alive after all, each heartbeat adds it */
+        forget_member(s, id);
     else if (r->type == REDIS_REPLY_STRING)
         s->store.on.node(s->store.on.ctx, (struct span){r->str, (size_t)r->len});
     if (--s->nodes_left == 0)
@@ -309,20 +270,14 @@ static void read_node(struct redis *s, const redisReply *member)
     int id = member->type == REDIS_REPLY_STRING ? atoi(member->str) : 0;
     char key[KEY_SHORT_MAX];
 
-    if (id <= 0 ||
-        redisAsyncCommand(s->commands.ac, on_node, (void *)(intptr_t)id, "GET %s", key_node(key, id)) != REDIS_OK)
-        return;
-    redis_conn_sent(&s->commands);
-    s->nodes_left++;
+    key_node(key, id);
+    if (id > 0 && redis_ask(s, span_of(key), on_node, (void *)(intptr_t)id, "GET %s", key))
+        s->nodes_left++;
 }
 
-static void on_members(redisAsyncContext *ac, void *reply, void *data)
+static void on_members(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
-    redisReply *r = reply;
-
     (void)data;
-    redis_conn_answered(&s->commands);
     redis_complain(s, r);
     s->nodes_ok = !redis_is_error(r) && r->type == REDIS_REPLY_ARRAY && r->elements <= MEMBERS_MAX;
     for (size_t i = 0; s->nodes_ok && i < r->elements; i++)
@@ -338,10 +293,7 @@ static void redis_read_nodes(struct store *store)
     if (!s->commands.is_ready || s->reading_nodes)
         return;
     redis_look_again(s);
-    if (redisAsyncCommand(s->commands.ac, on_members, NULL, "SMEMBERS %s", s->nodes) == REDIS_OK) {
-        redis_conn_sent(&s->commands);
-        s->reading_nodes = true;
-    }
+    s->reading_nodes = redis_ask(s, span_of(s->nodes), on_members, NULL, "SMEMBERS %s", s->nodes);
 }
 
 static void on_announced(redisAsyncContext *ac, void *reply, void *data)
@@ -453,9 +405,9 @@ static void redis_close(struct store *store)
     answers_close(&s->answers, one_closed);
 }
 
-static void set_up(struct redis *s, struct redis_conn *c, uv_loop_t *loop, const char *role)
+static void set_up(struct redis *s, struct redis_conn *c, const char *role)
 {
-    *c = (struct redis_conn){.loop = loop,
+    *c = (struct redis_conn){.loop = s->loop,
                              .conf = &s->conf,
                              .login = &s->conf.login,
                              .tls = s->tls,
@@ -511,18 +463,18 @@ static bool load_tls(struct redis *s)
     return s->tls;
 }
 
-static bool start(struct redis *s, uv_loop_t *loop)
+static bool start(struct redis *s)
 {
     struct redis_conn *const clients[SENTINEL_CLIENTS] = {&s->commands, &s->listener};
 
-    s->resolver = resolver_new(loop);
-    if (!s->resolver || answers_init(&s->answers, loop, &s->store) < 0)
+    s->resolver = resolver_new(s->loop);
+    if (!s->resolver || answers_init(&s->answers, s->loop, &s->store) < 0)
         return false;
     s->open = 1;
-    set_up(s, &s->commands, loop, "commands");
-    set_up(s, &s->listener, loop, "announcements");
+    set_up(s, &s->commands, "commands");
+    set_up(s, &s->listener, "announcements");
     if (s->conf.name.kind == STORE_SENTINEL) {
-        s->sentinels = sentinels_new(loop, &s->conf, &s->store.on, clients, sentinels_closed, s);
+        s->sentinels = sentinels_new(s->loop, &s->conf, &s->store.on, clients, sentinels_closed, s);
         s->open += s->sentinels != NULL;
     }
     return true;
@@ -538,13 +490,14 @@ struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const 
 
     if (!s)
         return NULL;
+    s->loop = loop;
     s->store = (struct store){.ops = &ops, .on = *on};
     key_archive_of(s->cdr, 0);
     key_nodes(s->nodes);
     if (own_conf(s, conf)) {
         redis_channel(s, s->nodes_channel, key_short(nodes, KEY_NODES));
         s->store.facts.conf = &s->conf;
-        if (load_tls(s) && start(s, loop))
+        if (load_tls(s) && start(s))
             return &s->store;
     }
     redis_free(s);

@@ -25,8 +25,9 @@ static const char *const results[] = {
 /* A script call that waits for its answer, with all that is needed to repeat it: the words after the script. */
 struct job {
     uint64_t token;
-    bool reads; /* the job reads the record */
-    bool whole; /* sent with the whole script, not its hash */
+    bool reads;           /* the job reads the record */
+    bool whole;           /* sent with the whole script, not its hash */
+    size_t key_at, key_n; /* in the words */
     size_t count;
     struct buffer words;
 };
@@ -38,15 +39,17 @@ static void job_free(struct job *j)
     free(j);
 }
 
-static void put_keys(struct buffer *words, const char *key, const char *other)
+static void put_keys(struct job *j, const char *key, const char *other)
 {
     char archive[KEY_SHORT_MAX];
 
-    command_word(words, span_of(other ? "3" : "2"));
-    command_word(words, span_of(key));
-    command_word(words, span_of(key_archive(archive, key)));
+    command_word(&j->words, span_of(other ? "3" : "2"));
+    command_word(&j->words, span_of(key));
+    j->key_n = strlen(key);
+    j->key_at = j->words.n - j->key_n - 2;
+    command_word(&j->words, span_of(key_archive(archive, key)));
     if (other)
-        command_word(words, span_of(other));
+        command_word(&j->words, span_of(other));
 }
 
 static struct job *job_new(const struct redis *s, const struct call_write *w, uint64_t token)
@@ -60,7 +63,7 @@ static struct job *job_new(const struct redis *s, const struct call_write *w, ui
     j->token = token;
     j->whole = !*s->script[SCRIPT_CALL];
     j->count = 4 + ends + (w->other != NULL) + COUNT(numbers) + 2 * w->count;
-    put_keys(&j->words, w->key, w->other);
+    put_keys(j, w->key, w->other);
     command_word(&j->words, span_of(w->mode == CALL_BEGIN && w->first ? "first" : modes[w->mode]));
     for (size_t i = 0; i < COUNT(numbers); i++)
         command_number(&j->words, numbers[i]);
@@ -73,21 +76,18 @@ static struct job *job_new(const struct redis *s, const struct call_write *w, ui
     return j;
 }
 
-static void on_written(redisAsyncContext *ac, void *reply, void *data);
+static void on_written(struct redis *s, const redisReply *r, void *data);
 
 static bool send_job(struct redis *s, struct job *j)
 {
     struct buffer command = {0};
 
-    if (!s->commands.is_ready || j->words.failed)
+    if (j->words.failed)
         return false;
     command_begin(&command, 2 + j->count);
     redis_put_script(s, &command, SCRIPT_CALL, j->whole);
     buffer_put(&command, j->words.p, j->words.n);
-    if (!command_send(&command, s->commands.ac, on_written, j))
-        return false;
-    redis_conn_sent(&s->commands);
-    return true;
+    return redis_send(s, (struct span){j->words.p + j->key_at, j->key_n}, &command, on_written, j);
 }
 
 static enum call_result result_of(const redisReply *r)
@@ -132,15 +132,12 @@ static void got(struct redis *s, uint64_t token, const redisReply *r)
 }
 
 /* NOSCRIPT: the scripts were flushed. EVAL loads it again for all later calls. */
-static void on_written(redisAsyncContext *ac, void *reply, void *data)
+static void on_written(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
-    redisReply *r = reply;
     struct job *j = data;
     uint64_t token = j->token;
     bool reads = j->reads;
 
-    redis_conn_answered(&s->commands);
     if (!j->whole && redis_has_no_script(r)) {
         j->whole = true;
         if (send_job(s, j))
@@ -157,7 +154,7 @@ static void on_written(redisAsyncContext *ac, void *reply, void *data)
 void redis_call_write(struct store *store, const struct call_write *w, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
-    struct job *j = s->commands.is_ready ? job_new(s, w, token) : NULL;
+    struct job *j = job_new(s, w, token);
 
     if (j && send_job(s, j))
         return;
@@ -167,21 +164,15 @@ void redis_call_write(struct store *store, const struct call_write *w, uint64_t 
 
 /* ---- reading ---- */
 
-static void on_call(redisAsyncContext *ac, void *reply, void *data)
+static void on_call(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
-
-    redis_conn_answered(&s->commands);
-    redis_complain(s, reply);
-    got(s, (uintptr_t)data, reply);
+    redis_complain(s, r);
+    got(s, (uintptr_t)data, r);
 }
 
 static bool get_one(struct redis *s, const char *key, uint64_t token)
 {
-    if (redisAsyncCommand(s->commands.ac, on_call, (void *)(uintptr_t)token, "HGETALL %s", key) != REDIS_OK)
-        return false;
-    redis_conn_sent(&s->commands);
-    return true;
+    return redis_ask(s, span_of(key), on_call, (void *)(uintptr_t)token, "HGETALL %s", key);
 }
 
 /* The script chooses which. */
@@ -192,7 +183,7 @@ static bool get_either(struct redis *s, const char *key, const char *other, uint
     if (!j)
         return false;
     *j = (struct job){.token = token, .reads = true, .whole = !*s->script[SCRIPT_CALL], .count = 5};
-    put_keys(&j->words, key, other);
+    put_keys(j, key, other);
     command_word(&j->words, span_of("get"));
     if (send_job(s, j))
         return true;
@@ -204,18 +195,15 @@ void redis_call_get(struct store *store, const char *key, const char *other, uin
 {
     struct redis *s = (struct redis *)store;
 
-    if (!s->commands.is_ready || !(other ? get_either(s, key, other, token) : get_one(s, key, token)))
+    if (!(other ? get_either(s, key, other, token) : get_one(s, key, token)))
         answers_call_not_got(&s->answers, token);
 }
 
-static void on_keys(redisAsyncContext *ac, void *reply, void *data)
+static void on_keys(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
-    redisReply *r = reply;
     uint64_t token = (uintptr_t)data;
     bool ok = redis_is_scan(r);
 
-    redis_conn_answered(&s->commands);
     redis_complain(s, r);
     for (size_t i = 0; ok && i < r->element[1]->elements; i++)
         if (redis_scanned_key(r, i))
@@ -243,12 +231,9 @@ static char *pattern_of(struct span call_id)
 void redis_call_keys(struct store *store, struct span call_id, uint64_t cursor, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
-    char *pattern = s->commands.is_ready ? pattern_of(call_id) : NULL;
+    char *pattern = pattern_of(call_id);
 
-    if (pattern && redisAsyncCommand(s->commands.ac, on_keys, (void *)(uintptr_t)token, "SCAN %llu MATCH %s COUNT %d",
-                                     (unsigned long long)cursor, pattern, SCAN_COUNT) == REDIS_OK)
-        redis_conn_sent(&s->commands);
-    else
+    if (!pattern || !redis_send_scan(s, cursor, pattern, on_keys, (void *)(uintptr_t)token))
         answers_no_call_keys(&s->answers, token);
     free(pattern);
 }
@@ -268,26 +253,24 @@ static bool deliver(struct redis *s, uint64_t token, const redisReply *entry)
     return true;
 }
 
-static void on_entries(redisAsyncContext *ac, const redisReply *r, uint64_t token, bool newest_first)
+static void on_entries(struct redis *s, const redisReply *r, uint64_t token, bool newest_first)
 {
-    struct redis *s = redis_of(ac);
     bool ok = r && r->type == REDIS_REPLY_ARRAY;
 
-    redis_conn_answered(&s->commands);
     redis_complain(s, r);
     for (size_t i = 0; ok && i < r->elements; i++)
         ok = deliver(s, token, r->element[newest_first ? r->elements - 1 - i : i]);
     s->store.on.archived(s->store.on.ctx, token, NULL, NULL, 0, ok);
 }
 
-static void on_newest(redisAsyncContext *ac, void *reply, void *data)
+static void on_newest(struct redis *s, const redisReply *r, void *data)
 {
-    on_entries(ac, reply, (uintptr_t)data, true);
+    on_entries(s, r, (uintptr_t)data, true);
 }
 
-static void on_following(redisAsyncContext *ac, void *reply, void *data)
+static void on_following(struct redis *s, const redisReply *r, void *data)
 {
-    on_entries(ac, reply, (uintptr_t)data, false);
+    on_entries(s, r, (uintptr_t)data, false);
 }
 
 static bool ask_archive(struct redis *s, const char *after, int count, uint64_t token)
@@ -295,21 +278,18 @@ static bool ask_archive(struct redis *s, const char *after, int count, uint64_t 
     void *data = (void *)(uintptr_t)token;
     uint64_t id[2];
 
-    if (!s->commands.is_ready || count < 1 || (after && store_cdr_id(after, id) < 0))
+    if (count < 1 || (after && store_cdr_id(after, id) < 0))
         return false;
     if (after)
-        return redisAsyncCommand(s->commands.ac, on_following, data, "XRANGE %s (%s + COUNT %d", s->cdr, after,
-                                 count) == REDIS_OK;
-    return redisAsyncCommand(s->commands.ac, on_newest, data, "XREVRANGE %s + - COUNT %d", s->cdr, count) == REDIS_OK;
+        return redis_ask(s, span_of(s->cdr), on_following, data, "XRANGE %s (%s + COUNT %d", s->cdr, after, count);
+    return redis_ask(s, span_of(s->cdr), on_newest, data, "XREVRANGE %s + - COUNT %d", s->cdr, count);
 }
 
 void redis_archive(struct store *store, const char *after, int count, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
 
-    if (ask_archive(s, after, count, token))
-        redis_conn_sent(&s->commands);
-    else
+    if (!ask_archive(s, after, count, token))
         answers_not_archived(&s->answers, token);
 }
 
@@ -328,9 +308,7 @@ void redis_tell(struct store *store, int node, const char *text)
     struct redis *s = (struct redis *)store;
     char channel[CHANNEL_MAX];
 
-    if (s->commands.is_ready && redisAsyncCommand(s->commands.ac, redis_on_done, NULL, "PUBLISH %s %s",
-                                                  message_channel(s, channel, node), text) == REDIS_OK)
-        redis_conn_sent(&s->commands);
+    redis_ask(s, NO_KEY, redis_on_done, NULL, "PUBLISH %s %s", message_channel(s, channel, node), text);
 }
 
 /* A node whose id has changed stays subscribed to its old channel until the next connection. */

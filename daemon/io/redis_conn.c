@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "ascii.h"
 #include "redis_loop.h"
@@ -392,6 +393,7 @@ static void on_timer_closed(uv_handle_t *handle)
 {
     struct redis_conn *c = handle->data;
 
+    free(c->asked);
     c->closed(c);
 }
 

@@ -11,8 +11,20 @@
 #include <hiredis/async.h>
 #include <uv.h>
 
+#include "buffer.h"
 #include "redis_tls.h"
 #include "resolver.h"
+
+struct redis;
+
+/* What a command was answered with, NULL: nothing, as the connection has ended. */
+typedef void redis_answer(struct redis *s, const redisReply *r, void *data);
+
+/* Who waits for an answer: Redis answers in order. */
+struct redis_asked {
+    redis_answer *fn;
+    void *data;
+};
 
 struct redis_conn {
     uv_loop_t *loop;
@@ -54,11 +66,13 @@ struct redis_conn {
     bool refused; /* it refused us, which was logged; until it is ready again */
     char refusal[200];
     unsigned attempt;
-    size_t pending;       /* unanswered commands */
-    uint64_t ready_ms;    /* since when it is ready */
-    uint64_t progress_ms; /* when a command was last answered, or first pending */
-    uint64_t measured_ns; /* when the command that is measured was sent; 0: none is */
-    size_t measured_left; /* answers until its own, that one included */
+    size_t pending;            /* unanswered commands */
+    struct redis_asked *asked; /* owned: a ring of asked_size, a power of 2 or 0, from asked_first on; */
+    size_t asked_first, asked_count, asked_size; /* of redis_conn_send() */
+    uint64_t ready_ms;                           /* since when it is ready */
+    uint64_t progress_ms;                        /* when a command was last answered, or first pending */
+    uint64_t measured_ns;                        /* when the command that is measured was sent; 0: none is */
+    size_t measured_left;                        /* answers until its own, that one included */
 };
 
 /* The caller sets the fields above the line. */
@@ -79,6 +93,9 @@ void redis_conn_renew(struct redis_conn *c);
 
 /* Host, address and port, or the path, for log lines. Returns out. */
 const char *redis_conn_where(const struct redis_conn *c, char *out, size_t size);
+
+/* redis_send.c: sends a command on a connection whose data is the struct redis, as redis_send() does. */
+bool redis_conn_send(struct redis_conn *c, struct buffer *command, redis_answer *fn, void *data);
 
 /* Bookkeeping for the watchdog: each command that expects one answer, and its answer. */
 void redis_conn_sent(struct redis_conn *c);

@@ -50,14 +50,11 @@ void redis_read_info(struct store_facts *f, const char *info)
     f->disk_fails = f->disk_fails || strcmp(last, "err") == 0;
 }
 
-static void on_info(redisAsyncContext *ac, void *reply, void *data)
+static void on_info(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
     struct store_facts *f = &s->store.facts;
-    const redisReply *r = reply;
 
     (void)data;
-    redis_conn_answered(&s->commands);
     if (!r)
         return;
     f->info = r->type == REDIS_REPLY_STRING;
@@ -69,13 +66,9 @@ static void on_info(redisAsyncContext *ac, void *reply, void *data)
 }
 
 /* A Redis whose Lua has no acl_check_cmd, such as one that is no Redis, says nothing of rights. */
-static void on_rights(redisAsyncContext *ac, void *reply, void *data)
+static void on_rights(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
-    const redisReply *r = reply;
-
     (void)data;
-    redis_conn_answered(&s->commands);
     if (r && r->type == REDIS_REPLY_STRING) {
         snprintf(s->store.facts.missing, sizeof(s->store.facts.missing), "%s", r->str);
         ascii_clean(s->store.facts.missing);
@@ -90,19 +83,16 @@ static void on_rights(redisAsyncContext *ac, void *reply, void *data)
 void redis_look(struct redis *s)
 {
     s->looked_ms = 0;
-    if (redisAsyncCommand(s->commands.ac, on_info, NULL, "INFO memory persistence") == REDIS_OK)
-        redis_conn_sent(&s->commands);
+    redis_ask(s, NO_KEY, on_info, NULL, "INFO memory persistence");
 }
 
 void redis_look_again(struct redis *s)
 {
-    uint64_t now = uv_now(s->commands.loop);
+    uint64_t now = uv_now(s->loop);
 
     if (s->looked_ms && now - s->looked_ms < LOOK_MS)
         return;
     redis_look(s);
     s->looked_ms = now;
-    if (redisAsyncCommand(s->commands.ac, on_rights, NULL, "EVAL %s 0 %s %s %s", rights_lua, s->cdr, s->nodes_channel,
-                          needed) == REDIS_OK)
-        redis_conn_sent(&s->commands);
+    redis_ask(s, NO_KEY, on_rights, NULL, "EVAL %s 0 %s %s %s", rights_lua, s->cdr, s->nodes_channel, needed);
 }

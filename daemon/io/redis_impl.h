@@ -14,6 +14,7 @@ enum script { SCRIPT_PUT, SCRIPT_CALL, SCRIPTS };
 
 struct redis {
     struct store store;
+    uv_loop_t *loop;
     struct redis_conf conf;
     struct redis_conn commands, listener;
     struct redis_tls *tls; /* NULL: none */
@@ -34,6 +35,7 @@ struct redis {
     int id; /* this node's; 0: not known yet */
 };
 
+/* Whose connection it is. */
 static inline struct redis *redis_of(const redisAsyncContext *ac)
 {
     return ((struct redis_conn *)ac->data)->data;
@@ -59,7 +61,16 @@ const char *redis_scanned_key(const redisReply *r, size_t i);
 /* Logs once per connection that Redis refuses: out of memory, read-only replica, missing right. */
 void redis_complain(struct redis *s, const redisReply *r);
 /* For commands whose answer has no other use. */
-void redis_on_done(redisAsyncContext *ac, void *reply, void *data);
+void redis_on_done(struct redis *s, const redisReply *r, void *data);
+
+/* redis_send.c: the ways to Redis. Sends a command, in Redis' protocol, and frees it; key: its first one, NO_KEY if
+ * it has none. False, when out of memory or without a connection: fn is never called. */
+#define NO_KEY ((struct span){NULL, 0})
+bool redis_send(struct redis *s, struct span key, struct buffer *command, redis_answer *fn, void *data);
+/* The same from hiredis' format; for commands that are not frequent. */
+bool redis_ask(struct redis *s, struct span key, redis_answer *fn, void *data, const char *format, ...);
+/* SCAN from there on. */
+bool redis_send_scan(struct redis *s, uint64_t cursor, const char *pattern, redis_answer *fn, void *data);
 
 void redis_call_write(struct store *store, const struct call_write *w, uint64_t token);
 void redis_call_get(struct store *store, const char *key, const char *other, uint64_t token);

@@ -10,13 +10,11 @@ extern const char put_lua[], call_lua[];
 static const char *const texts[SCRIPTS] = {[SCRIPT_PUT] = put_lua, [SCRIPT_CALL] = call_lua};
 
 /* If Redis does not return the hash, for want of a right, it gets the whole script each time. */
-static void on_loaded(redisAsyncContext *ac, void *reply, void *data)
+static void on_loaded(struct redis *s, const redisReply *r, void *data)
 {
-    struct redis *s = redis_of(ac);
     char *name = s->script[(enum script)(uintptr_t)data];
-    redisReply *r = reply;
 
-    redis_on_done(ac, reply, NULL);
+    redis_on_done(s, r, NULL);
     if (r && r->type == REDIS_REPLY_STRING)
         snprintf(name, sizeof(s->script[0]), "%s", r->str);
 }
@@ -26,8 +24,7 @@ void redis_load_script(struct redis *s, enum script which)
     void *data = (void *)(uintptr_t)which;
 
     *s->script[which] = '\0';
-    if (redisAsyncCommand(s->commands.ac, on_loaded, data, "SCRIPT LOAD %s", texts[which]) == REDIS_OK)
-        redis_conn_sent(&s->commands);
+    redis_ask(s, NO_KEY, on_loaded, data, "SCRIPT LOAD %s", texts[which]);
 }
 
 void redis_put_script(const struct redis *s, struct buffer *command, enum script which, bool whole)

@@ -1,0 +1,95 @@
+/* The ways to Redis: each command goes through redis_send(), and its answer comes back without the connection. */
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "redis_impl.h"
+
+#define ASKED_FIRST 1024
+
+/* ---- a connection ---- */
+
+/* Makes room for one more. The ring begins at its first place then. */
+static bool make_room(struct redis_conn *c)
+{
+    size_t size = c->asked_size ? 2 * c->asked_size : ASKED_FIRST;
+    struct redis_asked *more;
+
+    if (c->asked_count < c->asked_size)
+        return true;
+    more = malloc(size * sizeof(*more));
+    for (size_t i = 0; more && i < c->asked_count; i++)
+        more[i] = c->asked[(c->asked_first + i) & (c->asked_size - 1)];
+    if (!more)
+        return false;
+    free(c->asked);
+    c->asked = more;
+    c->asked_size = size;
+    c->asked_first = 0;
+    return true;
+}
+
+static void on_answer(redisAsyncContext *ac, void *reply, void *data)
+{
+    struct redis_conn *c = ac->data;
+    const struct redis_asked a = c->asked[c->asked_first];
+
+    (void)data;
+    c->asked_first = (c->asked_first + 1) & (c->asked_size - 1);
+    c->asked_count--;
+    redis_conn_answered(c);
+    a.fn(c->data, reply, a.data);
+}
+
+static bool send_it(struct redis_conn *c, const struct buffer *command, redis_answer *fn, void *data)
+{
+    if (!c->is_ready || command->failed || !make_room(c) ||
+        redisAsyncFormattedCommand(c->ac, on_answer, NULL, command->p, command->n) != REDIS_OK)
+        return false;
+    c->asked[(c->asked_first + c->asked_count++) & (c->asked_size - 1)] = (struct redis_asked){fn, data};
+    redis_conn_sent(c);
+    return true;
+}
+
+bool redis_conn_send(struct redis_conn *c, struct buffer *command, redis_answer *fn, void *data)
+{
+    bool sent = send_it(c, command, fn, data);
+
+    free(command->p);
+    *command = (struct buffer){0};
+    return sent;
+}
+
+/* ---- the store ---- */
+
+bool redis_send(struct redis *s, struct span key, struct buffer *command, redis_answer *fn, void *data)
+{
+    (void)key;
+    return redis_conn_send(&s->commands, command, fn, data);
+}
+
+/* hiredis allocates by malloc(). */
+static bool format_command(struct buffer *command, const char *format, va_list ap)
+{
+    int n = redisvFormatCommand(&command->p, format, ap);
+
+    command->n = n > 0 ? (size_t)n : 0;
+    return n > 0;
+}
+
+bool redis_ask(struct redis *s, struct span key, redis_answer *fn, void *data, const char *format, ...)
+{
+    struct buffer command = {0};
+    va_list ap;
+    bool done;
+
+    va_start(ap, format);
+    done = format_command(&command, format, ap);
+    va_end(ap);
+    return done && redis_send(s, key, &command, fn, data);
+}
+
+bool redis_send_scan(struct redis *s, uint64_t cursor, const char *pattern, redis_answer *fn, void *data)
+{
+    return redis_ask(s, NO_KEY, fn, data, "SCAN %llu MATCH %s COUNT %d", (unsigned long long)cursor, pattern,
+                     SCAN_COUNT);
+}
