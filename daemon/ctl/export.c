@@ -88,7 +88,8 @@ static int read_position(struct export *x)
 
     if (!f)
         return errno == ENOENT ? STATUS_FINE : failed_by_system(x->position);
-    read = fgets(line, sizeof(line), f) && sscanf(line, "%63s %" SCNd64, id, &x->gaps) == 2 && cdr_id_read(&x->at, id);
+    read = fgets(line, sizeof(line), f) && sscanf(line, "%63s %" SCNd64, id, &x->gaps) == 2 &&
+           cdr_id_read(&x->at, span_of(id));
     fclose(f);
     x->begun = read;
     return read ? STATUS_FINE : failed(x->position, " is no position: remove it to export the whole archive again");
@@ -184,9 +185,10 @@ static int append(const struct export *x, const struct buf *lines)
 static int save_position(const struct export *x)
 {
     FILE *f = fopen(x->fresh, "w");
+    char at[CDR_ID_SIZE];
     bool ok = f != NULL;
 
-    ok = ok && fprintf(f, "%" PRIu64 "-%" PRIu64 " %" PRId64 "\n", x->at.ms, x->at.seq, x->gaps) > 0;
+    ok = ok && fprintf(f, "%s %" PRId64 "\n", cdr_id_write(at, x->at), x->gaps) > 0;
     ok = ok && fflush(f) == 0 && fsync(fileno(f)) == 0;
     if (f && fclose(f) < 0)
         ok = false;
@@ -198,13 +200,14 @@ static int save_position(const struct export *x)
 static void report_gap(struct export *x, struct cdr_id next)
 {
     struct buf b = {0};
+    char from[CDR_ID_SIZE], to[CDR_ID_SIZE];
 
     x->gap = true;
     x->gaps++;
     buf_printf(&b, "kamsyncctl: a gap in ");
     buf_safe(&b, span_of(x->o->export));
-    buf_printf(&b, ": the archive no longer has entries after %" PRIu64 "-%" PRIu64 " and before %" PRIu64 "-%" PRIu64,
-               x->at.ms, x->at.seq, next.ms, next.seq);
+    buf_printf(&b, ": the archive no longer has entries after %s and before %s", cdr_id_write(from, x->at),
+               cdr_id_write(to, next));
     buf_printf(&b, ": calls that ended from ");
     value_date(&b, (int64_t)x->at.ms);
     buf_printf(&b, " to ");
@@ -224,7 +227,7 @@ static int put_rows(struct export *x, const json_t *list)
         const char *text = json_string_value(json_object_get(row, "id"));
         struct cdr_id id;
 
-        if (!text || !cdr_id_read(&id, text))
+        if (!text || !cdr_id_read(&id, span_of(text)))
             continue;
         if (i == 0 && x->begun && cdr_id_compare(id, x->at) > 0)
             report_gap(x, id);
@@ -243,14 +246,13 @@ static int put_rows(struct export *x, const json_t *list)
 /* Asks from the entry at the position on: as long as that is there, nothing behind it is missing. */
 static int batch(struct export *x, const struct options *o, size_t *got)
 {
-    struct cdr_id before = x->begun ? cdr_id_before(x->at) : (struct cdr_id){0};
+    struct cdr_id before = x->begun ? cdr_id_before(x->at) : (struct cdr_id){0, 0, -1};
     json_t *request = json_pack("{s:s, s:i}", "cmd", o->command, "count", BATCH), *answer;
-    char after[48];
+    char after[CDR_ID_SIZE];
     int status;
 
     *got = 0;
-    snprintf(after, sizeof(after), "%" PRIu64 "-%" PRIu64, before.ms, before.seq);
-    json_object_set_new(request, "after", json_string(after));
+    json_object_set_new(request, "after", json_string(cdr_id_write(after, before)));
     status = ask(o, request, &answer);
     if (status != STATUS_FINE)
         return status;

@@ -1,7 +1,5 @@
 #include "export_line.h"
 
-#include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "count.h"
@@ -9,40 +7,6 @@
 static const char *const columns[] = {"id",     "call_id", "how",      "caller", "callee",      "ruri",   "source",
                                       "trying", "ringing", "answered", "ended",  "duration_ms", "pdd_ms", "code",
                                       "by",     "node",    "from_tag", "to_tag", "untracked",   "vars"};
-
-/* ---- ids ---- */
-
-static const char *read_part(const char *text, uint64_t *part)
-{
-    char *end;
-
-    errno = 0;
-    *part = strtoull(text, &end, 10);
-    return *text >= '0' && *text <= '9' && !errno ? end : NULL;
-}
-
-bool cdr_id_read(struct cdr_id *id, const char *text)
-{
-    const char *dash = read_part(text, &id->ms), *end = dash && *dash == '-' ? read_part(dash + 1, &id->seq) : NULL;
-
-    return end && !*end;
-}
-
-int cdr_id_compare(struct cdr_id a, struct cdr_id b)
-{
-    if (a.ms != b.ms)
-        return a.ms < b.ms ? -1 : 1;
-    return a.seq < b.seq ? -1 : a.seq > b.seq;
-}
-
-struct cdr_id cdr_id_before(struct cdr_id id)
-{
-    if (id.seq)
-        return (struct cdr_id){id.ms, id.seq - 1};
-    return id.ms ? (struct cdr_id){id.ms - 1, UINT64_MAX} : id;
-}
-
-/* ---- lines ---- */
 
 static void put(struct buf *b, const char *text)
 {
@@ -114,7 +78,7 @@ static bool last_json_id(struct span line, struct cdr_id *id)
 {
     json_t *row = json_loadb(line.p, line.n, 0, NULL);
     const char *text = json_string_value(json_object_get(row, "id"));
-    bool read = text && cdr_id_read(id, text);
+    bool read = text && cdr_id_read(id, span_of(text));
 
     json_decref(row);
     return read;
@@ -128,8 +92,8 @@ static bool last_csv_id(struct span line, struct cdr_id *id)
     if (!comma || (size_t)(comma - line.p) >= sizeof(text))
         return false;
     memcpy(text, line.p, (size_t)(comma - line.p));
-    *id = (struct cdr_id){0};
-    return strcmp(text, columns[0]) == 0 || cdr_id_read(id, text);
+    *id = (struct cdr_id){0, 0, -1};
+    return strcmp(text, columns[0]) == 0 || cdr_id_read(id, span_of(text));
 }
 
 bool export_last_id(const char *text, size_t n, bool csv, struct cdr_id *id)

@@ -1,4 +1,4 @@
-/* One entry of the archive as a line of an export, and the ids of entries. Pure. */
+/* One entry of the archive as a line of an export. Pure. */
 #ifndef KAMSYNCCTL_EXPORT_LINE_H
 #define KAMSYNCCTL_EXPORT_LINE_H
 
@@ -6,21 +6,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cdr_id.h"
 #include "text.h"
 
 /* No line is longer: an entry's texts come from one SIP message. */
 #define EXPORT_LINE_MAX ((off_t)4 << 20)
-
-/* The id of an entry in a Redis stream: ms since 1970, and a number. */
-struct cdr_id {
-    uint64_t ms, seq;
-};
-
-bool cdr_id_read(struct cdr_id *id, const char *text);
-/* As strcmp(). */
-int cdr_id_compare(struct cdr_id a, struct cdr_id b);
-/* The greatest id below this one. */
-struct cdr_id cdr_id_before(struct cdr_id id);
 
 /* The first line of a CSV file. */
 void export_head(struct buf *b);

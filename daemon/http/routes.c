@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base64.h"
+#include "cdr_id.h"
 #include "count.h"
 
 #define ROWS_MAX 1000
@@ -75,23 +76,10 @@ static json_t *number_json(struct span s, int64_t least, int64_t most)
     return s.n && number >= least && number <= most ? json_integer(number) : NULL;
 }
 
-/* "<ms>-<n>", the id of an entry of the archive. */
-static bool is_id(struct span s)
-{
-    size_t dashes = 0;
-
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] == '-')
-            dashes++;
-        else if (s.p[i] < '0' || s.p[i] > '9')
-            return false;
-    }
-    return dashes == 1 && s.n <= 41 && s.p[0] != '-' && s.p[s.n - 1] != '-';
-}
-
 static json_t *value_json(enum kind kind, struct span s, const char **error)
 {
     json_t *value = NULL;
+    struct cdr_id id;
 
     *error = "memory is short";
     if (kind == KIND_TEXT)
@@ -100,7 +88,7 @@ static json_t *value_json(enum kind kind, struct span s, const char **error)
         *error = "'node' must be a number from 1";
     else if (kind == KIND_ROWS && !(value = number_json(s, 1, ROWS_MAX)))
         *error = "'limit' and 'count' must be from 1 to 1000";
-    else if (kind == KIND_ID && !(value = is_id(s) ? json_stringn(s.p, s.n) : NULL))
+    else if (kind == KIND_ID && !(value = cdr_id_read(&id, s) ? json_stringn(s.p, s.n) : NULL))
         *error = "'after' must be the id of an entry of the archive";
     return value;
 }

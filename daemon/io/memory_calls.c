@@ -1,8 +1,8 @@
 /* Calls and their archive in this process' memory, with the same semantics as in Redis (redis_calls.c). */
-#include <inttypes.h>
 #include <stdio.h>
 #include <utlist.h>
 
+#include "cdr_id.h"
 #include "key.h"
 #include "memory_fields.h"
 #include "memory_impl.h"
@@ -369,13 +369,13 @@ void memory_call_keys(struct store *s, struct span call_id, uint64_t cursor, uin
 
 /* ---- the archive ---- */
 
-static bool is_after(const struct cdr *x, const uint64_t id[2])
+static bool is_after(const struct cdr *x, const struct cdr_id *id)
 {
-    return x->id[0] > id[0] || (x->id[0] == id[0] && x->id[1] > id[1]);
+    return x->id[0] > id->ms || (x->id[0] == id->ms && x->id[1] > id->n);
 }
 
 /* The first entry to deliver: after `after`, or so that count entries are left. */
-static struct cdr *first_of(const struct memory *m, const uint64_t *after, int count)
+static struct cdr *first_of(const struct memory *m, const struct cdr_id *after, int count)
 {
     struct cdr *x = m->archive;
 
@@ -395,9 +395,9 @@ static void give_archive(struct store *s, const struct answer *a)
     struct cdr *x = first_of((struct memory *)s, a->data, a->status);
 
     for (int left = a->status; x && left > 0; x = x->next, left--) {
-        char text[48];
+        char text[CDR_ID_SIZE];
 
-        snprintf(text, sizeof(text), "%" PRIu64 "-%" PRIu64, x->id[0], x->id[1]);
+        cdr_id_write(text, (struct cdr_id){x->id[0], x->id[1], -1});
         s->on.archived(s->on.ctx, a->token, text, x->fields->list, x->fields->count, true);
     }
     s->on.archived(s->on.ctx, a->token, NULL, NULL, 0, true);
@@ -406,13 +406,13 @@ static void give_archive(struct store *s, const struct answer *a)
 void memory_archive(struct store *s, const char *after, int count, uint64_t token)
 {
     struct memory *m = (struct memory *)s;
-    uint64_t id[2], *copy = NULL;
-    bool ok = count > 0 && (!after || store_cdr_id(after, id) == 0);
+    struct cdr_id id, *copy = NULL;
+    bool ok = count > 0 && (!after || cdr_id_read(&id, span_of(after)));
 
     if (ok && after)
         copy = malloc(sizeof(id));
     if (copy)
-        memcpy(copy, id, sizeof(id));
+        *copy = id;
     if (ok && (copy || !after))
         answers_add(&m->answers, (struct answer){give_archive, token, count, copy, sizeof(id)});
     else

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cdr_id.h"
 #include "count.h"
 #include "redis_command.h"
 #include "redis_impl.h"
@@ -276,12 +277,15 @@ static void on_following(struct redis *s, const redisReply *r, void *data)
 static bool ask_archive(struct redis *s, const char *after, int count, uint64_t token)
 {
     void *data = (void *)(uintptr_t)token;
-    uint64_t id[2];
+    struct cdr_id id = {0};
+    char from[CDR_ID_SIZE];
 
-    if (count < 1 || (after && store_cdr_id(after, id) < 0))
+    if (count < 1 || (after && !cdr_id_read(&id, span_of(after))))
         return false;
+    id.bucket = -1;
     if (after)
-        return redis_ask(s, span_of(s->cdr), on_following, data, "XRANGE %s (%s + COUNT %d", s->cdr, after, count);
+        return redis_ask(s, span_of(s->cdr), on_following, data, "XRANGE %s (%s + COUNT %d", s->cdr,
+                         cdr_id_write(from, id), count);
     return redis_ask(s, span_of(s->cdr), on_newest, data, "XREVRANGE %s + - COUNT %d", s->cdr, count);
 }
 

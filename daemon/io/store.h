@@ -99,9 +99,6 @@ void store_checks(const struct store_facts *s, int64_t now, int node, json_t *fo
 /* Logs, once each, those of them that nothing else makes known. */
 void store_checks_log(struct store *s);
 
-/* The two numbers of an archive entry's id, "<ms>-<n>". 0, or -EINVAL when it is none. */
-int store_cdr_id(const char *id, uint64_t part[2]);
-
 /* Both start by themselves and call on->up() once usable, never from within the call. NULL when out of
  * memory. */
 struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const struct store_events *on);
