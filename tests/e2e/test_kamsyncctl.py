@@ -15,8 +15,11 @@ KAMSYNCCTL = os.path.join(os.path.dirname(KAMSYNCD), 'ctl/kamsyncctl')
 
 class Desk(Talk):
     def ctl(self, node, *args, status=0):
-        done = subprocess.run([KAMSYNCCTL, '--socket', f'{self.cluster[node].directory}/control.sock', *args],
-                              capture_output=True, text=True, timeout=10, env={**os.environ, 'TZ': 'UTC', 'LC_ALL': 'C.UTF-8'})
+        def run():
+            done = subprocess.run([KAMSYNCCTL, '--socket', f'{self.cluster[node].directory}/control.sock', *args],
+                                  capture_output=True, text=True, timeout=10, env={**os.environ, 'TZ': 'UTC', 'LC_ALL': 'C.UTF-8'})
+            return done if 'did not answer' not in done.stderr else None  # a node may be late on a busy machine
+        done = wait_until(run, 10, 'an answer of all nodes')
         assert done.returncode == status, done
         return done.stdout
 

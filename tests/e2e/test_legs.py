@@ -94,7 +94,7 @@ class Legs:
 
     def live(self, call_id):
         """The states in which it is listed."""
-        found = self.cluster['c'].ask('calls', limit=1000)['calls']
+        found = self.cluster['c'].ask_all('calls', limit=1000)['calls']
         return sorted(call['state'] for call in found if call['call_id'] == call_id)
 
     def wait_live(self, call_id, *states):

@@ -60,7 +60,7 @@ class Desk:
         return self.callees.legs(call.call_id, port)[0]
 
     def live(self):
-        return {name: node.ask('calls')['total'] for name, node in self.cluster.node.items()}
+        return {name: node.ask_all('calls')['total'] for name, node in self.cluster.node.items()}
 
     def archive(self):
         """{Call-ID: [how]}"""

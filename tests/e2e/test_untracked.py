@@ -172,5 +172,5 @@ def test_too_many(cluster, gateway, peer):
 
 
 def kept(cluster, calls):
-    live = {call['call_id'] for call in cluster['b'].ask('calls')['calls'] if 'untracked' not in call}
+    live = {call['call_id'] for call in cluster['b'].ask_all('calls')['calls'] if 'untracked' not in call}
     return [call for call in calls if call.call_id in live]

@@ -50,8 +50,10 @@ class Cluster:
 
     def live(self):
         """The Call-IDs of all calls that the cluster has."""
-        out = run_ctl('-s', self.first.daemon.options['control'], '--json', 'calls')
-        return {call['call_id'] for call in json.loads(out.stdout)['calls']}
+        def answer():
+            got = json.loads(run_ctl('-s', self.first.daemon.options['control'], '--json', 'calls').stdout)
+            return not got['silent'] and got
+        return {call['call_id'] for call in wait_until(answer, 10, 'an answer of both nodes')['calls']}
 
     def names(self):
         return {name.decode() for name in self.redis.do('KEYS', '*', db=self.database)}

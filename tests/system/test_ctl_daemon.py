@@ -217,9 +217,11 @@ class Archive:
 
     def __init__(self, count):
         self.ids = [f'{i}-0' for i in range(1, count + 1)]
+        self.asked = []  # when
 
     def __call__(self, request):
         ids = self.ids
+        self.asked.append(time.monotonic())
         if 'after' in request:
             ids = ids[ids.index(request['after']) + 1:][:request['count']]
         else:
@@ -266,13 +268,18 @@ def test_follow_from_an_empty_archive(make_control, run_long):
 
 
 def test_follow_does_not_lag_behind(make_control, run_long):
+    """Five answers as long as can be: it asks again at once, not after FOLLOW_MS (1 s)."""
     archive = Archive(1)
     daemon = make_control({'cdr': archive})
     ctl = run_long('-s', daemon.path, 'cdr', '-f')
     wait_until(lambda: daemon.requests, 5, 'a request')
     archive.ids += [f'{i}-0' for i in range(2, 5002)]
-    wait_until(lambda: len(call_ids(ctl.text())) == 5001, 4, lambda: f'{len(call_ids(ctl.text()))} of 5001')
+    asked = len(archive.asked)
+    wait_until(lambda: len(call_ids(ctl.text())) == 5001, 20, lambda: f'{len(call_ids(ctl.text()))} of 5001')
     ctl.interrupt()
+    at = archive.asked[asked:]
+    pauses = sorted(then - now for now, then in zip(at, at[1:5]))
+    assert len(pauses) == 4 and pauses[2] < 1, pauses
 
 
 def test_follow_survives_a_restart_of_the_daemon(make_control, run_long):

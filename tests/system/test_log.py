@@ -29,7 +29,7 @@ def test_fields(two_nodes, tmp_path):
     b.kamailio.stray(call.cancel())
     b.kamailio.wait_sends(1)
     b.daemon.wait_log('"verdict"')
-    line = json.loads(b.daemon.log().splitlines()[-1])
+    line = json.loads(next(line for line in b.daemon.log().splitlines() if '"verdict"' in line))
     assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z', line.pop('time'))
     text = line.pop('text')
     assert line == {'level': 'info', 'name': b.daemon.options['name'], 'node': 2, 'call_id': call.call_id.decode(), 'verdict': 'owner',

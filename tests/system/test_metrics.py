@@ -139,8 +139,7 @@ def test_no_label_holds_what_a_caller_writes(kamailio, daemon):
 def test_name_of_the_node_is_escaped(kamailio, make_daemon):
     daemon = make_daemon(kamailio, http_listen=free_port())
     daemon.options['name'] = 'a"b\\c'
-    daemon.start()
-    kamailio.wait_hello()
+    daemon.start().wait_report(kamailio='up')
     text = get(daemon.options['http_listen'], '/metrics').body.decode()
     assert r'kamsync_node_info{node="1",name="a\"b\\c",cluster="kamsync"} 1' in text
 

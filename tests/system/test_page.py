@@ -288,7 +288,7 @@ def test_nodes_and_who_sees_whom(site):
     assert site.browser.run(states) == ['self', 'up', 'up', 'self']
     site.kamailios[1].stop()
     wait_until(lambda: site.browser.run(states) == ['self', 'down', 'up', 'self'], 10, 'node 2 is down', every=0.05)
-    assert '1 well' in site.browser.text('.sum')
+    site.wait('1 well', '.sum')
     site.daemons[1].kill()
     site.wait('Node 2 did not answer')
     wait_until(lambda: site.browser.run(states) == ['self', 'lost', 'silent', 'silent'], 20, 'node 2 is lost', every=0.05)

@@ -54,7 +54,7 @@ def test_failover_by_command(watched, node):
     calls = [ring(node, old) for _ in range(20)]
     new = watched.failover()
     calls.append(ring(node, new))
-    assert all(has(new, call) for call in calls)
+    wait_until(lambda: all(has(new, call) for call in calls), 5, 'all records at the new master')
     node.daemon.wait_log(f'127.0.0.1:{new.port} (commands): connected')
 
 

@@ -8,6 +8,7 @@ from fake_kamailio import DST, SRC
 from harness import SLOWER, check_settings, wait_until, without_takeover
 from sip import Call, check_adopted, key_of, open_handover
 
+IN_TIME = 0.150
 PROMISED, SLACK = 0.300, 0.500 * SLOWER  # a stray has its answer within 300 ms; machines that run tests may be slow
 
 
@@ -69,30 +70,43 @@ def test_unknown_is_given_back(two_nodes):
     assert (report['lookups'], report['barriers']) == (4, 1)
 
 
+def told_in_time(a, b, give):
+    """give(call) tells a of it while b looks for it, which it does for 280 ms. A machine that was busy meanwhile has another try.
+    Returns the call, and what b has sent for it and when it was asked."""
+    for _ in range(20):
+        call, before = Call(), len(b.kamailio.of_type('send'))
+        since = b.kamailio.stray(call.cancel())
+        give(call, before)
+        passed = time.monotonic() - since
+        b.daemon.wait_report(waiting=0)
+        if passed < IN_TIME:
+            return call, b.kamailio.of_type('send')[before:], since
+    pytest.fail('this machine is too slow')
+
+
 def test_owner_without_record_acts(two_nodes):
     """Its Kamailio says so, by the name that the CANCEL came with."""
     a, b = two_nodes
-    call = Call()
-    b.kamailio.stray(call.cancel())
-    given = open_handover(b.kamailio.wait_sends(1)[0])[0]
-    a.kamailio.events(call.cancel_event(all=f'2.{given["at"].split("-")[0]}'))
-    b.daemon.wait_report(verdict_acted=1, verdict_unknown=0, waiting=0)
-    assert len(b.kamailio.of_type('send')) == 1
+
+    def act(call, before):
+        given = open_handover(b.kamailio.wait_sends(before + 1)[before])[0]
+        a.kamailio.events(call.cancel_event(all=f'2.{given["at"].split("-")[0]}'))
+    _, sends, _ = told_in_time(a, b, act)
+    assert len(sends) == 1 and b.daemon.report()['verdict_acted'] >= 1
 
 
 def test_record_comes_late(make_node, redis):
     a, b = make_node(1), make_node(2, lookup_ms=280)
     b.kamailio.wait_frame('node', id=1, up=1)
-    call = Call()
-    since = b.kamailio.stray(call.cancel())
-    b.daemon.wait_report(strays=1)
-    a.kamailio.events(call.branch_event())
-    def handed_over():  # all Kamailios may have got it before
-        return [f for f in b.kamailio.of_type('send') if open_handover(f)[0]['why'] == 'owner']
-    frame = wait_until(handed_over, 5, 'the handover')[0]
+
+    def report(call, _):
+        lookups = b.daemon.report()['lookups']
+        wait_until(lambda: b.daemon.report()['lookups'] > lookups, 5, 'it was looked up in vain')
+        a.kamailio.events(call.branch_event())
+    call, sends, since = told_in_time(a, b, report)
+    frame, = (f for f in sends if open_handover(f)[0]['why'] == 'owner')  # all Kamailios may have got it before
     took(frame, since)
     check_handover(frame, b.kamailio, a.kamailio, 'owner', call.cancel())
-    assert b.daemon.report()['lookups'] > 1
 
 
 def test_ack_without_record_is_given_to_all(two_nodes):

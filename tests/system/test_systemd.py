@@ -73,4 +73,5 @@ def test_hangs_and_is_started_again(kamailio, make_service):
     kamailio.wait_hello()
     service.signal(signal.SIGSTOP)
     kamailio.wait_hello(count=2)
-    assert (service.show('ActiveState'), service.show('NRestarts')) == ('active', '1')
+    wait_until(lambda: service.show('ActiveState') == 'active', 5, 'READY=1 to be heard')
+    assert service.show('NRestarts') == '1'

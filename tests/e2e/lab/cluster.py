@@ -105,6 +105,10 @@ class Node:
             with sock.makefile() as answer:
                 return json.loads(answer.readline())
 
+    def ask_all(self, cmd, **fields):
+        """The same for what all nodes tell: one may be late on a busy machine, which the answer says, and is asked again."""
+        return wait_until(lambda: not (answer := self.ask(cmd, **fields)).get('silent') and answer, 10, f'all to answer {cmd}')
+
     def _is_recorded(self, legs):
         known = [branch['code'] for txn in self.ask('tx', call_id=legs[0].call_id)['txns'] for branch in txn['branches']]
         return sorted(known) == sorted(leg.code if leg.code > 100 else 0 for leg in legs)
