@@ -229,3 +229,30 @@ Test(left, word_of_it_begins_a_search)
     cr_expect(f->scans == scans + 1);
     fake_free(f);
 }
+
+/* The store never had this node's first record. Another node has taken over what was left, and is gone, too. */
+Test(left, call_that_comes_back_with_its_first_record_ends_here)
+{
+    struct fake *f = fake_peers();
+    struct leg c = call_make(1);
+
+    fake_branch(f, 1, &c, "0", true);
+    fake_turn(f);
+    store_away(f);
+    fake_put_done(f, 1, false);
+    engine_link_down(f->e, f->now);
+    store_back(f);
+    fake_put_done(f, 1, true);
+    fake_message(f, "{\"t\":\"taken\",\"node\":3,\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"}");
+    f->polite = f->answer_puts = true;
+    f->record = fake_epoch(fake_orphan(&c, 3, "300.0"), 2, false);
+    engine_link_up(f->e, "tag-2", f->now);
+    fake_turn(f);
+    fake_hello(f, 1, "100.1");
+    fake_pass(f, 1000);
+    cr_assert(fake_status(f).txns == 1 && json_integer_value(fake_put_field(f, "epoch")) == 3);
+    fake_reply(f, f->events + 1, &c, "0", 200);
+    fake_pass(f, 1000);
+    cr_expect(f->call_count > 0 && strcmp(fake_call_text(f, "state"), "answered") == 0);
+    fake_free(f);
+}

@@ -370,7 +370,7 @@ static void back_off(struct engine *e, struct txn *t, int64_t now)
 /* No other node has it. */
 static void proven(struct engine *e, struct txn *t, int64_t now)
 {
-    bool was_new = t->hold == HOLD_NEW;
+    bool was_new = t->hold == HOLD_NEW && !t->away;
 
     t->hold = HOLD_OWNED;
     t->proven_epoch = t->epoch;
