@@ -403,6 +403,7 @@ bool life_live(struct life *l, int steps, const char *broken)
     c->adrift = dice(c, 2) && happens(l, "adrift");
     c->shuffle = dice(c, 2) && happens(l, "shuffle");
     c->twice = dice(c, 2) && happens(l, "twice");
+    c->again = dice(c, 4) == 0 && happens(l, "again");
     c->lossy = dice(c, 2) && happens(l, "lost");
     c->dice = dice;
     c->lag_ms = LAG_MS;

@@ -9,7 +9,7 @@ struct question;
 struct stray;
 
 struct strays {
-    struct stray *list, *by_token;
+    struct stray *list, *by_id;
     size_t count, bytes;
 };
 

@@ -10,6 +10,7 @@
 #include "key.h"
 
 #define FIRST_RETRY_MS 5 /* first interval of lookups */
+#define QUESTION (UINT64_C(1) << 48)
 
 static const char *const verdict_names[] = {"mine", "owner", "acted", "orphan", "done", "unknown", "unavailable"};
 static const char *const kind_names[] = {"CANCEL", "ACK", "INVITE", "reply"};
@@ -29,7 +30,7 @@ void stray_free(struct stray *s)
 void stray_end(struct engine *e, struct stray *s)
 {
     DL_DELETE(e->strays.list, s);
-    HASH_DELETE(hh, e->strays.by_token, s); /* NOLINT(clang-analyzer-*): uthash */
+    HASH_DELETE(hh, e->strays.by_id, s); /* NOLINT(clang-analyzer-*): uthash */
     e->strays.count--;
     e->strays.bytes -= s->bytes;
     stray_free(s);
@@ -145,24 +146,24 @@ static int64_t came_at(const char *all, int64_t wall)
     return seconds > 0 && seconds <= wall / 1000 && us >= 0 && us < 1000000 ? 1000 * seconds + us / 1000 : wall;
 }
 
-int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64_t wall, int64_t now)
+int stray_new(struct stray **out, const struct arrived *a, uint64_t id, int64_t wall, int64_t now)
 {
-    struct sip_id id;
+    struct sip_id sip;
     struct stray *s;
-    int rc = sip_read_id(&id, a->msg);
+    int rc = sip_read_id(&sip, a->msg);
 
     if (rc < 0)
         return rc;
     s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
-    s->token = token;
-    s->code = id.code;
-    s->kind = kind_of(&id);
+    s->id = s->token = id;
+    s->code = sip.code;
+    s->kind = kind_of(&sip);
     s->came_ms = s->begun_ms = s->again_ms = s->all_ms = now;
     s->came = came_at(a->all, wall);
     s->retry_ms = FIRST_RETRY_MS;
-    rc = fill(s, a, &id);
+    rc = fill(s, a, &sip);
     if (rc < 0)
         stray_free(s);
     else
@@ -170,9 +171,28 @@ int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64
     return rc;
 }
 
+void stray_asks(struct stray *s, int64_t now)
+{
+    s->token += QUESTION;
+    s->asked = true;
+    s->asked_ms = now;
+}
+
+struct stray *stray_answered(const struct engine *e, uint64_t token)
+{
+    uint64_t id = token % QUESTION;
+    struct stray *s;
+
+    HASH_FIND(hh, e->strays.by_id, &id, sizeof(id), s);
+    if (!s || s->token != token || !s->asked)
+        return NULL;
+    s->asked = false;
+    return s;
+}
+
 int stray_add(struct engine *e, struct stray *s)
 {
-    HASH_ADD(hh, e->strays.by_token, token, sizeof(s->token), s);
+    HASH_ADD(hh, e->strays.by_id, id, sizeof(s->id), s);
     if (!s->hh.tbl)
         return -ENOMEM;
     DL_APPEND(e->strays.list, s);

@@ -9,8 +9,9 @@ enum stray_kind { STRAY_CANCEL, STRAY_ACK, STRAY_INVITE, STRAY_REPLY };
 
 struct stray {
     struct stray *prev, *next;
-    UT_hash_handle hh; /* by token */
-    uint64_t token;
+    UT_hash_handle hh; /* by id */
+    uint64_t id;
+    uint64_t token; /* of the last question to the store: the id, and above that the question's number */
     enum stray_kind kind;
     int code;      /* of a reply */
     bool asked;    /* a lookup is under way */
@@ -31,10 +32,14 @@ struct stray {
 };
 
 /* 0 and *out, or a negative code: the stray cannot be looked up. */
-int stray_new(struct stray **out, const struct arrived *a, uint64_t token, int64_t wall, int64_t now);
+int stray_new(struct stray **out, const struct arrived *a, uint64_t id, int64_t wall, int64_t now);
 void stray_free(struct stray *s);
 /* 0, or -ENOMEM: then it is still the caller's. */
 int stray_add(struct engine *e, struct stray *s);
+/* Begins a question to the store, whose token is that of the stray then; whose question it is, unless that was answered
+ * already (NULL). */
+void stray_asks(struct stray *s, int64_t now);
+struct stray *stray_answered(const struct engine *e, uint64_t token);
 /* Ends its lookup and frees it. */
 void stray_end(struct engine *e, struct stray *s);
 /* It has been handed over to its owner: how long that took. */

@@ -43,8 +43,7 @@
 
 static void ask(struct engine *e, struct stray *s, int64_t now)
 {
-    s->asked = true;
-    s->asked_ms = now;
+    stray_asks(s, now);
     barrier_before(e, &s->absent);
     e->count.lookups++;
     e->io.get(e->io.ctx, s->key, s->token);
@@ -70,9 +69,10 @@ static void claim_invite(struct engine *e, struct stray *s, int64_t now)
 
     snprintf(holder, sizeof(holder), "%d %s", e->self.id, e->self.inc);
     s->asked_ms = now;
-    s->asked = key != NULL;
-    if (key)
+    if (key) {
+        stray_asks(s, now);
         e->io.claim(e->io.ctx, key, holder, e->conf.tx_ttl_ms, s->token);
+    }
     free(key);
 }
 
@@ -343,13 +343,11 @@ static void on_absent(struct engine *e, struct stray *s, int64_t now)
 
 bool strays_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
 {
-    struct stray *s;
+    struct stray *s = stray_answered(e, token);
     struct record r;
 
-    HASH_FIND(hh, e->strays.by_token, &token, sizeof(token), s);
     if (!s)
         return false;
-    s->asked = false;
     if (status == GET_FOUND && record_read(&r, text) == 0)
         on_record(e, s, &r, text, now);
     else if (status != GET_FAILED)
@@ -389,12 +387,10 @@ static void lost_claim(struct engine *e, struct stray *s, struct span holder, in
 /* The claim on an INVITE: won, this node routes it; lost, its holder has it, or is dead and has left a record. */
 bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
 {
-    struct stray *s;
+    struct stray *s = stray_answered(e, token);
 
-    HASH_FIND(hh, e->strays.by_token, &token, sizeof(token), s);
     if (!s)
         return false;
-    s->asked = false;
     if (status == CLAIM_LOST) {
         lost_claim(e, s, holder, now);
     } else if (status == CLAIM_WON && is_stale(s, now))

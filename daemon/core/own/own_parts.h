@@ -57,11 +57,15 @@ struct evacuation {
     uint64_t turn;    /* whose turn it is to get one */
 };
 
+#define PUTS_MAX 2048 /* limit of writes under way to the store */
+
 /* State of writing own records (owner.c). */
 struct owner {
-    bool full;        /* there are too many transactions, and that was logged */
-    size_t puts;      /* writes under way to the store */
-    int64_t retry_ms; /* when the next postponed transaction is written; 0: none is */
+    bool full;                    /* there are too many transactions, and that was logged */
+    size_t puts;                  /* writes under way to the store */
+    uint64_t last_put;            /* the number of the last one */
+    uint64_t under_way[PUTS_MAX]; /* their tokens, each at the place of its number; 0: answered */
+    int64_t retry_ms;             /* when the next postponed transaction is written; 0: none is */
 };
 
 /* When all records are written again (resync.c). */

@@ -19,7 +19,6 @@
 #include "key.h"
 #include "record.h"
 
-#define PUTS_MAX 2048     /* limit of writes under way to the store */
 #define TIMER_C_MS 200000 /* RFC 3261 16.6: over three minutes; tm's fr_inv_timer is shorter */
 #define LINGER_MS 5000    /* late events of a finished transaction still find it */
 #define TAKEN_MS 2000     /* after a takeover all far ends answer the same INVITE at once */
@@ -30,6 +29,7 @@
 #define QUIET_MS 10000    /* a ringing transaction is checked at least this often */
 #define QUIET_PART 30     /* and this many times within its TTL */
 #define OWN 1             /* in the token of such a write: a late answer to a claim, say, comes here, too */
+#define PUT_PLACE(number) ((number) % PUTS_MAX)
 
 /* The dead node had accepted the caller's CANCEL, so the caller does not repeat it. Kamailio gets it as if it came now:
  * tm cancels each branch as soon as allowed. Repeated until Kamailio has reported it: the takeover may be in progress.
@@ -311,6 +311,35 @@ void owner_cancel(struct engine *e, struct event *ev, int64_t now)
     free(key);
 }
 
+static uint64_t next_put(struct engine *e)
+{
+    uint64_t token = ++e->owner.last_put << 1 | OWN;
+
+    e->owner.under_way[PUT_PLACE(e->owner.last_put)] = token;
+    e->owner.puts++;
+    return token;
+}
+
+/* Answers may overtake each other: then one that is far behind has the place of the next write yet. */
+static bool may_put(const struct engine *e)
+{
+    return !e->owner.under_way[PUT_PLACE(e->owner.last_put + 1)];
+}
+
+/* False: it has been answered already. */
+static bool is_answer(struct engine *e, uint64_t token)
+{
+    uint64_t *place = &e->owner.under_way[PUT_PLACE(token >> 1)];
+
+    if (!(token & OWN))
+        return true;
+    if (*place != token)
+        return false;
+    *place = 0;
+    e->owner.puts--;
+    return true;
+}
+
 static void put(struct engine *e, struct txn *t, int64_t now)
 {
     enum head_state state = t->hold == HOLD_GIVEN ? HEAD_GIVEN : HEAD_HELD;
@@ -325,8 +354,7 @@ static void put(struct engine *e, struct txn *t, int64_t now)
     t->put_ms = now;
     t->retry_ms = 0;
     e->count.puts++;
-    e->owner.puts++;
-    t->token = engine_token(e) | OWN;
+    t->token = next_put(e);
     if (t->hold != HOLD_OWNED)
         txns_ask(&e->txns, t, t->token);
     if (t->epoch == 1 && t->hold == HOLD_NEW) /* no record should be there: that costs the store less */
@@ -348,7 +376,7 @@ void owner_flush(struct engine *e, int64_t now)
 
     if (!e->store.up || !e->self.up || e->peers.unheard)
         return; /* a writer must have been seen alive, or others take over what it has just written */
-    while (n-- > 0 && e->owner.puts < PUTS_MAX && !is_behind(e, e->txns.dirty)) {
+    while (n-- > 0 && may_put(e) && !is_behind(e, e->txns.dirty)) {
         struct txn *t = txns_take_dirty(&e->txns);
 
         if (t->hold == HOLD_GIVEN && evacuate_keeps(e, t))
@@ -395,9 +423,11 @@ static struct txn *find_token(const struct engine *e, uint64_t token)
 
 void owner_put_done(struct engine *e, uint64_t token, enum put_status status, struct span record, int64_t now)
 {
-    struct txn *t = txns_answered(&e->txns, token);
+    struct txn *t;
 
-    e->owner.puts -= token & OWN;
+    if (!is_answer(e, token))
+        return;
+    t = txns_answered(&e->txns, token);
     e->count.puts_failed += status == PUT_FAILED;
     if (status == PUT_DONE || status == PUT_FENCED)
         resync_taken(e, now);

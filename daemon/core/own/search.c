@@ -52,6 +52,8 @@ void engine_scanned(struct engine *e, bool ok, uint64_t next, int64_t now)
 {
     struct search *s = &e->search;
 
+    if (!s->running)
+        return; /* that part has been answered */
     s->running = false;
     s->cursor = ok ? next : 0;
     if (ok && next)

@@ -135,7 +135,7 @@ static enum takeover_event node_event(struct engine *e, const struct takeover *t
 
 bool takeover_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
 {
-    struct takeover *t = takeover_by_token(e, token);
+    struct takeover *t = takeover_answer_to(e, token);
 
     if (!t)
         return false;
@@ -150,7 +150,7 @@ bool takeover_got(struct engine *e, uint64_t token, enum get_status status, stru
 
 bool takeover_put_done(struct engine *e, uint64_t token, enum put_status status, struct span record, int64_t now)
 {
-    struct takeover *t = takeover_by_token(e, token);
+    struct takeover *t = takeover_answer_to(e, token);
 
     if (!t)
         return false;

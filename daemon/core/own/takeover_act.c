@@ -14,11 +14,17 @@
 /* The script takes no handover that is older than 10 s; plus some time for its report. */
 #define CARRIED_OUT_MS 12000
 
+static uint64_t new_question(struct engine *e, struct takeover *t)
+{
+    t->asked = true;
+    return t->token = engine_token(e);
+}
+
 void takeover_read(struct engine *e, struct takeover *t, int64_t now)
 {
     (void)now;
     t->due_ms = 0;
-    e->io.get(e->io.ctx, t->key, t->token);
+    e->io.get(e->io.ctx, t->key, new_question(e, t));
 }
 
 void takeover_ask(struct engine *e, struct takeover *t, int64_t now)
@@ -27,7 +33,7 @@ void takeover_ask(struct engine *e, struct takeover *t, int64_t now)
 
     (void)now;
     t->due_ms = 0;
-    e->io.get(e->io.ctx, key_node(key, t->from.owner), t->token);
+    e->io.get(e->io.ctx, key_node(key, t->from.owner), new_question(e, t));
 }
 
 /* Writes the record as it was read, with another head. */
@@ -37,7 +43,7 @@ static void write_head(struct engine *e, struct takeover *t, const struct head *
 
     t->due_ms = record ? 0 : now + AGAIN_MS;
     if (record)
-        e->io.put(e->io.ctx, t->key, record, e->conf.tx_ttl_ms, t->token);
+        e->io.put(e->io.ctx, t->key, record, e->conf.tx_ttl_ms, new_question(e, t));
     free(record);
 }
 

@@ -17,6 +17,16 @@ struct takeover *takeover_by_token(const struct engine *e, uint64_t token)
     return NULL;
 }
 
+struct takeover *takeover_answer_to(const struct engine *e, uint64_t token)
+{
+    struct takeover *t = takeover_by_token(e, token);
+
+    if (!t || !t->asked)
+        return NULL;
+    t->asked = false;
+    return t;
+}
+
 struct takeover *takeover_by_key(const struct engine *e, const char *key)
 {
     struct takeover *t;
@@ -83,7 +93,6 @@ struct takeover *takeover_add(struct engine *e, const char *key, int64_t now)
         free(t);
         return NULL;
     }
-    t->token = engine_token(e);
     t->begun_ms = now;
     DL_APPEND(e->takeovers.list, t);
     count(e, WANTED, 1);

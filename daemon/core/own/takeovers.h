@@ -6,6 +6,8 @@
 
 /* Takes that transition: first the state changes, then the action runs. The takeover may have ended afterwards. */
 void takeover_go(struct engine *e, struct takeover *t, enum takeover_event event, int64_t now);
+/* The one that the store answers; NULL also if it has done so before. */
+struct takeover *takeover_answer_to(const struct engine *e, uint64_t token);
 /* NULL when there is none. By its key also a takeover that is done and only keeps its slot, which takeover_find()
  * frees.
  */

@@ -249,7 +249,8 @@ static void run_tasks(struct cluster *c)
             to_kamailio(s, t);
         if (!s->still)
             engine_flush(s->e, c->now);
-        task_free(t);
+        if (!store_again(c, t))
+            task_free(t);
     }
 }
 

@@ -95,7 +95,8 @@ struct cluster {
     bool shuffle;                     /* answers overtake each other, and announcements do */
     bool large; /* more nodes than KAMSYNC_ALL_MAX: about a CANCEL without transaction kamsyncd is asked first */
     enum { ROUTE_AT_ONCE, ROUTE_ASKED, ROUTE_CLAIMED } invites; /* docs/measurements/claims.md: none, late, strict */
-    bool twice;                                                 /* announcements come twice now and then */
+    bool twice;                                                 /* announcements come twice now and then, */
+    bool again;                                                 /* and so do answers of the store */
     unsigned (*dice)(struct cluster *c, unsigned sides);        /* NULL: nothing is left to chance */
     uint64_t rng;
     /* What happened to each call, and to each CANCEL. */

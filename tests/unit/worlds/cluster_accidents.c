@@ -1,10 +1,11 @@
 /* What befalls the store of the cluster, and the two connections that each node has to it: one for what it asks, one
  * for what others announce.
  *
- * What cannot happen with Redis and hiredis is not modelled, but for two things that cost nothing to bear: that answers
- * of one connection overtake each other (`shuffle`), and that an announcement comes twice (`twice`). A callback comes
- * once for each command, with an answer or with none; then the command may have been carried out, and what was written
- * is written again over the next connection, which an old one may even outlive (`adrift`). */
+ * What cannot happen with Redis and hiredis is not modelled, but for what the core is to bear all the same: that
+ * answers of one connection overtake each other (`shuffle`), and that announcements (`twice`) and answers (`again`)
+ * come twice. A callback comes once for each command, with an answer or with none; then the command may have been
+ * carried out, and what was written is written again over the next connection, which an old one may even outlive
+ * (`adrift`). */
 #include "cluster_impl.h"
 
 #include <utlist.h>
@@ -29,6 +30,19 @@ static struct task *plan(struct site *s, enum kind kind, int64_t in_ms, unsigned
 
     t->epoch = epoch;
     return t;
+}
+
+/* Beats come again at once: nothing tells old ones from those of a store that has lost the last. */
+bool store_again(struct cluster *c, struct task *t)
+{
+    bool beats = t->of == APPLY_BEAT || t->of == APPLY_NODES;
+
+    if (t->kind != ANSWER || t->again || !c->again || !one_in(c, 8))
+        return false;
+    t->again = true;
+    t->at = c->now + (beats ? 0 : up_to(c, one_in(c, 4) ? PATIENCE_MS : 20));
+    task_insert(c, t);
+    return true;
 }
 
 /* ---- announcements ---- */

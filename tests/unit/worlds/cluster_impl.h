@@ -49,6 +49,7 @@ struct task {
     int status;   /* of a packet: whether it never leaves its host */
     bool adrift;  /* its connection is gone: nobody gets its answer */
     bool old;     /* it went to the store from before the failover */
+    bool again;   /* it is an answer that has come already */
     json_t *weak; /* of a call's fields those that go over nothing */
     json_t *json; /* names of a scan, records of nodes, fields of a call, entries of the archive */
     enum call_mode mode;
@@ -76,6 +77,8 @@ void store_publish(struct cluster *c, const struct task *t, enum kind kind, int 
 /* The node listens for announcements, from now on or in a moment; or no more. */
 void store_listen(struct site *s);
 void store_listen_not(struct site *s);
+/* Whether the task, which is done, is an answer that comes once more. */
+bool store_again(struct cluster *c, struct task *t);
 /* Something happens to the node's connection. */
 void store_accident(struct site *s, const struct task *t);
 void task_insert(struct cluster *c, struct task *t);
