@@ -14,7 +14,7 @@ static void expect_same_branch(const struct txn_branch *a, const struct txn_bran
 {
     must(a->index == b->index && a->code == b->code);
     must(same(a->via, b->via) && same(a->to, b->to) && same(a->sock, b->sock) && same(a->ruri, b->ruri));
-    must(same(a->route, b->route));
+    must(same(a->route, b->route) && same(a->kept, b->kept));
 }
 
 static void expect_same(const struct txn *a, const struct txn *b)

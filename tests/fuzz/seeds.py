@@ -58,7 +58,7 @@ def record(whole=True, **more):
          "src": "udp:198.51.100.9:5060", "dst": "udp:192.0.2.10:5060",
          "branches": [{"i": 0, "code": 180, "via": "SIP/2.0/UDP 192.0.2.3:5060;branch=z9hG4bKt0.0",
                        "to": "udp:203.0.113.5:5060", "sock": "udp:192.0.2.10:5060", "ruri": "sip:b@x",
-                       "route": "<sip:r;lr>"}]}
+                       "route": "<sip:r;lr>", "kept": "32 64 a i7 "}]}
     if whole:
         r |= {"vars": {"a": "1"}, "req": PLAIN[0]}
     return json.dumps(r | more)

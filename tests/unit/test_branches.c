@@ -22,10 +22,10 @@ static void expect_branches(const char *branches, const char *expected)
     fake_free(f);
 }
 
-/* As the script reads it: suffix, code, to, sock, R-URI, Route set, headers of the reply. */
+/* As the script reads it: suffix, code, to, sock, R-URI, Route set, headers of the reply, what it kept. */
 static char *line_of(int index, const char *suffix, int code, const char *route)
 {
-    return scratch("|%s %d udp:203.0.113.5:5060 udp:192.0.2.10:5060 %s %s -", suffix, code,
+    return scratch("|%s %d udp:203.0.113.5:5060 udp:192.0.2.10:5060 %s %s - -", suffix, code,
                    base64_of(scratch("sip:bob%d@203.0.113.5:5060", index)), route ? base64_of(route) : "-");
 }
 
@@ -51,7 +51,7 @@ Test(branches, with_route_and_ended_ones_with_their_code)
 Test(branches, with_gaps_and_in_any_order)
 {
     struct leg c = call_make(1);
-    char *gap = scratch(" -599 udp:127.0.0.1:9 - %s - -", base64_of("sip:gap"));
+    char *gap = scratch(" -599 udp:127.0.0.1:9 - %s - - -", base64_of("sip:gap"));
 
     expect_branches(scratch("%s,%s", fake_branch_json(&c, 4, "4", 0, NULL), fake_branch_json(&c, 1, "1", 404, NULL)),
                     scratch("|0%s%s|2%s|3%s%s", gap, line_of(1, "1", 404, NULL), gap, gap, line_of(4, "4", 0, NULL)));
@@ -83,10 +83,21 @@ Test(branches, with_the_headers_of_their_reply)
     struct leg c = call_make(1);
     char *line = line_of(0, "0", 407, NULL), *rest = line_of(1, "1", 180, NULL);
 
-    line[strlen(line) - 1] = '\0';
+    line[strlen(line) - strlen("- -")] = '\0';
     expect_branches(
         scratch("%s,%s", challenged(&c, "Proxy-Authenticate: x\\r\\n"), fake_branch_json(&c, 1, "1", 180, NULL)),
-        scratch("%s%s%s", line, base64_of("Proxy-Authenticate: x\r\n"), rest));
+        scratch("%s%s -%s", line, base64_of("Proxy-Authenticate: x\r\n"), rest));
+}
+
+Test(branches, with_what_the_script_keeps)
+{
+    struct leg c = call_make(1);
+    char *line = line_of(1, "1", 180, NULL);
+
+    line[strlen(line) - 1] = '\0';
+    expect_branches(scratch("%s,%s", fake_branch_json(&c, 0, "0", 503, NULL),
+                            with_field(fake_branch_json(&c, 1, "1", 180, NULL), "\"kept\":\"32 64 a i7 \"")),
+                    scratch("%s%s%s", line_of(0, "0", 503, NULL), line, base64_of("32 64 a i7 ")));
 }
 
 /* A record is not believed further than it can harm: what is no header is none. */

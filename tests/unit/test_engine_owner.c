@@ -85,6 +85,23 @@ Test(owner, credentials_that_were_consumed_are_not_kept)
     cr_expect(!strstr(other, "\r\nAuthorization") && strstr(other, "\r\nProxy-Authorization: b\r\n"), "%s", other);
 }
 
+/* Another INVITE of the script's own has none. */
+Test(owner, what_the_script_keeps_is_each_branchs_own)
+{
+    struct fake *f = fake_ready();
+    struct leg c = call_make(1);
+    json_t *branches;
+
+    fake_say(f, "{\"t\":\"events\",\"n\":1}%s%s",
+             branch_text(sip_sent_on(&c, "0"), sip_request(&c, "INVITE"), ",\"kept\":\"MzIgNjQg\""),
+             branch_text(sip_sent_on(&c, "1"), NULL, ",\"step\":1"));
+    fake_turn(f);
+    branches = fake_put_field(f, "branches");
+    cr_expect_str_eq(json_string_value(json_object_get(json_array_get(branches, 0), "kept")), "32 64 ");
+    cr_expect_null(json_object_get(json_array_get(branches, 1), "kept"));
+    fake_free(f);
+}
+
 Test(owner, many_events_one_put)
 {
     struct fake *f = fake_ready();

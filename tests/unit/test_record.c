@@ -332,7 +332,7 @@ static int read_with(const char *name, const char *value, struct txn **read)
 /* Via, Route and R-URI go into what an adoption sends, line by line. */
 Test(record, no_line_can_be_slipped_into_a_branch)
 {
-    static const char *const names[] = {"via", "ruri", "route"};
+    static const char *const names[] = {"via", "ruri", "route", "kept"};
     static const char *const bad[] = {"a\r\nX-Evil: b", "a\nX: b", "a\rb", "a\r\n", "a\x01", "a\x7f", "a\r\n\r\nb"};
     struct txn *read = NULL;
 

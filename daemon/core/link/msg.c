@@ -34,7 +34,7 @@ struct field {
 
 struct shape {
     const char *name;
-    struct field fields[11];
+    struct field fields[12];
 };
 
 /* The input: an object, and the bytes behind it. */
@@ -74,7 +74,8 @@ static const struct shape events[] = {
                        FIELD(struct event, src, KIND_ADDRESS), FIELD(struct event, dst, KIND_ADDRESS),
                        FIELD(struct event, to, KIND_ADDRESS), FIELD(struct event, sock, KIND_ADDRESS),
                        OPTIONAL(struct event, at, KIND_TIME), MAYBE(struct event, stateless, 0, 1),
-                       MAYBE(struct event, consumed, 1, 2), MAYBE(struct event, step, 1, 1)}},
+                       MAYBE(struct event, consumed, 1, 2), MAYBE(struct event, step, 1, 1),
+                       OPTIONAL(struct event, kept, KIND_BASE64)}},
     [EVENT_REPLY] = {"reply",
                      {FIELD(struct event, via, KIND_BASE64), NUMBER(struct event, code, 101, 699),
                       OPTIONAL(struct event, to_tag, KIND_BYTES), OPTIONAL(struct event, at, KIND_TIME),
@@ -342,6 +343,7 @@ void event_clear(struct event *ev)
     free((char *)ev->value.p);
     free((char *)ev->branch.p);
     free((char *)ev->sent_by.p);
+    free((char *)ev->kept.p);
     *ev = (struct event){0};
 }
 

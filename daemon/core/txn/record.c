@@ -116,6 +116,8 @@ static void put_branch(struct buffer *t, const struct txn_branch *b)
     field(t, KEY("ruri"), b->ruri);
     if (b->route)
         field(t, KEY("route"), b->route);
+    if (b->kept)
+        field(t, KEY("kept"), b->kept);
     if (b->over)
         buffer_text(t, KEY("over") "true");
     if (b->rang && b->code == 408)
@@ -421,13 +423,16 @@ static bool one_line_each(char **texts, size_t count)
 
 static int take_branch_texts(struct txn_branch *b, const json_t *json)
 {
-    static const char *const names[] = {"via", "to", "sock", "ruri", "route"};
+    static const char *const names[TXN_BRANCH_TEXTS] = {"via", "to", "sock", "ruri", "route", "kept"};
+    struct span texts[COUNT(names)];
     char *t[COUNT(names)];
     int rc = -EBADMSG;
 
     take_texts(t, json, names, COUNT(names));
+    for (size_t i = 0; i < COUNT(names); i++)
+        texts[i] = span_of(t[i]);
     if (t[0] && t[1] && t[2] && t[3] && msg_is_address(t[1]) && msg_is_address(t[2]) && one_line_each(t, COUNT(t)))
-        rc = txn_branch_texts(b, span_of(t[0]), span_of(t[1]), span_of(t[2]), span_of(t[3]), span_of(t[4]));
+        rc = txn_branch_texts(b, texts);
     free_texts(t, COUNT(names));
     return rc;
 }

@@ -55,18 +55,16 @@ static char *join_routes(const struct sip_sent *sent)
     return text;
 }
 
-int txn_branch_texts(struct txn_branch *b, struct span via, struct span to, struct span sock, struct span ruri,
-                     struct span route)
+int txn_branch_texts(struct txn_branch *b, struct span *texts)
 {
-    struct span texts[] = {via, to, sock, ruri, route};
-
-    b->via = span_dup_all(texts, COUNT(texts));
+    b->via = span_dup_all(texts, TXN_BRANCH_TEXTS);
     if (!b->via)
         return -ENOMEM;
     b->to = texts[1].p;
     b->sock = texts[2].p;
     b->ruri = texts[3].p;
     b->route = texts[4].p;
+    b->kept = texts[5].p;
     return 0;
 }
 
@@ -89,9 +87,9 @@ int txn_texts(struct txn *t, struct span call_id, struct span from_tag, struct s
 static int branch_fill(struct txn_branch *b, const struct sip_sent *sent, const struct event *ev)
 {
     char *route = sent->routes ? join_routes(sent) : NULL;
-    int rc = !route && sent->routes
-                 ? -ENOMEM
-                 : txn_branch_texts(b, sent->via, span_of(ev->to), span_of(ev->sock), sent->ruri, span_of(route));
+    struct span texts[TXN_BRANCH_TEXTS] = {sent->via,  span_of(ev->to), span_of(ev->sock),
+                                           sent->ruri, span_of(route),  ev->kept};
+    int rc = !route && sent->routes ? -ENOMEM : txn_branch_texts(b, texts);
 
     free(route);
     return rc;
@@ -241,7 +239,8 @@ size_t txn_size(const struct txn *t)
     for (size_t i = 0; i < t->branch_count; i++) {
         const struct txn_branch *b = &t->branches[i];
 
-        n += sizeof(*b) + text_size(b->via) + text_size(b->ruri) + text_size(b->route) + text_size(b->head);
+        n += sizeof(*b) + text_size(b->via) + text_size(b->ruri) + text_size(b->route) + text_size(b->kept) +
+             text_size(b->head);
     }
     return n;
 }

@@ -26,6 +26,7 @@ struct txn_branch {
     char *via;      /* owned; the other texts stand behind it in the same block */
     const char *to, *sock, *ruri;
     const char *route; /* Route set as a header would hold it, "<sip:a;lr>, <sip:b;lr>"; NULL without */
+    const char *kept;  /* flags and the like, which a takeover hands back to the script; NULL without */
     char *head;        /* owned: headers of its final reply that the caller needs (sip_reply_head()); NULL: none */
     int64_t sent_ms;
 };
@@ -138,9 +139,11 @@ void txn_free(struct txn *t);
 /* Adds the event's branch, or replaces it. 0, -EBADMSG, -ENOMEM (also with too many branches). */
 int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int64_t now);
 
-/* Copies the texts into a branch without texts; an empty span without bytes gives NULL. 0 or -ENOMEM. */
-int txn_branch_texts(struct txn_branch *b, struct span via, struct span to, struct span sock, struct span ruri,
-                     struct span route);
+#define TXN_BRANCH_TEXTS 6
+
+/* Copies the texts (via, to, sock, ruri, route, kept) into a branch without texts; an empty span without bytes gives
+ * NULL. The spans then point to the copies. 0 or -ENOMEM. */
+int txn_branch_texts(struct txn_branch *b, struct span *texts);
 /* The same for the transaction. */
 int txn_texts(struct txn *t, struct span call_id, struct span from_tag, struct span branch, struct span sent_by,
               struct span src, struct span dst);
@@ -191,8 +194,8 @@ bool txn_unfinished(const struct txn *t);
 int txn_code(const struct txn *t);
 
 /* "X-Kamsync-Branches: <token>|<branch>|<branch>…", for a takeover: each branch at its index, so that later ones keep
- * theirs; with or without the headers of replies. "X-Kamsync-Branches: <token> <code> <headers>" if it has its final
- * reply. The caller frees it; NULL when out of memory, or when too long for a frame. */
-char *txn_branches(const struct txn *t, uint64_t token, bool heads);
+ * theirs; with or without the headers of replies and what is kept. "X-Kamsync-Branches: <token> <code> <headers>" if it
+ * has its final reply. The caller frees it; NULL when out of memory, or when too long for a frame. */
+char *txn_branches(const struct txn *t, uint64_t token, bool all);
 
 #endif

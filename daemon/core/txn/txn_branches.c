@@ -15,14 +15,14 @@ static int code_of(const struct txn_branch *b)
     return b->code / 100 == 2 ? 0 : b->code;
 }
 
-/* "|<suffix> <code> <to> <sock> <R-URI> <Route set> <headers>", the last three base64. The suffix is tm's: the index in
- * hexadecimal, lowest digit first. A gap is written as an unknown branch. */
-static int branch_line(char *out, size_t size, int index, const struct txn_branch *b, bool heads)
+/* "|<suffix> <code> <to> <sock> <R-URI> <Route set> <headers> <kept>", the last four base64. The suffix is tm's: the
+ * index in hexadecimal, lowest digit first. A gap is written as an unknown branch. */
+static int branch_line(char *out, size_t size, int index, const struct txn_branch *b, bool all)
 {
     static const struct txn_branch gap = {
         .code = 599, .over = true, .to = "udp:127.0.0.1:9", .sock = "-", .ruri = "sip:gap"};
     static const char hex[] = "0123456789abcdef";
-    char suffix[3] = "", *ruri, *route, *head;
+    char suffix[3] = "", *ruri, *route, *head, *kept;
     int n = -1;
 
     b = b ? b : &gap;
@@ -30,13 +30,15 @@ static int branch_line(char *out, size_t size, int index, const struct txn_branc
     suffix[1] = index > 15 ? hex[index >> 4] : '\0';
     ruri = base64_text(span_of(b->ruri));
     route = base64_text(span_of(b->route ? b->route : ""));
-    head = base64_text(span_of(heads && b->head ? b->head : ""));
-    if (ruri && route && head)
-        n = snprintf(out, size, "|%s %d %s %s %s %s %s", suffix, code_of(b), b->to, b->sock, ruri, *route ? route : "-",
-                     *head ? head : "-");
+    head = base64_text(span_of(all && b->head ? b->head : ""));
+    kept = base64_text(span_of(all && b->kept ? b->kept : ""));
+    if (ruri && route && head && kept)
+        n = snprintf(out, size, "|%s %d %s %s %s %s %s %s", suffix, code_of(b), b->to, b->sock, ruri,
+                     *route ? route : "-", *head ? head : "-", *kept ? kept : "-");
     free(ruri);
     free(route);
     free(head);
+    free(kept);
     return n;
 }
 
@@ -66,18 +68,18 @@ static char *final_reply(const struct txn *t, uint64_t token, bool heads)
     return out;
 }
 
-char *txn_branches(const struct txn *t, uint64_t token, bool heads)
+char *txn_branches(const struct txn *t, uint64_t token, bool all)
 {
     size_t size = FRAME_MAX_OUT, used;
     char *out = t->final ? NULL : malloc(size);
     int last = 0;
 
     if (!out)
-        return t->final ? final_reply(t, token, heads) : NULL;
+        return t->final ? final_reply(t, token, all) : NULL;
     used = (size_t)snprintf(out, size, "X-Kamsync-Branches: %" PRIu64, token);
     for (int i = 0; i <= last; i++) {
         const struct txn_branch *b = branch_at(t, i, &last);
-        int n = branch_line(out + used, size - used, i, b, heads);
+        int n = branch_line(out + used, size - used, i, b, all);
 
         if (n < 0 || (size_t)n >= size - used) {
             free(out);
