@@ -1,12 +1,10 @@
-/* Calls in Redis: a hash each, which a script writes in one atomic step; the archive, a stream; and messages between
- * nodes, by pub/sub.
+/* Calls in Redis: a hash each, which a script writes in one atomic step; and messages between nodes, by pub/sub.
  *
  * Concurrent writes to one call are executed in the order of their sending, unless an administrator flushes the scripts
  * between them. */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cdr_id.h"
 #include "count.h"
 #include "redis_command.h"
 #include "redis_impl.h"
@@ -53,9 +51,15 @@ static void put_keys(struct job *j, const char *key, const char *other)
         command_word(&j->words, span_of(other));
 }
 
+/* Of each archive. */
+static int64_t cdr_max(const struct redis *s)
+{
+    return (s->conf.cdr_max + key_archives() - 1) / key_archives();
+}
+
 static struct job *job_new(const struct redis *s, const struct call_write *w, uint64_t token)
 {
-    const int64_t numbers[] = {w->node, w->ttl_ms, s->conf.cdr_max, (int64_t)w->weak};
+    const int64_t numbers[] = {w->node, w->ttl_ms, cdr_max(s), (int64_t)w->weak};
     const bool ends = w->mode == CALL_END || w->mode == CALL_END_ANSWERED;
     struct job *j = calloc(1, sizeof(*j));
 
@@ -99,9 +103,7 @@ static enum call_result result_of(const redisReply *r)
     return redis_is_own(r) ? CALL_REFUSED : CALL_FAILED;
 }
 
-/* The pairs of a reply name, value, name, value…; false when it is none, or when out of memory. The caller frees them.
- */
-static bool read_pairs(const redisReply *r, struct pair **pairs, size_t *count)
+bool redis_read_pairs(const redisReply *r, struct pair **pairs, size_t *count)
 {
     *pairs = NULL;
     if (!r || r->type != REDIS_REPLY_ARRAY || r->elements % 2)
@@ -126,7 +128,7 @@ static void got(struct redis *s, uint64_t token, const redisReply *r)
     size_t count = 0;
     enum get_status status = redis_is_none(r) ? GET_ABSENT : GET_FAILED;
 
-    if (read_pairs(r, &pairs, &count))
+    if (redis_read_pairs(r, &pairs, &count))
         status = count ? GET_FOUND : GET_ABSENT;
     s->store.on.call_got(s->store.on.ctx, token, status, pairs, count);
     free(pairs);
@@ -237,64 +239,6 @@ void redis_call_keys(struct store *store, struct span call_id, uint64_t cursor, 
     if (!pattern || !redis_send_scan(s, cursor, pattern, on_keys, (void *)(uintptr_t)token))
         answers_no_call_keys(&s->answers, token);
     free(pattern);
-}
-
-/* ---- the archive ---- */
-
-static bool deliver(struct redis *s, uint64_t token, const redisReply *entry)
-{
-    struct pair *pairs;
-    size_t count;
-
-    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2 || entry->element[0]->type != REDIS_REPLY_STRING ||
-        !read_pairs(entry->element[1], &pairs, &count))
-        return false;
-    s->store.on.archived(s->store.on.ctx, token, entry->element[0]->str, pairs, count, true);
-    free(pairs);
-    return true;
-}
-
-static void on_entries(struct redis *s, const redisReply *r, uint64_t token, bool newest_first)
-{
-    bool ok = r && r->type == REDIS_REPLY_ARRAY;
-
-    redis_complain(s, r);
-    for (size_t i = 0; ok && i < r->elements; i++)
-        ok = deliver(s, token, r->element[newest_first ? r->elements - 1 - i : i]);
-    s->store.on.archived(s->store.on.ctx, token, NULL, NULL, 0, ok);
-}
-
-static void on_newest(struct redis *s, const redisReply *r, void *data)
-{
-    on_entries(s, r, (uintptr_t)data, true);
-}
-
-static void on_following(struct redis *s, const redisReply *r, void *data)
-{
-    on_entries(s, r, (uintptr_t)data, false);
-}
-
-static bool ask_archive(struct redis *s, const char *after, int count, uint64_t token)
-{
-    void *data = (void *)(uintptr_t)token;
-    struct cdr_id id = {0};
-    char from[CDR_ID_SIZE];
-
-    if (count < 1 || (after && !cdr_id_read(&id, span_of(after))))
-        return false;
-    id.bucket = -1;
-    if (after)
-        return redis_ask(s, span_of(s->cdr), on_following, data, "XRANGE %s (%s + COUNT %d", s->cdr,
-                         cdr_id_write(from, id), count);
-    return redis_ask(s, span_of(s->cdr), on_newest, data, "XREVRANGE %s + - COUNT %d", s->cdr, count);
-}
-
-void redis_archive(struct store *store, const char *after, int count, uint64_t token)
-{
-    struct redis *s = (struct redis *)store;
-
-    if (!ask_archive(s, after, count, token))
-        answers_not_archived(&s->answers, token);
 }
 
 /* ---- messages between nodes ---- */

@@ -78,7 +78,11 @@ void redis_call_keys(struct store *store, struct span call_id, uint64_t cursor, 
 void redis_archive(struct store *store, const char *after, int count, uint64_t token);
 void redis_tell(struct store *store, int node, const char *text);
 
-extern const char rights_lua[];
+/* The pairs of a reply name, value, name, value…; false when it is none, or when out of memory. The caller frees them.
+ */
+bool redis_read_pairs(const redisReply *r, struct pair **pairs, size_t *count);
+
+extern const char rights_lua[], archive_lua[];
 /* redis_facts.c: looks at what a new connection leads to; and, with a heartbeat, at that and at this user's rights, if
  * that was long ago. */
 void redis_look(struct redis *s);

@@ -10,6 +10,7 @@
 
 #include "fuzz.h"
 #include "io/store.h"
+#include "key.h"
 
 #define ASKED_MAX 64
 
@@ -323,7 +324,7 @@ static void step(struct redis_world *w, struct input *in)
     run(w);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void talk(const uint8_t *data, size_t size)
 {
     static const char pong[] = "+PONG\r\n";
     const struct redis_conf conf = {
@@ -353,5 +354,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(w.open[i] == 0);
     hang_up(&w, 0);
     hang_up(&w, 1);
+}
+
+/* With one archive, and with three that are merged. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    for (unsigned buckets = 0; buckets <= 3; buckets += 3) {
+        key_buckets(buckets);
+        talk(data, size);
+    }
     return 0;
 }
