@@ -125,7 +125,7 @@ def test_two_phones_answer(world):
 def test_late_487(world):
     """tm gave the phone up, and the caller has his 408."""
     call = world.call('given-up', 'one-timer-late487')
-    call.wait(408)
+    call.wait(408, 10)
     world.wait(lambda: world.legs(call)[0].code == 487, call, 'the 487')
     world.settled(call)
     assert world.finals(call) == [408], world.lab.trace.show(call.call_id)
@@ -134,7 +134,7 @@ def test_late_487(world):
 def test_late_200(world):
     """The phone answers as tm cancels it: the caller must hear of that, and hang up."""
     call = world.call('crossed', 'one-timer-late200')
-    call.wait(408)
+    call.wait(408, 10)
     call.wait(200)
     world.settled(call)
     assert world.finals(call)[0] == 408 and set(world.finals(call)[1:]) == {200}, world.lab.trace.show(call.call_id)

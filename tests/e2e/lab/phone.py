@@ -482,7 +482,7 @@ class Call:
         return next((msg.time for msg in list(self.replies) if msg.code == code and msg.time >= since), None)
 
     def wait(self, code, timeout=5):
-        return wait_until(lambda: self.got(code), timeout, f'{code} for {self.call_id}, got {self.codes()}')
+        return wait_until(lambda: self.got(code), timeout, lambda: f'{code} for {self.call_id}, got {self.codes()}')
 
 
 class Caller(Endpoint):
