@@ -14,6 +14,7 @@
 
 #include "address.h"
 #include "core/base/count.h"
+#include "core/cluster/nodes.h"
 #include "core/txn/key.h"
 #include "core/link/proof.h"
 #include "io/redis_tls.h"
@@ -54,6 +55,9 @@ static const struct option options[] = {
     TEXT(state_file, "", false,
          "with memory://: a file in which records, calls and the archive outlive kamsyncd; empty: they end with it"),
     TEXT(name, "", true, "what people call this node; empty: the host's name"),
+    TEXT(site, "", true,
+         "where this node stands, if the cluster has several sites: what a dead node had is taken over within its site "
+         "first; up to 32 letters, digits, '_', '-', '.'; empty: the cluster has one site"),
     TEXT(secret_file, "", true,
          "file with the cluster's secret, 16 to 256 characters, which not all users may read: proves handovers; needed "
          "with Redis"),
@@ -439,6 +443,9 @@ static void check(struct reading *r)
         fail(r, "%s: keys_file must name a file", r->path);
     if (!good_name(c->name))
         fail(r, "%s: name must have 1 to 63 printable ASCII characters", r->path);
+    if (!node_is_site(c->site))
+        fail(r, "%s: site must have up to %d letters, digits, '_', '-' or '.', not '%s'", r->path, KEY_CLUSTER_MAX,
+             c->site);
     if (log_level_of(c->log_level) < 0)
         fail(r, "%s: log_level '%s' is none of error, warn, info, debug", r->path, c->log_level);
     if (strcmp(c->log_format, "text") != 0 && strcmp(c->log_format, "json") != 0)

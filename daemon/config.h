@@ -9,7 +9,7 @@
 #include "io/store.h"
 
 struct config {
-    char *kamailio, *store, *cluster, *name, *log_level, *log_format; /* owned */
+    char *kamailio, *store, *cluster, *name, *site, *log_level, *log_format; /* owned */
     char *secret_file, *old_secret_file;
     char *redis_user, *redis_password_file, *sentinel_user, *sentinel_password_file;
     char *redis_ca_file, *redis_cert_file, *redis_key_file, *redis_server_name;

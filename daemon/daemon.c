@@ -37,6 +37,7 @@ static struct engine_conf engine_conf(const struct config *c)
 {
     return (struct engine_conf){
         .name = c->name,
+        .site = c->site,
         .secret = secret_of(c),
         .old_secret = c->old_secret,
         .heartbeat_ms = c->heartbeat_ms,

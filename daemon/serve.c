@@ -44,6 +44,7 @@ static void on_metrics(void *ctx, struct buffer *out)
         .version = KAMSYNC_VERSION,
         .name = d->config.name,
         .cluster = d->config.cluster,
+        .site = d->config.site,
         .status = &status,
         .counters = engine_counters(d->engine),
         .took = engine_histograms(d->engine),

@@ -138,6 +138,7 @@ struct engine_io {
 /* engine_new() and engine_configure() copy the strings. Times in ms. */
 struct engine_conf {
     const char *name;       /* this node's name for people */
+    const char *site;       /* where it stands; "": the cluster has one site */
     const char *secret;     /* for the proof of handovers, shared by the cluster */
     const char *old_secret; /* also accepted; "" for none */
     int64_t heartbeat_ms;

@@ -20,6 +20,7 @@
 static void conf_clear(struct engine_conf *c)
 {
     free((char *)c->name);
+    free((char *)c->site);
     free((char *)c->secret);
     free((char *)c->old_secret);
     *c = (struct engine_conf){0};
@@ -30,15 +31,17 @@ static int take_conf(struct engine *e, const struct engine_conf *conf)
     struct engine_conf fresh = *conf;
 
     fresh.name = span_dup(span_of(conf->name));
+    fresh.site = span_dup(span_of(conf->site));
     fresh.secret = span_dup(span_of(conf->secret));
     fresh.old_secret = span_dup(span_of(conf->old_secret));
-    if (!fresh.name || !fresh.secret || !fresh.old_secret) {
+    if (!fresh.name || !fresh.site || !fresh.secret || !fresh.old_secret) {
         conf_clear(&fresh);
         return -ENOMEM;
     }
     conf_clear(&e->conf);
     e->conf = fresh;
     snprintf(e->self.name, sizeof(e->self.name), "%s", fresh.name);
+    snprintf(e->self.site, sizeof(e->self.site), "%s", fresh.site);
     return 0;
 }
 

@@ -6,7 +6,7 @@
 
 static const char *const columns[] = {"id",     "call_id", "how",      "caller", "callee",      "ruri",   "source",
                                       "trying", "ringing", "answered", "ended",  "duration_ms", "pdd_ms", "code",
-                                      "by",     "node",    "from_tag", "to_tag", "untracked",   "vars"};
+                                      "by",     "node",    "from_tag", "to_tag", "untracked",   "vars",   "site"};
 
 static void put(struct buf *b, const char *text)
 {

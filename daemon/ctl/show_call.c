@@ -266,6 +266,7 @@ static void put_facts(const json_t *call, const json_t *nodes, FILE *out)
     value_field(fact(&t, "ended by"), call, "by");
     add_ending(fact(&t, "how"), call);
     value_number(fact(&t, "node"), call, "node");
+    value_field(fact(&t, "site"), call, "site");
     value_ids(fact(&t, "nodes"), json_array_size(nodes) ? nodes : NULL);
     value_field(fact(&t, "record"), call, "tx");
     fputc('\n', out);

@@ -88,7 +88,7 @@ static void put_numbers(const json_t *numbers, const char *what, const char *hea
 
 void show_status(const json_t *answer, FILE *out)
 {
-    static const char *const fields[] = {"cluster", "kamailio", "store", "drained"};
+    static const char *const fields[] = {"cluster", "site", "kamailio", "store", "drained"};
     const json_t *counters = json_object_get(answer, "counters");
 
     put_head(answer, out);
@@ -111,8 +111,9 @@ void show_evacuation(const json_t *answer, FILE *out)
 
 void show_nodes(const json_t *answer, FILE *out)
 {
-    static const struct column columns[] = {{"NODE", 0, true},   {"NAME", 0, false},     {"SIP", 0, false},
-                                            {"STATE", 0, false}, {"LAST BEAT", 0, true}, {"INCARNATION", 0, false}};
+    static const struct column columns[] = {{"NODE", 0, true},        {"NAME", 0, false},  {"SITE", 0, false},
+                                            {"SIP", 0, false},        {"STATE", 0, false}, {"LAST BEAT", 0, true},
+                                            {"INCARNATION", 0, false}};
     const json_t *nodes = json_object_get(answer, "nodes");
     struct table t;
 
@@ -122,6 +123,7 @@ void show_nodes(const json_t *answer, FILE *out)
 
         value_number(table_cell(&t), node, "id");
         value_field(table_cell(&t), node, "name");
+        value_field(table_cell(&t), node, "site");
         value_field(table_cell(&t), node, "sip");
         value_field(table_cell(&t), node, "state");
         value_duration(table_cell(&t), value_ms(node, "seen_ms"));

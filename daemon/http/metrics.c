@@ -115,11 +115,12 @@ static void identity(struct buffer *out, const struct metrics *m)
     head(out, "build_info", "gauge", "always 1: the version of kamsyncd");
     buffer_text(out, PREFIX "build_info{");
     put_label(out, "version", m->version, true);
-    head(out, "node_info", "gauge", "always 1: the node's id (0: not known yet), its name, and its cluster");
+    head(out, "node_info", "gauge", "always 1: the node's id (0: not known yet), its name, its cluster and its site");
     buffer_text(out, PREFIX "node_info{");
     put_label(out, "node", id, false);
     put_label(out, "name", m->name, false);
-    put_label(out, "cluster", m->cluster, true);
+    put_label(out, "cluster", m->cluster, false);
+    put_label(out, "site", m->site, true);
 }
 
 static void states(struct buffer *out, const struct metrics *m)

@@ -11,7 +11,7 @@
 
 /* What is shown, all borrowed. */
 struct metrics {
-    const char *version, *name, *cluster;
+    const char *version, *name, *cluster, *site;
     const struct engine_status *status;
     const struct counters *counters;
     const struct histograms *took;

@@ -1,6 +1,7 @@
 /* Records of calls: pairs of any bytes, as a store may give them. */
 #include "base64.h"
 #include "call.h"
+#include "nodes.h"
 #include "fuzz.h"
 
 #define PAIRS_MAX 64
@@ -28,17 +29,18 @@ static void expect_same(const struct call_pairs *a, const struct call_pairs *b)
 static void check_call(const struct pair *pairs, size_t count, bool end)
 {
     struct call *c = call_new((struct span){"c@x\0a1", 6}), *again = call_new((struct span){"c@x\0a1", 6});
+    const struct node self = {.id = 1, .site = "east"};
     struct call_pairs written, second;
 
     must(c && again && call_read(c, pairs, count) == 0);
     must(json_object_size(c->vars) <= CALL_VARS_MAX);
     end = end || c->ended; /* nobody goes on with a call that has ended */
-    call_pairs(&written, c, 1, end);
+    call_pairs(&written, c, &self, end);
     must(call_read(again, written.list, written.count) == 0);
     again->how = c->how;
     again->by = c->by;
     again->joined = c->joined;
-    call_pairs(&second, again, 1, end);
+    call_pairs(&second, again, &self, end);
     expect_same(&written, &second);
     call_free(c);
     call_free(again);

@@ -30,11 +30,12 @@ TXN = {'owner': 1, 'inc': '1795229237.904016', 'state': 'ringing', 'code': 180, 
                     {'i': 1, 'code': 180, 'via': 'v', 'to': 'udp:198.51.100.12:5062', 'sock': 'udp:192.0.2.1:5060',
                      'ruri': 'sip:bob@198.51.100.12:5062'}]}
 ANSWERS = {
-    'status': {'version': '0.1.0', 'name': 'a', 'node': 1, 'inc': '1795229237.904016', 'kamailio': 'up', 'store': 'up',
+    'status': {'version': '0.1.0', 'name': 'a', 'site': 'fra', 'node': 1, 'inc': '1795229237.904016', 'kamailio': 'up', 'store': 'up',
                'cluster': 'kamsync', 'drained': False, 'calls': 12, 'txns': 3, 'strays': 0, 'takeovers': 0, 'queued': 0, 'nodes': 2,
                'counters': {'events_in': 123456, 'strays': 7}},
     'nodes': {'nodes': [
-        {'id': 1, 'name': 'a', 'sip': '192.0.2.11:5060', 'inc': '1795229237.904016', 'state': 'self', 'seen_ms': 0},
+        {'id': 1, 'name': 'a', 'site': 'fra', 'sip': '192.0.2.11:5060', 'inc': '1795229237.904016', 'state': 'self',
+         'seen_ms': 0},
         {'id': 12, 'name': 'berlin', 'sip': '192.0.2.12:5060', 'inc': '1795229238.1', 'state': 'out of reach',
          'seen_ms': 3210}]},
     'calls': {'calls': [CALL, {'call_id': 'c2@lab', 'state': 'ringing', 'node': 1}], 'total': 2, 'silent': []},

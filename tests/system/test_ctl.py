@@ -18,7 +18,7 @@ EVIL = 'a\x1b]0;owned\x07\x1b[2J\x00\x7f\x9b31m\u202e\u2066\u200b\r\n\tz'
 
 def test_status(ask):
     out = fine(ask('status')[0])
-    assert out.startswith('kamsyncd 0.1.0, node 1 (a), incarnation 1795229237.904016\n\ncluster     kamsync\nkamailio    up\n')
+    assert out.startswith('kamsyncd 0.1.0, node 1 (a), incarnation 1795229237.904016\n\ncluster     kamsync\nsite        fra\nkamailio    up\n')
     assert 'drained     no\n' in out and 'nodes        2  others alive\n' in out and 'calls       12' in out
     assert re.search(r'^events_in +123456$', out, re.M)
 
@@ -30,9 +30,9 @@ def test_status_before_the_first_hello(ask):
 
 def test_nodes(ask):
     assert fine(ask('nodes')[0]).splitlines() == [
-        'NODE  NAME    SIP              STATE         LAST BEAT  INCARNATION',
-        '   1  a       192.0.2.11:5060  self               0 ms  1795229237.904016',
-        '  12  berlin  192.0.2.12:5060  out of reach      3.2 s  1795229238.1']
+        'NODE  NAME    SITE  SIP              STATE         LAST BEAT  INCARNATION',
+        '   1  a       fra   192.0.2.11:5060  self               0 ms  1795229237.904016',
+        '  12  berlin  -     192.0.2.12:5060  out of reach      3.2 s  1795229238.1']
 
 
 def test_calls(ask):

@@ -9,6 +9,7 @@ static inline struct engine_conf conf_default(void)
 {
     return (struct engine_conf){
         .name = "n",
+        .site = "",
         .secret = "0123456789abcdef",
         .old_secret = "",
         .heartbeat_ms = 1000,

@@ -77,6 +77,7 @@ Test(admin, nodes)
     cr_expect(strncmp(fake_text(n, "state"), "up", 2) == 0 && fake_int(n, "seen_ms") == 1000);
     cr_expect_str_eq(fake_text(n, "sip"), "192.0.2.3:5060");
     cr_expect_str_eq(fake_text(n, "name"), "node3");
+    cr_expect_null(json_object_get(n, "site"));
     fake_free(f);
 }
 

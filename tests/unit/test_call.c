@@ -1,5 +1,6 @@
 /* One call and its record: pairs, JSON, tags, variables. */
 #include "call.h"
+#include "nodes.h"
 #include "base64.h"
 #include "helper.h"
 #include "pairs.h"
@@ -32,7 +33,7 @@ static json_t *written(const struct call *c, int node, bool end)
 {
     struct call_pairs p;
 
-    call_pairs(&p, c, node, end);
+    call_pairs(&p, c, &(struct node){.id = node}, end);
     cr_assert(p.count <= CALL_PAIRS_MAX);
     return json_of_pairs(p.list, p.count);
 }
@@ -42,6 +43,21 @@ static const char *text_of(json_t *json, const char *name)
     const char *s = json_string_value(json_object_get(json, name));
 
     return s ? s : "(none)";
+}
+
+/* Another node's BYE, or a node that only adds to a call, says nothing of where the call is. */
+Test(call, site_is_that_of_its_node)
+{
+    const struct node self = {.id = 2, .site = "east"};
+    struct call *c = call_new(BYTES("a@b\0a1"));
+    struct call_pairs p;
+
+    for (c->node = -1; c->node < 4; c->node++) {
+        call_pairs(&p, c, &self, false);
+        cr_expect(span_eq(pairs_text(p.list, p.count, "site"), span_of(c->node == 2 ? "east" : "")), "node %d",
+                  (int)c->node);
+    }
+    call_free(c);
 }
 
 Test(call, record_is_read_and_written_alike)
@@ -144,7 +160,7 @@ Test(call, removed_variable_is_written_and_shown_to_nobody)
     cr_assert(call_set(c, "x", span_of("1"), true) == 0 && call_set(c, "x", (struct span){0}, true) == 0);
     json = written(c, 1, false);
     cr_expect_str_eq(text_of(json, "var.x"), "");
-    call_pairs(&p, c, 1, false);
+    call_pairs(&p, c, &(struct node){.id = 1}, false);
     vars = pairs_vars(p.list, p.count);
     cr_expect(json_object_size(vars) == 0);
     json_decref(vars);

@@ -135,6 +135,8 @@ Test(config, bad_values_are_refused_by_name)
         {"cluster = a/1\n", "cluster"},
         {"cluster = \xc3\xa4\n", "cluster"},
         {"cluster = 123456789012345678901234567890123\n", "cluster"},
+        {"site = a b\n", "site"},
+        {"site = 123456789012345678901234567890123\n", "site"},
         {"heartbeat_ms = 99\n", "heartbeat_ms"},
         {"heartbeat_ms = 60001\n", "heartbeat_ms"},
         {"heartbeat_ms = \n", "heartbeat_ms"},

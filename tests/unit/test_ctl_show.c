@@ -153,7 +153,7 @@ Test(ctl_show, a_call_of_which_nothing_is_known)
     show_call(call, NULL, page_out(&p));
     expect_page(&p, "Call-ID    -\nstate      -\nstarted    -\n\n"
                     "caller     -\ncallee     -\nR-URI      -\nsource     -\nPDD        -\nduration   -\nended by   "
-                    "-\nhow        -\nnode       -\n"
+                    "-\nhow        -\nnode       -\nsite       -\n"
                     "nodes      -\nrecord     -\n");
     json_decref(call);
 }

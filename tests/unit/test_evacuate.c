@@ -68,6 +68,27 @@ Test(evacuate, each_call_goes_to_another_node_and_rings_once)
     cluster_free(c);
 }
 
+Test(evacuate, goes_to_its_own_site_while_a_node_of_that_lives)
+{
+    struct cluster *c = with_calls(3, 100);
+
+    for (size_t i = 0; i < 3; i++)
+        cluster_site(c, i, i == 1 ? "west" : "east");
+    cluster_run(c, 3000);
+    cr_assert_null(evacuate(c, 0, true));
+    cluster_run(c, 2000);
+    for (int i = 0; i < 100; i++)
+        cr_expect(holder_of(c, i) == 2, "call %d", i);
+    cr_assert_null(evacuate(c, 0, false));
+    cluster_kill(c, 0);
+    cluster_run(c, 100);
+    cr_assert_null(evacuate(c, 2, true));
+    cluster_run(c, 2000);
+    for (int i = 0; i < 100; i++)
+        cr_expect(holder_of(c, i) == 1, "call %d: there is no other node of its site", i);
+    cluster_free(c);
+}
+
 Test(evacuate, what_begins_meanwhile_goes_too_and_stays_after_the_end)
 {
     struct cluster *c = with_calls(2, 0);

@@ -21,7 +21,7 @@ static const struct engine_status status = {.node = 7,
                                             .early_bytes = 113};
 
 static const char *const lines[] = {"build_info{version=\"1.2\"} 1",
-                                    "node_info{node=\"7\",name=\"a\\\"\\\\\\nb\",cluster=\"c\"} 1",
+                                    "node_info{node=\"7\",name=\"a\\\"\\\\\\nb\",cluster=\"c\",site=\"s\"} 1",
                                     "ready 0",
                                     "drained 1",
                                     "kamailio_connected 1",
@@ -65,7 +65,7 @@ Test(metrics, each_number_under_its_name)
     struct counters counters = {.hangs = 119, .nodes_changed = 120};
     struct histograms took = {0};
     struct histogram round_trips = {0};
-    struct metrics m = {.version = "1.2", .name = "a\"\\\nb", .cluster = "c", .status = &status};
+    struct metrics m = {.version = "1.2", .name = "a\"\\\nb", .cluster = "c", .site = "s", .status = &status};
     struct buffer out = {0};
 
     m.counters = &counters, m.took = &took, m.round_trips = &round_trips;

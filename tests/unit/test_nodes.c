@@ -62,10 +62,13 @@ Test(nodes, record_round_trip)
 /* Each field is part of it. */
 Test(nodes, proof_is_of_all_that_a_record_says)
 {
-    struct node n = node_at(7, 5), changed[7];
-    char *text = node_record(&n, "secret");
+    struct node n = node_at(7, 5), changed[9];
+    char *text;
 
+    strcpy(n.site, "east");
+    text = node_record(&n, "secret");
     cr_assert(node_read(&n, span_of(text)) == 0 && node_is_proven(&n, "secret"));
+    cr_expect_str_eq(n.site, "east");
     free(text);
     for (size_t i = 0; i < COUNT(changed); i++)
         changed[i] = n;
@@ -76,8 +79,29 @@ Test(nodes, proof_is_of_all_that_a_record_says)
     changed[4].sip[0] ^= 1;
     changed[5].inc[0] ^= 1;
     changed[6].proof[PROOF_LEN - 1] ^= 1;
+    changed[7].site[0] ^= 1;
+    strcpy(changed[8].name, "east n"); /* the same text */
+    *changed[8].site = '\0';
     for (size_t i = 0; i < COUNT(changed); i++)
         cr_expect(!node_is_proven(&changed[i], "secret"), "%zu", i);
+}
+
+/* A version without sites wrote this, and proves what this one writes without a site. */
+Test(nodes, record_of_an_older_version_is_proven)
+{
+    struct node n;
+    char *proof = proof_make(span_of("node"), span_of("7 192.0.2.7:5060 100.1 5 1 1 n"), "secret");
+    char *text = scratch("{\"id\":7,\"name\":\"n\",\"sip\":\"192.0.2.7:5060\",\"inc\":\"100.1\",\"beat\":5,\"up\":true,"
+                         "\"v\":1,\"proof\":\"%s\"}",
+                         proof),
+         *same;
+
+    cr_assert(node_read(&n, span_of(text)) == 0);
+    cr_expect(node_is_proven(&n, "secret") && !*n.site);
+    same = node_record(&n, "secret");
+    cr_expect_str_eq(same, text);
+    free(same);
+    free(proof);
 }
 
 #define RECORD(id, sip, inc, beat, up)                                                                                 \
@@ -101,6 +125,9 @@ Test(nodes, what_is_no_record_is_refused)
         RECORD("1", "\"192.0.2.1:5060\\r\\nX: y\"", "\"i\"", "1", "true"),
         RECORD("1", "\"192.0.2.1:5060\"", "\"i;why=owner\"", "1", "true"),
         RECORD("1", "\"192.0.2.1:5060\"", "\"i\",\"name\":\"\\u001b[2J\"", "1", "true"),
+        RECORD("1", "\"192.0.2.1:5060\"", "\"i\",\"site\":\"a b\"", "1", "true"),
+        RECORD("1", "\"192.0.2.1:5060\"", "\"i\",\"site\":5", "1", "true"),
+        RECORD("1", "\"192.0.2.1:5060\"", "\"i\",\"site\":\"123456789012345678901234567890123\"", "1", "true"),
     };
     struct node n;
 

@@ -496,6 +496,7 @@ Test(oom, takeover)
 static void recover(void *arg, bool *good)
 {
     static const struct engine_conf conf = {.name = "n",
+                                            .site = "",
                                             .secret = "s",
                                             .old_secret = "",
                                             .heartbeat_ms = 1000,

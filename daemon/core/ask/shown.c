@@ -14,21 +14,28 @@
 
 /* ---- the node ---- */
 
+/* NULL: none. */
+static const char *site_of(const struct node *n)
+{
+    return *n->site ? n->site : NULL;
+}
+
 json_t *shown_status(const struct engine *e)
 {
     struct engine_status s;
 
     engine_status(e, &s);
-    return json_pack("{s:s,s:i,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "name", e->conf.name, "node", s.node, "inc",
-                     s.inc, "kamailio", kamailio_state(e), "store", s.store ? "up" : "away", "calls",
-                     (json_int_t)s.calls, "txns", (json_int_t)s.txns, "strays", (json_int_t)s.strays, "takeovers",
-                     (json_int_t)s.takeovers, "queued", (json_int_t)s.queued, "nodes", (json_int_t)s.nodes);
+    return json_pack("{s:s,s:s*,s:i,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "name", e->conf.name, "site",
+                     site_of(&e->self), "node", s.node, "inc", s.inc, "kamailio", kamailio_state(e), "store",
+                     s.store ? "up" : "away", "calls", (json_int_t)s.calls, "txns", (json_int_t)s.txns, "strays",
+                     (json_int_t)s.strays, "takeovers", (json_int_t)s.takeovers, "queued", (json_int_t)s.queued,
+                     "nodes", (json_int_t)s.nodes);
 }
 
 static json_t *node_json(const struct node *n, const char *state, int64_t now)
 {
-    return json_pack("{s:i,s:s,s:s,s:s,s:s,s:I}", "id", n->id, "name", n->name, "sip", n->sip, "inc", n->inc, "state",
-                     state, "seen_ms", (json_int_t)(now - n->seen_ms));
+    return json_pack("{s:i,s:s,s:s*,s:s,s:s,s:s,s:I}", "id", n->id, "name", n->name, "site", site_of(n), "sip", n->sip,
+                     "inc", n->inc, "state", state, "seen_ms", (json_int_t)(now - n->seen_ms));
 }
 
 json_t *shown_nodes(const struct engine *e, int64_t now)
@@ -81,11 +88,11 @@ static bool matches(const struct call *c, const struct filter *f)
            has(c->callee, f->callee) && (has(c->caller, f->party) || has(c->callee, f->party));
 }
 
-static json_t *call_json(const struct call *c, int node)
+static json_t *call_json(const struct call *c, const struct node *self)
 {
     struct call_pairs p;
 
-    call_pairs(&p, c, node, false);
+    call_pairs(&p, c, self, false);
     return pairs_json(p.list, p.count);
 }
 
@@ -124,7 +131,7 @@ static void own_calls(const struct engine *e, const json_t *q, int64_t now, json
         if (!matches(c, &f) || is_gone(e, c))
             continue;
         if (total++ < most)
-            json_array_append_new(list, call_json(c, e->self.id));
+            json_array_append_new(list, call_json(c, &e->self));
     }
     json_object_set_new(out, "calls", list);
     json_object_set_new(out, "total", json_integer(total));

@@ -29,6 +29,7 @@ struct stray {
     int64_t came; /* the same in ms since 1970, as the script says it if it has reported it later */
     int64_t begun_ms, again_ms, retry_ms;
     int64_t asked_ms; /* last lookup */
+    int64_t heir_ms;  /* when a node of the orphan's site was told of it; 0: not */
 };
 
 /* 0 and *out, or a negative code: the stray cannot be looked up. */

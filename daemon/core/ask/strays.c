@@ -39,7 +39,8 @@
 #define INVITE_MS 50   /* an ordinary call waits for the store at most this long */
 #define REPLY_MS 30    /* the record of a transaction is older than the reply to it */
 #define FINAL_MS 1000  /* a final reply is repeated, and one forwarded without its owner leaves branches behind */
-#define ORPHAN_MS 3000 /* how long a stray waits for the takeover of its transaction */
+#define ORPHAN_MS 3000 /* how long a stray waits for the takeover of its transaction, */
+#define HEIR_MS 500    /* of that for the node of another site that was told: then a caller repeats his CANCEL */
 
 static void ask(struct engine *e, struct stray *s, int64_t now)
 {
@@ -181,12 +182,27 @@ static void settle(struct engine *e, const struct stray *s, struct span text, in
         takeover_settle(e, s->key, text, &answer, now);
 }
 
+/* Whether a node of the orphan's own site is about to take it over: it is told of the orphan once. */
+static bool is_for_an_heir(struct engine *e, struct stray *s, const struct record *r, int64_t now)
+{
+    int heir = sites_heir(e, r->owner, s->key);
+
+    if (heir && !s->heir_ms) {
+        s->heir_ms = now;
+        e->count.orphans_told++;
+        stray_note(e, s, "orphan: a node of its site is to take it over", heir);
+        message_given(e, heir, s->key);
+    }
+    return heir && now - s->heir_ms < HEIR_MS;
+}
+
 static void on_orphan(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
 {
     if (wants_takeover(e, s, r)) {
         s->orphan = true;
         later(s, now);
-        takeover_begin(e, s->key, text, now);
+        if (!is_for_an_heir(e, s, r, now))
+            takeover_begin(e, s->key, text, now);
         return;
     }
     if (s->kind == STRAY_REPLY && s->code / 100 == 2 && r->whole) {

@@ -46,6 +46,7 @@
     X(takeovers_failed, "orphans that could not be taken over")                                                        \
     X(finished, "transactions of dead nodes that were over, and finished here: a final reply said again, or a CANCEL") \
     X(adoptions, "requests sent on for an orphan, as a stateless proxy would")                                         \
+    X(orphans_told, "orphans that a stray met and that a node of their own site was told to take over")                \
     X(takeovers_lost, "orphans that another node was taking over, or had back")                                        \
     X(call_writes, "records of calls given to the store")                                                              \
     X(calls_ended, "calls that this node ended")                                                                       \

@@ -6,6 +6,7 @@
 #include "base64.h"
 #include "count.h"
 #include "decimal.h"
+#include "nodes.h"
 #include "siptext.h"
 
 enum kind { NAME, TEXT, WORD, NUMBER };
@@ -259,6 +260,13 @@ static void add_dialogs(struct call_pairs *p, const struct call *c)
     }
 }
 
+/* Of the node that has it. */
+static void add_site(struct call_pairs *p, const struct call *c, const struct node *self)
+{
+    if (*self->site && c->node == self->id)
+        add(p, "site", span_of(self->site));
+}
+
 static void add_joined(struct call_pairs *p, const struct call *c, int node, char *text)
 {
     strcpy(p->joined, CALL_JOINED);
@@ -266,7 +274,7 @@ static void add_joined(struct call_pairs *p, const struct call *c, int node, cha
     add(p, p->joined, (struct span){text, decimal(text, c->joined)});
 }
 
-void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end)
+void call_pairs(struct call_pairs *p, const struct call *c, const struct node *self, bool end)
 {
     size_t texts = 0;
 
@@ -276,7 +284,8 @@ void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end)
             add_field(p, c, &fields[i], &texts);
     if (c->tx || end)
         add(p, "state", span_of(end ? "ended" : call_state(c)));
-    add_joined(p, c, node, p->texts[texts++]);
+    add_site(p, c, self);
+    add_joined(p, c, self->id, p->texts[texts++]);
     add_dialogs(p, c);
     add_vars(p, c, true);
     p->weak = add_vars(p, c, false);

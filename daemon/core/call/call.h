@@ -17,9 +17,11 @@
 #define CALL_DIALOG "dialog."    /* prefix of the callee's tag in each further 2xx: when that came */
 #define CALL_DIALOG_OVER "over." /* prefix of the callee's tag of a dialog that ended before another: when */
 #define CALL_DIALOGS_MAX 16      /* both together */
-#define CALL_PAIRS_MAX (26 + CALL_VARS_MAX + CALL_DIALOGS_MAX)
+#define CALL_PAIRS_MAX (27 + CALL_VARS_MAX + CALL_DIALOGS_MAX)
 
 #define CALL_NOBODY (-1) /* node of a call that waits for its caller's next INVITE */
+
+struct node;
 
 enum call_place { CALL_IDLE, CALL_DIRTY, CALL_WRITING, CALL_HELD };
 
@@ -119,8 +121,8 @@ struct call_pairs {
     size_t count, weak; /* as in struct call_write */
     char texts[10][32], joined[32];
 };
-/* All known pairs, for a node with this id; the end only if wanted. */
-void call_pairs(struct call_pairs *p, const struct call *c, int node, bool end);
+/* All known pairs, for this node; the end only if wanted. */
+void call_pairs(struct call_pairs *p, const struct call *c, const struct node *self, bool end);
 
 /* The value of that name; an empty span without one. */
 struct span pairs_text(const struct pair *pairs, size_t count, const char *name);

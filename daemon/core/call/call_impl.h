@@ -66,7 +66,7 @@ size_t ending_count(const struct engine *e);
 void ending_clear(struct engine *e);
 
 /* failover.c: calls whose node is gone. */
-void failover_wait(struct engine *e, const char *key, bool share);
+void failover_wait(struct engine *e, const char *key, enum round round);
 bool failover_got(struct engine *e, uint64_t token, enum get_status status, const struct pair *pairs, size_t count,
                   int64_t now);
 void failover_run(struct engine *e);

@@ -233,7 +233,7 @@ json_t *calls_vars(const struct engine *e, const struct txn *t)
 
     if (!c || !json_object_size(c->vars))
         return NULL;
-    call_pairs(&p, c, e->self.id, false);
+    call_pairs(&p, c, &e->self, false);
     vars = pairs_vars(p.list, p.count);
     if (json_object_size(vars))
         return vars;

@@ -44,7 +44,7 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
     w.ttl_ms = end ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
     if (c->role != CALL_GUEST) /* one that only adds to another node's call leaves it with that node */
         c->node = call_is_refused(c) ? CALL_NOBODY : e->self.id;
-    call_pairs(&p, c, e->self.id, end);
+    call_pairs(&p, c, &e->self, end);
     w.count = p.count;
     w.weak = p.weak;
     call_vars_sent(c);

@@ -298,7 +298,7 @@ static void write_end(struct engine *e, struct ending *x, int64_t now)
     }
     w.key = key;
     w.dialog = span_of(dialog_of(x));
-    call_pairs(&p, &end, e->self.id, true);
+    call_pairs(&p, &end, &e->self, true);
     w.pairs = p.list;
     w.count = p.count;
     /* or was its answer never reported? */

@@ -1,6 +1,7 @@
 /* Survivors inherit the calls of a node that is gone for good, each its share; and a kamsyncd that has just started
  * reads its own calls back. Their keys come from the same search as those of the transactions (search.c). */
 #include "call_impl.h"
+#include "cluster_impl.h"
 
 #include <utlist.h>
 
@@ -11,8 +12,8 @@
 struct failover {
     struct failover *prev, *next;
     char *key;
-    uint64_t token; /* 0: waits */
-    bool share;     /* this node's share; otherwise read only in case the call is its own */
+    uint64_t token;   /* 0: waits */
+    enum round round; /* of the search that found it */
 };
 
 static void finish(struct engine *e, struct failover *h)
@@ -24,7 +25,7 @@ static void finish(struct engine *e, struct failover *h)
     free(h);
 }
 
-void failover_wait(struct engine *e, const char *key, bool share)
+void failover_wait(struct engine *e, const char *key, enum round round)
 {
     struct failover *h = calloc(1, sizeof(*h));
 
@@ -34,7 +35,7 @@ void failover_wait(struct engine *e, const char *key, bool share)
         free(h);
         return;
     }
-    h->share = share;
+    h->round = round;
     DL_APPEND(e->failovers.list, h);
     e->failovers.count++;
 }
@@ -52,7 +53,7 @@ static void consider(struct engine *e, const struct failover *h, const struct pa
 {
     int node = (int)pairs_number(pairs, count, "node");
     struct span call_id = pairs_text(pairs, count, "call_id"), name;
-    bool gone = h->share && node > 0 && is_gone(e, node);
+    bool gone = node > 0 && is_gone(e, node) && sites_may_take(e, node, h->key, h->round);
 
     if (pairs_number(pairs, count, "ended") || !call_id.n || (node != e->self.id && !gone))
         return;

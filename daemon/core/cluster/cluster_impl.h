@@ -58,6 +58,16 @@ void barrier_run(struct engine *e, int64_t now);
 int64_t barrier_due(const struct engine *e);
 void barrier_clear(struct engine *e);
 
+/* sites.c: who of the survivors takes over what a dead node had. */
+/* Whether the nodes stand in several sites. */
+bool sites_several(const struct engine *e);
+/* Whether the record with that key may be this node's in the first round, whoever had it. */
+bool sites_concern(const struct engine *e, const char *key);
+/* Whether it is, in that round, if that node had it (0: not known). */
+bool sites_may_take(const struct engine *e, int node, const char *key, enum round round);
+/* A living node of that node's site, which is to take it rather than this one; 0: there is none. */
+int sites_heir(const struct engine *e, int node, const char *key);
+
 /* messages.c: messages between kamsyncds, not by way of Kamailio (node 0: to all others). */
 void message_send(struct engine *e, int node, json_t *message);
 void message_handover(struct engine *e, int node, const char *base64);

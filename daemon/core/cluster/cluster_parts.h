@@ -6,6 +6,13 @@
 
 #include "nodes.h"
 
+/* Of a search for what a dead node had: who takes it (sites.c). */
+enum round {
+    ROUND_SHARE, /* of its site, or of all if nobody of that lives, each its share */
+    ROUND_SITE,  /* any of these */
+    ROUND_ALL    /* any node */
+};
+
 /* The store, as this node sees it. */
 struct store_seen {
     bool up;

@@ -4,7 +4,8 @@
  *     {"t": "over", "call_id", "from_tag": texts}  that call has ended; to all, if it has moved
  *     {"t": "taken", "node", "call_id", "from_tag", "tx": texts}  that node has taken over this INVITE transaction of
  * the call, and the call with it
- *     {"t": "given", "key": text}          a record that its owner gives to the receiver (evacuate.c)
+ *     {"t": "given", "key": text}          a record that its owner gives to the receiver (evacuate.c), or an orphan of
+ * the receiver's site
  *     {"t": "dialog", "call_id", "from_tag", "tx", "to_tag": texts, "at"}  a 2xx to the call's INVITE, which no
  * Kamailio had any more, has gone to the caller
  *     {"t": "second", "node", "via": text}     that node has also sent this branch, to another far end, and cancels it

@@ -13,15 +13,23 @@
 /* The text that the proof covers. The name is last, since it may hold any character. */
 static const char *said(char *out, size_t size, const struct node *n)
 {
-    snprintf(out, size, "%d %s %s %" PRId64 " %d %d %s", n->id, n->sip, n->inc, n->beat, n->up, n->version, n->name);
+    snprintf(out, size, "%d %s %s %" PRId64 " %d %d %s%s%s", n->id, n->sip, n->inc, n->beat, n->up, n->version, n->site,
+             *n->site ? " " : "", n->name);
     return out;
+}
+
+/* Without a site it is the text of older versions; with one no text of the two kinds can pass for the other. */
+static struct span kind(const struct node *n)
+{
+    return span_of(*n->site ? "node at" : "node");
 }
 
 char *node_record(const struct node *n, const char *secret)
 {
-    char text[SAID_MAX], *record, *proof = proof_make(span_of("node"), span_of(said(text, sizeof(text), n)), secret);
-    json_t *json = json_pack("{s:i,s:s,s:s,s:s,s:I,s:b,s:i,s:s*}", "id", n->id, "name", n->name, "sip", n->sip, "inc",
-                             n->inc, "beat", (json_int_t)n->beat, "up", (int)n->up, "v", n->version, "proof", proof);
+    char text[SAID_MAX], *record, *proof = proof_make(kind(n), span_of(said(text, sizeof(text), n)), secret);
+    json_t *json = json_pack("{s:i,s:s,s:s*,s:s,s:s,s:I,s:b,s:i,s:s*}", "id", n->id, "name", n->name, "site",
+                             *n->site ? n->site : NULL, "sip", n->sip, "inc", n->inc, "beat", (json_int_t)n->beat, "up",
+                             (int)n->up, "v", n->version, "proof", proof);
 
     record = json ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
@@ -33,12 +41,17 @@ bool node_is_proven(const struct node *n, const char *secret)
 {
     char text[SAID_MAX];
 
-    return proof_is(n->proof, span_of("node"), span_of(said(text, sizeof(text), n)), secret);
+    return proof_is(n->proof, kind(n), span_of(said(text, sizeof(text), n)), secret);
 }
 
 static bool copy(char *out, size_t size, const char *in)
 {
     return snprintf(out, size, "%s", in) < (int)size;
+}
+
+bool node_is_site(const char *name)
+{
+    return !*name || key_is_cluster(name);
 }
 
 /* The store may hold anything, and these strings go into log lines and headers. */
@@ -47,21 +60,22 @@ static bool is_sound(const struct node *n)
     for (const char *p = n->name; *p; p++)
         if (iscntrl((unsigned char)*p))
             return false;
-    return n->id > 0 && msg_is_sip_address(n->sip) && msg_is_word(n->inc);
+    return n->id > 0 && msg_is_sip_address(n->sip) && msg_is_word(n->inc) && node_is_site(n->site);
 }
 
 int node_read(struct node *n, struct span record)
 {
     json_t *json = json_loadb(record.p, record.n, 0, NULL);
-    const char *name, *sip, *inc, *proof = "";
+    const char *name, *sip, *inc, *site = "", *proof = "";
     json_int_t beat = 0;
     int up = 0, rc = -EBADMSG;
 
     *n = (struct node){0};
-    if (json_unpack(json, "{s:i,s:s,s:s,s:s,s:I,s:b,s?i,s?s}", "id", &n->id, "name", &name, "sip", &sip, "inc", &inc,
-                    "beat", &beat, "up", &up, "v", &n->version, "proof", &proof) == 0 &&
-        copy(n->name, sizeof(n->name), name) && copy(n->sip, sizeof(n->sip), sip) &&
-        copy(n->inc, sizeof(n->inc), inc) && copy(n->proof, sizeof(n->proof), proof) && is_sound(n))
+    if (json_unpack(json, "{s:i,s:s,s:s,s:s,s:I,s:b,s?i,s?s,s?s}", "id", &n->id, "name", &name, "sip", &sip, "inc",
+                    &inc, "beat", &beat, "up", &up, "v", &n->version, "site", &site, "proof", &proof) == 0 &&
+        copy(n->name, sizeof(n->name), name) && copy(n->site, sizeof(n->site), site) &&
+        copy(n->sip, sizeof(n->sip), sip) && copy(n->inc, sizeof(n->inc), inc) &&
+        copy(n->proof, sizeof(n->proof), proof) && is_sound(n))
         rc = 0;
     n->beat = beat;
     n->up = up;

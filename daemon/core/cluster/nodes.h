@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "key.h"
 #include "proof.h"
 
 #define NODES_MAX 1024
@@ -19,18 +20,19 @@
 struct node {
     int id; /* Kamailio's server_id */
     char name[64];
-    char sip[80];              /* SIP address for handover */
-    char inc[80];              /* incarnation of its Kamailio */
-    int64_t beat;              /* heartbeat counter of its kamsyncd */
-    bool up;                   /* its kamsyncd says that Kamailio is up */
-    int version;               /* NODE_VERSION of its kamsyncd */
-    char proof[PROOF_LEN + 1]; /* covers all of the above; "": none */
-    bool lost;                 /* its heartbeats ended, and it does not answer */
-    bool reached;              /* its Kamailio answers our probes */
-    bool unseen;               /* its heartbeats ended, but it answers probes */
-    int64_t seen_ms, heard_ms; /* last heartbeat, last answer to a probe */
-    int64_t read_ms;           /* last read of its record, with or without a new heartbeat */
-    int64_t here;              /* the last barrier that its kamsyncd answered */
+    char site[KEY_CLUSTER_MAX + 1]; /* where it stands; "": the cluster has one site */
+    char sip[80];                   /* SIP address for handover */
+    char inc[80];                   /* incarnation of its Kamailio */
+    int64_t beat;                   /* heartbeat counter of its kamsyncd */
+    bool up;                        /* its kamsyncd says that Kamailio is up */
+    int version;                    /* NODE_VERSION of its kamsyncd */
+    char proof[PROOF_LEN + 1];      /* covers all of the above; "": none */
+    bool lost;                      /* its heartbeats ended, and it does not answer */
+    bool reached;                   /* its Kamailio answers our probes */
+    bool unseen;                    /* its heartbeats ended, but it answers probes */
+    int64_t seen_ms, heard_ms;      /* last heartbeat, last answer to a probe */
+    int64_t read_ms;                /* last read of its record, with or without a new heartbeat */
+    int64_t here;                   /* the last barrier that its kamsyncd answered */
 };
 
 struct nodes {
@@ -82,6 +84,8 @@ const struct node *nodes_hide(struct nodes *all, int64_t now, int64_t ttl_ms);
 void nodes_here(struct nodes *all, int id, const char *inc, int64_t n);
 
 const struct node *nodes_find(const struct nodes *all, int id);
+/* Whether a node may be of a site of that name. */
+bool node_is_site(const char *name);
 /* Its state in words. */
 const char *node_state(const struct node *n);
 /* Whether transactions of that incarnation of the node are alive. */

@@ -19,18 +19,34 @@
 
 /* Whether that node may take something over. One of an older version need not understand what this one writes; a newer
  * one does. */
-static bool is_target(const struct engine *e, const struct node *n)
+static bool can_take(const struct engine *e, const struct node *n)
 {
     return n->up && !n->lost && n->reached && !n->unseen && n->version >= e->self.version;
 }
 
-static size_t targets(const struct engine *e)
+static bool is_near(const struct engine *e, const struct node *n)
 {
-    size_t count = 0;
+    return strcmp(n->site, e->self.site) == 0;
+}
 
-    for (size_t i = 0; i < e->nodes.count; i++)
-        count += is_target(e, &e->nodes.list[i]);
-    return count;
+/* Only of this node's own site, if there is any. */
+static size_t targets(struct engine *e)
+{
+    size_t near = 0, far = 0;
+
+    for (size_t i = 0; i < e->nodes.count; i++) {
+        const struct node *n = &e->nodes.list[i];
+
+        near += can_take(e, n) && is_near(e, n);
+        far += can_take(e, n) && !is_near(e, n);
+    }
+    e->evacuation.near = near > 0;
+    return near ? near : far;
+}
+
+static bool is_target(const struct engine *e, const struct node *n)
+{
+    return can_take(e, n) && (!e->evacuation.near || is_near(e, n));
 }
 
 /* They take turns. */
@@ -54,7 +70,8 @@ const char *engine_evacuate(struct engine *e, bool on, int64_t now)
     if (on && (!e->store.up || !targets(e)))
         return "no other node of this version or a newer one lives and can be reached, so the calls stay here: see "
                "'kamsyncctl nodes'";
-    e->evacuation = (struct evacuation){.since_ms = on ? now : 0, .next_ms = now};
+    e->evacuation.since_ms = on ? now : 0;
+    e->evacuation.next_ms = now;
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
         if (!on && t->hold == HOLD_GIVEN)
@@ -131,7 +148,7 @@ void evacuate_offered(struct engine *e, const json_t *message, int64_t now)
     const char *key = json_string_value(json_object_get(message, "key"));
 
     if (key && key_is_tx(key) && e->conf.takeover && !e->evacuation.since_ms && !txns_by_key(&e->txns, key))
-        takeover_wait(e, key, false, now);
+        takeover_wait(e, key, ROUND_ALL, now);
 }
 
 /* The oldest first. */

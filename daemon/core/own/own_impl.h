@@ -98,7 +98,7 @@ void fence_raise(struct txn *t);
 void fence_doubt(struct engine *e, struct txn *t);
 
 /* search.c */
-/* Searches all orphans, this node's share first: a Kamailio has died, or (whole) its host with it. */
+/* Searches all orphans, round by round: a Kamailio has died, or (whole) its host with it. */
 void search_begin(struct engine *e, bool whole);
 void search_run(struct engine *e, int64_t now);
 int64_t search_due(const struct engine *e);
@@ -112,9 +112,9 @@ int64_t search_due(const struct engine *e);
 void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now);
 /* The same for a call that was answered by that reply: this is only recorded, and the other branches are cancelled. */
 void takeover_settle(struct engine *e, const char *key, struct span record, const struct sip_id *answer, int64_t now);
-/* Queues the record of that key for reading. foreign: another survivor's share, of interest only if the record is this
- * node's own. now: when the search for it began. */
-void takeover_wait(struct engine *e, const char *key, bool foreign, int64_t now);
+/* Queues the record of that key for reading; ROUND_ALL: it is taken over wherever its owner was. now: when the search
+ * for it began. */
+void takeover_wait(struct engine *e, const char *key, enum round round, int64_t now);
 /* This node was thought dead for a while: others may have taken over what it is taking over. */
 void takeover_doubt(struct engine *e);
 /* Hands out the transaction with that tm id that Kamailio has taken over, if there is one; the caller then owns it. */

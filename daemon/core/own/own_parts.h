@@ -2,6 +2,7 @@
 #ifndef KAMSYNC_OWN_PARTS_H
 #define KAMSYNC_OWN_PARTS_H
 
+#include "cluster_parts.h"
 #include "engine.h"
 
 struct early;
@@ -17,10 +18,10 @@ struct search {
     bool calls;   /* for calls as well: a whole node is gone */
     bool learn;   /* also for this node's own transactions: this kamsyncd has just started */
     bool running; /* a part is being read */
-    bool all;     /* also other survivors' shares: the second pass */
+    enum round round;
     uint64_t cursor;
     int64_t begun_ms;
-    int64_t again_ms; /* when the second pass begins; 0: not planned */
+    int64_t again_ms; /* when the next round begins; 0: not planned */
 };
 
 /* Events that arrived before their transaction or call was known (early.c). */
@@ -54,7 +55,8 @@ enum stay {
 struct evacuation {
     int64_t since_ms; /* since when; 0: not */
     int64_t next_ms;  /* when the next are given */
-    uint64_t turn;    /* whose turn it is to get one */
+    uint64_t turn;    /* whose turn it is to get one; */
+    bool near;        /* only of those in this node's own site */
 };
 
 #define PUTS_MAX 2048 /* limit of writes under way to the store */

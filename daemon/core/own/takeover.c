@@ -69,8 +69,9 @@ static bool is_orphan(const struct engine *e, const struct takeover *t, const st
     enum verdict v = engine_judge(e, r, now);
     bool mine = v == VERDICT_MINE && r->state == HEAD_TAKING, given = is_given(e, r, now);
 
-    return (mine || ((v == VERDICT_ORPHAN || v == VERDICT_DONE || given) && !t->foreign)) && r->whole &&
-           !e->peers.unheard && (e->conf.takeover || t->answer || r->cancelled || r->done);
+    return (mine ||
+            ((v == VERDICT_ORPHAN || v == VERDICT_DONE || given) && sites_may_take(e, r->owner, t->key, t->round))) &&
+           r->whole && !e->peers.unheard && (e->conf.takeover || t->answer || r->cancelled || r->done);
 }
 
 /* The record has this node as owner. */
@@ -172,9 +173,11 @@ static struct takeover *begin(struct engine *e, const char *key, int64_t now)
 
     if (txns_by_key(&e->txns, key))
         return NULL;
-    if (!t)
-        return takeover_add(e, key, now);
-    return t->state == WANTED ? t : NULL;
+    t = t ? t : takeover_add(e, key, now);
+    if (!t || t->state != WANTED)
+        return NULL;
+    t->round = ROUND_ALL;
+    return t;
 }
 
 void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now)

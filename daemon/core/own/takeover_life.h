@@ -45,12 +45,12 @@ struct takeover {
     struct takeover *prev, *next;
     UT_hash_handle hh; /* by key */
     enum takeover_state state;
-    bool silent;    /* Kamailio hung at the last check: it may still carry out the INVITE when it resumes */
-    bool doubt;     /* this node was thought dead meanwhile: another may have taken it over from here */
-    bool foreign;   /* another survivor's share: read only to learn whether it is this node's own */
-    bool written;   /* a write with this node as owner is under way, or may have arrived */
-    bool asked;     /* the store has not answered yet */
-    uint64_t token; /* of its last question to the store; also tells Kamailio's report which takeover it is about */
+    bool silent;      /* Kamailio hung at the last check: it may still carry out the INVITE when it resumes */
+    bool doubt;       /* this node was thought dead meanwhile: another may have taken it over from here */
+    bool written;     /* a write with this node as owner is under way, or may have arrived */
+    bool asked;       /* the store has not answered yet */
+    enum round round; /* of the search that found it; one that a stray brings is in the last */
+    uint64_t token;   /* of its last question to the store; also tells Kamailio's report which takeover it is about */
     char *key;
     struct txn *txn;      /* owned; from TAKING on */
     char *to_tag;         /* owned; To tag of the answer */

@@ -99,12 +99,13 @@ struct takeover *takeover_add(struct engine *e, const char *key, int64_t now)
     return t;
 }
 
-void takeover_wait(struct engine *e, const char *key, bool foreign, int64_t now)
+void takeover_wait(struct engine *e, const char *key, enum round round, int64_t now)
 {
-    struct takeover *t = takeover_by_key(e, key) ? NULL : takeover_add(e, key, now);
+    struct takeover *t = takeover_by_key(e, key);
 
-    if (t)
-        t->foreign = foreign;
+    t = t ? t : takeover_add(e, key, now);
+    if (t && t->round < round)
+        t->round = round;
 }
 
 /* Frees the slot of a takeover that is done. */

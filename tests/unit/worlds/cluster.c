@@ -304,6 +304,15 @@ void cluster_call(struct cluster *c, size_t node, int call)
     engine_flush(s->e, c->now);
 }
 
+void cluster_site(struct cluster *c, size_t node, const char *site)
+{
+    struct site *s = &c->site[node];
+
+    s->conf.site = site;
+    cr_assert(engine_configure(s->e, &s->conf, c->now) == 0);
+    engine_flush(s->e, c->now);
+}
+
 void cluster_route(struct cluster *c, bool strict)
 {
     for (size_t i = 0; i < c->count; i++) {

@@ -143,6 +143,9 @@ struct heard {
     size_t side;   /* whose BYE it is: 0 the caller's, 1 the far end's */
 };
 
+/* The node stands in that site from now on. */
+void cluster_site(struct cluster *c, size_t node, const char *site);
+
 /* All nodes up, and long enough so that each knows all others. */
 struct cluster *cluster_new(size_t nodes);
 void cluster_free(struct cluster *c);
