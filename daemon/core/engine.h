@@ -99,6 +99,9 @@ struct engine_io {
     void (*put)(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
     /* Reads a record; answered by engine_got() with the token. */
     void (*get)(void *ctx, const char *key, uint64_t token);
+    /* Reads a record of the near replica, which may be behind; answered by engine_near_got() with the token. False: it
+     * is away. NULL: there is none. */
+    bool (*get_near)(void *ctx, const char *key, uint64_t token);
     /* Writes a value unless the key exists; answered by engine_claimed() with the token. */
     void (*claim)(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
     /* Scans all keys in the store, one batch at a time, starting with cursor 0; answered by engine_scan_key() for each,
@@ -193,6 +196,7 @@ void engine_store_down(struct engine *e, int64_t now);
 /* record: the one in the store, if PUT_FENCED. */
 void engine_put_done(struct engine *e, uint64_t token, enum put_status status, struct span record, int64_t now);
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now);
+void engine_near_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now);
 /* holder: the value in the store, if the claim is lost. */
 void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now);
 void engine_scan_key(struct engine *e, const char *key);

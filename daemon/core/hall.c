@@ -226,6 +226,11 @@ void engine_got(struct engine *e, uint64_t token, enum get_status status, struct
     fence_got(e, token, status, text, now);
 }
 
+void engine_near_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
+{
+    strays_near_got(e, token, status, text, now);
+}
+
 void engine_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now)
 {
     static const enum put_status as_put[] = {

@@ -68,6 +68,14 @@ FAULTS = [
      "        claim_invite(e, s, now);", "        stray_conclude(e, s, VERDICT_UNKNOWN, 0, now);", "two nodes have routed"),
     ("a record goes over another's, whichever it is from", "record.c",
      "    return !is_from(&f, &there);", "    return false;", "two owners|has 2 owners|its record says"),
+    ("what a near replica does not have is nobody's", "strays.c",
+     "    near_got(e, s, status, text, now);", "    if (status == GET_ABSENT) {\n"
+     "        stray_conclude(e, s, VERDICT_UNKNOWN, 0, now);\n        return;\n    }\n"
+     "    near_got(e, s, status, text, now);", "its CANCEL was answered"),
+    ("whom a near replica names is the owner for sure", "near.c", '"perhaps"', '"owner"', "its CANCEL was answered|481"),
+    ("whom a near replica names has acted for sure", "near.c", "    if (!s->near || now < s->again_ms)",
+     "    if (s->near == NEAR_GIVEN)\n        s->again_ms = INT64_MAX;\n    if (!s->near || now < s->again_ms)",
+     "no answer to its CANCEL|its CANCEL was answered"),
     ("a re-INVITE that is taken over begins the call anew", "legs.c",
      "sip_read_id(id, t->req) == 0 && !id->to_tag.n;", "sip_read_id(id, t->req) == 0;", "2 entries|rejected by callee"),
 ]

@@ -30,11 +30,12 @@ unsigned dice(struct cluster *c, unsigned sides)
     return (unsigned)((c->rng * 2685821657736338717ull) >> 33) % sides;
 }
 
-#define LAG_MS 600     /* a replica is less behind */
-#define LET_GO_MS 4000 /* what could not be taken over just before that is let go so much later than WELL_MS */
-#define DEAF_MS 6000   /* a caller who hears no answer for so long cancels what tm has forgotten */
-#define KNOWN_MS 500   /* an end that is in the store so long is known to all whom it concerns */
-#define FULL_MS 11000  /* a socket is full for less: some handovers are too old when they are read */
+#define LAG_MS 600       /* a replica is less behind */
+#define NEAR_LAG_MS 6000 /* and a near replica; one that has stopped has lost what ended before that */
+#define LET_GO_MS 4000   /* what could not be taken over just before that is let go so much later than WELL_MS */
+#define DEAF_MS 6000     /* a caller who hears no answer for so long cancels what tm has forgotten */
+#define KNOWN_MS 500     /* an end that is in the store so long is known to all whom it concerns */
+#define FULL_MS 11000    /* a socket is full for less: some handovers are too old when they are read */
 
 static int64_t some_ms(struct cluster *c)
 {
@@ -281,11 +282,29 @@ static void accident_beside(struct life *l)
     cluster_join(c, n);
 }
 
+/* Every other life has them, where CANCELs are looked up. */
+static bool has_near(const struct life *l)
+{
+    return l->c->large && l->seed / 4 % 2 && happens(l, "near");
+}
+
+static void accident_near(struct life *l, size_t n)
+{
+    struct cluster *c = l->c;
+    int64_t lag_ms = dice(c, dice(c, 2) ? 50 : NEAR_LAG_MS / 2);
+
+    cluster_near(c, n, dice(c, 4) ? lag_ms : -1, dice(c, 4));
+}
+
 static void accident(struct life *l)
 {
     struct cluster *c = l->c;
     size_t n = dice(c, (unsigned)c->count);
 
+    if (has_near(l) && dice(c, 4) == 0) {
+        accident_near(l, n);
+        return;
+    }
     l->well_ms[n] = c->now;
     if (c->site[n].still)
         cluster_stand(c, n, false);
@@ -369,6 +388,19 @@ static bool hang_up(struct life *l, int call)
     return rings;
 }
 
+/* One node gives its calls away, and the near replicas do not know yet. */
+static void move_unseen(struct life *l)
+{
+    struct cluster *c = l->c;
+    struct engine *e = c->site[dice(c, (unsigned)c->count)].e;
+
+    for (size_t i = 0; i < c->count; i++)
+        cluster_near(c, i, NEAR_LAG_MS / 2, true);
+    engine_evacuate(e, true, c->now);
+    cluster_run(c, NEAR_LAG_MS / 3);
+    engine_evacuate(e, false, c->now);
+}
+
 /* The callers hang up, each at some node. */
 static bool all_hang_up(struct life *l)
 {
@@ -406,9 +438,11 @@ bool life_live(struct life *l, int steps, const char *broken)
     c->again = dice(c, 4) == 0 && happens(l, "again");
     c->lossy = dice(c, 2) && happens(l, "lost");
     c->dice = dice;
-    c->lag_ms = LAG_MS;
     c->invites = dice(c, 3);
     c->large = dice(c, 2);
+    c->lag_ms = has_near(l) ? NEAR_LAG_MS : LAG_MS;
+    for (size_t i = 0; has_near(l) && i < c->count; i++)
+        cluster_near(c, i, 0, true);
     cluster_route(c, c->invites == ROUTE_CLAIMED);
     l->phones.dice = dice;
     phones_begin(c, &l->phones);
@@ -422,7 +456,10 @@ bool life_live(struct life *l, int steps, const char *broken)
         good = holds_always(l);
         cluster_run(c, WELL_MS / 2 + LET_GO_MS);
     }
-    good = good && holds_always(l) && holds_when_well(l) && all_hang_up(l) && holds_at_the_end(l);
+    good = good && holds_always(l) && holds_when_well(l);
+    if (good && has_near(l))
+        move_unseen(l);
+    good = good && all_hang_up(l) && holds_at_the_end(l);
     cluster_free(c);
     scratch_clear();
     return good;

@@ -13,6 +13,8 @@ void strays_wake(struct engine *e, const char *key, int64_t now);
 void strays_despair(struct engine *e, const char *key);
 /* The store's answer; false when the token is no stray's, or of one that was already given back. */
 bool strays_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now);
+/* The near replica's answer. */
+void strays_near_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now);
 /* The store's answer to the claim on an INVITE. False when the token is no stray's. */
 bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, struct span holder, int64_t now);
 void strays_take(struct engine *e, const struct arrived *a, int64_t now);

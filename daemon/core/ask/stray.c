@@ -23,7 +23,7 @@ void stray_free(struct stray *s)
     free(s->key);
     free(s->call_id);
     free(s->via);
-    free(s->all);
+    free(s->at);
     free(s);
 }
 
@@ -47,7 +47,7 @@ static void count_verdict(struct counters *c, enum verdict v)
 char *stray_handed_to(struct engine *e, const struct stray *s, const struct node *to, enum verdict why)
 {
     struct handover h = {
-        .to = to->id, .inc = to->inc, .why = verdict_names[why], .src = s->src, .dst = s->dst, .at = s->all};
+        .to = to->id, .inc = to->inc, .why = verdict_names[why], .src = s->src, .dst = s->dst, .at = s->at};
 
     return engine_handover(e, h, s->msg);
 }
@@ -117,8 +117,9 @@ static int fill(struct stray *s, const struct arrived *a, const struct sip_id *i
     s->key = key_tx(id->call_id, id->cseq, id->branch, id->sent_by);
     s->call_id = span_dup(id->call_id);
     s->via = span_dup(id->via);
-    s->all = a->all ? span_dup(span_of(a->all)) : NULL;
-    if (a->all && !s->all)
+    s->all = a->all != NULL;
+    s->at = a->all ? span_dup(span_of(a->all)) : NULL;
+    if (s->all && !s->at)
         return -ENOMEM;
     return copy && s->src && s->dst && s->key && s->call_id && s->via ? 0 : -ENOMEM;
 }

@@ -7,6 +7,13 @@
 
 enum stray_kind { STRAY_CANCEL, STRAY_ACK, STRAY_INVITE, STRAY_REPLY };
 
+/* near.c */
+enum near_state {
+    NEAR_OVER,  /* the store is asked, as without a near replica */
+    NEAR_ASKED, /* until again_ms */
+    NEAR_GIVEN  /* whom it named has the stray, and should act until again_ms */
+};
+
 struct stray {
     struct stray *prev, *next;
     UT_hash_handle hh; /* by id */
@@ -19,11 +26,13 @@ struct stray {
     bool hopeless; /* that failed */
     bool waited;   /* a reply to an own transaction has been given time for the events before it */
     bool rival;    /* an INVITE claimed by a node that looks dead, but may be back, with its record on its way */
+    enum near_state near;
     struct absence absent;
     size_t bytes;
     struct span msg; /* owned, as are the texts */
     char *src, *dst, *key, *call_id, *via;
-    char *all;      /* tells the owner that it has acted already, if all nodes have got the stray; else NULL */
+    char *at;       /* of the copies that were given out: tells the owner that it has acted already; NULL: none was */
+    bool all;       /* all nodes have got one */
     int64_t all_ms; /* when they got it */
     int64_t came_ms;
     int64_t came; /* the same in ms since 1970, as the script says it if it has reported it later */
@@ -55,5 +64,12 @@ char *stray_handed_to(struct engine *e, const struct stray *s, const struct node
 void stray_send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now);
 /* Acts upon that verdict about that owner (0: none), and ends the stray. */
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now);
+
+/* near.c: asks the near replica about it. False: that is of no use for this one, or it is away. */
+bool near_ask(struct engine *e, struct stray *s, int64_t now);
+/* Its answer. */
+void near_got(struct engine *e, struct stray *s, enum get_status status, struct span text, int64_t now);
+/* Whether what began with near_ask() goes on; if not, the store is to be asked, as if the stray came now. */
+bool near_goes_on(struct engine *e, struct stray *s, int64_t now);
 
 #endif

@@ -15,6 +15,8 @@
  * goes to all after some lookups: there may still be a transaction (perhaps.c). An ACK without record goes to all at
  * once.
  *
+ * Before the store a replica near by may be asked about a CANCEL (near.c).
+ *
  * An INVITE is a stray if the script asks about each (KAMSYNC_CLAIM); a reply, if the node in its Via is gone. */
 #include "stray.h"
 #include "call_impl.h"
@@ -128,11 +130,11 @@ static void begin(struct engine *e, struct stray *s, int64_t now)
         stray_conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
     else if (s->kind == STRAY_INVITE && e->conf.claim_strict)
         claim_invite(e, s, now);
-    else if (s->all && acted_by(e, s->all))
-        stray_conclude(e, s, VERDICT_ACTED, acted_by(e, s->all), now);
+    else if (s->all && acted_by(e, s->at))
+        stray_conclude(e, s, VERDICT_ACTED, acted_by(e, s->at), now);
     else if (s->all)
         s->again_ms = now + ACT_MS;
-    else
+    else if (!near_ask(e, s, now))
         ask(e, s, now);
 }
 
@@ -323,14 +325,16 @@ static bool give_to_all(struct engine *e, struct stray *s, int64_t now)
  * the transaction: only if that is ruled out, no node has it. */
 static void on_no_record(struct engine *e, struct stray *s, int64_t now)
 {
+    if (!s->at)
+        s->at = perhaps_at(e);
     if (!s->all) {
-        s->all = perhaps_at(e);
+        s->all = s->at != NULL;
         s->all_ms = now;
         if (!s->all || !give_to_all(e, s, now))
             return;
     }
     if (!s->absent.barrier)
-        perhaps_relay(e, (struct handover){.src = s->src, .dst = s->dst, .at = s->all}, s->msg);
+        perhaps_relay(e, (struct handover){.src = s->src, .dst = s->dst, .at = s->at}, s->msg);
     barrier_absent(e, &s->absent, s->key);
     s->again_ms = s->absent.sure ? INT64_MAX : now + BARRIER_RETRY_MS;
     if (now >= give_up(e, s))
@@ -461,7 +465,7 @@ void strays_acted(struct engine *e, const char *at, int node, int64_t now)
     DL_FOREACH_SAFE(e->strays.list, s, next)
     {
         /* after a takeover there is a new owner, which has got no CANCEL */
-        if (s->all && !s->orphan && strcmp(s->all, at) == 0)
+        if (s->at && !s->orphan && strcmp(s->at, at) == 0)
             stray_conclude(e, s, VERDICT_ACTED, node, now);
     }
 }
@@ -474,6 +478,8 @@ static bool waits_for_its_time(const struct engine *e, const struct stray *s)
 
 static void look_after(struct engine *e, struct stray *s, int64_t now)
 {
+    if (near_goes_on(e, s, now))
+        return;
     if (now >= give_up(e, s))
         stray_conclude(e, s, last_word(e, s, now), 0, now);
     else if (!waits_for_its_time(e, s) || now < s->again_ms)
@@ -482,6 +488,17 @@ static void look_after(struct engine *e, struct stray *s, int64_t now)
         begin(e, s, now);
     else
         ask(e, s, now);
+}
+
+void strays_near_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
+{
+    struct stray *s;
+
+    HASH_FIND(hh, e->strays.by_id, &token, sizeof(token), s);
+    if (!s || s->near != NEAR_ASKED)
+        return; /* it came too late */
+    near_got(e, s, status, text, now);
+    look_after(e, s, now);
 }
 
 void strays_tick(struct engine *e, int64_t now)
@@ -506,8 +523,9 @@ int64_t strays_due(const struct engine *e)
 
     DL_FOREACH(e->strays.list, s)
     {
-        due = earlier(due, give_up(e, s));
-        if (waits_for_its_time(e, s))
+        if (!s->near)
+            due = earlier(due, give_up(e, s));
+        if (s->near || waits_for_its_time(e, s))
             due = earlier(due, s->again_ms);
     }
     return due;

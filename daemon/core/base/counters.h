@@ -31,10 +31,14 @@
     X(strays_shed, "strays given back at once because too many were waiting")                                          \
     X(strays_dropped, "strays without record that got no answer, because there were too many of them")                 \
     X(lookups, "lookups in the store")                                                                                 \
+    X(near_lookups, "lookups in the near replica")                                                                     \
+    X(near_found, "CANCELs handed over to the owner that the near replica names")                                      \
+    X(near_failed, "lookups that the near replica did not answer, or not in time")                                     \
+    X(near_vain, "CANCELs handed over so, upon which that owner did not act in time: the store was asked")             \
     X(verdict_mine, "strays whose transaction this node had, and that came too late")                                  \
     X(verdict_owner, "strays handed over to their owner")                                                              \
     X(verdict_cut, "strays whose owner lives, but out of reach")                                                       \
-    X(verdict_acted, "CANCELs that all nodes had at once, and upon which their owner has acted")                       \
+    X(verdict_acted, "CANCELs given out before the store was asked, and upon which their owner has acted")             \
     X(verdict_orphan, "strays whose owner is gone")                                                                    \
     X(verdict_done, "strays of a transaction that is over and whose owner is gone")                                    \
     X(verdict_unknown, "strays that nobody owns")                                                                      \

@@ -247,6 +247,8 @@ static void run_tasks(struct cluster *c)
             store_accident(s, t);
         else if (t->kind == FRAME || t->kind == PACKET)
             to_kamailio(s, t);
+        else if (t->kind == NEAR)
+            near_answers(s, t);
         if (!s->still)
             engine_flush(s->e, c->now);
         if (!store_again(c, t))

@@ -60,6 +60,9 @@ struct site {
     bool own_there; /* its own record was seen in the store */
     bool hears;     /* the connection for announcements is there, which is one of its own */
     unsigned store_epoch, hear_epoch;
+    enum { NOT_NEAR, NEAR_AWAY, NEAR_THERE } near; /* its near replica, which knows what stood in the store */
+    int64_t near_lag_ms;                           /* so long ago, */
+    int64_t near_stop_ms;                          /* and not later than that; 0: it follows */
     int64_t link_at, apply_at, answer_at, hear_at; /* nothing overtakes on one connection */
 };
 
@@ -205,6 +208,9 @@ void cluster_refuse(struct cluster *c, size_t node, bool refused);
 /* A replica that is so far behind becomes the store. Each node goes there at a time of its own, at most split_ms later;
  * what it writes into the old one until then is lost. Nothing happens while a node has not followed the last one. */
 void cluster_failover(struct cluster *c, int64_t lag_ms, int64_t split_ms);
+/* The node has a near replica, so far behind, which follows the store, or does not any more; or (-1) it is away. Until
+ * then it has none. lag_ms of the cluster is how far it can look back. */
+void cluster_near(struct cluster *c, size_t node, int64_t lag_ms, bool follows);
 /* FLUSHALL: the store loses everything, and no connection breaks. */
 void cluster_flush(struct cluster *c);
 

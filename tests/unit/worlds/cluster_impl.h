@@ -30,6 +30,7 @@ enum kind {
     TOLD,
     FRAME,
     PACKET,
+    NEAR,      /* a question to the near replica */
     CUT,       /* the node gives its connection up */
     JOIN,      /* it has a new one, */
     SUBSCRIBE, /* and one for announcements */
@@ -148,6 +149,10 @@ void invite_arrives(struct site *s, const char *why, const char *msg);
 int re_of(const char *msg);
 void re_arrives(struct site *s, const char *why, const char *msg);
 void re_taken_over(struct site *s, const char *msg, long long token);
+
+/* cluster_near.c */
+bool near_ask_replica(void *ctx, const char *key, uint64_t token);
+void near_answers(struct site *s, const struct task *t);
 
 /* The part of an engine's world that is the store. */
 struct engine_io store_io(struct site *s);

@@ -382,6 +382,7 @@ struct engine_io store_io(struct site *s)
     struct engine_io io = {.ctx = s,
                            .put = io_put,
                            .get = io_get,
+                           .get_near = near_ask_replica,
                            .claim = io_claim,
                            .scan = io_scan,
                            .beat = io_beat,

@@ -228,6 +228,7 @@ struct fake *fake_new(void)
                            .link_close = io_close,
                            .put = io_put,
                            .get = io_get,
+                           .get_near = fake_get_near,
                            .claim = io_claim,
                            .scan = io_scan,
                            .beat = io_beat,

@@ -74,6 +74,9 @@ struct fake {
     struct fake_get call_gets[FAKE_MAX];
     struct fake_tell tells[FAKE_MAX];
     size_t call_count, call_get_count, tell_count, archive_count;
+    bool near;                /* it has a near replica; */
+    struct fake_get near_get; /* which was asked this last, */
+    size_t near_count;        /* and so often */
     struct fake_later *later; /* the first so many: */
     size_t later_count, later_size;
     bool mute_calls;              /* writes, readings and the archive are not answered; else by themselves: */
@@ -156,6 +159,8 @@ void fake_stray_reply(struct fake *f, int64_t k, const struct leg *c, const char
 void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up);
 /* The last get is answered. NULL: absent. */
 void fake_answer(struct fake *f, const char *record);
+/* The last question to the near replica is. */
+void fake_near_answer(struct fake *f, enum get_status status, const char *record);
 /* So is the last claim on an INVITE. */
 void fake_claimed(struct fake *f, enum claim_status status, const char *holder);
 /* The last write to a call is answered; the last reading of one, with a record (JSON) or NULL: absent. */
@@ -245,6 +250,7 @@ void fake_add(struct fake *f, struct fake_later a);
 bool fake_settle(struct fake *f);
 /* The part of the engine's world that is about calls. */
 void fake_calls_io(struct engine_io *io);
+bool fake_get_near(void *ctx, const char *key, uint64_t token);
 void fake_forget_calls(struct fake *f);
 
 #endif
