@@ -142,6 +142,11 @@ int command_trace(const struct options *o)
     return ask_and_show(o, show_trace);
 }
 
+int command_key(const struct options *o)
+{
+    return ask_and_show(o, show_key);
+}
+
 /* Requests and answers of orders are short. */
 static int order(const struct options *o, json_t *request, const char *done)
 {

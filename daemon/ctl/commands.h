@@ -33,6 +33,7 @@ int command_status(const struct options *o);
 int command_nodes(const struct options *o);
 int command_tx(const struct options *o);
 int command_trace(const struct options *o);
+int command_key(const struct options *o);
 
 int command_call(const struct options *o);
 

@@ -47,7 +47,7 @@ _kamsyncctl() {
     case $text in
         -*) _kamsyncctl_offer "$text" "$options" ;;
         *) [ -n "$command" ] ||
-            _kamsyncctl_offer "$text" status nodes calls call tx cdr trace doctor drain undrain reload ;;
+            _kamsyncctl_offer "$text" status nodes calls call tx cdr trace key doctor drain undrain reload ;;
     esac
 }
 

@@ -28,6 +28,7 @@ static const struct command commands[] = {
     {"tx", true, "CALL-ID", "its INVITE transactions: owner, state, branches", command_tx},
     {"cdr", false, "[-n COUNT] [-f] [--export FILE [--csv]]", "calls that have ended, oldest first", command_cdr},
     {"trace", true, "CALL-ID", "what was decided about each stray of a call, and why", command_trace},
+    {"key", true, "CALL-ID", "names of its records in Redis, for redis-cli", command_key},
     {"doctor", false, "[--kamailio FILE]", "what is wrong on any node, and what to write", command_doctor},
     {"drain", false, "[--evacuate | --status]", "ask for no new calls on this node (see ready_file)", command_drain},
     {"undrain", false, "", "take new calls again", command_undrain},

@@ -12,6 +12,7 @@
 void show_status(const json_t *answer, FILE *out);
 void show_nodes(const json_t *answer, FILE *out);
 void show_evacuation(const json_t *answer, FILE *out);
+void show_key(const json_t *answer, FILE *out);
 
 /* show_calls.c: one line per call. now: ms since 1970, for the time that a call is in its state. */
 void show_calls(const json_t *answer, int64_t now, FILE *out);

@@ -109,6 +109,13 @@ void show_evacuation(const json_t *answer, FILE *out)
         put_numbers(why, "WHY THE REST IS HERE", "CALLS", out);
 }
 
+void show_key(const json_t *answer, FILE *out)
+{
+    static const char *const fields[] = {"tx", "call", "archive"};
+
+    put_states(answer, fields, COUNT(fields), out);
+}
+
 void show_nodes(const json_t *answer, FILE *out)
 {
     static const struct column columns[] = {{"NODE", 0, true},        {"NAME", 0, false},  {"SITE", 0, false},

@@ -214,27 +214,10 @@ static void on_keys(struct redis *s, const redisReply *r, void *data)
     s->store.on.call_keys(s->store.on.ctx, token, ok, ok ? strtoull(r->element[0]->str, NULL, 10) : 0);
 }
 
-/* The common pattern of their keys, with a backslash before each asterisk. The caller frees it. */
-static char *pattern_of(struct span call_id)
-{
-    char *key = key_call(call_id, (struct span){0});
-    char *pattern = key ? malloc(2 * strlen(key) + 2) : NULL, *end = pattern;
-
-    for (const char *p = key; pattern && *p; p++) {
-        if (*p == '*')
-            *end++ = '\\';
-        *end++ = *p;
-    }
-    if (pattern)
-        memcpy(end, "*", 2);
-    free(key);
-    return pattern;
-}
-
 void redis_call_keys(struct store *store, struct span call_id, uint64_t cursor, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
-    char *pattern = pattern_of(call_id);
+    char *pattern = key_call_pattern(call_id);
 
     if (!pattern || !redis_send_scan(s, cursor, pattern, on_keys, (void *)(uintptr_t)token))
         answers_no_call_keys(&s->answers, token);

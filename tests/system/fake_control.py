@@ -12,7 +12,7 @@ KAMSYNCCTL = os.environ.get('KAMSYNCCTL', os.path.join(os.path.dirname(KAMSYNCD)
 CTL = [*WRAPPER, KAMSYNCCTL]
 
 T0 = 1795229237000  # 2026-11-21 02:47:17 UTC
-COMMANDS = ['status', 'nodes', 'calls', 'call', 'tx', 'cdr', 'trace', 'doctor', 'drain', 'undrain', 'reload']
+COMMANDS = ['status', 'nodes', 'calls', 'call', 'tx', 'cdr', 'trace', 'key', 'doctor', 'drain', 'undrain', 'reload']
 BAD_CHARACTERS = re.compile('[^\x20-\x7e\n]')
 
 CALL = {'call_id': 'c1@lab', 'state': 'ended', 'node': 2, 'caller': 'sip:alice@a.example',
@@ -43,6 +43,7 @@ ANSWERS = {
     'tx': {'txns': [TXN]},
     'cdr': {'cdr': [{**CALL, 'id': '1-0'}]},
     'trace': {'trace': TRACE, 'silent': []},
+    'key': {'tx': 'kamsync:{b2e}:tx:c1@lab:*', 'call': 'kamsync:{b2e}:call:c1@lab:*', 'archive': 'kamsync:{b2e}:cdr'},
     'evacuation': {'evacuating': True, 'taken': 980, 'given': 12, 'left': 20, 'why': {'was cancelled, and ends here': 8}},
     'doctor': {'findings': [{'severity': 'advice', 'check': 'redis_tls', 'nodes': [1, 2], 'what': 'all goes in clear text',
                              'write': 'let only the nodes reach it'}],
@@ -124,7 +125,7 @@ def start_ctl(*args, **more):
 
 
 def words_of(command):
-    return [command, 'c1@lab'] if command in ('call', 'tx', 'trace') else [command]
+    return [command, 'c1@lab'] if command in ('call', 'tx', 'trace', 'key') else [command]
 
 
 def fine(result):

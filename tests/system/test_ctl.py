@@ -121,6 +121,11 @@ def test_trace(ask):
         '02:47:17.900     2  CANCEL: handed over to node 1']
 
 
+def test_key(ask):
+    assert [line.split() for line in fine(ask('key', 'c1@lab')[0]).splitlines()] == [
+        ['tx', 'kamsync:{b2e}:tx:c1@lab:*'], ['call', 'kamsync:{b2e}:call:c1@lab:*'], ['archive', 'kamsync:{b2e}:cdr']]
+
+
 def test_cdr(ask):
     result, daemon = ask('cdr', '-n', '5')
     lines = fine(result).splitlines()
@@ -203,7 +208,7 @@ def test_silent_nodes(ask, command, silent, words):
 
 @pytest.mark.parametrize('call_id', ['with some blanks', '"quotes\'', '100%s%n%d', 'x' * 300, 'back\\slash', '{"a":1}',
                                      'müller\U0001f600', 'line\nfeed', '\x01\x1b'])
-@pytest.mark.parametrize('command', ['call', 'tx', 'trace'])
+@pytest.mark.parametrize('command', ['call', 'tx', 'trace', 'key'])
 def test_odd_call_id(ask, command, call_id):
     _, daemon = ask(command, call_id)
     assert daemon.requests[0] == {'cmd': command, 'call_id': call_id}
@@ -240,6 +245,7 @@ EVIL_ANSWERS = {
     'call': {'calls': [EVIL_CALL]},
     'tx': {'txns': [{**{k: EVIL for k in TXN}, 'branches': [{k: EVIL for k in ('i', 'to', 'ruri', 'route')}]}]},
     'cdr': {'cdr': [EVIL_CALL]},
+    'key': {'tx': EVIL, 'call': EVIL, 'archive': EVIL},
     'trace': {'trace': [{'at': T0, 'node': EVIL, 'text': EVIL}], 'silent': [EVIL]},
     'doctor': {'findings': [{'severity': 'advice', **{k: EVIL for k in ('check', 'what', 'write')}, 'nodes': [EVIL]}],
                'nodes': [{k: EVIL for k in ANSWERS['doctor']['nodes'][1]}], 'looked_at': [EVIL], 'silent': [EVIL]},
@@ -307,7 +313,7 @@ def test_version():
 
 @pytest.mark.parametrize('args', [
     [], ['nonsense'], ['--nonsense', 'status'], ['-x', 'status'], ['status', 'surplus'], ['call'], ['call', ''],
-    ['call', 'a', 'b'], ['tx'], ['trace'], ['calls', '--node'], ['calls', '--node', '0'], ['calls', '--node', '-1'],
+    ['call', 'a', 'b'], ['tx'], ['trace'], ['key'], ['calls', '--node'], ['calls', '--node', '0'], ['calls', '--node', '-1'],
     ['calls', '--node', '1x'], ['calls', '--node', '99999999999999999999'], ['calls', '--limit', '0'],
     ['calls', '--state', 'busy'], ['calls', '--watch=0'], ['calls', '--watch=x'], ['calls', '--watch=nan'],
     ['calls', '--watch', '5s'], ['calls', '--watch', 'soon'], ['cdr', '-n'], ['cdr', '-n', '-1'], ['cdr', '-n', 'x'],

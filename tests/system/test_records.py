@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from fake_control import run_ctl
 from fake_kamailio import DST, SRC
 from harness import wait_until
 from sip import GATEWAY, SOCK, Call, b64
@@ -44,6 +45,18 @@ def test_fields(node, redis, record):
                       'via': f'SIP/2.0/UDP 203.0.113.5;branch={call.via_branch()};srvid=1',
                       'route': '<sip:p1.example;lr>, <sip:p2.example;lr>'}]}
     assert redis.transactions() == [call.key().encode()]
+
+
+def test_kamsyncctl_names_them(make_node, redis, tmp_path):
+    node = make_node(1, control=tmp_path / 'control')
+    call, other = Call(call_id=b'*star*'), Call(call_id=b'xstarx')
+    for c in (call, other):
+        node.kamailio.events(c.branch_event(), c.reply_event(200))
+    wait_until(lambda: len(redis.do('KEYS', 'kamsync:call:*')) == 2, what='both calls in Redis')
+    names = json.loads(run_ctl('-s', tmp_path / 'control', '--json', 'key', '*star*').stdout)
+    assert redis.do('KEYS', names['tx']) == [call.key().encode()]
+    assert redis.do('KEYS', names['call']) == [b'kamsync:call:{*star*}:f1']
+    assert names['archive'] == 'kamsync:cdr'
 
 
 def test_call_from_trying_to_the_answer(node, redis, record):

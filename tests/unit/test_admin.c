@@ -1,6 +1,8 @@
 /* What kamsyncctl asks, and what it gets. */
 #include "fake.h"
 
+#include "key.h"
+
 TestSuite(admin, .fini = no_leaks);
 
 static json_t *ask(struct fake *f, const char *request)
@@ -441,6 +443,24 @@ Test(admin, call_that_is_not_there)
     cr_expect(strstr(fake_text(fake_answered(f), "error"), "store does not answer"));
     fake_call_got(f, "{\"node\":1}");
     cr_expect(json_array_size(f->answers) == 1, "too late");
+    fake_free(f);
+}
+
+/* Also while the store is away. */
+Test(admin, names_of_a_call)
+{
+    struct fake *f = alone(0);
+    json_t *answer;
+
+    engine_store_down(f->e, f->now);
+    answer = ask(f, "{\"cmd\":\"key\",\"call_id\":\"a b*\"}");
+    cr_expect_str_eq(fake_text(answer, "tx"), "kamsync:tx:{a%20b\\*}:*");
+    cr_expect_str_eq(fake_text(answer, "call"), "kamsync:call:{a%20b\\*}:*");
+    cr_expect_str_eq(fake_text(answer, "archive"), "kamsync:cdr");
+    key_buckets(KEY_BUCKETS);
+    answer = ask(f, "{\"cmd\":\"key\",\"call_id\":{\"base64\":\"MTIzNDU2Nzg5\"}}");
+    cr_expect_str_eq(fake_text(answer, "archive"), "kamsync:{bc3}:cdr");
+    expect_error(f, "{\"cmd\":\"key\"}", "wrong", "A Call-ID is missing");
     fake_free(f);
 }
 

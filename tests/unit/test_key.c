@@ -161,6 +161,24 @@ Test(key, the_longest_name_of_a_cluster)
     cr_expect_str_eq(key_of(BYTES("a"), 4294967295u, BYTES("b")), scratch("%s:tx:{a}:4294967295:b:h:5", longest));
 }
 
+static void expect_patterns(struct span call_id, const char *tx, const char *call)
+{
+    char *made[] = {key_tx_pattern(call_id), key_call_pattern(call_id)};
+
+    cr_expect_str_eq(made[0], tx);
+    cr_expect_str_eq(made[1], call);
+    free(made[0]);
+    free(made[1]);
+}
+
+Test(key, patterns)
+{
+    expect_patterns(BYTES("a@h"), "kamsync:tx:{a@h}:*", "kamsync:call:{a@h}:*");
+    expect_patterns(BYTES("*?[x]\\*"), "kamsync:tx:{\\*%3F%5Bx%5D%5C\\*}:*", "kamsync:call:{\\*%3F%5Bx%5D%5C\\*}:*");
+    key_buckets(KEY_BUCKETS);
+    expect_patterns(BYTES("123456789"), "kamsync:{bc3}:tx:123456789:*", "kamsync:{bc3}:call:123456789:*");
+}
+
 /* ---- in a Redis Cluster ---- */
 
 /* The standard's check value, and what "redis-cli cluster keyslot" says. */

@@ -10,6 +10,7 @@
 
 #include "call.h"
 #include "count.h"
+#include "key.h"
 
 #define PENDING_MAX 256
 #define ASK_MS 150             /* a node that has not answered by then is listed as silent */
@@ -41,6 +42,8 @@ static void reply(struct engine *e, uint64_t client, json_t *answer)
 #define ABSENT "absent"
 #define BUSY "busy"
 #define AWAY "away"
+
+#define WHICH_CALL "which call? A Call-ID is missing"
 
 static void refuse(struct engine *e, uint64_t client, const char *reason, const char *error)
 {
@@ -109,6 +112,24 @@ static void on_evacuation(struct engine *e, uint64_t client, const json_t *q, in
 {
     (void)q;
     reply(e, client, shown_evacuation(e, now));
+}
+
+static void on_key(struct engine *e, uint64_t client, const json_t *q, int64_t now)
+{
+    char *owned, archive[KEY_SHORT_MAX];
+    struct span call_id = shown_call_id(q, &owned);
+    char *tx = key_tx_pattern(call_id), *call = key_call_pattern(call_id);
+
+    (void)now;
+    if (!call_id.n)
+        refuse(e, client, WRONG, WHICH_CALL);
+    else if (!tx || !call)
+        refuse(e, client, BUSY, "kamsyncd's memory is short: ask again in a moment");
+    else
+        reply(e, client, json_pack("{s:s,s:s,s:s}", "tx", tx, "call", call, "archive", key_archive(archive, call)));
+    free(tx);
+    free(call);
+    free(owned);
 }
 
 /* ---- all nodes ---- */
@@ -271,7 +292,7 @@ static void on_call(struct engine *e, uint64_t client, const json_t *q, int64_t 
     struct inquiry *p = NULL;
 
     if (!call_id.n)
-        refuse(e, client, WRONG, "which call? A Call-ID is missing");
+        refuse(e, client, WRONG, WHICH_CALL);
     else if (!store_away(e, client))
         p = pend(e, client, json_pack("{s:[]}", "calls"), NULL, now + STORE_MS);
     if (!p) {
@@ -391,7 +412,7 @@ static const struct {
 } commands[] = {{"status", on_status}, {"nodes", on_nodes},  {"calls", on_shared},
                 {"call", on_call},     {"tx", on_shared},    {"trace", on_shared},
                 {"cdr", on_cdr},       {"views", on_shared}, {"evacuation", on_evacuation},
-                {"doctor", on_shared}};
+                {"doctor", on_shared}, {"key", on_key}};
 
 void engine_ask(struct engine *e, const json_t *request, uint64_t client, int64_t now)
 {

@@ -170,6 +170,36 @@ char *key_call(struct span call_id, struct span from_tag)
     return key;
 }
 
+/* An asterisk is the only byte of a key that means something in a pattern. */
+static char *pattern_of(const char *kind, struct span call_id)
+{
+    char *end, *key = begin(kind, call_id, 1, &end), *pattern, *to;
+
+    if (!key)
+        return NULL;
+    *end = '\0';
+    to = pattern = malloc(2 * strlen(key) + sizeof("*"));
+    for (const char *p = key; pattern && *p; p++) {
+        if (*p == '*')
+            *to++ = '\\';
+        *to++ = *p;
+    }
+    if (pattern)
+        memcpy(to, "*", sizeof("*"));
+    free(key);
+    return pattern;
+}
+
+char *key_tx_pattern(struct span call_id)
+{
+    return pattern_of(TX, call_id);
+}
+
+char *key_call_pattern(struct span call_id)
+{
+    return pattern_of(CALL, call_id);
+}
+
 char *key_claim(const char *tx_key)
 {
     const char *name = behind(tx_key, TX);

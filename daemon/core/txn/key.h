@@ -49,6 +49,11 @@ char *key_tx(struct span call_id, uint32_t cseq, struct span branch, struct span
  * The caller frees it; NULL when out of memory. */
 char *key_call(struct span call_id, struct span from_tag);
 
+/* For SCAN: the keys of all transactions, or all calls, with that Call-ID. The caller frees it; NULL when out of
+ * memory. */
+char *key_tx_pattern(struct span call_id);
+char *key_call_pattern(struct span call_id);
+
 /* <cluster>:claim:{<call-id>}:<cseq>:<branch>:<sent-by>:new: the claim on the INVITE of that transaction. The caller
  * frees it; NULL when out of memory, or when tx_key is no transaction's. */
 char *key_claim(const char *tx_key);
