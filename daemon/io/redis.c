@@ -16,7 +16,8 @@
 
 void redis_complain(struct redis *s, const redisReply *r)
 {
-    char line[300], why[sizeof(s->complained)];
+    const char *advice;
+    char line[500], why[sizeof(s->complained)];
     uint64_t now = uv_now(s->loop);
 
     if (!r || r->type != REDIS_REPLY_ERROR)
@@ -31,7 +32,8 @@ void redis_complain(struct redis *s, const redisReply *r)
         return;
     memcpy(s->complained, why, sizeof(why));
     s->complained_ms = now;
-    snprintf(line, sizeof(line), "redis refuses: %s", r->str);
+    advice = store_advice(r->str);
+    snprintf(line, sizeof(line), "redis refuses: %.280s%s%s", r->str, advice ? " -> " : "", advice ? advice : "");
     ascii_clean(line);
     s->store.on.log(s->store.on.ctx, LOG_LEVEL_ERROR, line);
 }
@@ -346,13 +348,19 @@ static void listener_ready(struct redis_conn *c)
 {
     struct redis *s = c->data;
 
+    if (s->deaf_ms && s->commands.is_ready && s->commands.ready_ms < s->deaf_ms) {
+        s->store.facts.cut_off_ms = (int64_t)s->deaf_ms;
+        store_checks_log(&s->store);
+    }
     redisAsyncCommand(c->ac, on_announced, NULL, "SUBSCRIBE %s", s->nodes_channel);
     redis_listen(s);
 }
 
 static void listener_lost(struct redis_conn *c)
 {
-    (void)c; /* node records are also read with each heartbeat, and messages to a node may be lost */
+    struct redis *s = c->data;
+
+    s->deaf_ms = uv_now(c->loop); /* node records are also read with each heartbeat, and messages may be lost */
 }
 
 static void redis_free(struct redis *s)

@@ -11,6 +11,7 @@
 #define BACKOFF_MAX_MS 250 /* lookups must work again within a second of Redis' return */
 #define WATCHDOG_MS 100
 #define STEADY_MS 1000 /* a connection that lasted this long was good */
+#define SAY_MS 60000   /* another reason why it cannot connect is logged at this interval */
 
 static void look_up(struct redis_conn *c);
 static void connect_next(struct redis_conn *c);
@@ -29,10 +30,11 @@ const char *redis_conn_where(const struct redis_conn *c, char *out, size_t size)
 
 static void say(struct redis_conn *c, enum log_level level, const char *what, const char *detail)
 {
-    char line[800], where[400];
+    const char *advice = store_advice(detail && *detail ? detail : what);
+    char line[1000], where[400];
 
-    snprintf(line, sizeof(line), "redis %s (%s): %s%s%s", redis_conn_where(c, where, sizeof(where)), c->role, what,
-             detail && *detail ? ": " : "", detail ? detail : "");
+    snprintf(line, sizeof(line), "redis %s (%s): %s%s%s%s%s", redis_conn_where(c, where, sizeof(where)), c->role, what,
+             detail && *detail ? ": " : "", detail ? detail : "", advice ? " -> " : "", advice ? advice : "");
     ascii_clean(line);
     c->on->log(c->on->ctx, level, line);
 }
@@ -126,6 +128,18 @@ static void note_trouble(struct redis_conn *c, const char *why)
     ascii_clean(c->trouble);
 }
 
+/* One line says why it cannot connect, and others follow if the reason changes; a refusal has a line of its own. */
+static void say_why(struct redis_conn *c, const char *why)
+{
+    uint64_t now = uv_now(c->loop);
+
+    if (c->refused || (c->said_ms && (now - c->said_ms < SAY_MS || strcmp(why, c->said) == 0)))
+        return;
+    c->said_ms = now;
+    snprintf(c->said, sizeof(c->said), "%s", why);
+    say(c, LOG_LEVEL_WARN, "cannot connect, trying again for ever", why);
+}
+
 /* Every connection ends here, once. hiredis frees the context itself. */
 static void gone(struct redis_conn *c, const char *reason)
 {
@@ -137,8 +151,10 @@ static void gone(struct redis_conn *c, const char *reason)
     note_trouble(c, why);
     if (was_ready && uv_now(c->loop) - c->ready_ms >= STEADY_MS)
         c->attempt = 0; /* else reconnects, each with a rewrite of everything, would follow one another at once */
-    if (!c->over && (was_ready || c->attempt == 0))
-        say(c, LOG_LEVEL_WARN, was_ready ? "connection lost" : "cannot connect, trying again for ever", why);
+    if (!c->over && was_ready)
+        say(c, LOG_LEVEL_WARN, "connection lost", why);
+    else if (!c->over)
+        say_why(c, why);
     end_attempt(c);
     if (was_ready && c->lost)
         c->lost(c);
@@ -192,7 +208,6 @@ static void refuse(struct redis_conn *c, const char *what, const char *detail)
     if (!c->refused && !c->over)
         say(c, LOG_LEVEL_ERROR, c->refusal, NULL);
     c->refused = true;
-    c->attempt += c->attempt == 0;
     redisAsyncDisconnect(c->ac);
 }
 
@@ -220,16 +235,26 @@ static void on_role(redisAsyncContext *ac, void *reply, void *data)
         refuse(c, "not the master any more, or not yet: the Sentinels are asked again", "");
 }
 
+/* A Redis that cannot write to its disk refuses PING as well as writes; but it can be read. */
+static bool is_pong(const redisReply *r)
+{
+    return r && (r->type != REDIS_REPLY_ERROR || strncmp(r->str, "MISCONF ", 8) == 0);
+}
+
 static void on_ping(redisAsyncContext *ac, void *reply, void *data)
 {
     struct redis_conn *c = ac->data;
     redisReply *r = reply;
 
-    on_greeted(ac, reply, data);
-    if (!r || r->type == REDIS_REPLY_ERROR || (ac->c.flags & REDIS_DISCONNECTING) || c->is_ready)
+    if (is_pong(r))
+        redis_conn_answered(c);
+    else
+        on_greeted(ac, reply, data);
+    if (!is_pong(r) || (ac->c.flags & REDIS_DISCONNECTING) || c->is_ready)
         return; /* hiredis may call this again, with a message of an unknown channel */
     c->is_ready = true;
     c->refused = false;
+    c->said_ms = 0;
     c->ready_ms = uv_now(c->loop);
     if (!c->over)
         say(c, LOG_LEVEL_INFO, "connected", NULL);

@@ -65,6 +65,8 @@ struct redis_conn {
     bool odd;     /* input was refused (redis_guard.c) */
     bool refused; /* it refused us, which was logged; until it is ready again */
     char refusal[200];
+    char said[200];   /* why it cannot connect, as it was last logged */
+    uint64_t said_ms; /* 0: not since it was ready */
     unsigned attempt;
     size_t pending;            /* unanswered commands */
     struct redis_asked *asked; /* owned: a ring of asked_size, a power of 2 or 0, from asked_first on; */

@@ -26,6 +26,7 @@ struct redis {
     char complained[16]; /* first word of the last error logged for this connection; "": none */
     bool own_there;      /* this node's own record was in the store */
     uint64_t complained_ms;
+    uint64_t deaf_ms;       /* when the listener was last lost; 0: never */
     uint64_t looked_ms;     /* redis_facts.c */
     struct answers answers; /* for commands that could not be sent */
     int open;               /* connections, answers, Sentinels */

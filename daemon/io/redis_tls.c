@@ -229,7 +229,9 @@ static const char *certificate_error(long result)
  * hear that it has reset the connection is a matter of who is faster. */
 static const char *end_error(const struct redis_peer *peer)
 {
-    if (!SSL_is_init_finished(peer->session) || SSL_get_certificate(peer->session))
+    if (!SSL_is_init_finished(peer->session))
+        return "it ends the connection amid the handshake: too many clients (maxclients)? Redis' log says why";
+    if (SSL_get_certificate(peer->session))
         return NULL;
     return "it ends the connection after the handshake; if it wants a certificate of ours: see redis_cert_file";
 }

@@ -77,14 +77,15 @@ struct store_facts {
     char trouble[200];             /* why it does not; "": not known */
     char refused[200];             /* the last error that it answered with, and when */
     int64_t refused_ms;
-    char missing[250]; /* rights that this user lacks; "": none, or not known */
-    bool info;         /* the following was seen */
+    int64_t cut_off_ms; /* when the connection for announcements was last lost alone; 0: never */
+    char missing[250];  /* rights that this user lacks; "": none, or not known */
+    bool info;          /* the following was seen */
     char info_error[160];
     char policy[64];     /* maxmemory-policy; "": not known */
     int64_t used, limit; /* memory in bytes; -1: not known */
     int aof;             /* 0: it keeps no append-only file; -1: not known */
     bool disk_fails;
-    char said[3][128]; /* what the log says of each row that it has (store_checks.c) */
+    char said[4][128]; /* what the log says of each row that it has (store_checks.c) */
 };
 
 struct store {
@@ -96,6 +97,8 @@ struct store {
 
 /* store_checks.c: adds what is wrong with Redis, for that node. */
 void store_checks(const struct store_facts *s, int64_t now, int node, json_t *found);
+/* What to do about an error of Redis; NULL: that is not known. */
+const char *store_advice(const char *error);
 /* Logs, once each, those of them that nothing else makes known. */
 void store_checks_log(struct store *s);
 

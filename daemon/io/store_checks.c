@@ -24,39 +24,63 @@ static const char *where(const struct store_facts *s, char *out, size_t size)
     return out;
 }
 
+const char *store_advice(const char *error)
+{
+    static const struct {
+        const char *error, *write;
+    } known[] = {
+        {"READONLY", "'store' must name the primary, not a replica"},
+        {"MASTERDOWN", "'store' must name the primary, not a replica"},
+        {"OOM", "give Redis memory (maxmemory), or trim the archive (cdr_max)"},
+        {"MISCONF", "its disk is full or not writable: see its log"},
+        {"NOREPLICAS", "its replicas are away (min-replicas-to-write)"},
+        {"max number of clients", "more maxclients in redis.conf, or see who has so many connections (CLIENT LIST)"},
+        {"DENIED", "by its protected-mode Redis takes other hosts only with a password: a user with the rights in "
+                   "docs/security.md; redis_user and redis_password_file in kamsyncd.conf"},
+        {"LOADING", "it reads its file: nothing, or see its log if that takes long"},
+        {"BUSY", "somebody's script runs for too long in Redis: SCRIPT KILL"},
+        {"AUTH", "redis_user and redis_password_file in kamsyncd.conf must be what Redis knows (ACL LIST)"},
+        {"NOPERM", "docs/security.md has all rights, keys and channels"},
+    };
+
+    for (size_t i = 0; i < COUNT(known); i++)
+        if (strstr(error, known[i].error))
+            return known[i].write;
+    return NULL;
+}
+
 static bool is_away(const struct store_facts *s, int64_t now, struct finding *f)
 {
-    bool login = strstr(s->trouble, "AUTH") || strstr(s->trouble, "WRONGPASS");
+    const char *advice = store_advice(s->trouble);
     char at[120];
 
     (void)now;
     FINDING(f, "Redis (%s) is away%s%s: calls go on, but strays and dead nodes' calls are not looked up",
             where(s, at, sizeof(at)), *s->trouble ? ": " : "", s->trouble);
     WRITE(f, "%s",
-          login ? "redis_user and redis_password_file in kamsyncd.conf must be what Redis knows (ACL LIST)"
-                : "start it; 'store' in kamsyncd.conf says where it is, and the firewall must let TCP there pass");
+          advice ? advice
+                 : "start it; 'store' in kamsyncd.conf says where it is, and the firewall must let TCP there pass");
     return !s->ready;
 }
 
 /* What follows from a right that is missing has a row of its own. */
 static bool refuses(const struct store_facts *s, int64_t now, struct finding *f)
 {
-    static const struct {
-        const char *error, *write;
-    } known[] = {
-        {"READONLY", "'store' must name the primary, not a replica"},
-        {"OOM", "give Redis memory (maxmemory), or trim the archive (cdr_max)"},
-        {"MISCONF", "its disk is full or not writable: see its log"},
-        {"NOREPLICAS", "its replicas are away (min-replicas-to-write)"},
-    };
-    const char *write = "see Redis' log";
+    const char *advice = store_advice(s->refused);
 
     FINDING(f, "Redis refuses: %s", s->refused);
-    for (size_t i = 0; i < COUNT(known); i++)
-        if (strncmp(s->refused, known[i].error, strlen(known[i].error)) == 0)
-            write = known[i].write;
-    WRITE(f, "%s", write);
+    WRITE(f, "%s", advice ? advice : "see Redis' log");
     return s->ready && *s->refused && now - s->refused_ms < FRESH_MS && strncmp(s->refused, "NOPERM", 6) != 0;
+}
+
+/* The other connection has lived on, so Redis and the way to it are well. */
+static bool is_cut_off(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    FINDING(f, "Redis has ended the connection for announcements alone: what nodes told this one meanwhile is lost");
+    WRITE(f,
+          "if it comes again: more client-output-buffer-limit pubsub in redis.conf, or a longer idle timeout of what "
+          "is between");
+    return s->ready && s->cut_off_ms && now - s->cut_off_ms < FRESH_MS;
 }
 
 static bool lacks_rights(const struct store_facts *s, int64_t now, struct finding *f)
@@ -145,6 +169,7 @@ static const struct {
 } checks[] = {
     {"redis", SEVERITY_ERROR, is_away, 0},
     {"redis_refuses", SEVERITY_ERROR, refuses, 0},
+    {"redis_announcements", SEVERITY_WARNING, is_cut_off, 4},
     {"redis_rights", SEVERITY_ERROR, lacks_rights, 1},
     {"redis_policy", SEVERITY_WARNING, evicts, 2},
     {"redis_memory", SEVERITY_WARNING, is_nearly_full, 0},

@@ -54,6 +54,18 @@ def test_another_refusal_is_said_as_well(make_node, redis):
     node.daemon.wait_log('redis refuses: READONLY')
 
 
+def test_why_it_cannot_connect_again_is_said(make_node, redis):
+    """Once for each loss: the first reason is that it has ended, and says nothing of what came then."""
+    node = make_node(1)
+    for lost in (1, 2):
+        redis.kill()
+        node.daemon.wait_log('(commands): cannot connect, trying again for ever: Connection refused', count=lost)
+        node.daemon.wait_log('(commands): connection lost', count=lost)
+        redis.start()
+        node.daemon.wait_log('(commands): connected', count=lost + 1)
+    assert node.daemon.log().count('(commands): cannot connect') == 2
+
+
 def test_a_password_that_changed_is_said(make_redis, make_kamailio, make_daemon, tmp_path):
     redis = make_redis(requirepass='right')
     redis.auth = ['right']
