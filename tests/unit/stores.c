@@ -41,7 +41,7 @@ static void run_server(const struct redis_server *r, pid_t parent)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() == parent && freopen("/dev/null", "w", stdout))
         execl(REDIS_SERVER, "redis-server", "--port", scratch("%d", r->port), "--bind", "127.0.0.1", "--save", "",
-              "--appendonly", "no", "--dir", "/tmp", NULL);
+              "--appendonly", "no", "--dir", "/tmp", "--dbfilename", scratch("kamsync-%d.rdb", r->port), NULL);
     _exit(1);
 }
 
