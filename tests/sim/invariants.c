@@ -52,8 +52,29 @@ static bool no_second_call(struct life *l)
 
 static bool is_out_of_touch(const struct site *s)
 {
-    return s->hung || s->still || (!s->linked && !s->dead) || !s->connected || s->behind || s->deaf || s->refused ||
-           !s->hears;
+    return s->hung || s->still || (!s->linked && !s->dead) || !s->connected || s->deaf || s->refused || !s->hears;
+}
+
+static bool is_well_there(const struct life *l, size_t node, size_t master)
+{
+    return l->c->now - l->well_ms[node] >= WELL_MS && l->c->now - l->way_ms[node][master] >= WELL_MS;
+}
+
+static bool is_well(const struct life *l, size_t node)
+{
+    for (size_t i = 0; i < l->c->masters; i++)
+        if (!is_well_there(l, node, i))
+            return false;
+    return true;
+}
+
+static void see_ways(struct life *l, size_t node)
+{
+    const struct site *s = &l->c->site[node];
+
+    for (size_t i = 0; i < l->c->masters; i++)
+        if (s->way[i].away || s->way[i].behind)
+            l->way_ms[node][i] = l->touch_ms[node] = l->c->now;
 }
 
 /* No two nodes that have had no trouble for long own one call, whatever befalls the third. */
@@ -69,7 +90,8 @@ static bool one_owner_among_the_well(struct life *l)
             l->touch_ms[i] = c->now;
         if (s->dead || s->isolated || is_out_of_touch(s))
             l->well_ms[i] = c->now;
-        for (int call = 0; c->now - l->well_ms[i] >= WELL_MS && call < CALLS; call++)
+        see_ways(l, i);
+        for (int call = 0; is_well(l, i) && call < CALLS; call++)
             check((owners[call] += s->holds[call]) < 2 || is_contested(l, call),
                   "call %d has two owners who have long been well", call);
     }
@@ -121,11 +143,6 @@ bool is_known(struct cluster *c, int call)
 }
 
 /* ---- CANCELs ---- */
-
-static bool is_well(const struct life *l, size_t node)
-{
-    return l->c->now - l->well_ms[node] >= WELL_MS;
-}
 
 /* Each that was sent, or sent again, is answered once at the most: unless it was put to all, and a node that could not
  * know that it has lost the call answers as well. */
@@ -206,7 +223,7 @@ static bool records_are_fresh(struct life *l)
         size_t who;
 
         if (is_contested(l, i) || cluster_holders(l->c, i, &who) != 1 || l->c->now - l->c->changed_ms[i] < BEHIND_MS ||
-            !is_well(l, who))
+            !is_well_there(l, who, cluster_master_of(l->c, i)) || !is_well_there(l, who, 0))
             continue;
         if (!record_is_fresh(l, i, &l->c->site[who]))
             return false;

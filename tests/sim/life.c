@@ -30,12 +30,9 @@ unsigned dice(struct cluster *c, unsigned sides)
     return (unsigned)((c->rng * 2685821657736338717ull) >> 33) % sides;
 }
 
-#define LAG_MS 600       /* a replica is less behind */
-#define NEAR_LAG_MS 6000 /* and a near replica; one that has stopped has lost what ended before that */
-#define LET_GO_MS 4000   /* what could not be taken over just before that is let go so much later than WELL_MS */
-#define DEAF_MS 6000     /* a caller who hears no answer for so long cancels what tm has forgotten */
-#define KNOWN_MS 500     /* an end that is in the store so long is known to all whom it concerns */
-#define FULL_MS 11000    /* a socket is full for less: some handovers are too old when they are read */
+#define LET_GO_MS 4000 /* what could not be taken over just before that is let go so much later than WELL_MS */
+#define DEAF_MS 6000   /* a caller who hears no answer for so long cancels what tm has forgotten */
+#define FULL_MS 11000  /* a socket is full for less: some handovers are too old when they are read */
 
 static int64_t some_ms(struct cluster *c)
 {
@@ -47,7 +44,7 @@ static bool perhaps(struct cluster *c)
     return dice(c, 2);
 }
 
-static bool happens(const struct life *l, const char *what)
+bool happens(const struct life *l, const char *what)
 {
     return !strstr(l->without, what);
 }
@@ -92,113 +89,6 @@ static void accident_there(struct life *l, size_t n)
         break;
     default:
         cluster_stand(c, n, true);
-    }
-}
-
-/* What is in the archive by now is looked at anew. */
-static void is_another_store(struct life *l)
-{
-    for (size_t i = 0; i < l->c->count; i++)
-        if (!l->c->site[i].still)
-            l->well_ms[i] = l->c->now;
-    for (int i = 0; i < CALLS; i++) {
-        l->contested[i] = l->contested[i] || cluster_is_contested(l->c, i);
-        l->c->loose[i] = true; /* also a claim on its INVITE */
-    }
-    l->archived = 0;
-    memset(l->entries, 0, sizeof(l->entries));
-}
-
-/* When the last node was out of touch. */
-static int64_t all_in_touch_since(const struct life *l)
-{
-    int64_t since = 0;
-
-    for (size_t i = 0; i < l->c->count; i++)
-        since = l->touch_ms[i] > since ? l->touch_ms[i] : since;
-    return since;
-}
-
-/* Who has inherited a call from a node that came back hears of no end. */
-static bool is_inherited(const struct life *l, const char *call_id)
-{
-    const char *name = scratch("%s%ca1", call_id, 0);
-
-    for (size_t i = 0; i < l->c->count; i++) {
-        const struct call *c = calls_find(l->c->site[i].e, (struct span){name, strlen(call_id) + 3});
-
-        if (c && c->role == CALL_HEIR)
-            return true;
-    }
-    return false;
-}
-
-/* Other entries may come once more: of who wrote a younger one, and of who could not hear that a call had ended; and
- * while a Kamailio has the INVITE yet, which nobody has answered there, it may be answered. */
-static void keep_ends(struct life *l)
-{
-    const struct data *d = &l->c->store;
-    int64_t since = all_in_touch_since(l);
-    json_t *entry;
-    size_t i;
-    int call;
-
-    json_array_foreach(d->archive, i, entry)
-    {
-        const char *call_id = json_string_value(json_object_get(json_array_get(entry, 1), "call_id"));
-        int64_t at = json_integer_value(json_array_get(d->archived_ms, i));
-
-        if (at > since && at <= l->c->now - KNOWN_MS && call_id && sscanf(call_id, "call-%d@", &call) == 1)
-            l->ended[call] = !is_contested(l, call) && !is_inherited(l, call_id) && !cluster_holders(l->c, call, NULL);
-    }
-}
-
-static void forget(struct life *l)
-{
-    if (dice(l->c, 4) || !happens(l, "forget"))
-        return;
-    keep_ends(l);
-    is_another_store(l);
-    if (dice(l->c, 3))
-        cluster_forget(l->c);
-    else
-        cluster_flush(l->c);
-}
-
-static void fail_over(struct life *l)
-{
-    is_another_store(l);
-    cluster_failover(l->c, dice(l->c, LAG_MS), 1 + dice(l->c, 4) * 1000);
-}
-
-/* The store, or the node's connections to it. */
-static void accident_of_the_store(struct life *l, size_t n)
-{
-    struct cluster *c = l->c;
-
-    switch (dice(c, 6)) {
-    case 0:
-        if (happens(l, "deaf"))
-            cluster_deafen(c, n);
-        break;
-    case 1:
-        cluster_delay(c, n, dice(c, 900));
-        break;
-    case 2:
-        if (happens(l, "late"))
-            cluster_hear_late(c, n, dice(c, 5000));
-        break;
-    case 3:
-        if (happens(l, "unheard"))
-            cluster_hear_not(c, n, 1 + dice(c, 3000));
-        break;
-    case 4:
-        if (happens(l, "refuse"))
-            cluster_refuse(c, n, !c->site[n].refused);
-        break;
-    default:
-        if (happens(l, "failover"))
-            fail_over(l);
     }
 }
 
@@ -282,20 +172,6 @@ static void accident_beside(struct life *l)
     cluster_join(c, n);
 }
 
-/* Every other life has them, where CANCELs are looked up. */
-static bool has_near(const struct life *l)
-{
-    return l->c->large && l->seed / 4 % 2 && happens(l, "near");
-}
-
-static void accident_near(struct life *l, size_t n)
-{
-    struct cluster *c = l->c;
-    int64_t lag_ms = dice(c, dice(c, 2) ? 50 : NEAR_LAG_MS / 2);
-
-    cluster_near(c, n, dice(c, 4) ? lag_ms : -1, dice(c, 4));
-}
-
 static void accident(struct life *l)
 {
     struct cluster *c = l->c;
@@ -308,6 +184,8 @@ static void accident(struct life *l)
     l->well_ms[n] = c->now;
     if (c->site[n].still)
         cluster_stand(c, n, false);
+    else if (c->masters > 1 && dice(c, 2))
+        accident_of_a_master(l, n, dice(c, (unsigned)c->masters));
     else if (dice(c, 12) == 0)
         evacuate(l, n);
     else if (dice(c, 4) == 0)
@@ -333,6 +211,7 @@ static void all_well(struct cluster *c)
         engine_evacuate(c->site[i].e, false, c->now);
     }
     c->scan_failures = 0;
+    masters_are_well(c);
 }
 
 /* What people do. */
@@ -388,19 +267,6 @@ static bool hang_up(struct life *l, int call)
     return rings;
 }
 
-/* One node gives its calls away, and the near replicas do not know yet. */
-static void move_unseen(struct life *l)
-{
-    struct cluster *c = l->c;
-    struct engine *e = c->site[dice(c, (unsigned)c->count)].e;
-
-    for (size_t i = 0; i < c->count; i++)
-        cluster_near(c, i, NEAR_LAG_MS / 2, true);
-    engine_evacuate(e, true, c->now);
-    cluster_run(c, NEAR_LAG_MS / 3);
-    engine_evacuate(e, false, c->now);
-}
-
 /* The callers hang up, each at some node. */
 static bool all_hang_up(struct life *l)
 {
@@ -440,9 +306,7 @@ bool life_live(struct life *l, int steps, const char *broken)
     c->dice = dice;
     c->invites = dice(c, 3);
     c->large = dice(c, 2);
-    c->lag_ms = has_near(l) ? NEAR_LAG_MS : LAG_MS;
-    for (size_t i = 0; has_near(l) && i < c->count; i++)
-        cluster_near(c, i, 0, true);
+    stores_begin(l);
     cluster_route(c, c->invites == ROUTE_CLAIMED);
     l->phones.dice = dice;
     phones_begin(c, &l->phones);

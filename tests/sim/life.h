@@ -12,10 +12,12 @@ struct life {
     uint64_t seed;
     struct cluster *c;
     struct phones phones;
-    const char *without;         /* names of what does not happen, "": everything does */
-    bool quiet;                  /* failures are expected, and not printed */
-    int64_t well_ms[SITES_MAX];  /* since when the node has had no trouble */
+    const char *without;                    /* names of what does not happen, "": everything does */
+    bool quiet;                             /* failures are expected, and not printed */
+    int64_t well_ms[SITES_MAX];             /* since when the node has had no trouble, */
+    int64_t way_ms[SITES_MAX][MASTERS_MAX]; /* and none with its connection to that master */
     int64_t touch_ms[SITES_MAX]; /* since when it has heard and said all that it should, dead Kamailios excepted */
+    bool fails_over;             /* its store does so often */
     bool contested[CALLS];       /* when the store forgot who has claimed it: two may have it from then on */
     size_t archived;             /* entries that have been looked at */
     unsigned entries[CALLS];
@@ -39,6 +41,19 @@ bool life_live(struct life *l, int steps, const char *broken);
 
 /* Far more CANCELs in one moment than may wait. */
 bool life_storm(struct life *l);
+
+/* Whether that is to happen at all (--without). */
+bool happens(const struct life *l, const char *what);
+
+/* stores.c: what kind of store it is; what befalls it, or the node's connections to it; one of its masters. */
+void stores_begin(struct life *l);
+void accident_of_the_store(struct life *l, size_t n);
+void accident_of_a_master(struct life *l, size_t n, size_t master);
+void masters_are_well(struct cluster *c);
+void forget(struct life *l);
+bool has_near(const struct life *l);
+void accident_near(struct life *l, size_t n);
+void move_unseen(struct life *l);
 
 bool only_kamsyncds(const struct life *l);
 unsigned dice(struct cluster *c, unsigned sides);

@@ -2,8 +2,8 @@
  * and a gateway, under a virtual clock (life.c). One seed is one life, the same each time.
  *
  *     sim [--seeds N] [--first SEED] [--steps N] [--junit FILE] [--until-failed N] [--break FAULT]
- *         [--without adrift,shuffle,twice,again,forget,deaf,late,unheard,refuse,failover,unwilling,full,lost,evacuate,
- *                    near]
+ *         [--without adrift,shuffle,twice,again,forget,deaf,late,unheard,refuse,failover,stale,empty,masters,move,
+ *                    unwilling,full,lost,evacuate,near]
  *
  * Seed 0 is a storm, and comes with seed 1. With --junit it also breaks the store in several ways (`broken` in
  * cluster.h), and expects that a seed fails then; faults.py does so with the core. With --break one of these faults is

@@ -181,6 +181,7 @@ struct cluster *cluster_new(size_t nodes)
     c->now = 1000000;
     c->count = nodes;
     c->scan_part = 10;
+    c->masters = 1;
     c->delay = one_ms;
     c->maybe = never;
     c->store = (struct data){.archive = json_array(), .archived_ms = json_array()};
@@ -236,7 +237,7 @@ static void run_tasks(struct cluster *c)
         else if (t->kind < ANSWER)
             store_apply(c, t);
         else if (t->kind == ANSWER)
-            store_answer(s, t->of, t, false);
+            store_answer(s, t->of, t, t->failed);
         else if (t->kind == ANNOUNCE && s->hears && t->epoch == s->hear_epoch)
             engine_announced(s->e, span_of(t->value), c->now);
         else if (t->kind == TOLD && s->hears && t->epoch == s->hear_epoch)

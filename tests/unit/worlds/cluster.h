@@ -11,12 +11,21 @@
 #define SITES_MAX 4
 #define CALLS_MAX 400
 #define CANCELS_MAX 4000
+#define MASTERS_MAX 3
 
 struct task;
 struct entry;
 struct cluster;
 struct heard;
 struct phones;
+
+/* A connection to one master of the store. */
+struct way {
+    bool away;   /* it is broken, though not those to other masters */
+    bool behind; /* it leads to the master from before the last failover */
+    unsigned epoch;
+    int64_t apply_at, answer_at; /* nothing overtakes on one connection */
+};
 
 /* One node: kamsyncd, its Kamailio, and how both are connected. */
 struct site {
@@ -54,7 +63,6 @@ struct site {
     bool clock[SITES_MAX + 1];     /* whose clock it knows */
     /* the store */
     bool connected;
-    bool behind;    /* on the store from before the last failover */
     bool deaf;      /* what it asks arrives there, but no answer comes back */
     bool refused;   /* it is a read-only replica that it talks to */
     bool own_there; /* its own record was seen in the store */
@@ -63,7 +71,8 @@ struct site {
     enum { NOT_NEAR, NEAR_AWAY, NEAR_THERE } near; /* its near replica, which knows what stood in the store */
     int64_t near_lag_ms;                           /* so long ago, */
     int64_t near_stop_ms;                          /* and not later than that; 0: it follows */
-    int64_t link_at, apply_at, answer_at, hear_at; /* nothing overtakes on one connection */
+    int64_t link_at, hear_at;
+    struct way way[MASTERS_MAX];
 };
 
 /* What stands in one store. */
@@ -80,9 +89,14 @@ struct cluster {
     int64_t now;
     struct task *tasks;
     uint64_t seq;
-    struct data store;     /* of the store that all use, or should use by now; */
-    struct data old_store; /* and of the one before the last failover, which some may still be on */
-    int64_t lag_ms;        /* at most so far a replica is behind; 0: there is none */
+    struct data store;      /* of the store that all use, or should use by now; */
+    struct data old_store;  /* and of the one before the last failover, which some may still be on */
+    int64_t lag_ms;         /* at most so far a replica is behind; 0: there is none */
+    int64_t split_ms;       /* until then a node may still find the one before */
+    size_t masters;         /* more than one: each has a part of the names, as in a Redis Cluster */
+    bool gone[MASTERS_MAX]; /* that master has no server */
+    int64_t
+        moving_ms[MASTERS_MAX]; /* until then slots of that master move to another, so that commands are redirected */
     uint64_t entry_seq;
     size_t scan_part; /* names in each part of a scan */
     unsigned scan_failures;
@@ -198,21 +212,38 @@ void cluster_crash(struct cluster *c, size_t node);
 /* cluster_accidents.c: what befalls the ways to the store, and the store. */
 /* No answer reaches the node any more, for as long as it is patient; then the connection is given up, or all come. */
 void cluster_deafen(struct cluster *c, size_t node);
-/* The store hangs for that node: nothing that it asks for is done sooner. */
-void cluster_delay(struct cluster *c, size_t node, int64_t ms);
+/* That master hangs for that node: nothing that it asks for is done sooner. */
+void cluster_delay(struct cluster *c, size_t node, size_t master, int64_t ms);
 /* What was announced to the node, or told, comes so late; or is lost, and so is what is sent in that time. */
 void cluster_hear_late(struct cluster *c, size_t node, int64_t ms);
 void cluster_hear_not(struct cluster *c, size_t node, int64_t ms);
 /* The node talks to a replica: it reads, but each write is refused, and what it tells only others there hear. */
 void cluster_refuse(struct cluster *c, size_t node, bool refused);
-/* A replica that is so far behind becomes the store. Each node goes there at a time of its own, at most split_ms later;
- * what it writes into the old one until then is lost. Nothing happens while a node has not followed the last one. */
-void cluster_failover(struct cluster *c, int64_t lag_ms, int64_t split_ms);
 /* The node has a near replica, so far behind, which follows the store, or does not any more; or (-1) it is away. Until
  * then it has none. lag_ms of the cluster is how far it can look back. */
 void cluster_near(struct cluster *c, size_t node, int64_t lag_ms, bool follows);
 /* FLUSHALL: the store loses everything, and no connection breaks. */
 void cluster_flush(struct cluster *c);
+
+/* cluster_failover.c: another server becomes that master of the store, 0 if there is only one. Each node goes there at
+ * a time of its own, at most split_ms later; what it writes into the old one until then is lost. Nothing happens while
+ * a node has not followed the last one. */
+/* A replica that is so far behind. */
+void cluster_failover(struct cluster *c, size_t master, int64_t lag_ms, int64_t split_ms);
+/* The one before, with what it had then; or with nothing, as after a restart without its file. */
+void cluster_failback(struct cluster *c, size_t master, bool empty, int64_t split_ms);
+/* Whether the node is, with any of its connections, on another server than the others, or on none. */
+bool cluster_is_behind(const struct site *s);
+
+/* cluster_masters.c: one master of several. The store as a whole is there all the time. */
+/* The master that has that call. */
+size_t cluster_master_of(const struct cluster *c, int call);
+/* It has no server any more, or again. */
+void cluster_lose_master(struct cluster *c, size_t master, bool gone);
+/* The node's connection to it breaks, and is there again in a moment. */
+void cluster_break_way(struct cluster *c, size_t node, size_t master);
+/* A part of its slots moves for so long. */
+void cluster_move_slots(struct cluster *c, size_t master, int64_t ms);
 
 /* How many living Kamailios hold the call; which one. */
 size_t cluster_holders(const struct cluster *c, int call, size_t *which);

@@ -11,19 +11,18 @@
 #include <utlist.h>
 
 #define PATIENCE_MS 1000 /* redis_timeout_ms */
-#define BACKOFF_MS 250   /* a lost connection is there again so soon, if it can be */
 
 bool one_in(struct cluster *c, unsigned times)
 {
     return c->dice && c->dice(c, times) == 0;
 }
 
-static int64_t up_to(struct cluster *c, int64_t ms)
+int64_t up_to(struct cluster *c, int64_t ms)
 {
     return c->dice ? 1 + c->dice(c, (unsigned)ms) : 1;
 }
 
-static struct task *plan(struct site *s, enum kind kind, int64_t in_ms, unsigned epoch)
+struct task *plan(struct site *s, enum kind kind, int64_t in_ms, unsigned epoch)
 {
     int64_t at = s->c->now + in_ms;
     struct task *t = task_add(s, kind, &at, NULL, NULL);
@@ -50,7 +49,9 @@ bool store_again(struct cluster *c, struct task *t)
 /* Whoever is on another store, or on a replica of it, is not there. */
 static bool listens(const struct site *s, const struct site *from, const struct task *t)
 {
-    return s->hears && s->behind == t->old && (s->refused || !from->refused);
+    bool same = s->c->masters > 1 || s->way[0].behind == t->old;
+
+    return s->hears && same && (s->refused || !from->refused);
 }
 
 void store_publish(struct cluster *c, const struct task *t, enum kind kind, int node)
@@ -125,7 +126,8 @@ static void hear_again(struct site *s)
         LL_DELETE(all, t);
         task_again(c, t);
     }
-    s->answer_at = c->now;
+    for (size_t i = 0; i < MASTERS_MAX; i++)
+        s->way[i].answer_at = c->now;
 }
 
 void cluster_deafen(struct cluster *c, size_t node)
@@ -139,10 +141,10 @@ void cluster_deafen(struct cluster *c, size_t node)
     plan(s, CUT, up_to(c, PATIENCE_MS), s->store_epoch);
 }
 
-void cluster_delay(struct cluster *c, size_t node, int64_t ms)
+void cluster_delay(struct cluster *c, size_t node, size_t master, int64_t ms)
 {
-    cluster_note(&c->site[node], "* the store takes its time");
-    c->site[node].apply_at = c->now + ms;
+    cluster_note(&c->site[node], "* master %zu of the store takes its time", master);
+    c->site[node].way[master].apply_at = c->now + ms;
 }
 
 static void come_back(struct site *s, int64_t in_ms)
@@ -150,16 +152,18 @@ static void come_back(struct site *s, int64_t in_ms)
     plan(s, JOIN, in_ms, s->store_epoch);
 }
 
+void store_leave(struct site *s)
+{
+    cluster_cut(s->c, (size_t)(s - s->c->site));
+    come_back(s, up_to(s->c, BACKOFF_MS));
+}
+
 static void give_up(struct site *s)
 {
-    size_t node = (size_t)(s - s->c->site);
-
-    if (s->deaf && one_in(s->c, 3)) {
+    if (s->deaf && one_in(s->c, 3))
         hear_again(s);
-        return;
-    }
-    cluster_cut(s->c, node);
-    come_back(s, up_to(s->c, BACKOFF_MS));
+    else
+        store_leave(s);
 }
 
 void store_accident(struct site *s, const struct task *t)
@@ -170,6 +174,8 @@ void store_accident(struct site *s, const struct task *t)
         cluster_join(s->c, (size_t)(s - s->c->site));
     else if (t->kind == SUBSCRIBE && s->connected && t->epoch == s->hear_epoch)
         s->hears = true;
+    else if (t->kind == CUT_WAY || t->kind == JOIN_WAY)
+        way_accident(s, t);
 }
 
 bool is_refused(const struct cluster *c, const struct task *t)
@@ -191,71 +197,4 @@ void cluster_flush(struct cluster *c)
 {
     cluster_note(&c->site[0], "* the store forgets everything, and no connection breaks");
     data_clear(&c->store);
-}
-
-static void copy_entry(struct cluster *c, struct data *d, const struct entry *x)
-{
-    struct entry *copy = calloc(1, sizeof(*copy));
-
-    *copy = (struct entry){.seq = ++c->entry_seq,
-                           .key = strdup(x->key),
-                           .value = x->value ? strdup(x->value) : NULL,
-                           .fields = json_deep_copy(x->fields),
-                           .since_ms = x->since_ms,
-                           .ends_ms = x->ends_ms};
-    LL_APPEND(d->entries, copy);
-}
-
-/* What stood there at that time. */
-static void copy_as_of(struct cluster *c, struct data *to, const struct data *from, int64_t at_ms)
-{
-    const struct entry *x;
-
-    LL_FOREACH(from->past, x)
-    {
-        if (x->since_ms <= at_ms && x->until_ms > at_ms)
-            copy_entry(c, to, x);
-    }
-    LL_FOREACH(from->entries, x)
-    {
-        if (x->since_ms <= at_ms)
-            copy_entry(c, to, x);
-    }
-    for (size_t i = 0; i < json_array_size(from->archive); i++) {
-        if (json_integer_value(json_array_get(from->archived_ms, i)) > at_ms)
-            break;
-        json_array_append(to->archive, json_array_get(from->archive, i));
-        json_array_append(to->archived_ms, json_array_get(from->archived_ms, i));
-    }
-}
-
-static bool is_anybody_behind(const struct cluster *c)
-{
-    for (size_t i = 0; i < c->count; i++)
-        if (c->site[i].behind)
-            return true;
-    return false;
-}
-
-void cluster_failover(struct cluster *c, int64_t lag_ms, int64_t split_ms)
-{
-    struct data empty = c->old_store;
-    struct task *t;
-
-    if (is_anybody_behind(c))
-        return;
-    cluster_note(&c->site[0], "* a replica that is %lld ms behind becomes the store", (long long)lag_ms);
-    data_clear(&empty);
-    c->old_store = c->store;
-    c->store = empty;
-    copy_as_of(c, &c->store, &c->old_store, c->now - lag_ms);
-    LL_FOREACH(c->tasks, t)
-    {
-        t->old = t->old || t->kind <= ANSWER;
-    }
-    for (size_t i = 0; i < c->count; i++) {
-        c->site[i].behind = c->site[i].connected;
-        if (c->site[i].connected)
-            plan(&c->site[i], CUT, up_to(c, split_ms), c->site[i].store_epoch);
-    }
 }

@@ -192,7 +192,7 @@ void store_apply_call(struct cluster *c, struct task *t)
     if (t->kind == APPLY_CALL) {
         apply_write(c, t);
     } else if (t->kind == APPLY_TELL) {
-        store_publish(c, t, TOLD, t->node);
+        store_publish(c, t, t->status ? ANNOUNCE : TOLD, t->node);
     } else if (t->kind == APPLY_CALL_GET) {
         if (t->value && !(x && json_object_get(x->fields, "tx")))
             x = either(x, entry_find(c, data_of(c, t), t->value));

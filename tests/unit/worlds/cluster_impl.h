@@ -5,6 +5,7 @@
 #include "cluster.h"
 
 #define NEVER (INT64_MAX / 2)
+#define BACKOFF_MS 250 /* a lost connection is there again so soon, if it can be */
 
 struct entry {
     struct entry *next;
@@ -31,9 +32,11 @@ enum kind {
     FRAME,
     PACKET,
     NEAR,      /* a question to the near replica */
-    CUT,       /* the node gives its connection up */
+    CUT,       /* the node gives its connections up */
     JOIN,      /* it has a new one, */
     SUBSCRIBE, /* and one for announcements */
+    CUT_WAY,   /* the node gives up its connection to one master; */
+    JOIN_WAY,  /* it has that again */
     REOPEN     /* kamsyncd closes its link to Kamailio, and opens it again */
 };
 
@@ -47,10 +50,12 @@ struct task {
     char *key, *value;
     int64_t ttl_ms;
     uint64_t token, cursor;
-    int status;   /* of a packet: whether it never leaves its host */
-    bool adrift;  /* its connection is gone: nobody gets its answer */
-    bool old;     /* it went to the store from before the failover */
-    bool again;   /* it is an answer that has come already */
+    int status;  /* of a packet: whether it never leaves its host */
+    bool adrift; /* its connection is gone: nobody gets its answer */
+    bool old;    /* it went to the store from before the failover */
+    bool again;  /* it is an answer that has come already */
+    bool failed; /* it is one that says nothing */
+    size_t master;
     json_t *weak; /* of a call's fields those that go over nothing */
     json_t *json; /* names of a scan, records of nodes, fields of a call, entries of the archive */
     enum call_mode mode;
@@ -78,6 +83,24 @@ void store_publish(struct cluster *c, const struct task *t, enum kind kind, int 
 /* The node listens for announcements, from now on or in a moment; or no more. */
 void store_listen(struct site *s);
 void store_listen_not(struct site *s);
+/* The node's ways to the masters: a fresh connection, what of it leads to the server from before. */
+void ways_open(struct site *s);
+void ways_close(struct site *s);
+/* It gives its connections up, and has new ones in a moment. */
+void store_leave(struct site *s);
+/* Something will happen to the node's connection, or to the one to that master. */
+struct task *plan(struct site *s, enum kind kind, int64_t in_ms, unsigned epoch);
+void plan_way(struct site *s, enum kind kind, int64_t in_ms, size_t master);
+void way_accident(struct site *s, const struct task *t);
+int64_t up_to(struct cluster *c, int64_t ms);
+/* What is under way to a master, or to all (MASTERS_MAX), gets no answer. */
+void store_drop(struct site *s, size_t master);
+/* The master that has the name; the way that a question takes; false: none, and its answer says nothing. */
+size_t master_of(const struct cluster *c, const char *key);
+bool cluster_is_torn(const struct cluster *c);
+bool way_of(const struct site *s, enum kind kind, const char *key, size_t *master);
+/* A question that is redirected: it arrives later than those asked after it. */
+bool is_redirected(const struct cluster *c, const struct task *t);
 /* Whether the task, which is done, is an answer that comes once more. */
 bool store_again(struct cluster *c, struct task *t);
 /* Something happens to the node's connection. */

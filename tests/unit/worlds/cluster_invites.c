@@ -12,9 +12,9 @@ static bool is_known(const struct site *s, int call)
 {
     struct leg k = call_make((unsigned)call);
     const struct entry *x =
-        s->behind ? NULL
-                  : entry_find(s->c, &s->c->store,
-                               scratch("kamsync:tx:{%s}:%u:%s:%s", k.call_id, k.cseq, k.branch, k.sent_by));
+        cluster_is_behind(s) ? NULL
+                             : entry_find(s->c, &s->c->store,
+                                          scratch("kamsync:tx:{%s}:%u:%s:%s", k.call_id, k.cseq, k.branch, k.sent_by));
 
     return x && s->c->now - x->since_ms > KNOWN_MS;
 }

@@ -133,13 +133,15 @@ void data_clear(struct data *d)
 struct task *store_answer_to(struct cluster *c, const struct task *t)
 {
     struct site *s = &c->site[t->site];
-    bool alone = c->shuffle && (t->kind == APPLY_GET || t->kind == APPLY_CLAIM || t->kind == APPLY_CALL_GET);
-    struct task *a = task_add(s, ANSWER, alone ? NULL : &s->answer_at, t->key, NULL);
+    bool alone = is_redirected(c, t) ||
+                 (c->shuffle && (t->kind == APPLY_GET || t->kind == APPLY_CLAIM || t->kind == APPLY_CALL_GET));
+    struct task *a = task_add(s, ANSWER, alone ? NULL : &s->way[t->master].answer_at, t->key, NULL);
 
     a->of = t->kind;
     a->epoch = t->epoch;
     a->token = t->token;
     a->old = t->old;
+    a->master = t->master;
     if (s->deaf) {
         LL_DELETE(c->tasks, a);
         a->at = NEVER;
@@ -178,7 +180,7 @@ static void apply_scan(struct cluster *c, struct task *t)
     size_t n = 0;
 
     a->json = json_array();
-    a->status = c->scan_failures == 0;
+    a->status = c->scan_failures == 0 && !cluster_is_torn(c);
     c->scan_failures -= c->scan_failures > 0;
     LL_FOREACH(data_of(c, t)->entries, x)
     {
@@ -322,10 +324,34 @@ void store_answer(struct site *s, enum kind of, const struct task *t, bool faile
     }
 }
 
+/* There is no way to its master: nobody answers within the call that asks. */
+static void fail(struct site *s, enum kind kind, uint64_t token)
+{
+    struct task *t = task_add(s, ANSWER, NULL, NULL, NULL);
+
+    t->of = kind;
+    t->epoch = s->store_epoch;
+    t->token = token;
+    t->failed = true;
+    t->master = MASTERS_MAX;
+}
+
+static void redirect(struct cluster *c, struct task *t)
+{
+    if (!is_redirected(c, t))
+        return;
+    LL_DELETE(c->tasks, t);
+    t->at = c->now + c->delay(c);
+    for (unsigned times = 1 + one_in(c, 2); times > 0; times--)
+        t->at += 2 * c->delay(c);
+    task_insert(c, t);
+}
+
 struct task *store_ask(struct site *s, enum kind kind, const char *key, const char *value, int64_t ttl_ms,
                        uint64_t token)
 {
     struct task *t;
+    size_t master;
 
     if (!s->connected) {
         struct task none = {.token = token};
@@ -333,11 +359,17 @@ struct task *store_ask(struct site *s, enum kind kind, const char *key, const ch
         store_answer(s, kind, &none, true);
         return NULL;
     }
-    t = task_add(s, kind, &s->apply_at, key, value);
+    if (!way_of(s, kind, key, &master)) {
+        fail(s, kind, token);
+        return NULL;
+    }
+    t = task_add(s, kind, &s->way[master].apply_at, key, value);
     t->epoch = s->store_epoch;
     t->ttl_ms = ttl_ms;
     t->token = token;
-    t->old = s->behind;
+    t->master = master;
+    t->old = s->way[master].behind;
+    redirect(s->c, t);
     return t;
 }
 
@@ -364,10 +396,13 @@ static void io_scan(void *ctx, uint64_t cursor)
         t->cursor = cursor;
 }
 
+/* Any master publishes, also if the one that has the nodes is away. */
 static void io_beat(void *ctx, int id, const char *record, int64_t ttl_ms, bool announce)
 {
     struct task *t = store_ask(ctx, APPLY_BEAT, scratch("kamsync:node:%d", id), record, ttl_ms, 0);
 
+    if (!t && announce)
+        t = store_ask(ctx, APPLY_TELL, NULL, record, 0, 0);
     if (t)
         t->status = announce;
 }
@@ -421,26 +456,22 @@ static bool break_task(struct cluster *c, struct task *t, bool *arrives, int64_t
     return !*arrives && *late_ms;
 }
 
-static bool is_of(const struct task *t, size_t node, unsigned epoch)
+static bool is_of(const struct site *s, const struct task *t, size_t master)
 {
-    return t->site == node && t->kind <= ANSWER && t->epoch == epoch && !t->adrift;
+    return &s->c->site[t->site] == s && t->kind <= ANSWER && t->epoch == s->store_epoch && !t->adrift &&
+           (master == MASTERS_MAX || t->master == master);
 }
 
-void cluster_cut(struct cluster *c, size_t node)
+void store_drop(struct site *s, size_t master)
 {
-    struct site *s = &c->site[node];
+    struct cluster *c = s->c;
     struct task *t, *next, *late = NULL;
     bool arrives = true;
     int64_t late_ms = c->adrift && c->maybe(c) ? c->now + 20 * c->delay(c) : 0;
 
-    if (!s->connected)
-        return;
-    cluster_note(s, "* the store is away");
-    s->connected = s->behind = s->deaf = false;
-    store_listen_not(s);
     LL_FOREACH_SAFE(c->tasks, t, next)
     {
-        if (!is_of(t, node, s->store_epoch))
+        if (!is_of(s, t, master))
             continue;
         LL_DELETE(c->tasks, t);
         store_answer(s, t->kind == ANSWER ? t->of : t->kind, t, true);
@@ -454,6 +485,19 @@ void cluster_cut(struct cluster *c, size_t node)
         LL_DELETE(late, t);
         task_insert(c, t);
     }
+}
+
+void cluster_cut(struct cluster *c, size_t node)
+{
+    struct site *s = &c->site[node];
+
+    if (!s->connected)
+        return;
+    cluster_note(s, "* the store is away");
+    s->connected = s->deaf = false;
+    ways_close(s);
+    store_listen_not(s);
+    store_drop(s, MASTERS_MAX);
     s->store_epoch++;
     engine_store_down(s->e, c->now);
     engine_flush(s->e, c->now);
@@ -494,6 +538,7 @@ void cluster_join(struct cluster *c, size_t node)
         return;
     cluster_note(s, "* the store is there");
     s->connected = true;
+    ways_open(s);
     store_listen(s);
     engine_store_up(s->e, c->now);
     engine_flush(s->e, c->now);
