@@ -21,6 +21,7 @@ static void expect_same(const struct txn *a, const struct txn *b)
 {
     must(same(a->id, b->id) && same(a->key, b->key) && same(a->call_id, b->call_id) && same(a->branch, b->branch));
     must(same(a->sent_by, b->sent_by) && same(a->src, b->src) && same(a->dst, b->dst));
+    must(same(a->far_from, b->far_from) && same(a->far_to, b->far_to));
     must(a->cseq == b->cseq && a->at == b->at && a->branch_count == b->branch_count && span_eq(a->req, b->req));
     must(txn_state(a) == txn_state(b) && txn_code(a) == txn_code(b));
     for (size_t i = 0; i < a->branch_count; i++)

@@ -143,6 +143,25 @@ static void check_made(struct span msg, const struct sip_id *id)
     free(text);
 }
 
+/* One that the script has not changed is the same transaction. */
+static void check_as_sent(struct span msg, const struct sip_id *id)
+{
+    struct sip_as_sent as;
+    struct sip_id again;
+    size_t n = 0;
+    char *text;
+
+    if (sip_read_as_sent(&as, msg, msg) < 0)
+        return;
+    must(!as.from && !as.to && sip_read_id(&again, as.req) == 0);
+    expect_same(id, &again);
+    must(span_eq(id->branch, again.branch) && span_eq(id->ruri, again.ruri));
+    text = sip_readdressed(msg, "<sip:f>;tag=1", NULL, &n);
+    must(text && sip_read_id(&again, (struct span){text, n}) == 0 && span_eq(again.from_uri, span_of("sip:f")));
+    free(text);
+    sip_as_sent_clear(&as);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct span msg = exact((struct span){(const char *)data, size});
@@ -156,6 +175,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_folded(msg, &id);
         check_made(msg, &id);
         if (!id.code) {
+            check_as_sent(msg, &id);
             check_adopted(msg, &id, NULL, NULL);
             check_adopted(msg, &id, NULL, "<sip:r;lr>, <sip:s;lr>");
         }

@@ -60,7 +60,7 @@ def record(whole=True, **more):
                        "to": "udp:203.0.113.5:5060", "sock": "udp:192.0.2.10:5060", "ruri": "sip:b@x",
                        "route": "<sip:r;lr>", "kept": "32 64 a i7 "}]}
     if whole:
-        r |= {"vars": {"a": "1"}, "req": PLAIN[0]}
+        r |= {"vars": {"a": "1"}, "far_from": "<sip:n>;tag=1", "req": PLAIN[0]}
     return json.dumps(r | more)
 
 

@@ -34,7 +34,7 @@ struct field {
 
 struct shape {
     const char *name;
-    struct field fields[12];
+    struct field fields[13];
 };
 
 /* The input: an object, and the bytes behind it. */
@@ -75,7 +75,7 @@ static const struct shape events[] = {
                        FIELD(struct event, to, KIND_ADDRESS), FIELD(struct event, sock, KIND_ADDRESS),
                        OPTIONAL(struct event, at, KIND_TIME), MAYBE(struct event, stateless, 0, 1),
                        MAYBE(struct event, consumed, 1, 2), MAYBE(struct event, step, 1, 1),
-                       OPTIONAL(struct event, kept, KIND_BASE64)}},
+                       OPTIONAL(struct event, kept, KIND_BASE64), MAYBE(struct event, as_sent, 1, 1)}},
     [EVENT_REPLY] = {"reply",
                      {FIELD(struct event, via, KIND_BASE64), NUMBER(struct event, code, 101, 699),
                       OPTIONAL(struct event, to_tag, KIND_BYTES), OPTIONAL(struct event, at, KIND_TIME),

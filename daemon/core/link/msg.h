@@ -36,6 +36,7 @@ struct event {
     int64_t i;         /* tm's branch index */
     int64_t consumed;  /* of a branch: which of the caller's credentials the script removed: enum sip_credentials */
     int64_t step;      /* failure_route has sent this branch */
+    int64_t as_sent;   /* of a branch: a takeover sends the INVITE as this branch was sent, not as it was received */
     struct span kept;  /* of a branch: the script's own, which a takeover hands back to it */
     int64_t token, ok; /* of a takeover, and whether it worked */
     int64_t id;        /* node that answered a probe, or that sent the BYE of a stray reply; number of a mark */

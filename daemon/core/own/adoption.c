@@ -17,13 +17,15 @@ static bool concerns(const struct txn_branch *b, bool ack)
 static void send_branch(struct engine *e, const struct txn *t, const struct txn_branch *b, struct span request,
                         int64_t now)
 {
-    size_t len = 0;
-    char *msg = sip_adopted(request, b->ruri, b->via, b->route, &len);
+    size_t n = request.n, len = 0;
+    char *far = t->far_from || t->far_to ? sip_readdressed(request, t->far_from, t->far_to, &n) : NULL;
+    char *msg = sip_adopted((struct span){far ? far : request.p, n}, b->ruri, b->via, b->route, &len);
     char *text = msg ? base64_text((struct span){msg, len}) : NULL;
 
     if (msg)
         engine_show(e, span_of(t->call_id), b->sock, b->to, (struct span){msg, len});
     engine_send(e, b->to + strlen("udp:"), b->sock, text, now);
+    free(far);
     free(msg);
     free(text);
 }

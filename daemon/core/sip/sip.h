@@ -83,6 +83,21 @@ enum sip_credentials { SIP_PROXY_AUTHORIZATION = 1, SIP_AUTHORIZATION = 2 };
  * memory. */
 char *sip_without(struct span request, enum sip_credentials name, size_t *len);
 
+/* An INVITE that a takeover sends as the script had changed it: what tm makes its Via branch of (R-URI, Via, From, To,
+ * Call-ID, CSeq) is as received, all else as sent, but for the proxy's own Record-Route and the Route set. */
+struct sip_as_sent {
+    struct span req;
+    char *from, *to; /* the values that were sent, where they differ from those received; else NULL */
+};
+
+/* 0, and the caller ends with sip_as_sent_clear(); -EBADMSG when one of the two is not whole, -ENOMEM. */
+int sip_read_as_sent(struct sip_as_sent *as, struct span received, struct span sent);
+void sip_as_sent_clear(struct sip_as_sent *as);
+
+/* A copy of a request with another From, and another To if its own has no tag (NULL: as it is). The caller frees it;
+ * NULL when out of memory. */
+char *sip_readdressed(struct span request, const char *from, const char *to, size_t *len);
+
 /* All Via headers of a message, each with its end of line. The caller frees them; NULL when out of memory. */
 char *sip_vias(struct span msg, size_t *len);
 

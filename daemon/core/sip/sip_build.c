@@ -4,9 +4,9 @@
 #include <stdio.h>
 
 #include "count.h"
+#include "sip_head.h"
 
-/* The end of the header that begins at p, with its folded lines. */
-static const char *header_end(const char *p, const char *end)
+const char *sip_header_end(const char *p, const char *end)
 {
     const char *lf;
 
@@ -17,7 +17,7 @@ static const char *header_end(const char *p, const char *end)
     return p;
 }
 
-static bool is_header(const char *p, const char *end, const char *name)
+bool sip_is_header(const char *p, const char *end, const char *name)
 {
     size_t n = strlen(name);
 
@@ -32,9 +32,9 @@ static bool is_header(const char *p, const char *end, const char *name)
 static char *copy_rest(char *out, const char *p, const char *end)
 {
     while (p < end && *p != '\r' && *p != '\n') {
-        const char *next = header_end(p, end);
+        const char *next = sip_header_end(p, end);
 
-        if (!is_header(p, end, "Route"))
+        if (!sip_is_header(p, end, "Route"))
             out = (char *)memcpy(out, p, (size_t)(next - p)) + (next - p);
         p = next;
     }
@@ -68,7 +68,7 @@ static bool tells_how_to_go_on(const char *p, const char *end)
                                         "Retry-After",     "Reason",  "Warning",          "Error-Info"};
 
     for (size_t i = 0; i < COUNT(names); i++)
-        if (is_header(p, end, names[i]))
+        if (sip_is_header(p, end, names[i]))
             return true;
     return false;
 }
@@ -95,8 +95,8 @@ char *sip_reply_head(struct span reply)
     if (!out)
         return NULL;
     end = reply.p + reply.n;
-    for (p = header_end(reply.p, end); p < end && *p != '\r' && *p != '\n'; p = next) {
-        next = header_end(p, end);
+    for (p = sip_header_end(reply.p, end); p < end && *p != '\r' && *p != '\n'; p = next) {
+        next = sip_header_end(p, end);
         if (!tells_how_to_go_on(p, end))
             continue;
         if (next - p >= HEAD_MAX - (to - out))
@@ -118,7 +118,7 @@ char *sip_without(struct span request, enum sip_credentials name, size_t *len)
     size_t n = strlen(start);
 
     for (; out && p < end && *p != '\r' && *p != '\n'; p = next) {
-        next = header_end(p, end);
+        next = sip_header_end(p, end);
         if ((size_t)(end - p) < n || memcmp(p, start, n) != 0)
             to = (char *)memcpy(to, p, (size_t)(next - p)) + (next - p);
     }
@@ -132,12 +132,12 @@ char *sip_without(struct span request, enum sip_credentials name, size_t *len)
 
 char *sip_vias(struct span msg, size_t *len)
 {
-    const char *end = msg.p + msg.n, *p = msg.n ? header_end(msg.p, end) : end, *next;
+    const char *end = msg.p + msg.n, *p = msg.n ? sip_header_end(msg.p, end) : end, *next;
     char *out = malloc(msg.n + 1), *to = out;
 
     for (; out && p < end && *p != '\r' && *p != '\n'; p = next) {
-        next = header_end(p, end);
-        if (is_header(p, end, "Via") || is_header(p, end, "v"))
+        next = sip_header_end(p, end);
+        if (sip_is_header(p, end, "Via") || sip_is_header(p, end, "v"))
             to = (char *)memcpy(to, p, (size_t)(next - p)) + (next - p);
     }
     *len = (size_t)(to - out);

@@ -178,6 +178,16 @@ static void put_head(struct buffer *t, const struct head *h)
         buffer_text(t, h->state == HEAD_TAKING ? KEY("taking") "true" : KEY("given") "true");
 }
 
+static void put_request(struct buffer *t, const struct txn *txn)
+{
+    if (txn->far_from)
+        field(t, KEY("far_from"), txn->far_from);
+    if (txn->far_to)
+        field(t, KEY("far_to"), txn->far_to);
+    buffer_text(t, KEY("req"));
+    put_sip(t, txn->req);
+}
+
 char *record_write(const struct txn *txn, const struct head *h, json_t *vars, bool whole)
 {
     bool pending = !txn_is_done(txn) && (whole || txn->cancelled), req = txn->req.n && (pending || txn_unfinished(txn));
@@ -190,10 +200,8 @@ char *record_write(const struct txn *txn, const struct head *h, json_t *vars, bo
         buffer_text(&t, KEY("vars"));
         put_json(&t, json_incref(vars));
     }
-    if (req) {
-        buffer_text(&t, KEY("req"));
-        put_sip(&t, txn->req);
-    }
+    if (req)
+        put_request(&t, txn);
     json_decref(vars);
     buffer_text(&t, "}");
     if (!t.failed)
@@ -497,15 +505,27 @@ static void take_final(struct txn *t, const json_t *json)
     t->final = (short)(txn_is_done(t) && code >= 200 && code <= 699 ? code : 0);
 }
 
+static int take_request(struct txn *t, const json_t *json)
+{
+    char **texts[] = {&t->far_from, &t->far_to};
+    static const char *const names[] = {"far_from", "far_to"};
+
+    t->req.p = sip_bytes(json_object_get(json, "req"), &t->req.n);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        take_texts(texts[i], json, &names[i], 1);
+        if (!one_line(*texts[i]))
+            return -EBADMSG;
+    }
+    return t->req.p ? 0 : -EBADMSG;
+}
+
 static int take_all(struct txn *t, const json_t *json, int64_t now)
 {
     int rc = take_own_texts(t, json);
 
     if (rc < 0)
         return rc;
-    if (json_object_get(json, "req"))
-        t->req.p = sip_bytes(json_object_get(json, "req"), &t->req.n);
-    if (json_object_get(json, "req") && !t->req.p)
+    if (json_object_get(json, "req") && take_request(t, json) < 0)
         return -EBADMSG;
     t->cseq = (uint32_t)json_integer_value(json_object_get(json, "cseq"));
     t->at = json_integer_value(json_object_get(json, "at"));

@@ -150,6 +150,21 @@ static void begin_step(struct txn *t)
         t->branches[i].over = true;
 }
 
+/* From now on the INVITE of a takeover is as this branch was sent. One that cannot be read changes nothing. */
+static void keep_as_sent(struct txn *t, struct span received, struct span sent)
+{
+    struct sip_as_sent as;
+
+    if (sip_read_as_sent(&as, received, sent) < 0)
+        return;
+    free((char *)t->req.p);
+    free(t->far_from);
+    free(t->far_to);
+    t->req = as.req;
+    t->far_from = as.from;
+    t->far_to = as.to;
+}
+
 int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int64_t now)
 {
     struct txn_branch fresh = {.sent_ms = now};
@@ -166,6 +181,8 @@ int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent 
         rc = keep_branch(t, &fresh);
     if (rc < 0)
         branch_clear(&fresh);
+    else if (ev->as_sent && t->req.n)
+        keep_as_sent(t, t->req, ev->sent);
     return rc;
 }
 
@@ -234,7 +251,8 @@ static size_t text_size(const char *text)
 /* Without the addresses, which are short. */
 size_t txn_size(const struct txn *t)
 {
-    size_t n = sizeof(*t) + t->req.n + text_size(t->id) + text_size(t->key) + t->call.n + text_size(t->branch);
+    size_t n = sizeof(*t) + t->req.n + text_size(t->id) + text_size(t->key) + t->call.n + text_size(t->branch) +
+               text_size(t->far_from) + text_size(t->far_to);
 
     for (size_t i = 0; i < t->branch_count; i++) {
         const struct txn_branch *b = &t->branches[i];
@@ -276,6 +294,8 @@ void txn_free(struct txn *t)
         branch_clear(&t->branches[i]);
     free(t->branches);
     free((char *)t->req.p);
+    free(t->far_from);
+    free(t->far_to);
     free(t->id);
     free(t->key);
     free(t->call_id);

@@ -77,7 +77,8 @@ struct txn {
     char *call_id;    /* owned; the next five stand behind it in the same block */
     struct span call; /* the name of its call (call.h): call_id and From tag */
     const char *branch, *sent_by, *src, *dst;
-    struct span req;             /* owned: the INVITE as received */
+    struct span req;             /* owned: the INVITE as received, or as sent (sip_read_as_sent()) */
+    char *far_from, *far_to;     /* owned: From and To for the far end, if the script has changed them; else NULL */
     struct txn_branch *branches; /* owned, in the order of their sending */
     size_t branch_count;
     uint32_t cseq;

@@ -68,6 +68,22 @@ static char *final_reply(const struct txn *t, uint64_t token, bool heads)
     return out;
 }
 
+/* "X-Kamsync-Branches: <token>", and " 0 - <From> <To>", both base64, if the script had changed them. */
+static size_t front(char *out, size_t size, const struct txn *t, uint64_t token)
+{
+    char *from = base64_text(span_of(t->far_from ? t->far_from : ""));
+    char *to = base64_text(span_of(t->far_to ? t->far_to : ""));
+    int n = snprintf(out, size, "X-Kamsync-Branches: %" PRIu64, token);
+
+    if (!from || !to)
+        n = (int)size; /* rather no takeover than one that shows what was hidden */
+    else if (*from || *to)
+        n = snprintf(out, size, "X-Kamsync-Branches: %" PRIu64 " 0 - %s %s", token, *from ? from : "-", *to ? to : "-");
+    free(from);
+    free(to);
+    return (size_t)n < size ? (size_t)n : size;
+}
+
 char *txn_branches(const struct txn *t, uint64_t token, bool all)
 {
     size_t size = FRAME_MAX_OUT, used;
@@ -76,7 +92,7 @@ char *txn_branches(const struct txn *t, uint64_t token, bool all)
 
     if (!out)
         return t->final ? final_reply(t, token, all) : NULL;
-    used = (size_t)snprintf(out, size, "X-Kamsync-Branches: %" PRIu64, token);
+    used = front(out, size, t, token);
     for (int i = 0; i <= last; i++) {
         const struct txn_branch *b = branch_at(t, i, &last);
         int n = branch_line(out + used, size - used, i, b, all);

@@ -70,9 +70,9 @@ def _first(pattern, text):
     return found[1] if found and found[1] else ''
 
 
-def request(method, uri, headers):
-    lines = [f'{method} {uri} SIP/2.0', *(f'{name}: {value}' for name, value in headers), 'Content-Length: 0']
-    return '\r\n'.join(lines) + '\r\n\r\n'
+def request(method, uri, headers, body=''):
+    lines = [f'{method} {uri} SIP/2.0', *(f'{name}: {value}' for name, value in headers), f'Content-Length: {len(body)}']
+    return '\r\n'.join(lines) + f'\r\n\r\n{body}'
 
 
 def response(msg, code, tag='', contact='', headers=()):
@@ -384,11 +384,12 @@ class Call:
     deaf     hears nothing and sends the INVITE only once, until repeat(): as if the replies had been lost
     no_ack   keeps the ACK to a negative reply until ack()
     headers  more of them for the INVITE: ((name, value), …)
+    body     of the INVITE
     """
 
-    def __init__(self, owner, call_id, dial, deaf=False, no_ack=False, headers=()):
+    def __init__(self, owner, call_id, dial, deaf=False, no_ack=False, headers=(), body=''):
         self.owner, self.call_id, self.dial, self.deaf, self.no_ack = owner, call_id, dial, deaf, no_ack
-        self.more = tuple(headers)        # of the INVITE
+        self.more, self.body = tuple(headers), body        # of the INVITE
         self.branch, self.tag = f'z9hG4bKc{next(_numbers)}', f'caller{next(_numbers)}'
         self.replies, self.byes, self.ended_at, self.cseq, self.reinvite = [], 0, None, 1, None
         self.invites, self.final, self.cancelling, self.began = 0, None, None, time.monotonic()
@@ -404,14 +405,15 @@ class Call:
                 ('Call-ID', self.call_id), ('CSeq', f'{cseq} {method}'), ('Max-Forwards', '70'),
                 ('Contact', f'<sip:caller@{self.owner.ip}:{port}>')]
 
-    def _send(self, method, uri, branch, to='', routes=(), cseq=1, more=()):
-        self.owner.send(self.owner.port, request(method, uri, [*self._headers(method, branch, to, routes, cseq), *more]))
+    def _send(self, method, uri, branch, to='', routes=(), cseq=1, more=(), body=''):
+        headers = [*self._headers(method, branch, to, routes, cseq), *more]
+        self.owner.send(self.owner.port, request(method, uri, headers, body))
 
     def _send_invite(self, pause):
         if self.codes() or time.monotonic() - self.began > TIMER_F:
             return
         self.invites += 1
-        self._send('INVITE', self.uri, self.branch, more=self.more)
+        self._send('INVITE', self.uri, self.branch, more=self.more, body=self.body)
         if not self.deaf:
             self.owner.after(pause, self._send_invite, 2 * pause)
 

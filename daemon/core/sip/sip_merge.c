@@ -1,0 +1,162 @@
+/* The INVITE that a takeover sends again as the script had changed it. tm makes its Via branch of R-URI, Via, From, To,
+ * Call-ID and CSeq, so these stay as they were received; changed From and To are put in by the script, or here. */
+#include "sip.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "count.h"
+#include "sip_head.h"
+
+static bool is_named(struct span line, const char *name, const char *compact)
+{
+    const char *end = line.p + line.n;
+
+    return sip_is_header(line.p, end, name) || (*compact && sip_is_header(line.p, end, compact));
+}
+
+/* Cuts off the next header, with its folded lines; false at the end of the head. */
+static bool cut_header(struct span *header, struct span *rest)
+{
+    const char *end = rest->p + rest->n, *next;
+
+    if (!rest->n || *rest->p == '\r' || *rest->p == '\n')
+        return false;
+    next = sip_header_end(rest->p, end);
+    *header = (struct span){rest->p, (size_t)(next - rest->p)};
+    *rest = (struct span){next, (size_t)(end - next)};
+    return true;
+}
+
+static char *put(char *to, struct span s)
+{
+    return (char *)memcpy(to, s.p, s.n) + s.n;
+}
+
+/* All headers of that name. */
+static char *put_all(char *to, struct span msg, const char *name, const char *compact)
+{
+    struct span header;
+
+    cut_header(&header, &msg);
+    while (cut_header(&header, &msg))
+        if (is_named(header, name, compact))
+            to = put(to, header);
+    return to;
+}
+
+static size_t count(struct span msg, const char *name)
+{
+    struct span header;
+    size_t n = 0;
+
+    cut_header(&header, &msg);
+    while (cut_header(&header, &msg))
+        n += is_named(header, name, "");
+    return n;
+}
+
+/* What stays as received. */
+static const char *const names[][2] = {{"Via", "v"}, {"From", "f"}, {"To", "t"}, {"Call-ID", "i"}, {"CSeq", ""}};
+
+/* COUNT(names): another header. */
+static size_t name_of(struct span header)
+{
+    size_t i = 0;
+
+    while (i < COUNT(names) && !is_named(header, names[i][0], names[i][1]))
+        i++;
+    return i;
+}
+
+/* Headers and body: each header that stays, at the place that the first one of that name has in what was sent. Without
+ * the proxy's own Record-Route, which the script adds again, and without the Route set, which each branch has of its
+ * own. NULL when one that stays is missing. */
+static char *put_rest(char *to, struct span received, struct span sent)
+{
+    size_t before = count(received, "Record-Route"), all = count(sent, "Record-Route");
+    size_t own = all > before ? all - before : 0, found = 0;
+    bool seen[COUNT(names) + 1] = {false};
+    struct span header;
+
+    cut_header(&header, &sent); /* the first line */
+    while (cut_header(&header, &sent)) {
+        size_t i = name_of(header);
+
+        if (i < COUNT(names) && !seen[i])
+            to = put_all(to, received, names[i][0], names[i][1]);
+        else if (i == COUNT(names) && is_named(header, "Record-Route", "") && own > 0)
+            own--;
+        else if (i == COUNT(names) && !is_named(header, "Route", ""))
+            to = put(to, header);
+        found += i < COUNT(names) && !seen[i];
+        seen[i] = true;
+    }
+    return found == COUNT(names) ? put(to, sent) : NULL;
+}
+
+static char *merged(struct span received, struct span sent, size_t *len)
+{
+    char *out = malloc(received.n + sent.n + 1), *to = out;
+    struct span rest = received, line;
+
+    if (out && cut_header(&line, &rest))
+        to = put_rest(put(to, line), received, sent);
+    if (!out || !to) {
+        free(out);
+        return NULL;
+    }
+    *to = '\0';
+    *len = (size_t)(to - out);
+    return out;
+}
+
+int sip_read_as_sent(struct sip_as_sent *as, struct span received, struct span sent)
+{
+    struct sip_head was, is;
+    int rc = sip_head_read(&was, received);
+
+    *as = (struct sip_as_sent){0};
+    if (rc == 0)
+        rc = sip_head_read(&is, sent);
+    if (rc < 0)
+        return rc;
+    as->req.p = merged(received, sent, &as->req.n);
+    as->from = span_eq(was.from, is.from) ? NULL : span_dup(is.from);
+    as->to = span_eq(was.to, is.to) ? NULL : span_dup(is.to);
+    if (as->req.p)
+        return 0;
+    sip_as_sent_clear(as);
+    return -EBADMSG;
+}
+
+void sip_as_sent_clear(struct sip_as_sent *as)
+{
+    free((char *)as->req.p);
+    free(as->from);
+    free(as->to);
+    *as = (struct sip_as_sent){0};
+}
+
+char *sip_readdressed(struct span request, const char *from, const char *to, size_t *len)
+{
+    size_t size = request.n + (from ? strlen(from) : 0) + (to ? strlen(to) : 0) + 32;
+    char *out = malloc(size), *end = out;
+    struct span header;
+
+    while (out && cut_header(&header, &request)) {
+        if (from && is_named(header, "From", "f"))
+            end += sprintf(end, "From: %s\r\n", from);
+        else if (to && is_named(header, "To", "t") && !memmem(header.p, header.n, ";tag=", 5))
+            end += sprintf(end, "To: %s\r\n", to);
+        else
+            end = put(end, header);
+        from = is_named(header, "From", "f") ? NULL : from;
+        to = is_named(header, "To", "t") ? NULL : to;
+    }
+    if (!out)
+        return NULL;
+    end = put(end, request);
+    *len = (size_t)(end - out);
+    return out;
+}

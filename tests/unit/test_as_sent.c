@@ -1,0 +1,149 @@
+/* An INVITE that a takeover sends as the script had changed it (KAMSYNC_AS_SENT). */
+#include "base64.h"
+#include "fake_takeover.h"
+#include "sip.h"
+
+TestSuite(as_sent, .fini = no_leaks);
+
+#define ID(name) name ": c@x\r\nCSeq: 7 INVITE\r\n"
+#define OURS "Via: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKtm.0\r\n"
+#define THEIRS "Via: SIP/2.0/UDP 198.51.100.9;branch=z9hG4bK1\r\n"
+
+static void expect_merged(const char *received, const char *sent, const char *expected)
+{
+    struct sip_as_sent as;
+
+    cr_assert(sip_read_as_sent(&as, scratch_exact(span_of(received)), scratch_exact(span_of(sent))) == 0);
+    assert_span(as.req, expected);
+    cr_expect(!as.from && !as.to);
+    sip_as_sent_clear(&as);
+}
+
+Test(as_sent, what_tm_makes_its_branch_of_is_as_received)
+{
+    expect_merged(
+        "INVITE sip:a@x SIP/2.0\r\n" THEIRS "v: SIP/2.0/UDP h;branch=z9hG4bK2\r\nX-Gone: x\r\n"
+        "f: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\n" ID("i") "Route: <sip:me>\r\nRecord-Route: <sip:h>\r\n\r\nold",
+        "INVITE sip:b@y SIP/2.0\r\nRecord-Route: <sip:me;lr>\r\n" OURS
+        "Via: SIP/2.0/UDP 198.51.100.9;received=1.2.3.4;branch=z9hG4bK1\r\n"
+        "Via: SIP/2.0/UDP h;branch=z9hG4bK2\r\nf: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\n" ID(
+            "i") "Route: <sip:r>\r\n"
+                 "Record-Route: <sip:h>\r\nX-Folded: a,\r\n b\r\nContent-Length: 3\r\n\r\nnew",
+        "INVITE sip:a@x SIP/2.0\r\n" THEIRS "v: SIP/2.0/UDP h;branch=z9hG4bK2\r\n"
+        "f: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\n" ID("i") "Record-Route: <sip:h>\r\nX-Folded: a,\r\n b\r\n"
+                                                          "Content-Length: 3\r\n\r\nnew");
+}
+
+Test(as_sent, changed_addresses_stand_beside_it)
+{
+    struct span received =
+        span_of("INVITE sip:a@x SIP/2.0\r\n" THEIRS "From: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\n" ID("Call-ID") "\r\n");
+    struct span sent = span_of("INVITE sip:b@y SIP/2.0\r\n" OURS THEIRS
+                               "To: <sip:nobody>\r\nFrom: \"No\" <sip:no>;tag=1\r\n" ID("Call-ID") "\r\n");
+    struct sip_as_sent as;
+
+    cr_assert(sip_read_as_sent(&as, received, sent) == 0);
+    assert_span(as.req,
+                "INVITE sip:a@x SIP/2.0\r\n" THEIRS "To: <sip:b@x>\r\nFrom: <sip:a@x>;tag=1\r\n" ID("Call-ID") "\r\n");
+    cr_expect_str_eq(as.from, "\"No\" <sip:no>;tag=1");
+    cr_expect_str_eq(as.to, "<sip:nobody>");
+    sip_as_sent_clear(&as);
+}
+
+/* Then it stays as received: better that than no call. */
+Test(as_sent, one_that_lacks_what_names_it)
+{
+    const char *whole =
+        "INVITE sip:a@x SIP/2.0\r\n" THEIRS "From: <sip:a>;tag=1\r\nTo: <sip:b>\r\n" ID("Call-ID") "\r\n";
+    const char *bad[] = {"", "garbage", "INVITE sip:b@y SIP/2.0\r\n\r\n",
+                         "INVITE sip:a@x SIP/2.0\r\n" THEIRS "From: <sip:a>;tag=1\r\n" ID("Call-ID") "\r\n"};
+    struct sip_as_sent as;
+
+    for (size_t i = 0; i < COUNT(bad); i++)
+        cr_expect(sip_read_as_sent(&as, span_of(whole), scratch_exact(span_of(bad[i]))) == -EBADMSG, "%zu", i);
+}
+
+Test(as_sent, other_addresses_but_the_tag_of_a_dialog_stays)
+{
+    size_t n = 0;
+    char *got = sip_readdressed(span_of("ACK x SIP/2.0\r\nf: a\r\nTo: b;tag=1\r\n\r\nFrom: c"), "F", "T", &n);
+
+    assert_span(((struct span){got, n}), "ACK x SIP/2.0\r\nFrom: F\r\nTo: b;tag=1\r\n\r\nFrom: c");
+    free(got);
+    got = sip_readdressed(span_of("CANCEL x SIP/2.0\r\nt: b\r\nFrom: a\r\n"), NULL, "T", &n);
+    assert_span(((struct span){got, n}), "CANCEL x SIP/2.0\r\nTo: T\r\nFrom: a\r\n");
+    free(got);
+}
+
+/* What was sent on the first branch, or on failure_route's latest. */
+static struct fake *with_branches(bool as_sent)
+{
+    struct fake *f = fake_ready();
+    struct leg c = call_make(1);
+    const char *req = sip_request(&c, "INVITE"), *more = as_sent ? ",\"as_sent\":1" : "", *first, *second;
+    const char *rest = strchr(sip_sent_on(&c, "0"), '\n') + 1;
+
+    first = scratch("INVITE sip:one SIP/2.0\r\nX-First: 1\r\n%s", rest);
+    second = scratch("INVITE sip:two SIP/2.0\r\nX-Second: 1\r\n%s", strchr(sip_sent_on(&c, "1"), '\n') + 1);
+    fake_say(f, "{\"t\":\"events\",\"n\":1}%s%s", branch_text(first, req, more),
+             branch_text(second, NULL, scratch("%s,\"step\":1", more)));
+    fake_turn(f);
+    return f;
+}
+
+Test(as_sent, the_record_has_the_latest)
+{
+    struct fake *f = with_branches(true);
+    const char *req = json_string_value(fake_put_field(f, "req"));
+
+    cr_expect(!strstr(req, "X-First") && strstr(req, "\r\nX-Second: 1\r\n") && !strstr(req, "192.0.2.10:5060;branch"),
+              "%s", req);
+    fake_free(f);
+    f = with_branches(false);
+    req = json_string_value(fake_put_field(f, "req"));
+    cr_expect(!strstr(req, "X-First") && !strstr(req, "X-Second"), "%s", req);
+    fake_free(f);
+}
+
+/* Of a call of a dead node, whose script had hidden who calls. */
+static const char *hidden(const struct leg *c)
+{
+    const char *record = fake_orphan(c, 2, "200.1");
+
+    return scratch("%.*s,\"far_from\":\"<sip:no>;tag=1\"}", (int)strlen(record) - 1, record);
+}
+
+Test(as_sent, the_takers_script_is_told_of_addresses)
+{
+    struct fake *f = fake_peers();
+    struct leg c = call_make(1);
+    char *got, *expected = scratch(" 0 - %s -|0 180 ", base64_of("<sip:no>;tag=1"));
+
+    fake_death(f);
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_answer(f, hidden(&c));
+    fake_put_done(f, 1, true);
+    f->found = fake_epoch(hidden(&c), 2, true);
+    fake_turn(f);
+    fake_token(f, &got);
+    cr_expect(strncmp(got, expected, strlen(expected)) == 0, "%s", got);
+    fake_free(f);
+}
+
+Test(as_sent, an_adoption_hides_them_too)
+{
+    struct fake *f = fake_peers();
+    struct leg c = call_make(1);
+    char *got;
+
+    f->conf.takeover = false;
+    cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
+    fake_death(f);
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_answer(f, hidden(&c));
+    fake_turn(f);
+    got = fake_sent(f, "CANCEL sip:bob0", 0, NULL);
+    cr_assert_not_null(got);
+    cr_expect(strstr(got, "\r\nFrom: <sip:no>;tag=1\r\n") && !strstr(got, "alice"), "%s", got);
+    fake_free(f);
+}
