@@ -14,7 +14,8 @@ WINDOW = 16384  # bytes of payload that may be unacknowledged
 
 @pytest.fixture
 def daemon(kamailio, make_daemon):
-    daemon = make_daemon(kamailio).start()
+    """It gives no link up because nobody acknowledges or reads, however long a test takes on a busy machine."""
+    daemon = make_daemon(kamailio, hang_ms=60000).start()
     daemon.wait_report(kamailio='up', store='up')
     warm_up(kamailio)
     return daemon
@@ -122,13 +123,19 @@ def test_nothing_is_believed_before_hello(make_kamailio, make_daemon):
 
 # ---- to Kamailio ----
 
+def verdicts(daemon):
+    """On strays that nobody has: kamsyncd may be too late to say so, on a busy machine. Each causes one frame."""
+    report = daemon.report()
+    return report['verdict_unknown'] + report['verdict_unavailable']
+
+
 def test_window(kamailio, daemon):
     """2,000 strays have their verdict, and nobody acknowledges."""
     kamailio.acks = False
     for count in range(200, 2001, 200):  # at once they would wait for each other: on a busy machine longer than for the store
         for _ in range(200):
             kamailio.stray(Call().cancel())
-        daemon.wait_report(timeout=20, verdict_unknown=count, waiting=0)
+        wait_until(lambda c=count: verdicts(daemon) == c, 20, 'the verdicts', every=0.02)
     kamailio.wait_sends(1)
     assert len(kamailio.of_type('send')) < 40
     while len(kamailio.of_type('send')) < 2000:
@@ -143,7 +150,7 @@ def test_window(kamailio, daemon):
 
 def test_frames_are_written_whole(kamailio, make_daemon):
     """Each read of a Kamailio that comes to read only now and then ends where a frame ends."""
-    daemon = make_daemon(kamailio, lookup_ms=0).start()
+    daemon = make_daemon(kamailio, lookup_ms=0, hang_ms=60000).start()
     daemon.wait_report(kamailio='up', store='up')
     for size in [100, 12_000, 17_000, 300, 9_000, 16_000, 5] * 3:
         kamailio.reading = False
@@ -151,7 +158,7 @@ def test_frames_are_written_whole(kamailio, make_daemon):
         for _ in range(3):
             kamailio.stray(Call(header=b'X-Pad: %s\r\n' % (b'x' * size)).cancel())
         strays = kamailio.k
-        wait_until(lambda: daemon.report()['verdict_unknown'] >= strays, 5, 'the verdicts')
+        wait_until(lambda n=strays: verdicts(daemon) >= n, 5, 'the verdicts', every=0.02)
         kamailio.reading = True
         kamailio.wait_sends(sends + 3)
     assert kamailio.torn == 0

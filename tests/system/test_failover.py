@@ -66,23 +66,24 @@ class Traffic:
         other.kamailio.stray(entry[1].cancel())
 
     def answers(self):
-        """What each CANCEL was given, by its Call-ID: (why, to whom)."""
+        """What each CANCEL was given, by its Call-ID: {(why, to whom, by whom, when it came there)}"""
         found = {}
         for node in self.nodes:
             for frame in node.kamailio.of_type('send'):
                 fields, message = open_handover(frame)
                 call_id = re.search(rb'Call-ID: (\S+)', message).group(1)
-                found.setdefault(call_id, []).append((fields['why'], frame['to'], node.kamailio.sip))
+                came = fields['at'].split('-')[0]  # which all copies of one have
+                found.setdefault(call_id, set()).add((fields['why'], frame['to'], node.kamailio.sip, came))
         return found
 
     def judge(self, answers):
         """looked up, given to all, wrong. One that was given to all, since a kamsyncd had not answered yet, may be looked up
-        nevertheless: its owner acts on one copy (docs/strays.md)."""
+        nevertheless, or given to all again: its owner acts on one copy (docs/strays.md)."""
         counts = {'looked up': 0, 'given to all': 0, 'wrong': 0}
         for call in self.calls:
-            got = answers.get(call.call_id, [])
-            to_owner = [why == 'owner' and to == call.at.kamailio.sip for why, to, _ in got]
-            to_all = [why == 'unavailable' and to == by for why, to, by in got]
+            got = answers.get(call.call_id, set())
+            to_owner = [why == 'owner' and to == call.at.kamailio.sip for why, to, _, _ in got]
+            to_all = [why == 'unavailable' and to == by for why, to, by, _ in got]
             if sum(to_owner) + sum(to_all) != len(got) or max(sum(to_owner), sum(to_all)) != 1:
                 counts['wrong'] += 1
                 print('wrong:', call.call_id, got)
