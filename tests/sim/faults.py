@@ -76,6 +76,8 @@ FAULTS = [
     ("whom a near replica names has acted for sure", "near.c", "    if (!s->near || now < s->again_ms)",
      "    if (s->near == NEAR_GIVEN)\n        s->again_ms = INT64_MAX;\n    if (!s->near || now < s->again_ms)",
      "no answer to its CANCEL|its CANCEL was answered"),
+    ("a search takes what another site's nodes are to take", "sites.c",
+     "        return round == ROUND_ALL;", "        return true;", "of another site has taken it over"),
     ("a re-INVITE that is taken over begins the call anew", "legs.c",
      "sip_read_id(id, t->req) == 0 && !id->to_tag.n;", "sip_read_id(id, t->req) == 0;", "2 entries|rejected by callee"),
 ]

@@ -68,6 +68,35 @@ static bool is_well(const struct life *l, size_t node)
     return true;
 }
 
+#define HEIR_MS 500 /* a stray at another site waits so long; a search does longer */
+
+/* By a node of another site, though one of its own has long been well, as has the one that took it. */
+static bool is_hasty(const struct life *l, const struct taking *t)
+{
+    size_t by = (size_t)t->by - 1;
+
+    if (!t->gone_ms || t->at_ms - t->gone_ms >= HEIR_MS || !cluster_are_apart(l->c, by, t->from) || !is_well(l, by))
+        return false;
+    for (size_t i = 0; i < l->c->count; i++)
+        if (i != t->from && !cluster_are_apart(l->c, i, t->from) && is_well(l, i))
+            return true;
+    return false;
+}
+
+static bool own_site_first(struct life *l)
+{
+    for (int i = 0; i < CALLS; i++) {
+        struct taking *t = &l->c->taking[i];
+        bool hasty = t->by && is_hasty(l, t);
+        int by = t->by;
+
+        t->by = 0;
+        check(!hasty, "call %d: node %d of another site has taken it over %lld ms after node %zu had died", i, by,
+              (long long)(t->at_ms - t->gone_ms), t->from + 1);
+    }
+    return true;
+}
+
 static void see_ways(struct life *l, size_t node)
 {
     const struct site *s = &l->c->site[node];
@@ -323,8 +352,8 @@ bool is_alive(struct life *l, int call)
 
 bool holds_always(struct life *l)
 {
-    return limits(l) && no_second_call(l) && one_owner_among_the_well(l) && one_answer_each(l) && one_end_each(l) &&
-           none_begins_anew(l) && records_are_fresh(l);
+    return limits(l) && own_site_first(l) && no_second_call(l) && one_owner_among_the_well(l) && one_answer_each(l) &&
+           one_end_each(l) && none_begins_anew(l) && records_are_fresh(l);
 }
 
 bool holds_when_well(struct life *l)

@@ -1,6 +1,7 @@
-/* Three nodes, calls, CANCELs and BYEs at any node, and Kamailios that die, restart and hang, hosts that stand still,
- * links that break, stores that go away, forget, refuse, or become another one. Everything takes a random time. In
- * every fourth life only kamsyncds die, and are started again: then no CANCEL of a call that lives is refused. */
+/* Three nodes, or two sites of two, calls, CANCELs and BYEs at any node, and Kamailios that die, restart and hang,
+ * hosts that stand still, links that break, stores that go away, forget, refuse, or become another one. Everything
+ * takes a random time. In every fourth life only kamsyncds die, and are started again: then no CANCEL of a call that
+ * lives is refused. */
 #include "life.h"
 
 #include <stdarg.h>
@@ -126,6 +127,20 @@ bool only_kamsyncds(const struct life *l)
     return l->seed % 4 == 0;
 }
 
+/* Two sites of two nodes; the second one may lose the first, and with it the store. */
+static bool has_sites(const struct life *l)
+{
+    return l->seed % 5 == 3 && happens(l, "sites");
+}
+
+static void part(struct life *l)
+{
+    for (size_t i = 0; i < l->c->count; i++)
+        if (!l->c->site[i].still)
+            l->well_ms[i] = l->touch_ms[i] = l->c->now;
+    cluster_part(l->c, !l->c->parted);
+}
+
 static bool writes(struct cluster *c, size_t n)
 {
     struct engine_status s;
@@ -184,6 +199,8 @@ static void accident(struct life *l)
     l->well_ms[n] = c->now;
     if (c->site[n].still)
         cluster_stand(c, n, false);
+    else if (has_sites(l) && dice(c, c->parted ? 4 : 12) == 0)
+        part(l);
     else if (c->masters > 1 && dice(c, 2))
         accident_of_a_master(l, n, dice(c, (unsigned)c->masters));
     else if (dice(c, 12) == 0)
@@ -198,6 +215,7 @@ static void accident(struct life *l)
 
 static void all_well(struct cluster *c)
 {
+    cluster_part(c, false);
     for (size_t i = 0; i < c->count; i++) {
         cluster_stand(c, i, false);
         c->site[i].isolated = c->site[i].refuse = c->site[i].silent = false;
@@ -221,7 +239,7 @@ static void people(struct life *l, int *calls)
     int call;
 
     if (*calls < CALLS && dice(c, 3) == 0)
-        phones_call(c, dice(c, 3), (*calls)++);
+        phones_call(c, dice(c, (unsigned)c->count), (*calls)++);
     if (!*calls)
         return;
     call = (int)dice(c, (unsigned)*calls);
@@ -289,7 +307,7 @@ static bool all_hang_up(struct life *l)
 
 bool life_live(struct life *l, int steps, const char *broken)
 {
-    struct cluster *c = cluster_new(3);
+    struct cluster *c = cluster_new(has_sites(l) ? 4 : 3);
     bool good = true;
     int calls = 0;
 
@@ -308,6 +326,8 @@ bool life_live(struct life *l, int steps, const char *broken)
     c->large = dice(c, 2);
     stores_begin(l);
     cluster_route(c, c->invites == ROUTE_CLAIMED);
+    for (size_t i = 0; has_sites(l) && i < c->count; i++)
+        cluster_site(c, i, i < 2 ? "east" : "west");
     l->phones.dice = dice;
     phones_begin(c, &l->phones);
     for (int i = 0; good && i < steps; i++)

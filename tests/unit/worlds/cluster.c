@@ -99,6 +99,7 @@ void cluster_kill(struct cluster *c, size_t node)
 
     cluster_note(s, "* Kamailio dies");
     s->dead = true;
+    s->gone_ms[s->starts % STARTS_KEPT] = c->now;
     s->hung = false;
     memset(s->holds, 0, sizeof(s->holds));
     memset(s->left, 0, sizeof(s->left));
@@ -122,6 +123,7 @@ void cluster_restart(struct cluster *c, size_t node)
     s->dead = false;
     s->started_ms = c->now;
     snprintf(s->inc, sizeof(s->inc), "%d.%u", s->id, ++s->starts);
+    s->gone_ms[s->starts % STARTS_KEPT] = 0;
     cluster_mend(c, node);
 }
 

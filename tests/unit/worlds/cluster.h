@@ -10,6 +10,7 @@
 #define EPOCH 1800000000000 /* ms since 1970 at time 0 */
 #define SITES_MAX 4
 #define CALLS_MAX 400
+#define STARTS_KEPT 64 /* of a Kamailio */
 #define CANCELS_MAX 4000
 #define MASTERS_MAX 3
 
@@ -44,6 +45,7 @@ struct site {
     bool silent;         /* INVITEs of takeovers are lost on their way, */
     int64_t full_ms;     /* or lie in its socket until then, among others */
     unsigned starts;
+    int64_t gone_ms[STARTS_KEPT]; /* when each start of it last ended, by their number; 0: it has not */
     int64_t started_ms;
     char inc[16];
     bool linked, hello;
@@ -83,6 +85,13 @@ struct data {
     json_t *archived_ms;
 };
 
+/* A Kamailio has taken a call over, of a dead start of another one; by 0: no. Counted from 0. */
+struct taking {
+    size_t from;
+    int by; /* that node's id */
+    int64_t at_ms, gone_ms;
+};
+
 struct cluster {
     struct site site[SITES_MAX];
     size_t count;
@@ -108,6 +117,7 @@ struct cluster {
     int64_t (*delay)(struct cluster *c);
     bool (*maybe)(struct cluster *c); /* whether a write that got no answer was done */
     bool adrift;                      /* what a broken connection still held may reach the store later */
+    bool parted;                      /* the sites have lost each other: only that of the first node has the store */
     bool lossy;                       /* handovers between Kamailios get lost */
     bool shuffle;                     /* answers overtake each other, and announcements do */
     bool large; /* more nodes than KAMSYNC_ALL_MAX: about a CANCEL without transaction kamsyncd is asked first */
@@ -125,10 +135,11 @@ struct cluster {
     bool begun[CALLS_MAX];      /* a Kamailio has routed its INVITE */
     bool loose[CALLS_MAX];      /* one did so without a claim, or the store may have forgotten the claim */
     bool doubled[CALLS_MAX];    /* another one routed it, too, while the first had it still: */
-    int64_t doubled_ms[CALLS_MAX]; /* when one last did; INT64_MAX: that is not known any more; */
-    int64_t handed_ms[CALLS_MAX];  /* when a Kamailio last took it from another that gave it away */
-    bool wrongly[CALLS_MAX];       /* though it had a claim, as had the first */
-    int re_code[CALLS_MAX];        /* what the far end has answered to the last re-INVITE, 0: nothing yet */
+    int64_t doubled_ms[CALLS_MAX];   /* when one last did; INT64_MAX: that is not known any more; */
+    struct taking taking[CALLS_MAX]; /* the last takeover of each call */
+    int64_t handed_ms[CALLS_MAX];    /* when a Kamailio last took it from another that gave it away */
+    bool wrongly[CALLS_MAX];         /* though it had a claim, as had the first */
+    int re_code[CALLS_MAX];          /* what the far end has answered to the last re-INVITE, 0: nothing yet */
     size_t cancel_count;
     int cancel_call[CANCELS_MAX];
     unsigned delivered[CANCELS_MAX], refused[CANCELS_MAX];
@@ -205,6 +216,9 @@ void cluster_hang(struct cluster *c, size_t node, bool hung);
 void cluster_stand(struct cluster *c, size_t node, bool still);
 /* The node's way to the store; what is under way gets no answer. */
 void cluster_cut(struct cluster *c, size_t node);
+/* The sites lose each other, and all but the first node's the store; or meet again. */
+void cluster_part(struct cluster *c, bool parted);
+bool cluster_are_apart(const struct cluster *c, size_t a, size_t b);
 void cluster_join(struct cluster *c, size_t node);
 /* kamsyncd dies, and its Kamailio goes on. It starts anew with cluster_mend() and cluster_join(). */
 void cluster_crash(struct cluster *c, size_t node);

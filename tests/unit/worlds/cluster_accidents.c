@@ -178,6 +178,27 @@ void store_accident(struct site *s, const struct task *t)
         way_accident(s, t);
 }
 
+bool cluster_are_apart(const struct cluster *c, size_t a, size_t b)
+{
+    return strcmp(c->site[a].conf.site, c->site[b].conf.site) != 0;
+}
+
+void cluster_part(struct cluster *c, bool parted)
+{
+    if (c->parted == parted)
+        return;
+    cluster_note(&c->site[0], "* the sites %s", parted ? "lose each other" : "meet again");
+    c->parted = parted;
+    for (size_t i = 0; i < c->count; i++) {
+        if (!cluster_are_apart(c, 0, i))
+            continue;
+        if (parted)
+            cluster_cut(c, i);
+        else if (!c->site[i].crashed)
+            cluster_join(c, i);
+    }
+}
+
 bool is_refused(const struct cluster *c, const struct task *t)
 {
     return c->site[t->site].refused;

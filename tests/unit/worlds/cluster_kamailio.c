@@ -91,13 +91,18 @@ static bool is_lost(struct cluster *c, const char *msg)
     return c->lossy && !strstr(msg, ";why=probe;") && strncmp(msg, "SIP/2.0 200 alive", 17) != 0 && one_in(c, LOSS);
 }
 
+static bool is_parted(const struct site *s, size_t to)
+{
+    return s->c->parted && cluster_are_apart(s->c, (size_t)(s - s->c->site), to);
+}
+
 /* A packet to the node with that number, counted from 0. Nothing leaves an isolated one, but what is for itself. */
 static void send_packet(struct site *s, size_t to, const char *msg)
 {
     bool local = &s->c->site[to] == s, waits = local && strstr(msg, ";why=takeover;") && s->full_ms > s->c->now;
     struct task *t;
 
-    if (!local && (s->isolated || is_lost(s->c, msg)))
+    if (!local && (s->isolated || is_parted(s, to) || is_lost(s->c, msg)))
         return;
     t = task_add(&s->c->site[to], PACKET, waits ? &s->full_ms : NULL, NULL, msg);
     t->status = local;
@@ -167,6 +172,21 @@ static bool is_given(const struct site *s, int call)
     return t && t->txn && t->txn->hold == HOLD_GIVEN;
 }
 
+/* Of a start of another Kamailio that has ended; nobody has given it away or released it. */
+static void note_taking(struct site *s, int call)
+{
+    const struct takeover *t = takeover_by_key(s->e, cluster_key(call));
+    struct taking *x = &s->c->taking[call];
+    unsigned start = 0;
+
+    *x = (struct taking){0};
+    if (!t || !t->from.owner || t->from.owner == s->id || is_given(s, call) ||
+        sscanf(t->from.inc, "%*d.%u", &start) != 1)
+        return;
+    *x = (struct taking){.from = (size_t)t->from.owner - 1, .by = s->id, .at_ms = s->c->now};
+    x->gone_ms = s->c->site[x->from].gone_ms[start % STARTS_KEPT];
+}
+
 static void on_takeover(struct site *s, const char *msg)
 {
     int call = call_of(msg);
@@ -194,6 +214,7 @@ static void on_takeover(struct site *s, const char *msg)
         return; /* a retransmission */
     if (is_given(s, call))
         s->c->handed_ms[call] = s->c->now;
+    note_taking(s, call);
     s->c->injected[call]++;
     s->c->changed_ms[call] = s->c->now;
     cluster_note(s, "* Kamailio: call %d is taken over", call);

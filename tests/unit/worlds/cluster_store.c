@@ -534,7 +534,7 @@ void cluster_join(struct cluster *c, size_t node)
 {
     struct site *s = &c->site[node];
 
-    if (s->connected)
+    if (s->connected || (c->parted && cluster_are_apart(c, 0, node)))
         return;
     cluster_note(s, "* the store is there");
     s->connected = true;
