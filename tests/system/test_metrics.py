@@ -21,7 +21,7 @@ from sip import Call
 
 PAGE = pathlib.Path(REPO, 'docs', 'metrics.md')
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{(.*)\})? (\S+)$')
-LABELS = {'version', 'node', 'name', 'cluster', 'le'}
+LABELS = {'version', 'node', 'name', 'cluster', 'site', 'le'}
 
 
 class Metrics:
@@ -138,10 +138,10 @@ def test_no_label_holds_what_a_caller_writes(kamailio, daemon):
 
 def test_name_of_the_node_is_escaped(kamailio, make_daemon):
     daemon = make_daemon(kamailio, http_listen=free_port())
-    daemon.options['name'] = 'a"b\\c'
+    daemon.options |= {'name': 'a"b\\c', 'site': 'fra'}
     daemon.start().wait_report(kamailio='up')
     text = get(daemon.options['http_listen'], '/metrics').body.decode()
-    assert r'kamsync_node_info{node="1",name="a\"b\\c",cluster="kamsync"} 1' in text
+    assert r'kamsync_node_info{node="1",name="a\"b\\c",cluster="kamsync",site="fra"} 1' in text
 
 
 def test_histograms_count_what_happens(make_kamailio, make_daemon, redis):
