@@ -4,12 +4,12 @@ import os
 
 import pytest
 
-from lab.cluster import CFG, Cluster
+from lab.cluster import COOKBOOK, Cluster
 from lab.lab import Lab
 from lab.phone import Callees, Caller
 from lab.proc import each, wait_until
 
-ROUTING = os.path.join(CFG, 'as_sent.cfg')
+ROUTING = os.path.join(COOKBOOK, 'headers.cfg')
 HEADERS = (('X-Internal', 'secret'), ('Content-Type', 'application/sdp'))
 BODY = 'v=0\r\no=- 1 1 IN IP4 private.example\r\n'
 CALLS = ('rings', 'next', 'silent', 'cancelled', 'lost')
@@ -19,7 +19,9 @@ CALLS = ('rings', 'next', 'silent', 'cancelled', 'lost')
 def taken():
     """(lab, callees), after the takeover and all that was done with the calls since."""
     with Lab(nodes='ab') as lab, Callees(lab) as callees, Caller(lab) as caller:
-        cluster = Cluster(lab, nodes='ab', routing=ROUTING, defines={'KAMSYNC_AS_SENT': None})
+        gateway = lab.address('gateway')
+        cluster = Cluster(lab, nodes='ab', routing=ROUTING, defines={
+            'KAMSYNC_AS_SENT': None, 'GATEWAY': f'"{gateway}:5060"', 'GATEWAY2': f'"{gateway}:5062"'})
         lab.route_all('a')
         calls = {dial: caller.call(f'{dial}@lab', dial, headers=HEADERS, body=BODY) for dial in CALLS[:-1]}
         wait_until(lambda: each(calls, lambda dial: callees.legs(f'{dial}@lab')), 5, 'all ring')

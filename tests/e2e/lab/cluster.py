@@ -14,6 +14,7 @@ from lab.proc import wait_until
 E2E = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CONFIG = os.path.join(E2E, '../../kamailio-cfg/node.cfg')
 CFG = os.path.join(E2E, 'cfg')
+COOKBOOK = os.path.join(os.path.dirname(CONFIG), 'cookbook')
 ROUTING = os.path.join(CFG, 'routing.cfg')
 KAMSYNCD = os.environ.get('KAMSYNCD', os.path.join(E2E, '../../build/daemon/kamsyncd'))
 KEYS_AT_ONCE = 500
