@@ -1,4 +1,4 @@
-#include "config.h"
+#include "config_impl.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -23,18 +23,6 @@
 #define SECRET_MIN 16
 #define SECRET_MAX 256
 
-enum kind { KIND_TEXT, KIND_NUMBER };
-
-struct option {
-    const char *name;
-    enum kind kind;
-    size_t at;
-    const char *fallback;
-    int64_t min, max;
-    bool reload; /* SIGHUP may change it */
-    const char *help;
-};
-
 /* Versions of clang-format differ on a body in braces. */
 /* clang-format off */
 #define TEXT(name, fallback, reload, help)                                                                             \
@@ -43,12 +31,16 @@ struct option {
     {#name, KIND_NUMBER, offsetof(struct config, name), #fallback, min, max, true, help}
 /* clang-format on */
 
-static const struct option options[] = {
+const struct option config_options[] = {
     TEXT(kamailio, "127.0.0.1:8448", false, "address of Kamailio's evapi: numeric, on this host"),
     TEXT(store, "memory://", false,
          "memory:// for a single node without Redis; for a cluster redis://[[user][:password]@]host[:port][/database], "
          "unix:///path or sentinel://host[:port],host,host/name[/database]; with TLS rediss:// or rediss+sentinel://. "
          "User and password are percent-encoded, and better in options of their own"),
+    TEXT(store_near, "", false,
+         "a replica of 'store' beside this node, named likewise (redis://, rediss:// or unix://): is asked first about "
+         "a "
+         "CANCEL whose transaction this node does not have, if 'store' is far away; empty: none"),
     TEXT(cluster, KEY_CLUSTER, false,
          "the same on all nodes of a cluster, and in no other that shares its Redis or its secret: its names in Redis "
          "begin with it, and handovers are proven for it; up to 32 letters, digits, '_', '-', '.'"),
@@ -82,6 +74,9 @@ static const struct option options[] = {
     TEXT(sentinel_user, "", false, "ACL user of the Sentinels; empty: the default user"),
     TEXT(sentinel_password_file, "", false,
          "file with the Sentinels' password, which not all users may read; empty: they have none"),
+    TEXT(near_user, "", false, "ACL user of the near replica; empty: the default user"),
+    TEXT(near_password_file, "", false,
+         "file with the near replica's password, which not all users may read; empty: it has none"),
     TEXT(control, "/run/kamsync/control.sock", false, "unix socket on which kamsyncctl asks; empty: none"),
     TEXT(http_listen, "", false,
          "port, or numeric address with port, for /metrics, /healthz, /readyz and /v1; a port alone is one of "
@@ -122,7 +117,9 @@ static const struct option options[] = {
            "promised is done: a CANCEL that it had accepted, a final reply that was not heard"),
 };
 
-#define OPTION_COUNT COUNT(options)
+#define OPTION_COUNT COUNT(config_options)
+
+const size_t config_option_count = OPTION_COUNT;
 
 struct reading {
     struct config *c;
@@ -172,8 +169,8 @@ static bool set(struct config *c, const struct option *o, const char *value)
 static const struct option *find(const char *name)
 {
     for (size_t i = 0; i < OPTION_COUNT; i++)
-        if (strcmp(options[i].name, name) == 0)
-            return &options[i];
+        if (strcmp(config_options[i].name, name) == 0)
+            return &config_options[i];
     return NULL;
 }
 
@@ -313,8 +310,10 @@ static void read_secrets(struct reading *r)
     c->old_secret = read_secret(r, "old_secret_file", c->old_secret_file);
     c->redis_password = read_secret(r, "redis_password_file", c->redis_password_file);
     c->sentinel_password = read_secret(r, "sentinel_password_file", c->sentinel_password_file);
+    c->near_password = read_secret(r, "near_password_file", c->near_password_file);
     c->hep_password = read_secret(r, "hep_password_file", c->hep_password_file);
-    if (!r->failed && (!c->secret || !c->old_secret || !c->redis_password || !c->sentinel_password || !c->hep_password))
+    if (!r->failed && (!c->secret || !c->old_secret || !c->redis_password || !c->sentinel_password ||
+                       !c->near_password || !c->hep_password))
         fail(r, "memory is short");
     if (r->failed || !c->secret || !c->old_secret)
         return;
@@ -334,6 +333,48 @@ static bool read_listen(struct sockaddr_storage *out, const char *text)
     return address_read(out, local);
 }
 
+/* Stands in the name, or in two options that begin so; each part in one place. */
+static void check_login(struct reading *r, const char *what, const struct store_name *name, const char *prefix,
+                        const char *user, const char *file)
+{
+    if (*name->user && *user)
+        fail(r, "%s: %s names a user, and %s_user as well: leave one of them out", r->path, what, prefix);
+    else if (*name->password && *file)
+        fail(r, "%s: %s has a password, and %s_password_file is set as well: leave one of them out", r->path, what,
+             prefix);
+    else if (*name->password && r->open_to_all)
+        fail(r,
+             "%s: %s has a password, and the file is open to all users of this host: chmod 640 and chgrp kamsync, or "
+             "keep it in %s_password_file",
+             r->path, what, prefix);
+    else if (name->kind != STORE_MEMORY && (*name->user || *user) && !*name->password && !*file)
+        fail(r, "%s: %s has a user and no password: set %s_password_file", r->path, what, prefix);
+}
+
+/* A replica has the databases of its primary. */
+static void check_near(struct reading *r)
+{
+    struct config *c = r->c;
+    struct store_name *near = &c->redis.near;
+    char why[600];
+
+    if (!*c->store_near) {
+        if (*c->near_user || *c->near_password_file)
+            fail(r, "%s: near_user and near_password_file are for store_near, which is not set", r->path);
+    } else if (store_name_read(near, c->store_near, why, sizeof(why)) < 0)
+        fail(r, "%s: store_near: %s", r->path, why);
+    else if (near->kind != STORE_REDIS)
+        fail(r, "%s: store_near names one replica: redis://host:port, rediss://host:port or unix:///path", r->path);
+    else if (c->redis.name.kind != STORE_REDIS && c->redis.name.kind != STORE_SENTINEL)
+        fail(r, "%s: store_near is for a store like redis://192.0.2.100:6379 or sentinel://192.0.2.1/mymaster",
+             r->path);
+    else if (near->db && near->db != c->redis.name.db)
+        fail(r, "%s: store_near names database %d, and store %d: leave it out, a replica has those of its primary",
+             r->path, near->db, c->redis.name.db);
+    else
+        check_login(r, "store_near", near, "near", c->near_user, c->near_password_file);
+}
+
 static void check_store(struct reading *r)
 {
     struct config *c = r->c;
@@ -344,18 +385,9 @@ static void check_store(struct reading *r)
     c->clustered = name->kind != STORE_MEMORY;
     if (rc < 0)
         fail(r, "%s: store: %s", r->path, why);
-    else if (*name->user && *c->redis_user)
-        fail(r, "%s: store names a user, and redis_user as well: leave one of them out", r->path);
-    else if (*name->password && *c->redis_password_file)
-        fail(r, "%s: store has a password, and redis_password_file is set as well: leave one of them out", r->path);
-    else if (*name->password && r->open_to_all)
-        fail(r,
-             "%s: store has a password, and the file is open to all users of this host: chmod 640 and chgrp kamsync, "
-             "or keep it in redis_password_file",
-             r->path);
-    else if (c->clustered && (*name->user || *c->redis_user) && !*name->password && !*c->redis_password_file)
-        fail(r, "%s: store has a user and no password: set redis_password_file", r->path);
-    else if (*c->sentinel_user && !*c->sentinel_password_file)
+    else
+        check_login(r, "store", name, "redis", c->redis_user, c->redis_password_file);
+    if (*c->sentinel_user && !*c->sentinel_password_file)
         fail(r, "%s: sentinel_user is set and sentinel_password_file is not", r->path);
     else if (name->kind != STORE_SENTINEL && (*c->sentinel_user || *c->sentinel_password_file))
         fail(r, "%s: sentinel_user and sentinel_password_file are for a store like sentinel://192.0.2.1/mymaster",
@@ -380,19 +412,20 @@ static void check_tls(struct reading *r)
 {
     struct config *c = r->c;
     const bool set = *c->redis_ca_file || *c->redis_cert_file || *c->redis_key_file || *c->redis_server_name;
+    const bool uses_tls = c->redis.name.tls || c->redis.near.tls;
     struct redis_tls *tls = NULL;
     char why[500];
 
     c->redis.tls =
         (struct redis_tls_conf){c->redis_ca_file, c->redis_cert_file, c->redis_key_file, c->redis_server_name};
-    if (!c->redis.name.tls && set)
+    if (!uses_tls && set)
         fail(r,
              "%s: redis_ca_file, redis_cert_file, redis_key_file and redis_server_name are for TLS: a store like "
              "rediss://redis.example.com",
              r->path);
     else if (!*c->redis_cert_file != !*c->redis_key_file)
         fail(r, "%s: redis_cert_file and redis_key_file need each other", r->path);
-    else if (c->redis.name.tls && is_private(r, "redis_key_file", c->redis_key_file)) {
+    else if (uses_tls && is_private(r, "redis_key_file", c->redis_key_file)) {
         tls = redis_tls_new(&c->redis.tls, why, sizeof(why));
         if (!tls)
             fail(r, "%s: %s", r->path, why);
@@ -413,6 +446,8 @@ static void check_places(struct reading *r)
         fail(r, "%s: hep '%s' is not a numeric address with port, like 192.0.2.50:9060", r->path, c->hep);
     else
         check_store(r);
+    if (!r->failed)
+        check_near(r);
     if (!r->failed)
         check_tls(r);
 }
@@ -454,6 +489,7 @@ static void check(struct reading *r)
         read_secrets(r);
     c->redis.login = (struct redis_login){c->redis_user, c->redis_password};
     c->redis.sentinel_login = (struct redis_login){c->sentinel_user, c->sentinel_password};
+    c->redis.near_login = (struct redis_login){c->near_user, c->near_password};
     c->redis.timeout_ms = c->redis_timeout_ms;
     c->redis.cdr_max = c->cdr_max;
 }
@@ -481,7 +517,7 @@ int config_read(struct config *c, const char *path, char *why, size_t why_size)
 
     *c = (struct config){0};
     for (size_t i = 0; i < OPTION_COUNT; i++)
-        if (!set(c, &options[i], options[i].fallback))
+        if (!set(c, &config_options[i], config_options[i].fallback))
             fail(&r, "memory is short");
     if (!r.failed && path)
         read_file(&r);
@@ -498,12 +534,13 @@ int config_read(struct config *c, const char *path, char *why, size_t why_size)
 void config_clear(struct config *c)
 {
     for (size_t i = 0; i < OPTION_COUNT; i++)
-        if (options[i].kind == KIND_TEXT)
-            free(*text_at(c, &options[i]));
+        if (config_options[i].kind == KIND_TEXT)
+            free(*text_at(c, &config_options[i]));
     free(c->secret);
     free(c->old_secret);
     free(c->redis_password);
     free(c->sentinel_password);
+    free(c->near_password);
     free(c->hep_password);
     *c = (struct config){0};
 }
@@ -511,52 +548,11 @@ void config_clear(struct config *c)
 const char *config_needs_restart(const struct config *old, const struct config *fresh)
 {
     for (size_t i = 0; i < OPTION_COUNT; i++) {
-        const struct option *o = &options[i];
+        const struct option *o = &config_options[i];
 
         if (!o->reload && (o->kind == KIND_TEXT ? strcmp(*text_at(old, o), *text_at(fresh, o)) != 0
                                                 : *number_at(old, o) != *number_at(fresh, o)))
             return o->name;
     }
     return NULL;
-}
-
-void config_help(FILE *out)
-{
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        const struct option *o = &options[i];
-
-        fprintf(out, "  %-20s %s\n%22s(default: %s%s)\n", o->name, o->help, "", *o->fallback ? o->fallback : "empty",
-                o->reload ? "" : "; a change needs a restart");
-    }
-}
-
-/* Text as roff takes it. */
-static void print_roff(FILE *out, const char *text)
-{
-    for (; *text; text++) {
-        if (*text == '\\' || *text == '-')
-            fprintf(out, "\\%c", *text == '-' ? '-' : 'e');
-        else if (*text == '\'')
-            fputs("\\(aq", out);
-        else
-            fputc(*text, out);
-    }
-}
-
-static void print_man(FILE *out, const struct option *o)
-{
-    fprintf(out, ".TP\n.B %s\n", o->name);
-    print_roff(out, o->help);
-    fputs(".\n.br\nDefault: \\fI", out);
-    print_roff(out, *o->fallback ? o->fallback : "empty");
-    fputs("\\fR", out);
-    if (o->kind == KIND_NUMBER)
-        fprintf(out, ", from %lld to %lld", (long long)o->min, (long long)o->max);
-    fprintf(out, ".%s\n", o->reload ? "" : "\nA change needs a restart.");
-}
-
-void config_man(FILE *out)
-{
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        print_man(out, &options[i]);
 }

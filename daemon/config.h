@@ -9,9 +9,9 @@
 #include "io/store.h"
 
 struct config {
-    char *kamailio, *store, *cluster, *name, *site, *log_level, *log_format; /* owned */
+    char *kamailio, *store, *store_near, *cluster, *name, *site, *log_level, *log_format; /* owned */
     char *secret_file, *old_secret_file;
-    char *redis_user, *redis_password_file, *sentinel_user, *sentinel_password_file;
+    char *redis_user, *redis_password_file, *sentinel_user, *sentinel_password_file, *near_user, *near_password_file;
     char *redis_ca_file, *redis_cert_file, *redis_key_file, *redis_server_name;
     char *keys_file;
     char *ready_file, *state_file;
@@ -25,7 +25,7 @@ struct config {
     int64_t call_max_s, ended_ttl_s, cdr_max;
     int64_t takeover, claim_strict;
     /* Owned: read from their files, "" without one. The two secrets are specific to this cluster: see config.c. */
-    char *secret, *old_secret, *redis_password, *sentinel_password, *hep_password;
+    char *secret, *old_secret, *redis_password, *sentinel_password, *near_password, *hep_password;
     struct sockaddr_storage kamailio_addr; /* parsed `kamailio` */
     struct sockaddr_storage http_addr;     /* parsed `http_listen`, if that is not empty */
     struct sockaddr_storage hep_addr;      /* parsed `hep`, if that is not empty */

@@ -51,6 +51,8 @@ static void on_metrics(void *ctx, struct buffer *out)
         .round_trips = &d->store->round_trips,
         .ready = !daemon_unready(d),
         .drained = d->readiness.drained,
+        .near_up = d->store->facts.near.ready,
+        .near_lag_ms = d->store->facts.near.ready && d->store->facts.near.lag_ms > 0 ? d->store->facts.near.lag_ms : 0,
         .txns_max = d->config.txns_max,
         .http = http_figures(d->http),
         .cpu_us = cpu_us(),

@@ -37,6 +37,13 @@ static void do_get(void *ctx, const char *key, uint64_t token)
     s->ops->get(s, key, token);
 }
 
+static bool do_get_near(void *ctx, const char *key, uint64_t token)
+{
+    struct store *s = ((struct daemon *)ctx)->store;
+
+    return s->ops->get_near(s, key, token);
+}
+
 static void do_claim(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
     struct store *s = ((struct daemon *)ctx)->store;
@@ -109,6 +116,16 @@ int64_t wiring_wall(void *ctx)
     return clock.tv_sec * 1000 + clock.tv_usec / 1000;
 }
 
+/* The near replica, if there is one, and how far it is behind, if that is known. */
+static void add_near(json_t *answer, const struct store_facts *f)
+{
+    if (!store_has_near(f->conf))
+        return;
+    json_object_set_new(answer, "near", json_string(f->near.ready ? "up" : "away"));
+    if (f->near.ready && f->near.looked && f->near.lag_ms >= 0)
+        json_object_set_new(answer, "near_lag_ms", json_integer(f->near.lag_ms));
+}
+
 static void do_answer(void *ctx, uint64_t client, json_t *answer)
 {
     struct daemon *d = ctx;
@@ -117,6 +134,7 @@ static void do_answer(void *ctx, uint64_t client, json_t *answer)
         json_object_set_new(answer, "version", json_string(KAMSYNC_VERSION));
         json_object_set_new(answer, "cluster", json_string(d->config.cluster));
         json_object_set_new(answer, "drained", json_boolean(d->readiness.drained));
+        add_near(answer, &d->store->facts);
     }
     if (client & HTTP_CLIENT)
         http_answer(d->http, client, answer);
@@ -156,6 +174,8 @@ static void do_examined(void *ctx, json_t *names)
     host_checks_names(names);
     if (d->store->facts.conf)
         json_array_append_new(names, json_string("redis"));
+    if (store_has_near(d->store->facts.conf))
+        json_array_append_new(names, json_string("near"));
 }
 
 /* ---- input from the sockets ---- */
@@ -204,6 +224,11 @@ static void on_put_done(void *ctx, uint64_t token, enum put_status status, struc
 static void on_got(void *ctx, uint64_t token, enum get_status status, struct span record)
 {
     engine_got(((struct daemon *)ctx)->engine, token, status, record, now(ctx));
+}
+
+static void on_got_near(void *ctx, uint64_t token, enum get_status status, struct span record)
+{
+    engine_near_got(((struct daemon *)ctx)->engine, token, status, record, now(ctx));
 }
 
 static void on_claimed(void *ctx, uint64_t token, enum claim_status status, struct span holder)
@@ -286,6 +311,7 @@ struct engine_io wiring_io(struct daemon *d)
                               .link_close = do_link_close,
                               .put = do_put,
                               .get = do_get,
+                              .get_near = *d->config.store_near ? do_get_near : NULL,
                               .claim = do_claim,
                               .scan = do_scan,
                               .beat = do_beat,
@@ -310,6 +336,7 @@ static struct store_events store_events(struct daemon *d)
                                  .down = on_store_down,
                                  .put_done = on_put_done,
                                  .got = on_got,
+                                 .got_near = on_got_near,
                                  .claimed = on_claimed,
                                  .scan_key = on_scan_key,
                                  .scanned = on_scanned,

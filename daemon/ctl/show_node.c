@@ -88,7 +88,7 @@ static void put_numbers(const json_t *numbers, const char *what, const char *hea
 
 void show_status(const json_t *answer, FILE *out)
 {
-    static const char *const fields[] = {"cluster", "site", "kamailio", "store", "drained"};
+    static const char *const fields[] = {"cluster", "site", "kamailio", "store", "near", "drained"};
     const json_t *counters = json_object_get(answer, "counters");
 
     put_head(answer, out);

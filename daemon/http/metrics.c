@@ -130,6 +130,10 @@ static void states(struct buffer *out, const struct metrics *m)
     gauge(out, "kamailio_connected", "1 while Kamailio is connected", m->status->link);
     gauge(out, "kamailio_up", "1 while Kamailio answers", m->status->up);
     gauge(out, "store_up", "1 while the store is connected", m->status->store);
+    gauge(out, "near_up", "1 while the near replica is connected; 0 also where there is none", m->near_up);
+    seconds(out, "near_lag_seconds", "gauge",
+            "by how much the near replica is behind, in steps of heartbeat_ms; 0 also if that is not known",
+            1000 * m->near_lag_ms);
     gauge(out, "nodes_up", "other nodes that are alive and can be reached", m->status->nodes);
 }
 

@@ -16,7 +16,8 @@ struct metrics {
     const struct counters *counters;
     const struct histograms *took;
     const struct histogram *round_trips;
-    bool ready, drained;
+    bool ready, drained, near_up;
+    int64_t near_lag_ms;
     int64_t txns_max;
     struct http_figures http;
     /* the process */

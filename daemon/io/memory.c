@@ -249,8 +249,8 @@ struct store *store_memory(uv_loop_t *loop, int64_t cdr_max, const char *state_f
 {
     static const struct store_ops ops = {memory_put,       memory_get,        memory_claim,      memory_scan,
                                          memory_beat,      memory_read_nodes, memory_call_write, memory_call_get,
-                                         memory_call_keys, memory_archive,    memory_tell,       memory_flush,
-                                         memory_close};
+                                         memory_call_keys, memory_archive,    memory_tell,       NULL,
+                                         memory_flush,     memory_close};
     struct memory *m = calloc(1, sizeof(*m));
 
     if (!m)

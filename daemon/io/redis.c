@@ -231,6 +231,7 @@ static void redis_beat(struct store *store, int id, const char *record, int64_t 
 
     key_node(key, id);
     redis_hear(s, id);
+    redis_near_look(s, key, record);
     redis_ask(s, span_of(key), on_own, NULL, "GET %s", key);
     redis_ask(s, span_of(key), redis_on_done, NULL, "SET %s %s PX %lld", key, record, (long long)ttl_ms);
     redis_ask(s, span_of(s->nodes), redis_on_done, NULL, "SADD %s %d", s->nodes, id);
@@ -371,6 +372,8 @@ static void redis_free(struct redis *s)
     free((char *)s->conf.login.password);
     free((char *)s->conf.sentinel_login.user);
     free((char *)s->conf.sentinel_login.password);
+    free((char *)s->conf.near_login.user);
+    free((char *)s->conf.near_login.password);
     free(s);
 }
 
@@ -398,6 +401,7 @@ static void redis_flush(struct store *store)
 
     redis_conn_flush(&s->commands);
     redis_conn_flush(&s->listener);
+    redis_near_flush(s);
     if (s->sentinels)
         sentinels_flush(s->sentinels);
 }
@@ -408,6 +412,7 @@ static void redis_close(struct store *store)
 
     redis_conn_close(&s->commands);
     redis_conn_close(&s->listener);
+    redis_near_close(s);
     if (s->sentinels)
         sentinels_close(s->sentinels);
     answers_close(&s->answers, one_closed);
@@ -418,7 +423,7 @@ static void set_up(struct redis *s, struct redis_conn *c, const char *role)
     *c = (struct redis_conn){.loop = s->loop,
                              .conf = &s->conf,
                              .login = &s->conf.login,
-                             .tls = s->tls,
+                             .tls = s->conf.name.tls ? s->tls : NULL,
                              .resolver = s->resolver,
                              .timeout_ms = s->conf.timeout_ms,
                              .db = s->conf.name.db,
@@ -446,15 +451,21 @@ static bool own(struct redis_login *l, const char *user, const char *password)
     return l->user && l->password;
 }
 
+/* What stands in the name, or else in options. */
+static bool own_login(struct redis_login *l, const struct store_name *name, const struct redis_login *more)
+{
+    return own(l, *name->user ? name->user : more->user, *name->password ? name->password : more->password);
+}
+
 /* Its texts are the store's own from here on. False when out of memory. */
 static bool own_conf(struct redis *s, const struct redis_conf *conf)
 {
-    const struct store_name *name = &conf->name;
-    const struct redis_login *l = &conf->login, *sentinel = &conf->sentinel_login;
+    const struct redis_login *sentinel = &conf->sentinel_login;
     bool done;
 
     s->conf = *conf;
-    done = own(&s->conf.login, *name->user ? name->user : l->user, *name->password ? name->password : l->password);
+    done = own_login(&s->conf.login, &conf->name, &conf->login);
+    done = own_login(&s->conf.near_login, &conf->near, &conf->near_login) && done;
     return own(&s->conf.sentinel_login, sentinel->user, sentinel->password) && done;
 }
 
@@ -463,7 +474,7 @@ static bool load_tls(struct redis *s)
 {
     char why[500];
 
-    if (!s->conf.name.tls)
+    if (!s->conf.name.tls && !s->conf.near.tls)
         return true;
     s->tls = redis_tls_new(&s->conf.tls, why, sizeof(why));
     if (!s->tls)
@@ -481,6 +492,7 @@ static bool start(struct redis *s)
     s->open = 1;
     set_up(s, &s->commands, "commands");
     set_up(s, &s->listener, "announcements");
+    redis_near_start(s, conn_closed);
     if (s->conf.name.kind == STORE_SENTINEL) {
         s->sentinels = sentinels_new(s->loop, &s->conf, &s->store.on, clients, sentinels_closed, s);
         s->open += s->sentinels != NULL;
@@ -491,8 +503,8 @@ static bool start(struct redis *s)
 struct store *store_redis(uv_loop_t *loop, const struct redis_conf *conf, const struct store_events *on)
 {
     static const struct store_ops ops = {
-        redis_put,      redis_get,       redis_claim,   redis_scan, redis_beat,  redis_read_nodes, redis_call_write,
-        redis_call_get, redis_call_keys, redis_archive, redis_tell, redis_flush, redis_close};
+        redis_put,      redis_get,       redis_claim,   redis_scan, redis_beat,     redis_read_nodes, redis_call_write,
+        redis_call_get, redis_call_keys, redis_archive, redis_tell, redis_near_get, redis_flush,      redis_close};
     struct redis *s = calloc(1, sizeof(*s));
     char nodes[KEY_SHORT_MAX];
 

@@ -12,6 +12,15 @@
 
 enum script { SCRIPT_PUT, SCRIPT_CALL, SCRIPTS };
 
+#define NEAR_BEATS 64
+
+/* A replica beside this node, with a connection of its own. */
+struct redis_near {
+    struct redis_conn conn;
+    int64_t beat;                   /* the number of this node's last heartbeat; 0: none yet */
+    int64_t written_ms[NEAR_BEATS]; /* when it wrote each, by its number */
+};
+
 struct redis {
     struct store store;
     uv_loop_t *loop;
@@ -20,8 +29,9 @@ struct redis {
     struct redis_tls *tls; /* NULL: none */
     struct resolver *resolver;
     struct sentinels *sentinels; /* NULL: a Redis of its own */
-    bool reading_nodes;          /* one read at a time */
-    size_t nodes_left;           /* answers that this read waits for */
+    struct redis_near near;
+    bool reading_nodes; /* one read at a time */
+    size_t nodes_left;  /* answers that this read waits for */
     bool nodes_ok;
     char complained[16]; /* first word of the last error logged for this connection; "": none */
     bool own_there;      /* this node's own record was in the store */
@@ -82,6 +92,14 @@ void redis_tell(struct store *store, int node, const char *text);
 /* The pairs of a reply name, value, name, value…; false when it is none, or when out of memory. The caller frees them.
  */
 bool redis_read_pairs(const redisReply *r, struct pair **pairs, size_t *count);
+
+/* redis_near.c: the near replica, if there is one; closed(): as of every connection. */
+void redis_near_start(struct redis *s, void (*closed)(struct redis_conn *c));
+void redis_near_close(struct redis *s);
+void redis_near_flush(struct redis *s);
+bool redis_near_get(struct store *store, const char *key, uint64_t token);
+/* This node has written its record there: looks how far the near replica is behind. */
+void redis_near_look(struct redis *s, const char *key, const char *record);
 
 extern const char rights_lua[], archive_lua[];
 /* redis_facts.c: looks at what a new connection leads to; and, with a heartbeat, at that and at this user's rights, if

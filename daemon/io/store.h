@@ -14,6 +14,7 @@ struct store_events {
     void (*down)(void *ctx);
     void (*put_done)(void *ctx, uint64_t token, enum put_status status, struct span record);
     void (*got)(void *ctx, uint64_t token, enum get_status status, struct span record);
+    void (*got_near)(void *ctx, uint64_t token, enum get_status status, struct span record);
     void (*claimed)(void *ctx, uint64_t token, enum claim_status status, struct span holder);
     void (*scan_key)(void *ctx, const char *key);
     void (*scanned)(void *ctx, bool ok, uint64_t next);
@@ -45,6 +46,7 @@ struct store_ops {
     void (*call_keys)(struct store *s, struct span call_id, uint64_t cursor, uint64_t token);
     void (*archive)(struct store *s, const char *after, int count, uint64_t token);
     void (*tell)(struct store *s, int node, const char *text);
+    bool (*get_near)(struct store *s, const char *key, uint64_t token); /* NULL: as if it were away */
     /* Sends queued commands; call it before the loop waits. */
     void (*flush)(struct store *s);
     /* Closes everything, so that the loop can end; the store frees itself when the last handle has closed. */
@@ -65,9 +67,20 @@ struct redis_conf {
     struct store_name name;
     struct redis_login login; /* where the name has none */
     struct redis_login sentinel_login;
+    struct store_name near; /* a replica beside this node; of no host and no path: there is none */
+    struct redis_login near_login;
     struct redis_tls_conf tls; /* used if the name says so */
     int64_t timeout_ms;        /* without an answer for so long the connection is closed */
     int64_t cdr_max;           /* ended calls kept in the archive, or a few more; 0: all */
+};
+
+/* What has been seen of the near replica (redis_near.c). */
+struct near_facts {
+    bool ready;
+    char trouble[200]; /* why it is not; "": not known */
+    char refused[200]; /* what it has said to a question since it is; "": no error */
+    bool looked;       /* its record of this node was read: */
+    int64_t lag_ms;    /* so old it is, in steps of the heartbeat; -1: it has none, or a very old one */
 };
 
 /* What has been seen of Redis (redis_facts.c), for store_checks.c. Times as of uv_now(). */
@@ -85,6 +98,7 @@ struct store_facts {
     int64_t used, limit; /* memory in bytes; -1: not known */
     int aof;             /* 0: it keeps no append-only file; -1: not known */
     bool disk_fails;
+    struct near_facts near;
     char said[4][128]; /* what the log says of each row that it has (store_checks.c) */
 };
 
@@ -94,6 +108,12 @@ struct store {
     struct histogram round_trips; /* of one command at a time; empty without Redis */
     struct store_facts facts;     /* the same */
 };
+
+/* Whether a near replica is configured. */
+static inline bool store_has_near(const struct redis_conf *conf)
+{
+    return conf && (conf->near.count || *conf->near.path);
+}
 
 /* store_checks.c: adds what is wrong with Redis, for that node. */
 void store_checks(const struct store_facts *s, int64_t now, int node, json_t *found);

@@ -8,13 +8,12 @@
 #include "store.h"
 
 #define FRESH_MS 60000 /* what was refused so lately would be so again */
+#define BEHIND_MS 5000 /* in steps of a heartbeat */
 #define FULL 80        /* per cent of the memory */
 
-/* How 'store' names it. */
-static const char *where(const struct store_facts *s, char *out, size_t size)
+/* How it is named. */
+static const char *where(const struct store_name *n, char *out, size_t size)
 {
-    const struct store_name *n = &s->conf->name;
-
     if (*n->path)
         snprintf(out, size, "%s", n->path);
     else if (n->kind == STORE_SENTINEL)
@@ -56,7 +55,7 @@ static bool is_away(const struct store_facts *s, int64_t now, struct finding *f)
 
     (void)now;
     FINDING(f, "Redis (%s) is away%s%s: calls go on, but strays and dead nodes' calls are not looked up",
-            where(s, at, sizeof(at)), *s->trouble ? ": " : "", s->trouble);
+            where(&s->conf->name, at, sizeof(at)), *s->trouble ? ": " : "", s->trouble);
     WRITE(f, "%s",
           advice ? advice
                  : "start it; 'store' in kamsyncd.conf says where it is, and the firewall must let TCP there pass");
@@ -161,6 +160,40 @@ static bool tells_nothing(const struct store_facts *s, int64_t now, struct findi
     return s->ready && *s->info_error;
 }
 
+static bool near_is_away(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    char at[120];
+
+    (void)now;
+    FINDING(f, "the near replica (%s) is away%s%s: all is asked of 'store'", where(&s->conf->near, at, sizeof(at)),
+            *s->near.trouble ? ": " : "", s->near.trouble);
+    WRITE(f, "start it; store_near, near_user and near_password_file in kamsyncd.conf say where it is, and who asks");
+    return store_has_near(s->conf) && !s->near.ready;
+}
+
+static bool near_refuses(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    (void)now;
+    FINDING(f, "the near replica refuses: %s", s->near.refused);
+    WRITE(f, "a user there with the rights in docs/security.md: the primary's users are not its own");
+    return s->near.ready && *s->near.refused;
+}
+
+static bool near_is_behind(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    bool known = s->near.lag_ms >= 0;
+
+    (void)now;
+    if (known)
+        FINDING(f, "the near replica is %" PRId64 " s behind: what it says is of little use", s->near.lag_ms / 1000);
+    else
+        FINDING(f, "the near replica does not have the record of this node, or one that is minutes old");
+    WRITE(f, "%s",
+          known ? "INFO replication there and on the primary: the network between them, or too much to do"
+                : "REPLICAOF there must name what 'store' names, and its link must be up (INFO replication)");
+    return s->ready && s->near.ready && s->near.looked && (!known || s->near.lag_ms >= BEHIND_MS);
+}
+
 static const struct {
     const char *name;
     enum severity severity;
@@ -178,6 +211,9 @@ static const struct {
     {"redis_password", SEVERITY_ADVICE, is_open, 0},
     {"redis_tls", SEVERITY_ADVICE, is_in_clear, 0},
     {"redis_info", SEVERITY_ADVICE, tells_nothing, 3},
+    {"near", SEVERITY_WARNING, near_is_away, 0},
+    {"near_refuses", SEVERITY_WARNING, near_refuses, 0},
+    {"near_behind", SEVERITY_WARNING, near_is_behind, 0},
 };
 
 void store_checks(const struct store_facts *s, int64_t now, int node, json_t *found)

@@ -184,10 +184,10 @@ static void on_log(void *ctx, enum log_level level, const char *line)
     must(is_printable(line));
 }
 
-static const struct store_events events = {NULL,          on_up,           on_down,     on_put,      on_got,
-                                           on_claimed,    on_scan_key,     on_scanned,  on_node,     on_node,
-                                           on_nodes_read, on_call_written, on_call_got, on_call_key, on_call_keys,
-                                           on_archived,   on_told,         on_forgot,   on_log};
+static const struct store_events events = {NULL,         on_up,         on_down,         on_put,      on_got,
+                                           on_got,       on_claimed,    on_scan_key,     on_scanned,  on_node,
+                                           on_node,      on_nodes_read, on_call_written, on_call_got, on_call_key,
+                                           on_call_keys, on_archived,   on_told,         on_forgot,   on_log};
 
 /* ---- the socket ---- */
 

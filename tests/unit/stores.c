@@ -257,6 +257,7 @@ static bool is_up(void *arg)
 }
 
 const char *memory_state_file = "";
+int near_port;
 
 struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t cdr_max, const char *user)
 {
@@ -270,6 +271,7 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
                               .announced = on_node,
                               .put_done = on_put,
                               .got = on_read,
+                              .got_near = on_read,
                               .call_written = on_written,
                               .call_got = on_got,
                               .call_key = on_call_key,
@@ -281,6 +283,8 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
     struct redis_conf conf = {.name = {.hosts = {{"127.0.0.1", r ? r->port : 0}}},
                               .login = {user, *user ? "p" : ""},
                               .sentinel_login = {"", ""},
+                              .near = {.count = near_port > 0, .hosts = {{"127.0.0.1", near_port}}},
+                              .near_login = {"", ""},
                               .timeout_ms = 2000,
                               .cdr_max = cdr_max};
 

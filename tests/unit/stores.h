@@ -42,6 +42,8 @@ __attribute__((format(printf, 2, 3))) char *redis_do(const struct redis_server *
 
 /* The file of memory stores that are made from now on; "": none. */
 extern const char *memory_state_file;
+/* The near replica of Redis stores that are made from now on; 0: none. */
+extern int near_port;
 
 /* Waits for the store to be up. r: NULL for memory. user: "" for the default one; else with password "p". */
 struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t cdr_max, const char *user);

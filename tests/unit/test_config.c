@@ -201,6 +201,13 @@ Test(config, bad_values_are_refused_by_name)
         {"store = redis://h\nsentinel_password_file = /nonexistent/x\n", "sentinel_password_file"},
         {"store = sentinel://h/m\nsecret_file =\n", "secret_file"},
         {"store = sentinel://h\n", "store"},
+        {"store_near = redis://h\n", "store_near is for a store like"},
+        {"store = redis://h\nstore_near = sentinel://h/m\n", "store_near names one replica"},
+        {"store = redis://h\nstore_near = h:1\n", "store_near: it begins with no known word"},
+        {"store = redis://h/1\nstore_near = redis://h:1/2\n", "database 2, and store 1"},
+        {"store = redis://h\nstore_near = redis://u@h:1\n",
+         "store_near has a user and no password: set near_password_file"},
+        {"store = redis://h\nnear_user = u\n", "store_near, which is not set"},
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {

@@ -277,8 +277,11 @@ Test(doctor, text_that_is_no_utf8)
 static const struct redis_conf near = {.name = {.hosts = {{"127.0.0.1", 6379}}}, .login = {"", ""}};
 static const struct redis_conf path = {.name = {.path = "/run/redis"}, .login = {"", ""}};
 static const struct redis_conf tls = {.name = {.tls = true, .hosts = {{"192.0.2.9", 6379}}}, .login = {"u", "p"}};
+static const struct redis_conf both = {
+    .name = {.hosts = {{"127.0.0.1", 6379}}}, .login = {"", ""}, .near = {.count = 1, .hosts = {{"192.0.2.8", 6380}}}};
 static const struct redis_conf far = {.name = {.hosts = {{"192.0.2.9", 6379}}}, .login = {"", ""}};
 
+#define GOOD_NEAR .conf = &both, .ready = true, .info = true, .policy = "noeviction", .used = 1, .aof = 1
 #define GOOD .conf = &near, .ready = true, .info = true, .policy = "noeviction", .used = 1, .limit = 0, .aof = 1
 
 Test(doctor, redis)
@@ -313,6 +316,12 @@ Test(doctor, redis)
         {{.conf = &tls, .ready = true, .aof = 1}, "", ""},
         {{.conf = &path, .ready = true, .aof = 1}, "", ""},
         {{.conf = &path}, "redis", "/run/redis"},
+        {{GOOD_NEAR, .near = {.trouble = "refused"}}, "near", "192.0.2.8:6380) is away: refused"},
+        {{GOOD_NEAR, .near = {.ready = true}}, "", ""},
+        {{GOOD_NEAR, .near = {.ready = true, .refused = "NOPERM x"}}, "near_refuses", "refuses: NOPERM x"},
+        {{GOOD_NEAR, .near = {.ready = true, .looked = true, .lag_ms = 4999}}, "", ""},
+        {{GOOD_NEAR, .near = {.ready = true, .looked = true, .lag_ms = 7000}}, "near_behind", "7 s behind"},
+        {{GOOD_NEAR, .near = {.ready = true, .looked = true, .lag_ms = -1}}, "near_behind", "REPLICAOF"},
         {{.conf = &near, .ready = true, .aof = -1, .info_error = "NOPERM"}, "redis_info", "cannot be seen: NOPERM"},
     };
 
