@@ -82,9 +82,25 @@ static void on_rights(struct redis *s, const redisReply *r, void *data)
     store_checks_log(&s->store);
 }
 
+/* The first node writes it; the layout that was there, if it is another one. */
+static void on_layout(struct redis *s, const redisReply *r, void *data)
+{
+    struct store_facts *f = &s->store.facts;
+    bool other = r && r->type == REDIS_REPLY_STRING && strcmp(r->str, key_layout()) != 0;
+
+    (void)data;
+    snprintf(f->layout, sizeof(f->layout), "%s", other ? r->str : "");
+    ascii_clean(f->layout);
+    store_checks_log(&s->store);
+}
+
 void redis_look(struct redis *s)
 {
+    char layout[KEY_SHORT_MAX];
+
     s->looked_ms = 0;
+    key_short(layout, KEY_LAYOUT);
+    redis_ask(s, span_of(layout), on_layout, NULL, "SET %s %s NX GET", layout, key_layout());
     redis_ask(s, NO_KEY, on_info, NULL, "INFO memory persistence");
 }
 

@@ -92,6 +92,7 @@ struct store_facts {
     int64_t refused_ms;
     int64_t cut_off_ms; /* when the connection for announcements was last lost alone; 0: never */
     char missing[250];  /* rights that this user lacks; "": none, or not known */
+    char layout[16];    /* of the names that others have written, if it is not this node's; "" else */
     bool info;          /* the following was seen */
     char info_error[160];
     char policy[64];     /* maxmemory-policy; "": not known */
@@ -99,7 +100,7 @@ struct store_facts {
     int aof;             /* 0: it keeps no append-only file; -1: not known */
     bool disk_fails;
     struct near_facts near;
-    char said[4][128]; /* what the log says of each row that it has (store_checks.c) */
+    char said[5][128]; /* what the log says of each row that it has (store_checks.c) */
 };
 
 struct store {

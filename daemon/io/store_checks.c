@@ -5,6 +5,7 @@
 
 #include "count.h"
 #include "finding.h"
+#include "key.h"
 #include "store.h"
 
 #define FRESH_MS 60000 /* what was refused so lately would be so again */
@@ -91,6 +92,19 @@ static bool lacks_rights(const struct store_facts *s, int64_t now, struct findin
     WRITE(f, "ACL SETUSER %.64s %s (docs/security.md has all rights, keys and channels)", user,
           missing ? s->missing : "...");
     return s->ready && (missing || (strncmp(s->refused, "NOPERM", 6) == 0 && now - s->refused_ms < FRESH_MS));
+}
+
+static bool has_another_layout(const struct store_facts *s, int64_t now, struct finding *f)
+{
+    char name[KEY_SHORT_MAX];
+
+    (void)now;
+    FINDING(f,
+            "the names in Redis are of layout %s, and this node's of layout %s: it finds none of the others' records",
+            s->layout, key_layout());
+    WRITE(f, "one kind of 'store' on all nodes, after the move in docs/redis-keys.md; then DEL %s",
+          key_short(name, KEY_LAYOUT));
+    return s->ready && *s->layout;
 }
 
 /* Only "noeviction" is right: it refuses writes, so that kamsyncd keeps its records, says so, and writes them when
@@ -204,6 +218,7 @@ static const struct {
     {"redis_refuses", SEVERITY_ERROR, refuses, 0},
     {"redis_announcements", SEVERITY_WARNING, is_cut_off, 4},
     {"redis_rights", SEVERITY_ERROR, lacks_rights, 1},
+    {"redis_layout", SEVERITY_ERROR, has_another_layout, 5},
     {"redis_policy", SEVERITY_WARNING, evicts, 2},
     {"redis_memory", SEVERITY_WARNING, is_nearly_full, 0},
     {"redis_disk", SEVERITY_WARNING, cannot_save, 0},

@@ -41,7 +41,7 @@ class Node:
     def written(self):
         """Both sorts of records: names that Redis holds, without its nodes' own."""
         try:
-            return self.redis.do('DBSIZE') - self.redis.do('EXISTS', 'kamsync:nodes', 'kamsync:node:1')
+            return self.redis.do('DBSIZE') - self.redis.do('EXISTS', 'kamsync:nodes', 'kamsync:node:1', 'kamsync:layout')
         except (OSError, RedisError):
             return 0
 

@@ -120,7 +120,8 @@ static void on_down(void *ctx)
 
 static void on_scan_key(void *ctx, const char *key)
 {
-    json_array_append_new(((struct client *)ctx)->keys, json_string(key));
+    if (strcmp(key, "kamsync:layout") != 0) /* which Redis has, and memory does not need */
+        json_array_append_new(((struct client *)ctx)->keys, json_string(key));
 }
 
 static void on_scanned(void *ctx, bool ok, uint64_t next)

@@ -240,7 +240,7 @@ Test(archives, needs_the_right_to_ask_for_the_time)
 
     for (int has = 0; has < 2; has++) {
         redis_do(&o->r,
-                 "ACL SETUSER u reset on >p ~kamsync:* &kamsync:* +ping +info +subscribe +script|load +eval "
+                 "ACL SETUSER u reset on >p ~kamsync:* &kamsync:* +ping +info +set +subscribe +script|load +eval "
                  "+xrange +xrevrange %s",
                  has ? "+time" : "-time");
         uv_loop_init(&loop);
@@ -248,6 +248,30 @@ Test(archives, needs_the_right_to_ask_for_the_time)
         cr_expect(client_archive(c, NULL, 5) == has && client_archive(c, "0-0", 5) == has);
         clients_free(&loop, &c, 1);
     }
+    one_free(o);
+}
+
+static bool complains(void *arg)
+{
+    return strstr(((struct client *)arg)->logs, "the names in Redis are of layout ") != NULL;
+}
+
+Test(archives, another_layout_is_said)
+{
+    struct one *o = one_new(0, 0);
+    struct client *c;
+    uv_loop_t loop;
+
+    cr_expect_str_eq(redis_do(&o->r, "GET kamsync:layout"), "1");
+    key_buckets(KEY_BUCKETS);
+    uv_loop_init(&loop);
+    c = client_new(&loop, &o->r, 0, "");
+    cr_expect(wait_until(&loop, complains, c));
+    cr_expect(strstr(c->logs, "0 the names in Redis are of layout 1, and this node's of layout 2"), "%s", c->logs);
+    cr_expect(strstr(c->logs, "then DEL kamsync:layout"), "%s", c->logs);
+    cr_expect_str_eq(redis_do(&o->r, "GET kamsync:layout"), "1");
+    cr_expect(!complains(o->c));
+    clients_free(&loop, &c, 1);
     one_free(o);
 }
 

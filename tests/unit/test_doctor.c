@@ -305,6 +305,7 @@ Test(doctor, redis)
         {{GOOD, .refused = "READONLY You can't", .refused_ms = 1}, "", ""},
         {{GOOD, .refused = "NOPERM this user", .refused_ms = 99000}, "redis_rights", "NOPERM"},
         {{GOOD, .missing = "+xadd +hset"}, "redis_rights", "ACL SETUSER default +xadd +hset"},
+        {{GOOD, .layout = "2"}, "redis_layout", "of layout 2, and this node's of layout 1"},
         {{.conf = &near, .ready = true, .policy = "allkeys-lru", .aof = 1}, "redis_policy", "allkeys-lru"},
         {{.conf = &near, .ready = true, .used = 81 << 20, .limit = 100 << 20, .aof = 1},
          "redis_memory",

@@ -78,6 +78,11 @@ void key_buckets(unsigned count)
     buckets = count < KEY_BUCKETS ? count : KEY_BUCKETS;
 }
 
+const char *key_layout(void)
+{
+    return buckets ? "2" : "1";
+}
+
 const char *key_short(char out[KEY_SHORT_MAX], const char *format, ...)
 {
     va_list ap;

@@ -20,6 +20,7 @@
 
 /* For key_short(), each behind "<cluster>:". */
 #define KEY_NODES "nodes"   /* the channel on which changes of nodes are announced */
+#define KEY_LAYOUT "layout" /* which layout the store's names have */
 #define KEY_TO "to:%d"      /* channel to one kamsyncd, */
 #define KEY_TO_ALL "to:all" /* or to all of them */
 #define KEY_ALL "*"         /* all keys, for SCAN */
@@ -32,6 +33,9 @@ void key_cluster(const char *name);
 
 /* Sets the number of buckets, up to KEY_BUCKETS; 0, as it is at first: the store is no Redis Cluster. */
 void key_buckets(unsigned count);
+
+/* The layout's version: another one's nodes find none of this one's records. */
+const char *key_layout(void);
 
 /* A key without a Call-ID; returns out. */
 const char *key_short(char out[KEY_SHORT_MAX], const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -106,9 +106,9 @@ class Soak:
         return sum(not self.traffic.ended(call) for call in self.traffic.calls[self.checked:])
 
     def keys(self):
-        """Names of records in Redis; those of nodes and the archive stay."""
+        """Names of records in Redis; those of nodes, the archive and the layout stay."""
         names = self.redis.do('KEYS', 'kamsync:*', timeout=1)
-        return [name for name in names if not name.startswith(('kamsync:node', 'kamsync:cdr'))]
+        return [name for name in names if not name.startswith(('kamsync:node', 'kamsync:cdr', 'kamsync:layout'))]
 
     # --- what became of the calls
 
