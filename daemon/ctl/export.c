@@ -216,6 +216,12 @@ static void report_gap(struct export *x, struct cdr_id next)
     buf_put(&b, stderr);
 }
 
+/* Ids in a Redis Cluster have a bucket. Those of two stores say nothing of each other's order. */
+static bool is_of_another_store(const struct export *x, struct cdr_id id)
+{
+    return x->begun && (id.bucket < 0) != (x->at.bucket < 0);
+}
+
 static int put_rows(struct export *x, const json_t *list)
 {
     struct buf lines = {0};
@@ -229,6 +235,8 @@ static int put_rows(struct export *x, const json_t *list)
 
         if (!text || !cdr_id_read(&id, span_of(text)))
             continue;
+        if (is_of_another_store(x, id))
+            return failed(x->o->export, ": it is from another store, with ids of another kind: export to a new file");
         if (i == 0 && x->begun && cdr_id_compare(id, x->at) > 0)
             report_gap(x, id);
         if (x->begun && cdr_id_compare(id, x->at) <= 0)

@@ -70,6 +70,31 @@ def words(socket, out, *more):
     return ['-s', socket, 'cdr', '--export', out, *(['--csv'] if out.suffix == '.csv' else []), *more]
 
 
+def test_ids_with_buckets(export, out):
+    archive, run = export
+    archive.add('5-0-0', '5-0-3', '5-1-2')
+    fine(run())
+    archive.add('5-1-3', '6-0-0', '6-0-255')
+    fine(run())
+    fine(run())
+    assert ids_of(out) == ['5-0-0', '5-0-3', '5-1-2', '5-1-3', '6-0-0', '6-0-255']
+    archive.trim('6-0-255')
+    archive.add('6-1-0')
+    assert run().returncode == GAP and ids_of(out)[-1] == '6-1-0'
+
+
+@pytest.mark.parametrize('before, then', [('5-0', '6-0-0'), ('5-0-0', '6-0'), ('5-0', '5-0-7')])
+def test_archive_of_another_layout(export, out, before, then):
+    """What it has and what the file has are not in one order: some could be left out."""
+    archive, run = export
+    archive.add(before)
+    fine(run())
+    archive.rows.clear()
+    archive.add(then)
+    refused(run(), 'from another store', 'export to a new file', status=1)
+    assert ids_of(out) == [before]
+
+
 def test_goes_on_where_it_was(export, out):
     archive, run = export
     assert fine(run()) == '' and not out.exists(), 'nothing has ended yet'
