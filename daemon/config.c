@@ -35,7 +35,8 @@ const struct option config_options[] = {
     TEXT(kamailio, "127.0.0.1:8448", false, "address of Kamailio's evapi: numeric, on this host"),
     TEXT(store, "memory://", false,
          "memory:// for a single node without Redis; for a cluster redis://[[user][:password]@]host[:port][/database], "
-         "unix:///path or sentinel://host[:port],host,host/name[/database]; with TLS rediss:// or rediss+sentinel://. "
+         "unix:///path, sentinel://host[:port],host,host/name[/database] or cluster://host[:port],host,host; with TLS "
+         "rediss://, rediss+sentinel:// or rediss+cluster://. "
          "User and password are percent-encoded, and better in options of their own"),
     TEXT(store_near, "", false,
          "a replica of 'store' beside this node, named likewise (redis://, rediss:// or unix://): is asked first about "

@@ -1,8 +1,8 @@
 -- Writes a call's record, a hash, in one step, or reads it.
 --
 -- KEYS    1  the call
---         2  the archive, a stream
---         3  optional: another key of the call, used if it is not at the first
+--         2  (the two that end) the archive, a stream; else optional: another key of the call, used if it is not at the
+--            first
 -- ARGV    1  what to do: "get", or one of enum call_mode: "add", "begin" ("first": the same with call_write.first),
 --            "take", "end", "end-answered"
 --         2  the node that writes
@@ -19,13 +19,13 @@
 
 local key, mode, node, ttl, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-if KEYS[3] and not redis.call('HMGET', key, 'tx')[1] then
-  local there = redis.call('HMGET', KEYS[3], 'tx')[1]
-  if there then key = KEYS[3] elseif mode ~= 'get' then return 'absent' end
+local ends = mode == 'end' or mode == 'end-answered'
+if KEYS[2] and not ends and not redis.call('HMGET', key, 'tx')[1] then
+  local there = redis.call('HMGET', KEYS[2], 'tx')[1]
+  if there then key = KEYS[2] elseif mode ~= 'get' then return 'absent' end
 end
 if mode == 'get' then return redis.call('HGETALL', key) end
 
-local ends = mode == 'end' or mode == 'end-answered'
 local begins = mode == 'begin' or mode == 'first' or mode == 'take'
 
 -- The fields to write: from ARGV[first] on; from ARGV[weak + 1] on only those that do not exist.

@@ -63,7 +63,7 @@ static void on_put(struct redis *s, const redisReply *r, void *data)
 
     if (redis_has_no_script(r)) {
         if (*s->script[SCRIPT_PUT]) /* not by an answer before this one */
-            redis_load_script(s, SCRIPT_PUT);
+            redis_load_script(&s->commands, SCRIPT_PUT);
     } else {
         redis_complain(s, r);
         if (redis_is_own(r))
@@ -184,13 +184,16 @@ const char *redis_scanned_key(const redisReply *r, size_t i)
 static void on_scan(struct redis *s, const redisReply *r, void *data)
 {
     bool ok = redis_is_scan(r);
+    uint64_t cursor;
 
     (void)data;
     redis_complain(s, r);
     for (size_t i = 0; ok && i < r->element[1]->elements; i++)
         if (redis_scanned_key(r, i))
             s->store.on.scan_key(s->store.on.ctx, redis_scanned_key(r, i));
-    s->store.on.scanned(s->store.on.ctx, ok, ok ? strtoull(r->element[0]->str, NULL, 10) : 0);
+    cursor = ok ? strtoull(r->element[0]->str, NULL, 10) : 0;
+    ok = ok && redis_scanned(s, &cursor);
+    s->store.on.scanned(s->store.on.ctx, ok, ok ? cursor : 0);
 }
 
 static void redis_scan(struct store *store, uint64_t cursor)
@@ -293,7 +296,7 @@ static void redis_read_nodes(struct store *store)
 {
     struct redis *s = (struct redis *)store;
 
-    if (!s->commands.is_ready || s->reading_nodes)
+    if (!s->store.facts.ready || s->reading_nodes)
         return;
     redis_look_again(s);
     s->reading_nodes = redis_ask(s, span_of(s->nodes), on_members, NULL, "SMEMBERS %s", s->nodes);
@@ -327,8 +330,7 @@ static void commands_ready(struct redis_conn *c)
     s->reading_nodes = false;
     *s->complained = '\0';
     s->nodes_left = 0;
-    for (int i = 0; i < SCRIPTS; i++)
-        redis_load_script(s, (enum script)i);
+    redis_load_scripts(c);
     s->store.facts.ready = true;
     redis_look(s);
     s->store.on.up(s->store.on.ctx);
@@ -366,6 +368,7 @@ static void listener_lost(struct redis_conn *c)
 
 static void redis_free(struct redis *s)
 {
+    redis_cluster_free(s->cluster);
     redis_tls_free(s->tls);
     resolver_free(s->resolver);
     free((char *)s->conf.login.user);
@@ -377,7 +380,7 @@ static void redis_free(struct redis *s)
     free(s);
 }
 
-static void one_closed(struct store *store)
+void redis_one_closed(struct store *store)
 {
     struct redis *s = (struct redis *)store;
 
@@ -387,19 +390,22 @@ static void one_closed(struct store *store)
 
 static void sentinels_closed(void *data)
 {
-    one_closed(data);
+    redis_one_closed(data);
 }
 
 static void conn_closed(struct redis_conn *c)
 {
-    one_closed(&((struct redis *)c->data)->store);
+    redis_one_closed(&((struct redis *)c->data)->store);
 }
 
 static void redis_flush(struct store *store)
 {
     struct redis *s = (struct redis *)store;
 
-    redis_conn_flush(&s->commands);
+    if (s->cluster)
+        redis_cluster_flush(s->cluster);
+    else
+        redis_conn_flush(&s->commands);
     redis_conn_flush(&s->listener);
     redis_near_flush(s);
     if (s->sentinels)
@@ -410,15 +416,18 @@ static void redis_close(struct store *store)
 {
     struct redis *s = (struct redis *)store;
 
-    redis_conn_close(&s->commands);
+    if (s->cluster)
+        redis_cluster_close(s->cluster);
+    else
+        redis_conn_close(&s->commands);
     redis_conn_close(&s->listener);
     redis_near_close(s);
     if (s->sentinels)
         sentinels_close(s->sentinels);
-    answers_close(&s->answers, one_closed);
+    answers_close(&s->answers, redis_one_closed);
 }
 
-static void set_up(struct redis *s, struct redis_conn *c, const char *role)
+void redis_set_up(struct redis *s, struct redis_conn *c, const char *role)
 {
     *c = (struct redis_conn){.loop = s->loop,
                              .conf = &s->conf,
@@ -432,15 +441,33 @@ static void set_up(struct redis *s, struct redis_conn *c, const char *role)
                              .is_master = s->conf.name.kind == STORE_SENTINEL,
                              .on = &s->store.on,
                              .role = role,
-                             .ready = c == &s->commands ? commands_ready : listener_ready,
-                             .lost = c == &s->commands ? commands_lost : listener_lost,
                              .closed = conn_closed,
-                             .round_trips = c == &s->commands ? &s->store.round_trips : NULL,
-                             .trouble = c == &s->commands ? s->store.facts.trouble : NULL,
                              .trouble_size = sizeof(s->store.facts.trouble),
                              .data = s};
-    redis_conn_start(c);
     s->open++;
+}
+
+static void start_commands(struct redis *s)
+{
+    struct redis_conn *c = &s->commands;
+
+    redis_set_up(s, c, "commands");
+    c->ready = commands_ready;
+    c->lost = commands_lost;
+    c->round_trips = &s->store.round_trips;
+    c->trouble = s->store.facts.trouble;
+    redis_conn_start(c);
+}
+
+static void start_listener(struct redis *s)
+{
+    struct redis_conn *c = &s->listener;
+
+    redis_set_up(s, c, "announcements");
+    c->ready = listener_ready;
+    c->lost = listener_lost;
+    c->find = s->cluster ? redis_cluster_find : NULL;
+    redis_conn_start(c);
 }
 
 /* False when out of memory. */
@@ -487,11 +514,16 @@ static bool start(struct redis *s)
     struct redis_conn *const clients[SENTINEL_CLIENTS] = {&s->commands, &s->listener};
 
     s->resolver = resolver_new(s->loop);
+    if (s->conf.name.kind == STORE_CLUSTER && !(s->cluster = redis_cluster_new(s)))
+        return false;
     if (!s->resolver || answers_init(&s->answers, s->loop, &s->store) < 0)
         return false;
     s->open = 1;
-    set_up(s, &s->commands, "commands");
-    set_up(s, &s->listener, "announcements");
+    if (s->cluster)
+        redis_cluster_start(s->cluster);
+    else
+        start_commands(s);
+    start_listener(s);
     redis_near_start(s, conn_closed);
     if (s->conf.name.kind == STORE_SENTINEL) {
         s->sentinels = sentinels_new(s->loop, &s->conf, &s->store.on, clients, sentinels_closed, s);

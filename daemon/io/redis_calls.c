@@ -38,17 +38,15 @@ static void job_free(struct job *j)
     free(j);
 }
 
-static void put_keys(struct job *j, const char *key, const char *other)
+/* more: NULL for none. A script with one key is never told to try again while its slot goes to another master. */
+static void put_keys(struct job *j, const char *key, const char *more)
 {
-    char archive[KEY_SHORT_MAX];
-
-    command_word(&j->words, span_of(other ? "3" : "2"));
+    command_word(&j->words, span_of(more ? "2" : "1"));
     command_word(&j->words, span_of(key));
     j->key_n = strlen(key);
     j->key_at = j->words.n - j->key_n - 2;
-    command_word(&j->words, span_of(key_archive(archive, key)));
-    if (other)
-        command_word(&j->words, span_of(other));
+    if (more)
+        command_word(&j->words, span_of(more));
 }
 
 /* Of each archive. */
@@ -61,14 +59,16 @@ static struct job *job_new(const struct redis *s, const struct call_write *w, ui
 {
     const int64_t numbers[] = {w->node, w->ttl_ms, cdr_max(s), (int64_t)w->weak};
     const bool ends = w->mode == CALL_END || w->mode == CALL_END_ANSWERED;
+    char archive[KEY_SHORT_MAX];
+    const char *more = ends ? key_archive(archive, w->key) : w->other;
     struct job *j = calloc(1, sizeof(*j));
 
     if (!j)
         return NULL;
     j->token = token;
     j->whole = !*s->script[SCRIPT_CALL];
-    j->count = 4 + ends + (w->other != NULL) + COUNT(numbers) + 2 * w->count;
-    put_keys(j, w->key, w->other);
+    j->count = 3 + ends + (more != NULL) + COUNT(numbers) + 2 * w->count;
+    put_keys(j, w->key, more);
     command_word(&j->words, span_of(w->mode == CALL_BEGIN && w->first ? "first" : modes[w->mode]));
     for (size_t i = 0; i < COUNT(numbers); i++)
         command_number(&j->words, numbers[i]);
@@ -185,7 +185,7 @@ static bool get_either(struct redis *s, const char *key, const char *other, uint
 
     if (!j)
         return false;
-    *j = (struct job){.token = token, .reads = true, .whole = !*s->script[SCRIPT_CALL], .count = 5};
+    *j = (struct job){.token = token, .reads = true, .whole = !*s->script[SCRIPT_CALL], .count = 4};
     put_keys(j, key, other);
     command_word(&j->words, span_of("get"));
     if (send_job(s, j))
@@ -219,7 +219,8 @@ void redis_call_keys(struct store *store, struct span call_id, uint64_t cursor, 
     struct redis *s = (struct redis *)store;
     char *pattern = key_call_pattern(call_id);
 
-    if (!pattern || !redis_send_scan(s, cursor, pattern, on_keys, (void *)(uintptr_t)token))
+    if (!pattern || !redis_ask(s, span_of(pattern), on_keys, (void *)(uintptr_t)token, SCAN_FORMAT,
+                               (unsigned long long)cursor, pattern, SCAN_COUNT))
         answers_no_call_keys(&s->answers, token);
     free(pattern);
 }

@@ -96,8 +96,11 @@ void redis_conn_renew(struct redis_conn *c);
 /* Host, address and port, or the path, for log lines. Returns out. */
 const char *redis_conn_where(const struct redis_conn *c, char *out, size_t size);
 
-/* redis_send.c: sends a command on a connection whose data is the struct redis, as redis_send() does. */
-bool redis_conn_send(struct redis_conn *c, struct buffer *command, redis_answer *fn, void *data);
+/* redis_send.c: sends a command, in Redis' protocol, on a connection whose data is the struct redis; its answers come
+ * in the order of sending. False: it is not sent, and fn is never called. */
+bool redis_conn_send(struct redis_conn *c, struct span command, redis_answer *fn, void *data);
+/* The same, and frees the command in either case. */
+bool redis_conn_send_once(struct redis_conn *c, struct buffer *command, redis_answer *fn, void *data);
 
 /* Bookkeeping for the watchdog: each command that expects one answer, and its answer. */
 void redis_conn_sent(struct redis_conn *c);

@@ -16,8 +16,8 @@ static const char needed[] = "ping ping\ninfo info\nset set K x\nget get K\nsadd
                              "getrange getrange K 0 1\nhgetall hgetall K\nhmget hmget K x\nhset hset K x y\n"
                              "hsetnx hsetnx K x y\npexpire pexpire K 1\nxadd xadd K * x y\nxrange xrange K - +\n"
                              "xrevrange xrevrange K + -\n";
-/* And with several archives. */
-static const char needed_to_merge[] = "time time\n";
+/* And in a cluster. */
+static const char needed_in_cluster[] = "time time\ncluster|slots cluster slots\nasking asking\n";
 
 /* The value of that field in INFO's text, of up to size - 1 bytes; "" when it is missing, as with a server that is no
  * Redis. */
@@ -113,5 +113,5 @@ void redis_look_again(struct redis *s)
     redis_look(s);
     s->looked_ms = now;
     redis_ask(s, NO_KEY, on_rights, NULL, "EVAL %s 0 %s %s %s%s", rights_lua, s->cdr, s->nodes_channel, needed,
-              key_archives() > 1 ? needed_to_merge : "");
+              key_archives() > 1 ? needed_in_cluster : "");
 }

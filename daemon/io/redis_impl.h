@@ -6,6 +6,7 @@
 #include "buffer.h"
 #include "key.h"
 #include "redis_conn.h"
+#include "redis_cluster.h"
 #include "redis_sentinel.h"
 
 #define CHANNEL_MAX (KEY_SHORT_MAX + 16)
@@ -25,10 +26,11 @@ struct redis {
     struct store store;
     uv_loop_t *loop;
     struct redis_conf conf;
-    struct redis_conn commands, listener;
-    struct redis_tls *tls; /* NULL: none */
+    struct redis_conn commands, listener; /* a cluster has connections of its own for commands */
+    struct redis_tls *tls;                /* NULL: none */
     struct resolver *resolver;
-    struct sentinels *sentinels; /* NULL: a Redis of its own */
+    struct sentinels *sentinels;   /* NULL: none */
+    struct redis_cluster *cluster; /* NULL: one Redis */
     struct redis_near near;
     bool reading_nodes; /* one read at a time */
     size_t nodes_left;  /* answers that this read waits for */
@@ -66,6 +68,7 @@ const char *redis_channel(const struct redis *s, char out[CHANNEL_MAX], const ch
 /* No record is there: nothing, or a foreign value that is no string. */
 bool redis_is_none(const redisReply *r);
 #define SCAN_COUNT 500 /* keys per SCAN: well under a ms */
+#define SCAN_FORMAT "SCAN %llu MATCH %s COUNT %d"
 /* Whether it is a batch of keys; one of them or NULL. */
 bool redis_is_scan(const redisReply *r);
 const char *redis_scanned_key(const redisReply *r, size_t i);
@@ -80,7 +83,10 @@ void redis_on_done(struct redis *s, const redisReply *r, void *data);
 bool redis_send(struct redis *s, struct span key, struct buffer *command, redis_answer *fn, void *data);
 /* The same from hiredis' format; for commands that are not frequent. */
 bool redis_ask(struct redis *s, struct span key, redis_answer *fn, void *data, const char *format, ...);
-/* SCAN from there on. */
+/* The command alone. False when out of memory. */
+bool redis_format(struct buffer *command, const char *format, ...);
+/* SCAN of all keys from there on; and whether an answer's cursor, which it makes one for the next batch, is good. */
+bool redis_scanned(struct redis *s, uint64_t *cursor);
 bool redis_send_scan(struct redis *s, uint64_t cursor, const char *pattern, redis_answer *fn, void *data);
 
 void redis_call_write(struct store *store, const struct call_write *w, uint64_t token);
@@ -109,12 +115,20 @@ void redis_look_again(struct redis *s);
 /* From INFO's text. */
 void redis_read_info(struct store_facts *f, const char *info);
 
+/* A connection whose fields are set, but what becomes of it; it counts as open. */
+void redis_set_up(struct redis *s, struct redis_conn *c, const char *role);
+/* One of those that are open has closed: the last one frees the store. */
+void redis_one_closed(struct store *store);
+
 /* redis_scripts.c: the scripts (put.lua and call.lua, which describe themselves).
- * Call it for each when the connection for commands is ready, before any other command, and when Redis has dropped it.
- * Until the answer the script is sent whole. */
-void redis_load_script(struct redis *s, enum script which);
+ * Loads all when a connection for commands is ready, before any other command; and one that Redis has dropped. Until
+ * the answer the script is sent whole. */
+void redis_load_scripts(struct redis_conn *c);
+void redis_load_script(struct redis_conn *c, enum script which);
 /* The first two words of a command that runs it: by its hash, or (whole) with its text. */
 void redis_put_script(const struct redis *s, struct buffer *command, enum script which, bool whole);
+/* Has such a command run it with its text instead. False: it does not run one by its hash. */
+bool redis_make_whole(const struct redis *s, struct buffer *command);
 /* Redis does not know the script of that hash. */
 bool redis_has_no_script(const redisReply *r);
 /* Subscribes to messages for this node: when the listener is ready, and when the node's id is known or changes. */

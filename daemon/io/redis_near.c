@@ -14,7 +14,7 @@ static bool ask(struct redis *s, const char *key, redis_answer *fn, void *data)
     command_begin(&command, 2);
     command_word(&command, span_of("GET"));
     command_word(&command, span_of(key));
-    return redis_conn_send(&s->near.conn, &command, fn, data);
+    return redis_conn_send_once(&s->near.conn, &command, fn, data);
 }
 
 /* False, with a line in the log for the first: it is an error. */

@@ -40,19 +40,19 @@ static void on_answer(redisAsyncContext *ac, void *reply, void *data)
     a.fn(c->data, reply, a.data);
 }
 
-static bool send_it(struct redis_conn *c, const struct buffer *command, redis_answer *fn, void *data)
+bool redis_conn_send(struct redis_conn *c, struct span command, redis_answer *fn, void *data)
 {
-    if (!c->is_ready || command->failed || !make_room(c) ||
-        redisAsyncFormattedCommand(c->ac, on_answer, NULL, command->p, command->n) != REDIS_OK)
+    if (!c->is_ready || !make_room(c) ||
+        redisAsyncFormattedCommand(c->ac, on_answer, NULL, command.p, command.n) != REDIS_OK)
         return false;
     c->asked[(c->asked_first + c->asked_count++) & (c->asked_size - 1)] = (struct redis_asked){fn, data};
     redis_conn_sent(c);
     return true;
 }
 
-bool redis_conn_send(struct redis_conn *c, struct buffer *command, redis_answer *fn, void *data)
+bool redis_conn_send_once(struct redis_conn *c, struct buffer *command, redis_answer *fn, void *data)
 {
-    bool sent = send_it(c, command, fn, data);
+    bool sent = !command->failed && redis_conn_send(c, (struct span){command->p, command->n}, fn, data);
 
     free(command->p);
     *command = (struct buffer){0};
@@ -63,8 +63,9 @@ bool redis_conn_send(struct redis_conn *c, struct buffer *command, redis_answer 
 
 bool redis_send(struct redis *s, struct span key, struct buffer *command, redis_answer *fn, void *data)
 {
-    (void)key;
-    return redis_conn_send(&s->commands, command, fn, data);
+    if (s->cluster)
+        return route_send(s->cluster, key, command, fn, data);
+    return redis_conn_send_once(&s->commands, command, fn, data);
 }
 
 /* hiredis allocates by malloc(). */
@@ -72,8 +73,19 @@ static bool format_command(struct buffer *command, const char *format, va_list a
 {
     int n = redisvFormatCommand(&command->p, format, ap);
 
-    command->n = n > 0 ? (size_t)n : 0;
+    command->n = command->size = n > 0 ? (size_t)n : 0;
     return n > 0;
+}
+
+bool redis_format(struct buffer *command, const char *format, ...)
+{
+    va_list ap;
+    bool done;
+
+    va_start(ap, format);
+    done = format_command(command, format, ap);
+    va_end(ap);
+    return done;
 }
 
 bool redis_ask(struct redis *s, struct span key, redis_answer *fn, void *data, const char *format, ...)
@@ -90,6 +102,12 @@ bool redis_ask(struct redis *s, struct span key, redis_answer *fn, void *data, c
 
 bool redis_send_scan(struct redis *s, uint64_t cursor, const char *pattern, redis_answer *fn, void *data)
 {
-    return redis_ask(s, NO_KEY, fn, data, "SCAN %llu MATCH %s COUNT %d", (unsigned long long)cursor, pattern,
-                     SCAN_COUNT);
+    if (s->cluster)
+        return route_scan(s->cluster, cursor, pattern, fn, data);
+    return redis_ask(s, NO_KEY, fn, data, SCAN_FORMAT, (unsigned long long)cursor, pattern, SCAN_COUNT);
+}
+
+bool redis_scanned(struct redis *s, uint64_t *cursor)
+{
+    return !s->cluster || route_scanned(s->cluster, cursor);
 }

@@ -99,6 +99,7 @@ struct store_facts {
     int64_t used, limit; /* memory in bytes; -1: not known */
     int aof;             /* 0: it keeps no append-only file; -1: not known */
     bool disk_fails;
+    uint64_t repeated; /* commands that a cluster had sent again (redis_route.c) */
     struct near_facts near;
     char said[5][128]; /* what the log says of each row that it has (store_checks.c) */
 };

@@ -19,6 +19,8 @@ static const char *where(const struct store_name *n, char *out, size_t size)
         snprintf(out, size, "%s", n->path);
     else if (n->kind == STORE_SENTINEL)
         snprintf(out, size, "what the Sentinels call %s", n->master);
+    else if (n->kind == STORE_CLUSTER)
+        snprintf(out, size, "the cluster of %.60s:%d", n->hosts[0].name, n->hosts[0].port);
     else
         snprintf(out, size, "%.60s:%d", n->hosts[0].name, n->hosts[0].port);
     return out;

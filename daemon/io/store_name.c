@@ -178,7 +178,7 @@ static int read_hosts(struct reader *r, struct span s)
     if (r->scheme->kind == STORE_REDIS && upto(s, ",").n < s.n)
         return wrong(r, "host", s,
                      "is a list: one Redis has one host, or a name of several addresses; for Sentinels "
-                     "write sentinel://");
+                     "write sentinel://, for a Redis Cluster cluster://");
     for (;;) {
         one = upto(s, ",");
         if (n->count == STORE_HOSTS_MAX)
@@ -263,8 +263,7 @@ static int no_scheme(struct reader *r)
     size_t n = (size_t)snprintf(r->why, r->size, "it begins with no known word: write one of");
 
     for (size_t i = 0; i < COUNT(schemes) && n < r->size; i++)
-        if (schemes[i].kind != STORE_CLUSTER)
-            n += (size_t)snprintf(r->why + n, r->size - n, "%s %s", i ? "," : "", schemes[i].example);
+        n += (size_t)snprintf(r->why + n, r->size - n, "%s %s", i ? "," : "", schemes[i].example);
     return -EINVAL;
 }
 
@@ -279,15 +278,7 @@ int store_name_read(struct store_name *n, const char *url, char *why, size_t siz
         return no_scheme(&r);
     n->kind = r.scheme->kind;
     n->tls = r.scheme->tls;
-    if (read_rest(&r, span_of(colon + 3)) < 0)
-        return -EINVAL;
-    if (n->kind != STORE_CLUSTER)
-        return 0;
-    snprintf(why, size,
-             "a Redis Cluster (%s://) is not yet supported by this version: write one of redis://host:port "
-             "and sentinel://host,host,host/name",
-             r.scheme->name);
-    return -EINVAL;
+    return read_rest(&r, span_of(colon + 3));
 }
 
 const char *store_name_show(char *out, size_t size, const char *url)

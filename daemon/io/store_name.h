@@ -4,6 +4,7 @@
  *     redis://[[user][:password]@]host[:port][/database]                   rediss://… with TLS
  *     unix:///path/of/the/socket
  *     sentinel://[[user][:password]@]host[:port][,host[:port]…]/name[/database]   rediss+sentinel://… with TLS
+ *     cluster://[[user][:password]@]host[:port][,host[:port]…]                  rediss+cluster://… with TLS
  *
  * User and password are percent-encoded, and are those for Redis itself: the Sentinels have options of their own. */
 #ifndef KAMSYNC_STORE_NAME_H
@@ -25,7 +26,7 @@ struct store_host {
 struct store_name {
     enum store_kind kind;
     bool tls;
-    struct store_host hosts[STORE_HOSTS_MAX]; /* of Redis itself; or its Sentinels */
+    struct store_host hosts[STORE_HOSTS_MAX]; /* of Redis itself; its Sentinels; or nodes of a cluster */
     size_t count;
     char path[104];  /* of a Unix socket, in place of hosts; "" for none */
     char master[64]; /* by which the Sentinels know it */

@@ -13,7 +13,7 @@ static void check_hosts(const struct store_name *n)
 
 static void check(const struct store_name *n)
 {
-    must(n->kind != STORE_CLUSTER && n->count <= STORE_HOSTS_MAX && n->db >= 0);
+    must(n->count <= STORE_HOSTS_MAX && n->db >= 0 && (n->kind != STORE_CLUSTER || !n->db));
     must((n->kind == STORE_SENTINEL) == (*n->master != '\0'));
     must(n->kind != STORE_REDIS || n->count == !*n->path);
     must(n->kind != STORE_MEMORY || (!n->count && !*n->path));

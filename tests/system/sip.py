@@ -1,5 +1,6 @@
 """Calls as text: what Kamailio reports of them, the strays that belong to them, and what a handover must look like."""
 import base64
+import binascii
 import hashlib
 import itertools
 import urllib.parse
@@ -69,11 +70,15 @@ class Call:
         return {'t': 'cancel', 'call_id': b64(self.call_id), 'cseq': self.cseq,
                 'branch': b64(self.branch), 'sent_by': b64(self.sent_by), **more}
 
-    def key(self):
+    def key(self, bucketed=False):
+        """Its record's; bucketed: in a Redis Cluster."""
         def encode(b):
             return urllib.parse.quote(b, safe='@.-_~+!*;=')
         host, port = self.sent_by.decode().rsplit(':', 1)
-        return f'kamsync:tx:{{{encode(self.call_id)}}}:{self.cseq}:{encode(self.branch)}:{encode(host.encode())}:{port}'
+        rest = f'{self.cseq}:{encode(self.branch)}:{encode(host.encode())}:{port}'
+        if bucketed:
+            return f'kamsync:{{b{binascii.crc_hqx(self.call_id, 0) % 256:02x}}}:tx:{encode(self.call_id)}:{rest}'
+        return f'kamsync:tx:{{{encode(self.call_id)}}}:{rest}'
 
 
 def warm_up(kamailio):

@@ -82,7 +82,7 @@ def test_ipv6_address(make_redis, make_daemon, kamailio):
     ('redis://192.0.2.1:x', "store: its port 'x' must be a number from 1 to 65535, as in redis://192.0.2.100:6379"),
     ('redis://u:geheim/x@192.0.2.1', "store: its password has a '/', which must be written %2F, as in redis://"),
     ('192.0.2.1:6379', 'store: it begins with no known word: write one of memory://, redis://192.0.2.100:6379,'),
-    ('cluster://192.0.2.1', 'store: a Redis Cluster (cluster://) is not yet supported by this version'),
+    ('cluster://192.0.2.1/1', "store: its path '/1' must be empty: a Redis Cluster has one database, as in cluster://"),
 ])
 def test_what_check_says(tmp_path, store, said):
     """All errors: tests/unit/test_store_name.c."""

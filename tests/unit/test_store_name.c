@@ -53,6 +53,9 @@ Test(store_name, forms)
         {"sentinel://a/m", "2 <> <> [a|26379] m /0"},
         {"sentinel://a:1,b,[::1]:3/my-master.1_x/2", "2 <> <> [a|1,b|26379,::1|3] my-master.1_x /2"},
         {"sentinel://u:p@a,b/m", "2 <u> <p> [a|26379,b|26379] m /0"},
+        {"cluster://a,b:1", "3 <> <> [a|6379,b|1]  /0"},
+        {"cluster://u:p@[::1]:3/", "3 <u> <p> [::1|3]  /0"},
+        {"rediss+cluster://:p@a", "3s <> <p> [a|6379]  /0"},
         {"rediss+sentinel://:p@a,b,c/m", "2s <> <p> [a|26379,b|26379,c|26379] m /0"},
     };
 
@@ -118,8 +121,8 @@ Test(store_name, what_is_wrong)
         {"sentinel://a/m/x", "database 'x'", "number"},
         {"sentinel://1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17/m", "list of hosts", "longer than 16"},
         {"rediss+sentinel://a", "name behind the hosts", "rediss+sentinel://s1.example.com"},
-        {"cluster://a,b", "cluster://", "not yet supported by this version"},
-        {"rediss+cluster://a,b", "rediss+cluster://", "not yet supported by this version"},
+        {"cluster://", "host is missing", "cluster://192.0.2.1"},
+        {"rediss+cluster://a,,b", "host is missing", "rediss+cluster://r1.example.com"},
         {"cluster://a/1", "path '/1'", "one database"},
     };
 
