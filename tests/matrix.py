@@ -55,15 +55,16 @@ def keep(results, path):
     kept["versions"] = versions()
     others = [f"{name} {kept['versions'][name]}" for name, setting in OTHERS.items() if setting in os.environ]
     kept["platform"] = " with ".join(["Debian " + system.get("VERSION_ID", "sid"), *others])
+    found = {}
     for xml in glob.glob(results + "/*.xml"):
-        name = os.path.basename(xml)[:-4]
-        part = kept["parts"].setdefault(name.split("-")[0], {})
-        files = {}
+        name = os.path.basename(xml).removesuffix(".xml").removesuffix("-alone")  # of one file there may be tests in both
+        files = found.setdefault(name.split("-")[0], {})
         for case in ET.parse(xml).getroot().iter("testcase"):
             counts = files.setdefault(f"{name} {case.get('classname')}",
                                       {"day": str(datetime.date.today()), "passed": 0, "failed": 0, "skipped": 0})
             counts[outcome(case)] += 1
-        part.update(files)
+    for name, files in found.items():
+        kept["parts"].setdefault(name, {}).update(files)
     with open(path, "w") as file:
         json.dump(kept, file, indent=1)
 

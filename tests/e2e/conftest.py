@@ -13,6 +13,10 @@ from lab.seeds import new_seed
 NEEDED = ('ip', 'kamailio', redis_tool('server'), 'sipp')
 
 
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'alone(why): not beside other tests (./dev test runs two files at a time)')
+
+
 def pytest_collection_modifyitems(items):
     missing = [program for program in NEEDED if not shutil.which(program)]
     if os.geteuid() != 0:

@@ -12,12 +12,16 @@ import secrets
 import sys
 import time
 
+import pytest
+
 from lab.cluster import Cluster
 from lab.lab import Lab
 from lab.phone import Callees, Caller
 from lab.policies import at_random
 from lab.proc import LabError, wait_until
 from lab.seeds import new_seed
+
+pytestmark = pytest.mark.alone('150 calls a second, and IN_FLIGHT_S')
 
 RATE = 150
 CLOCK_MS = 10          # of Kamailio's clock and this one's: they count in ms, and not from the same moment

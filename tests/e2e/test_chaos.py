@@ -10,6 +10,8 @@ import random
 import secrets
 import time
 
+import pytest
+
 from lab.cluster import Cluster
 from lab.lab import Lab
 from lab.owner_gone import ROUTING
@@ -17,6 +19,8 @@ from lab.phone import Callees, Caller
 from lab.policies import at_random
 from lab.proc import LabError, wait_until
 from lab.seeds import new_seed
+
+pytestmark = pytest.mark.alone('400 calls a second, and IN_FLIGHT_S')
 
 CALLS, RATE = 1000, 400
 IN_FLIGHT_S = 0.06    # an INVITE so short before the death may have died with Kamailio, before kamsyncd heard of it

@@ -11,6 +11,8 @@ from lab.policies import by_call, combination_of, combinations, to
 from lab.proc import LabError, each, wait_until
 from lab.sipp import Gateway, call
 
+pytestmark = pytest.mark.alone('80 calls a second, of which nothing may be sent twice')
+
 PORTS = (5060, 5062, 5064)
 
 # name: scenario of the caller, what he dials, the messages that are steered each on its own

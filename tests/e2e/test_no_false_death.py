@@ -10,6 +10,8 @@ from lab.policies import at_random
 from lab.seeds import new_seed
 from lab.sipp import Caller
 
+pytestmark = pytest.mark.alone('it keeps all cores busy')
+
 SECONDS, RATE = 11, 12          # of calls; per second and kind
 SHARE = 0.8
 BUSY = '''

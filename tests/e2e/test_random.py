@@ -11,6 +11,8 @@ import pytest
 from lab.tables import write
 from tools.random_table import run_both, side_by_side
 
+pytestmark = pytest.mark.alone('100 calls a second, of which none may be sent twice; and its table is printed for people')
+
 CALLS, RATE = 2000, 100
 
 

@@ -167,6 +167,7 @@ def test_kamsync_lies_in_another_folder(tmp_path, cwd):
     assert re.search(r'cannot open included file: kamsync/\w+\.cfg', check(str(config), tmp_path / cwd).stderr)
 
 
+@pytest.mark.alone('80 calls a second, of which nothing may be sent twice')
 @pytest.mark.parametrize('scenario, kinds, gateway_gets', [
     ('cancel', ['INVITE', '180', 'CANCEL', '487', 'ACK'], ['INVITE', 'CANCEL', 'ACK']),
     ('call', ['INVITE', '180', '200/INVITE', 'ACK', 'BYE'], ['INVITE', 'ACK', 'BYE']),

@@ -18,6 +18,8 @@ from lab.proc import wait_until
 from lab.rawsip import Peer, Request
 from lab.sipp import Gateway
 
+pytestmark = pytest.mark.alone('delays of milliseconds')
+
 DELAYS_MS = (1, 2, 5, 10, 20, 50)
 CALLS = 30
 _numbers = itertools.count(1)

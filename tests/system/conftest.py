@@ -7,6 +7,10 @@ from harness import FINDING, Daemon, Redis, wait_until, without_takeover
 from sip import Call, warm_up
 
 
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'alone(why): not beside other tests (./dev test runs two files at a time)')
+
+
 @pytest.fixture
 def make_kamailio():
     made = []

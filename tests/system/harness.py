@@ -29,7 +29,9 @@ SECRET = 'the-secret-of-the-test-cluster'
 # A finding of a sanitizer must end the process, and freed memory must not pile up: one test watches the memory.
 SANITIZERS = {'ASAN_OPTIONS': 'quarantine_size_mb=8', 'UBSAN_OPTIONS': 'halt_on_error=1:print_stacktrace=1'}
 
-PORTS = range(20000, 32000)
+# Two workers of pytest-xdist never have the same one.
+WORKER, WORKERS = os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:], os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1')
+PORTS = range(20000, 32000)[int(WORKER)::int(WORKERS)]
 _next_port = itertools.count(random.randrange(len(PORTS)))  # others may run tests at the same time
 
 # Where Kamailio, by its evapi's port, finds what its kamsyncd and it share.
@@ -53,7 +55,7 @@ def wait_until(condition, timeout=5, what='', every=0.005):
 def free_port():
     """Below those that the kernel gives to connections, so that none takes it before its owner listens; each but once."""
     while True:
-        port = PORTS.start + next(_next_port) % len(PORTS)
+        port = PORTS[next(_next_port) % len(PORTS)]
         with socket.socket() as s, contextlib.suppress(OSError):
             s.bind(('127.0.0.1', port))
             return port

@@ -12,6 +12,8 @@ from harness import SLOWER, wait_until
 from http_client import dial, get, read_all, talk, with_http
 from sip import Call
 
+pytestmark = pytest.mark.alone('STALL_S, and SHARE of the processor')
+
 CONNECTIONS_MAX, PER_ADDRESS_MAX = 64, 32  # daemon/http/http.c
 CUT_S = 10      # so long a request, or the reading of its answer, may take
 SHARE = 0.22    # of the time, which HTTP and a few strays may take
@@ -100,7 +102,7 @@ def test_slow_readers(daemon, crowd):
         ask_without_reading(crowd, daemon.port)
     begun = time.monotonic()
     check_works(daemon)
-    wait_until(lambda: connections(daemon) == 1, CUT_S + 10, lambda: f'{connections(daemon)} connections')
+    wait_until(lambda: connections(daemon) == 1, CUT_S + 10, lambda: f'{connections(daemon)} connections', every=0.1)
     assert time.monotonic() - begun > CUT_S / 2, 'who reads slowly has some time'
     assert daemon.memory_kb() - before < 100000
     assert get(daemon.port, '/v1/calls?limit=1000').code == 200

@@ -467,6 +467,7 @@ def watched(daemon, watchers, seconds):
             [code for w in all_of_them for code in w.codes])
 
 
+@pytest.mark.alone('STALL_S')
 def test_many_watchers_of_many_calls(kamailio, make_daemon, redis):
     daemon = with_http(make_daemon, kamailio, store=redis.url)
     daemon.kamailio = kamailio
