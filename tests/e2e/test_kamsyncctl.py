@@ -45,9 +45,9 @@ def test_this_node(desk):
     assert re.match(r'kamsyncd \S+, node 2 \(b\), incarnation \S+\n', status)
     for line in (r'kamailio +up', r'store +up', r'drained +no', r'nodes +2  others alive'):
         assert re.search(f'^{line}$', status, re.M), status
-    nodes = {words[0]: words[1:4] for words in desk.lines('b', 'nodes')[1:]}
-    assert nodes == {'1': ['a', '198.51.100.1:5060', 'up'], '2': ['b', '198.51.100.2:5060', 'self'],
-                     '3': ['c', '198.51.100.3:5060', 'up']}
+    nodes = {words[0]: words[1:5] for words in desk.lines('b', 'nodes')[1:]}
+    assert nodes == {'1': ['a', '-', '198.51.100.1:5060', 'up'], '2': ['b', '-', '198.51.100.2:5060', 'self'],
+                     '3': ['c', '-', '198.51.100.3:5060', 'up']}
 
 
 def test_drain(desk):
