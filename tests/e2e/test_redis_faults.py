@@ -17,7 +17,7 @@ def table():
     yield
     text = redis_faults.table(_outcomes)
     print(f'\n{text}')
-    tables.write(text, 'KAMSYNC_FAULTS_TABLE')
+    tables.write(text, 'KAMSYNC_FAULTS_TABLE', '## With real Kamailios')
 
 
 @pytest.fixture(scope='module')

@@ -20,7 +20,7 @@ class Member(Redis):
     def __init__(self, directory, number, **options):
         super().__init__(directory, f'member{number}', cluster_enabled='yes', cluster_config_file=f'member{number}.conf',
                          cluster_port=free_port(), cluster_node_timeout=NODE_TIMEOUT_MS, repl_diskless_sync_delay=0,
-                         **options)
+                         dbfilename=f'member{number}.rdb', **options)
         self.seen_port = options.get('tls_port', self.port)
 
     @property

@@ -50,9 +50,9 @@ class Watched:
     """Redis with a replica, watched by three Sentinels. Replication has a user of its own, so that a test can keep a replica from
     it."""
 
-    def __init__(self, directory, password=None, down_ms=500, tls=None):
+    def __init__(self, directory, password=None, down_ms=500, tls=None, options=None):
         self.redis = [Redis(directory, f'redis{i}', repl_diskless_sync_delay=0, masteruser='replica', masterauth='its-own',
-                            **tls_options(tls))
+                            **tls_options(tls), **(options or {}))
                       for i in range(2)]
         self.sentinels = [Sentinel(directory, i, password, tls) for i in range(3)]
         try:

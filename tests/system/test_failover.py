@@ -40,14 +40,14 @@ class Traffic:
         self.nodes, self.calls, self.random = nodes, [], random.Random(int(os.environ.get('KAMSYNC_SEED', '1')))
         self.due = []
 
-    def run(self, done):
+    def run(self, done, after=AFTER_S):
         """Until done() and then for a while."""
         end = None
         while end is None or time.monotonic() < end:
             begun = time.monotonic()
             self.step(begun)
             if end is None and done(begun):
-                end = begun + AFTER_S
+                end = begun + after
             time.sleep(max(0, begun + EVERY_S - time.monotonic()))  # a pace, not a wait
         while self.due:
             self.stray(self.due.pop(0))

@@ -1,84 +1,30 @@
 """What goes wrong with a Redis that runs, for each kind of store: calls go on, a stray at another node is looked up or goes to all
 nodes, what was missed is written, and the log and kamsyncctl doctor say what it is and what to do."""
-import contextlib
 import json
-import os
 import re
-import signal
 import socket
 
 import pytest
 
 from conftest import Node
 from fake_control import run_ctl
-from harness import Redis, RedisError, encode_command, free_port, read_answer, wait_until
-from sentinel import Watched
+from harness import wait_until
 from sip import Call, open_handover
+from store_faults import (aof_rewrite, evicting, has_evicted, idle_timeout, kill_connections, make_store, maxclients, misconf,
+                          pubsub_limit, script_flush)
 from test_tls import certificates, tls  # noqa: F401
 
-KINDS = ('single', 'sentinel', 'tls')
 
-
-class Store:
-    """One that can be harmed, and how kamsyncd reaches it."""
-
-    def __init__(self, url, find, stop, **options):
-        self.url, self.find, self.stop, self.options = url, find, stop, options
-
-    @property
-    def redis(self):
-        """The one that takes writes."""
-        return self.find()
-
-    def do(self, *words):
-        return self.redis.do(*words)
-
-    @contextlib.contextmanager
-    def console(self):
-        """A connection that stays when Redis takes no other."""
-        with socket.create_connection(('127.0.0.1', self.redis.port), 5) as sock, sock.makefile('rb') as answers:
-            def do(*words):
-                sock.sendall(encode_command(*words))
-                return read_answer(answers)
-            yield do
-
-    @contextlib.contextmanager
-    def settings(self, **changed):
-        """Of Redis, until the end of the block."""
-        names = [name.replace('_', '-') for name in changed]
-        with self.console() as do:
-            before = [do('CONFIG', 'GET', name)[1] for name in names]
-            do('CONFIG', 'SET', *sum(zip(names, changed.values()), ()))
-            try:
-                yield do
-            finally:
-                do('CONFIG', 'SET', *sum(zip(names, before), ()))
-
-
-def kill_connections(do):
-    """Those of kamsyncds: Sentinels' have names, and replicas' another kind."""
-    own = do('CLIENT', 'ID')
-    for line in do('CLIENT', 'LIST').decode().splitlines():
-        client = dict(pair.split('=', 1) for pair in line.split(' ') if '=' in pair)
-        if not client['name'] and int(client['id']) != own and not set(client['flags']) & set('SM'):
-            do('CLIENT', 'KILL', 'ID', client['id'])
-
-
-@pytest.fixture(scope='module', params=KINDS)
-def store(request, tmp_path_factory):
-    directory = str(tmp_path_factory.mktemp(request.param))
-    if request.param == 'sentinel':
-        watched = Watched(directory, down_ms=5000)
-        made = Store(watched.url, watched.master, watched.stop)
-    elif request.param == 'tls':
+def of_kind(request, directory, **sentinel):
+    """With a kamsyncd that has no TLS, that kind is skipped."""
+    if request.param == 'tls':
         request.getfixturevalue('tls')
-        files = request.getfixturevalue('certificates')
-        redis = Redis(directory, tls_port=free_port(), **files.server('good')).start()
-        made = Store(f'rediss://127.0.0.1:{redis.options["tls_port"]}', lambda: redis, redis.kill,
-                     redis_ca_file=files.path('ca.crt'))
-    else:
-        redis = Redis(directory).start()
-        made = Store(redis.url, lambda: redis, redis.kill)
+    return make_store(request.param, directory, lambda: request.getfixturevalue('certificates'), **sentinel)
+
+
+@pytest.fixture(scope='module', params=['single', 'sentinel', 'tls'])
+def store(request, tmp_path_factory):
+    made = of_kind(request, str(tmp_path_factory.mktemp(request.param)), down_ms=5000)
     yield made
     made.stop()
 
@@ -165,16 +111,13 @@ def bed(store, make_kamailio, make_daemon, tmp_path):
 def test_evicted(bed, policy):
     """Records of calls that ring are thrown away: no CANCEL is refused for that, and whose owner is asked for is written again."""
     calls = bed.rung(30)
-    used = int(re.search(rb'used_memory:(\d+)', bed.store.do('INFO', 'memory'))[1])
-    with bed.store.settings(maxmemory_policy=policy, maxmemory=used + 300000) as do:
-        kill_connections(do)  # a new connection looks at once
+    bed.store.do('CONFIG', 'RESETSTAT')
+    with evicting(policy)(bed.store, bed.nodes), bed.store.console() as do:
         bed.wait_log(f'set maxmemory-policy noeviction, not {policy}')
         bed.wait_doctor('redis_policy', f'set maxmemory-policy noeviction, not {policy}')
 
         def missing():
-            with contextlib.suppress(RedisError):  # the replica's buffers take what is thrown away
-                do('SET', f'junk:{os.urandom(8).hex()}', 'x' * 20000, 'PX', 60000)
-            return [call for call in calls if not do('EXISTS', call.key())]
+            return has_evicted(do) and [call for call in calls if not do('EXISTS', call.key())]
         gone = wait_until(missing, 10, 'records to be thrown away')
         for call in gone[:5]:
             bed.is_found(call)
@@ -184,8 +127,7 @@ def test_evicted(bed, policy):
 def test_maxclients(bed):
     """There is no room for a connection that has ended."""
     call = bed.rung()[0]
-    with bed.store.settings(maxclients=1) as do:
-        kill_connections(do)
+    with maxclients(bed.store, bed.nodes):
         bed.wait_doctor('redis', 'maxclients')
         bed.wait_log('maxclients')
         assert bed.why(call) == 'unavailable'
@@ -193,26 +135,10 @@ def test_maxclients(bed):
     bed.works(call, missed)
 
 
-@contextlib.contextmanager
-def unwritable_disk(store):
-    """What it saves cannot get its name."""
-    path = os.path.join(store.redis.directory, 'dump.rdb')
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(path)
-    os.mkdir(path)
-    try:
-        with store.settings(save='3600 1') as do:
-            do('BGSAVE')
-            wait_until(lambda: b'rdb_last_bgsave_status:err' in do('INFO', 'persistence'), 5, 'it to fail')
-            yield do
-    finally:
-        os.rmdir(path)
-
-
 def test_misconf(bed):
     """It takes no writes, and refuses PING for that, too. What is there can be looked up, also by a new connection."""
     call = bed.rung()[0]
-    with unwritable_disk(bed.store) as do:
+    with misconf(bed.store, bed.nodes), bed.store.console() as do:
         missed = bed.ring()
         bed.wait_log('redis refuses: MISCONF', '-> its disk is full or not writable: see its log')
         kill_connections(do)
@@ -225,12 +151,7 @@ def test_misconf(bed):
 def test_pubsub_limit(bed):
     """A kamsyncd that stood still is cut off from announcements, and from nothing else."""
     call = bed.rung()[0]
-    with bed.store.settings(client_output_buffer_limit='pubsub 100000 0 0') as do:
-        bed.b.daemon.signal(signal.SIGSTOP)
-        try:
-            wait_until(lambda: do('PUBLISH', 'kamsync:to:2', 'x' * 1000000) == 0, 10, 'it to be cut off')
-        finally:
-            bed.b.daemon.signal(signal.SIGCONT)
+    with pubsub_limit(bed.store, bed.nodes):
         bed.wait_log('(announcements): connection lost')
         bed.wait_log('ended the connection for announcements alone', 'client-output-buffer-limit pubsub')
         bed.wait_doctor('redis_announcements', 'client-output-buffer-limit pubsub')
@@ -241,32 +162,23 @@ def test_pubsub_limit(bed):
 def test_idle_timeout(bed):
     """Redis ends connections that are idle for more than a second: none is, not even while Kamailio is away."""
     bed.b.kamailio.stop()
-    with bed.store.settings(timeout=1) as do:
-        with socket.create_connection(('127.0.0.1', bed.store.redis.port), 5) as idle, bed.store.console() as other:
-            other('PING')
-            idle.settimeout(10)
-            for _ in range(2):
-                do('PING')  # not idle itself
-            assert idle.recv(1) == b''
-        bed.a.daemon.wait_report(store='up')
-        bed.silent()
+    with idle_timeout(bed.store, bed.nodes), socket.create_connection(('127.0.0.1', bed.store.redis.port), 10) as idle:
+        assert idle.recv(1) == b''
+    bed.silent()
 
 
 def test_script_flush(bed):
     """Once Redis has forgotten the scripts, the next write loads them again."""
     bed.rung()
-    bed.store.do('SCRIPT', 'FLUSH')
-    bed.works(*bed.rung(3))
+    with script_flush(bed.store, bed.nodes):
+        bed.works(*bed.rung(3))
     bed.silent()
 
 
 def test_aof_rewrite(bed):
-    with bed.store.settings(appendonly='yes') as do:
-        calls = []
-        for _ in range(3):
-            wait_until(lambda: b'aof_rewrite_in_progress:0' in do('INFO', 'persistence'), 10, 'the end of the last')
-            do('BGREWRITEAOF')
-            calls += bed.rung(10)
+    calls = bed.rung(10)
+    with aof_rewrite(bed.store, bed.nodes):
+        calls += bed.rung(10)
     bed.works(*calls)
     bed.silent()
 
