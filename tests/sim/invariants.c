@@ -356,9 +356,17 @@ bool holds_always(struct life *l)
            one_end_each(l) && none_begins_anew(l) && records_are_fresh(l);
 }
 
+/* Whoever gives a call up knows who has it. */
+static bool none_vanishes(struct life *l)
+{
+    for (int i = 0; i < CALLS; i++)
+        check(!l->c->vanished[i] || l->c->final[i], "call %d: its last Kamailio gave it up for one that has it not", i);
+    return true;
+}
+
 bool holds_when_well(struct life *l)
 {
-    return one_owner(l) && all_quiet(l);
+    return one_owner(l) && none_vanishes(l) && all_quiet(l);
 }
 
 bool holds_at_the_end(struct life *l)

@@ -205,7 +205,7 @@ static void accident(struct life *l)
         accident_of_a_master(l, n, dice(c, (unsigned)c->masters));
     else if (dice(c, 12) == 0)
         evacuate(l, n);
-    else if (dice(c, 4) == 0)
+    else if (dice(c, l->fails_over ? 2 : 4) == 0)
         accident_of_the_store(l, n);
     else if (dice(c, 11) < 5)
         accident_there(l, n);

@@ -1,6 +1,7 @@
 /* A store that is not what it was: it takes no beats, or has lost the last ones, or what was taken over. Then this node
  * may have lost its transactions to others, and writes them with another epoch, which shows it. */
 #include "fake.h"
+#include "record.h"
 
 TestSuite(another_store, .fini = no_leaks);
 
@@ -161,5 +162,89 @@ Test(another_store, who_has_it_there_hears_that_it_has_ended_here)
     struct fake *f = taken_and(&c, true, fake_epoch(fake_orphan(&c, 3, "300.1"), 3, false));
 
     cr_expect(fake_count(f, "lost") == 1 && is_told(f, 3));
+    fake_free(f);
+}
+
+/* ---- a store that has gone back in time ---- */
+
+/* This node has taken call 1 over from node 2, at that epoch, and proves it; node 2 is back, and has lost it. */
+static struct fake *proving_what_was_taken(struct leg *c, int epoch)
+{
+    struct fake *f = fake_peers();
+
+    *c = call_make(1);
+    fake_death(f);
+    fake_stray(f, 1, c, "CANCEL");
+    fake_answer(f, fake_epoch(fake_orphan(c, 2, "200.1"), epoch, false));
+    fake_put_done(f, 1, true);
+    fake_turn(f);
+    fake_taken(f, 1, 1);
+    f->polite = true;
+    fake_turn(f);
+    fake_put_done(f, 1, true);
+    fake_node(f, 2, 20, "200.1", true);
+    engine_store_down(f->e, f->now);
+    fake_pass(f, 100);
+    fake_forget(f);
+    engine_store_up(f->e, f->now);
+    fake_turn(f);
+    cr_assert(f->unanswered_count == 1 && f->put_count == 1 && fake_status(f).txns == 1);
+    return f;
+}
+
+static bool has_said_that_it_has_it(const struct fake *f)
+{
+    for (size_t i = 0; i < f->tell_count; i++)
+        if (strcmp(fake_text(fake_tell(f, i), "t"), "taken") == 0)
+            return true;
+    return false;
+}
+
+/* Should node 2 have it all the same, it is to look, once the record is there. */
+Test(another_store, who_had_it_before_does_not_get_it_back)
+{
+    struct leg c;
+    struct fake *f = proving_what_was_taken(&c, 3);
+    char *record = fake_epoch(fake_orphan(&c, 2, "200.1"), 2, false);
+    int64_t before = json_integer_value(fake_put_field(f, "epoch"));
+
+    f->mute_calls = true;
+    fake_put_fenced(f, record);
+    fake_turn(f);
+    cr_assert(f->put_count == 2 && fake_status(f).txns == 1);
+    cr_expect(json_integer_value(fake_put_field(f, "epoch")) >= before && !has_said_that_it_has_it(f));
+    cr_expect(!record_fences(span_of(record), span_of(f->puts[1].value)));
+    fake_put_done(f, 1, true);
+    cr_expect(has_said_that_it_has_it(f));
+    fake_free(f);
+}
+
+Test(another_store, who_hears_that_another_has_it_looks)
+{
+    struct leg c;
+    struct fake *f = fake_owning(&c);
+    char *key;
+
+    fake_reply(f, 2, &c, "0", 180);
+    fake_pass(f, 1000);
+    key = f->puts[f->put_count - 1].key;
+    fake_forget(f);
+    f->answer_puts = false;
+    fake_message(f, scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":\"%s\",\"from_tag\":\"a1\",\"tx\":\"%s\"}",
+                            c.call_id, key));
+    fake_turn(f);
+    cr_expect(f->put_count == 1 && strcmp(f->puts[0].key, key) == 0);
+    fake_free(f);
+}
+
+/* He has had it again since then. */
+Test(another_store, who_has_had_it_again_has_it)
+{
+    struct leg c;
+    struct fake *f = proving_what_was_taken(&c, 3);
+
+    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 2, "200.1"), 9, false));
+    fake_turn(f);
+    cr_expect(fake_status(f).txns == 0 && engine_counters(f->e)->txns_lost == 1);
     fake_free(f);
 }

@@ -233,7 +233,8 @@ Test(fence, an_event_while_it_is_asked_writes_nothing_over)
     cr_expect(epoch(f) < NEWER, "written over one who may live");
     engine_got(f->e, f->node_token, GET_ABSENT, (struct span){0}, f->now);
     fake_pass(f, 1000);
-    cr_expect(epoch(f) == NEWER + 1 && fake_status(f).txns == 1);
+    cr_expect(epoch(f) == NEWER + 1 && fake_status(f).txns == 1, "%zu %zu %zu %s", f->unanswered_count, f->put_count,
+              fake_status(f).txns, f->logs);
     fake_free(f);
 }
 
@@ -376,7 +377,8 @@ Test(fence, transaction_that_ends_meanwhile)
 
     fake_reply(f, 2, &c, "0", 200);
     fake_pass(f, 7000);
-    cr_assert(fake_status(f).txns == 1);
+    cr_assert(fake_status(f).txns == 1, "%zu %zu %zu %s", f->unanswered_count, f->put_count, fake_status(f).txns,
+              f->logs);
     fake_put_fenced(f, fake_epoch(fake_orphan(&c, 2, "200.1"), 2, false));
     fake_turn(f);
     cr_expect(fake_status(f).txns == 0 && engine_counters(f->e)->txns_lost == 1 && f->put_count == 0);

@@ -139,8 +139,8 @@ void evacuate_taken(struct engine *e, const char *key)
 {
     struct txn *t = txns_by_key(&e->txns, key);
 
-    if (t && t->hold == HOLD_GIVEN)
-        txns_mark(&e->txns, t); /* the store knows whether that is so */
+    if (t)
+        txns_mark(&e->txns, t);
 }
 
 void evacuate_offered(struct engine *e, const json_t *message, int64_t now)

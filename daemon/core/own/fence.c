@@ -15,7 +15,7 @@
 #define TAKING_MS 14500 /* longer than a failing takeover takes (takeover_act.c) */
 
 /* The holder of the newer record. */
-enum rival { BY_SELF, BY_OWNER, BY_TAKER, BY_DEAD, BY_UNKNOWN };
+enum rival { BY_SELF, BY_OWNER, BY_FORMER, BY_TAKER, BY_DEAD, BY_UNKNOWN };
 
 struct fenced {
     struct txn *txn;
@@ -113,21 +113,33 @@ static void give_way(struct engine *e, struct fenced *f, int64_t now)
         second_lose(e, f->txn, &f->r, f->text, now);
 }
 
+/* The store has had a later record of this node's, and has gone back in time: that node has lost the transaction, or
+ * took it in the meantime. It is to look at the record. */
+static void go_on(struct engine *e, struct fenced *f, int64_t now)
+{
+    f->r.epoch = f->txn->proven_epoch;
+    f->txn->outdated = true;
+    write_over(e, f, now);
+}
+
 static void (*const table[])(struct engine *e, struct fenced *f, int64_t now) = {
     [BY_SELF] = write_over, /* the caller reuses the branch, or this kamsyncd was restarted */
-    [BY_OWNER] = give_way,
-    [BY_TAKER] = wait_for_taker,
-    [BY_DEAD] = ask_and_write_over, /* this node's Kamailio still has it */
+    [BY_OWNER] = give_way,       [BY_FORMER] = go_on,
+    [BY_TAKER] = wait_for_taker, [BY_DEAD] = ask_and_write_over, /* this node's Kamailio still has it */
     [BY_UNKNOWN] = wait,
 };
 
-static enum rival rival_of(const struct engine *e, const struct record *r, int64_t now)
+static enum rival rival_of(const struct engine *e, const struct fenced *f, int64_t now)
 {
+    const struct record *r = &f->r;
+
     switch (engine_judge(e, r, now)) {
     case VERDICT_MINE:
         return BY_SELF;
     case VERDICT_OWNER:
-        return r->state == HEAD_TAKING ? BY_TAKER : BY_OWNER;
+        if (r->state == HEAD_TAKING)
+            return BY_TAKER;
+        return f->txn->hold != HOLD_NEW && r->epoch < f->txn->proven_epoch ? BY_FORMER : BY_OWNER;
     case VERDICT_UNAVAILABLE:
         return BY_UNKNOWN;
     default:
@@ -144,7 +156,7 @@ void fence_met(struct engine *e, struct txn *t, struct span text, int64_t now)
         write_over(e, &f, now);
         return;
     }
-    table[rival_of(e, &f.r, now)](e, &f, now);
+    table[rival_of(e, &f, now)](e, &f, now);
 }
 
 void fence_raise(struct txn *t)

@@ -406,6 +406,9 @@ static void proven(struct engine *e, struct txn *t, int64_t now)
     t->wait_ms = 0;
     if (was_new)
         return;
+    if (t->outdated)
+        message_taken(e, t->call, t->key);
+    t->outdated = false;
     calls_keep(e, t);
     if (t->taken_ms && !(txn_is_done(t) && txn_state(t) == TXN_FAILED)) /* else its call has ended */
         calls_take(e, t, now);

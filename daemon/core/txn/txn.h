@@ -96,6 +96,7 @@ struct txn {
 
     enum txn_hold hold;
     bool away;            /* another node says that it has taken it over, while this one's Kamailio was away */
+    bool outdated;        /* the record that it goes over is an older one, of a node that is to look then */
     int64_t epoch;        /* of its record (record.h), as written */
     struct holder from;   /* over whose record it may go (record.h) */
     int64_t proven_epoch; /* the last epoch that the store has accepted, 0: none */

@@ -129,6 +129,7 @@ struct cluster {
     /* What happened to each call, and to each CANCEL. */
     unsigned injected[CALLS_MAX], lost[CALLS_MAX];
     bool ended[CALLS_MAX];
+    bool vanished[CALLS_MAX];      /* its Kamailio gave it up for another that has it, but none does */
     int64_t changed_ms[CALLS_MAX]; /* when a Kamailio last took, lost or ended it */
     int final[CALLS_MAX];       /* what the far end has answered, 0: it rings; its replies are packets of their own */
     size_t first_at[CALLS_MAX]; /* the node that its replies name */

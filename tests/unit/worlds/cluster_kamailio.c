@@ -70,6 +70,7 @@ void kamailio_call(struct site *s, int call)
     struct leg k = call_make((unsigned)call);
 
     s->holds[call] = true;
+    s->c->vanished[call] = false;
     s->left[call] = false;
     s->c->changed_ms[call] = s->c->now;
     if (!s->c->begun[call])
@@ -219,6 +220,7 @@ static void on_takeover(struct site *s, const char *msg)
     s->c->changed_ms[call] = s->c->now;
     cluster_note(s, "* Kamailio: call %d is taken over", call);
     s->holds[call] = true;
+    s->c->vanished[call] = false;
     kamailio_event(s,
                    scratch("%s{\"t\":\"taken\",\"token\":%lld,\"ok\":1}", kamailio_branch(s, &k, NULL, false), token));
     if (s->c->final[call] == 200) {
@@ -450,6 +452,7 @@ static void on_lost(struct site *s, const char *frame)
     s->c->changed_ms[call] = s->c->now;
     s->left[call] = true;
     s->c->lost[call]++;
+    s->c->vanished[call] = cluster_holders(s->c, call, NULL) == 0;
     free(id);
 }
 
