@@ -215,8 +215,7 @@ void engine_call_keys(struct engine *e, uint64_t token, bool ok, uint64_t next, 
 void engine_archived(struct engine *e, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok,
                      int64_t now);
 void engine_message(struct engine *e, struct span text, int64_t now);
-/* What this node had written is gone, though no connection broke: FLUSHALL, or the store was a replica for a moment. Or
- * a part of it may be, while the store as a whole was up: the connection to one master of a cluster is there again. */
+/* What this node had written is gone, though no connection broke: FLUSHALL, or the store was a replica for a moment. */
 void engine_store_forgot(struct engine *e, int64_t now);
 
 /* A question from kamsyncctl (proto/control.md), answered during the call or later, once. */

@@ -2,8 +2,8 @@
  * connection to each master. One of these may be broken or slow, or lead to a server that is no master any more, while
  * the others serve. All names of a call are at one master, and all nodes' records at the first (docs/redis-keys.md).
  *
- * A node whose connection to a master is there again tells its core that the store may have forgotten
- * (engine_store_forgot()): what that master has since lost nobody else would notice. */
+ * A node whose connection to a master is there again tells its core that the store was away: what that master has since
+ * lost nobody else would notice. The other masters answer on. */
 #include "cluster_impl.h"
 
 #include "key.h"
@@ -127,7 +127,8 @@ static void reopen_way(struct site *s, size_t master)
         return;
     open_way(s, master);
     cluster_note(s, "* master %zu is there", master);
-    engine_store_forgot(s->e, s->c->now);
+    engine_store_down(s->e, s->c->now);
+    engine_store_up(s->e, s->c->now);
     engine_flush(s->e, s->c->now);
 }
 
