@@ -22,9 +22,10 @@ static void send_branch(struct engine *e, const struct txn *t, const struct txn_
     char *msg = sip_adopted((struct span){far ? far : request.p, n}, b->ruri, b->via, b->route, &len);
     char *text = msg ? base64_text((struct span){msg, len}) : NULL;
 
-    if (msg)
+    if (msg && !txn_is_pending(t)) {
         engine_show(e, span_of(t->call_id), b->sock, b->to, (struct span){msg, len});
-    engine_send(e, b->to + strlen("udp:"), b->sock, text, now);
+        engine_send(e, b->to + strlen("udp:"), b->sock, text, now);
+    }
     free(far);
     free(msg);
     free(text);

@@ -90,6 +90,8 @@ static enum stay stay_of(const struct txn *t, int64_t now)
         return STAY_STATELESS;
     if (t->cancelled)
         return STAY_CANCELLED;
+    if (txn_is_pending(t))
+        return STAY_PENDING;
     if (txn_state(t) == TXN_FAILED)
         return STAY_FAILED;
     if (now - t->changed_ms < SETTLED_MS)
@@ -104,6 +106,7 @@ const char *evacuate_reason(enum stay stay)
         [STAY_UNWRITTEN] = "the store does not have its record yet",
         [STAY_STATELESS] = "the script sent it by forward(): tm does not have it",
         [STAY_CANCELLED] = "was cancelled, and ends here",
+        [STAY_PENDING] = "has no branch yet: the script has suspended it",
         [STAY_FAILED] = "every branch has failed, and failure_route decides",
         [STAY_CHANGES] = "has just changed",
         [STAY_RETURNED] = "came back from a node that could not take it over: tried again in a moment",

@@ -9,6 +9,7 @@ int owner_add(struct engine *e, struct txn *t)
 
     if (old)
         txns_remove(&e->txns, old);
+    e->owner.pendings = e->owner.pendings || txn_is_pending(t);
     return txns_add(&e->txns, t);
 }
 

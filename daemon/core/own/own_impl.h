@@ -62,6 +62,14 @@ void state_missed(struct engine *e);
 /* Kamailio's answer. */
 void state_told(struct engine *e, const struct event *ev, int64_t now);
 
+/* pending.c: a transaction that the script reported before it had a branch. */
+/* The one of this INVITE if Kamailio here has taken it over, and sends its first branch before it says so; the caller
+ * then owns it. */
+struct txn *pending_taken(struct engine *e, const struct event *ev, int64_t now);
+/* Its first branch was sent: the transaction, without branches, to which that one is added. NULL: there is none such.
+ */
+struct txn *pending_begun(struct engine *e, const struct event *ev, const struct sip_sent *sent);
+
 /* resync.c: writing all again. */
 /* The store has refused a write. Tells all nodes. */
 void resync_refused(struct engine *e, int64_t now);

@@ -45,6 +45,7 @@ enum stay {
     STAY_UNWRITTEN,
     STAY_STATELESS,
     STAY_CANCELLED,
+    STAY_PENDING,
     STAY_FAILED,
     STAY_CHANGES,
     STAY_RETURNED,
@@ -64,6 +65,7 @@ struct evacuation {
 /* State of writing own records (owner.c). */
 struct owner {
     bool full;                    /* there are too many transactions, and that was logged */
+    bool pendings;                /* the script reports transactions that have no branch yet */
     size_t puts;                  /* writes under way to the store */
     uint64_t last_put;            /* the number of the last one */
     uint64_t under_way[PUTS_MAX]; /* their tokens, each at the place of its number; 0: answered */

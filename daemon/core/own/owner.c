@@ -209,6 +209,16 @@ static bool is_passed_over(struct engine *e, struct event *ev, const struct sip_
     return second_branch(e, ev, sent, now) || (ev->req.n && !has_room(e, ev, now));
 }
 
+/* The transaction of this INVITE, if it had no branch until now. */
+static struct txn *pending(struct engine *e, const struct event *ev, const struct sip_sent *sent, int64_t now)
+{
+    struct txn *taken = pending_taken(e, ev, now);
+
+    if (taken)
+        owner_take(e, taken, now);
+    return pending_begun(e, ev, sent);
+}
+
 void owner_branch(struct engine *e, struct event *ev, int64_t now)
 {
     struct sip_sent sent;
@@ -217,6 +227,7 @@ void owner_branch(struct engine *e, struct event *ev, int64_t now)
 
     e->count.events_branch += !ev->early_ms;
     t = rc == 0 ? txn_of(e, sent.branch, &index, now) : NULL;
+    t = t || rc < 0 ? t : pending(e, ev, &sent, now);
     if (!t && rc == 0 && is_passed_over(e, ev, &sent, now))
         return;
     if (t)
@@ -536,7 +547,8 @@ static void look_after(struct engine *e, struct txn *t, int64_t now)
         txns_remove(&e->txns, t);
         return;
     }
-    if (!txn_is_done(t) && t->hold != HOLD_PROVING && (t->end == END_UNSURE || txn_state(t) == TXN_FAILED))
+    if (!txn_is_done(t) && t->hold != HOLD_PROVING &&
+        (t->end == END_UNSURE || txn_state(t) == TXN_FAILED || txn_is_pending(t)))
         state_look(e, t, now);
     if (t->taken_ms && !txn_is_done(t))
         tell_ringing(e, t, now);
@@ -552,7 +564,7 @@ static void look_after(struct engine *e, struct txn *t, int64_t now)
 static bool is_quiet(const struct txn *t)
 {
     return t->record == RECORD_CLEAN && t->end == END_OPEN && !t->taken_ms && !t->retry_ms &&
-           txn_state(t) != TXN_FAILED;
+           txn_state(t) != TXN_FAILED && !txn_is_pending(t);
 }
 
 /* How often these are checked, since there may be very many. */

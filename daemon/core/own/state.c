@@ -7,6 +7,8 @@
  *                               a final reply     ▶ that is the end
  *                               no transaction    ▶ the branches decide
  *
+ * The same for a transaction that has no branch yet, since the script may answer it (pending.c).
+ *
  * Events that were lost, or that came while this kamsyncd was away, may have ended any transaction: Kamailio is asked
  * once about each. */
 #include "own_impl.h"
@@ -102,8 +104,8 @@ void state_told(struct engine *e, const struct event *ev, int64_t now)
         still_open(t, now);
     else if (code >= 200 && code < 300)
         answered(e, t, code, now);
-    else if (code || txn_state(t) == TXN_FAILED)
-        over(e, t, code, now);
+    else if (code || txn_state(t) == TXN_FAILED || txn_is_pending(t))
+        over(e, t, code || !txn_is_pending(t) ? code : 408, now);
     else
         t->end = END_OPEN; /* its end was missed; a remaining final reply shows it, or a timeout */
 }

@@ -7,6 +7,8 @@
 #include "count.h"
 #include "key.h"
 
+#define PENDING "z9hG4bK-kamsync-pending."
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -228,6 +230,25 @@ static bool keep_request(struct txn *t, const struct event *ev)
 
     t->req = (struct span){req, req ? n : 0};
     return req;
+}
+
+bool txn_is_pending(const struct txn *t)
+{
+    return strncmp(t->id, PENDING, strlen(PENDING)) == 0;
+}
+
+int txn_begun(struct txn *t, const struct event *ev)
+{
+    struct span was = t->req;
+
+    if (!keep_request(t, ev)) {
+        t->req = was;
+        return -ENOMEM;
+    }
+    free((char *)was.p);
+    while (t->branch_count > 0)
+        branch_clear(&t->branches[--t->branch_count]);
+    return 0;
 }
 
 static int fill(struct txn *t, const struct event *ev, const struct sip_id *id, struct span tm_id)

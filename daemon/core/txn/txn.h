@@ -138,6 +138,11 @@ int txn_begin(struct txn **out, const struct event *ev, const struct sip_id *id,
               int64_t now);
 void txn_free(struct txn *t);
 
+/* Whether it has no branch yet: its only one stands for those to come (KAMSYNC_PENDING of the script). */
+bool txn_is_pending(const struct txn *t);
+/* Its first branch was sent: 0, and the caller adds it after the set knows the new id (txns_rename()); -ENOMEM. */
+int txn_begun(struct txn *t, const struct event *ev);
+
 /* Adds the event's branch, or replaces it. 0, -EBADMSG, -ENOMEM (also with too many branches). */
 int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int64_t now);
 

@@ -51,14 +51,37 @@ static void unmark(struct txns *all, struct txn *t)
     t->record = RECORD_CLEAN;
 }
 
-void txns_take(struct txns *all, struct txn *t)
+/* Out of all but by_id. */
+static void leave(struct txns *all, struct txn *t)
 {
     unmark(all, t);
     DL_DELETE2(*list_of(all, t), t, older, newer);
-    HASH_DELETE(hh, all->by_id, t);
     HASH_DELETE(hh_key, all->by_key, t); /* NOLINT(clang-analyzer-*): uthash */
     all->count--;
     all->bytes -= t->bytes;
+}
+
+void txns_take(struct txns *all, struct txn *t)
+{
+    HASH_DELETE(hh, all->by_id, t); /* NOLINT(clang-analyzer-*): uthash */
+    leave(all, t);
+}
+
+int txns_rename(struct txns *all, struct txn *t, struct span id)
+{
+    char *fresh = span_dup(id);
+
+    HASH_DELETE(hh, all->by_id, t);
+    if (fresh) {
+        free(t->id);
+        t->id = fresh;
+        HASH_ADD_KEYPTR(hh, all->by_id, t->id, strlen(t->id), t);
+    }
+    if (fresh && t->hh.tbl)
+        return 0;
+    leave(all, t);
+    txn_free(t);
+    return -ENOMEM;
 }
 
 void txns_remove(struct txns *all, struct txn *t)

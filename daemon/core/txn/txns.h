@@ -21,6 +21,8 @@ struct txns {
 
 /* Adds the transaction, and takes ownership of it. 0, or -ENOMEM: then it is still the caller's. */
 int txns_add(struct txns *all, struct txn *t);
+/* Its tm id is another one. 0; -ENOMEM: then it is removed and freed. */
+int txns_rename(struct txns *all, struct txn *t, struct span id);
 /* Updates the byte count after a change. */
 void txns_count(struct txns *all, struct txn *t);
 /* Removes it from the set; txns_remove() frees it, too. */
