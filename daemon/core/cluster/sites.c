@@ -100,8 +100,9 @@ int sites_heir(const struct engine *e, int node, const char *key)
 {
     const char *site = site_of(e, node);
     int id = 0;
+    size_t count = is_others(e, site) ? able(e, site, 0, &id) : 0;
 
-    if (is_others(e, site))
-        able(e, site, hash_of(key) % able(e, site, 0, &id), &id);
+    if (count > 1)
+        able(e, site, hash_of(key) % count, &id);
     return id;
 }
