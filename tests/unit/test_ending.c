@@ -288,6 +288,28 @@ Test(ending, store_that_fails_half_way_costs_no_end)
 
 /* ---- who is told ---- */
 
+/* Its question was under way when the store went away; when it is back, the call's node has yet to write the call. */
+Test(ending, long_absence_of_the_store_costs_no_end)
+{
+    struct leg c;
+    struct fake *f = fake_with_call(&c, call_of_2);
+
+    f->calls_fail = true;
+    fake_bye(f, &c, "a1", "b1", 200, AT(50));
+    fake_turn(f);
+    cr_assert(f->call_get_count > 0);
+    engine_store_down(f->e, f->now);
+    fake_pass(f, 40000);
+    f->calls_fail = false;
+    f->call_found = NULL;
+    engine_store_up(f->e, f->now);
+    fake_pass(f, 1000);
+    cr_assert(ending_count(f->e) == 1 && fake_counters(f)->byes_unknown == 0);
+    f->call_found = call_of_2;
+    fake_pass(f, 1000);
+    fake_expect_ended(f, "caller", 50);
+}
+
 Test(ending, node_of_the_call_is_told)
 {
     struct leg c;

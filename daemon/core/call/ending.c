@@ -45,6 +45,7 @@ struct ending {
     int64_t joined;          /* when this node first handled the call */
     int64_t begun_ms, due_ms;
     int64_t tried_ms; /* since when the store is asked; 0: not yet */
+    bool failed;      /* it gave no answer: that time does not count */
     uint64_t token;   /* of the lookup under way; 0: none */
     bool proxy;       /* Kamailio's dialog module ended it, without a BYE */
     const char *by;
@@ -307,10 +308,10 @@ static void write_end(struct engine *e, struct ending *x, int64_t now)
     free(key);
 }
 
-/* The store is away, or has just come back: that time does not count. */
+/* The store is away, for as long as that may take, or has just come back. */
 static void failed(struct engine *e, struct ending *x, int64_t now)
 {
-    x->tried_ms = now;
+    x->failed = true;
     later(e, x, now);
 }
 
@@ -503,8 +504,9 @@ bool ending_written(struct engine *e, uint64_t token, enum call_result result, i
 
 static void attempt(struct engine *e, struct ending *x, int64_t now)
 {
-    if (!x->tried_ms)
+    if (!x->tried_ms || x->failed)
         x->tried_ms = now;
+    x->failed = false;
     if (is_ours(e, x))
         write_end(e, x, now);
     else
