@@ -35,7 +35,7 @@ SIP_PORT, REDIS_PORT = 5060, 6379
 NODES = ('a', 'b', 'c')
 SIDES = ('caller', 'gateway')
 # The last number of the address, in both families, and of the MAC address.
-HOSTS = {'a': 1, 'b': 2, 'c': 3, 'caller': 11, 'gateway': 12, 'store': 13, 'router': 14}
+HOSTS = {'a': 1, 'b': 2, 'c': 3, 'd': 4, 'caller': 11, 'gateway': 12, 'store': 13, 'router': 14}
 # Larger than any SIP message over UDP that the tests send: fragments would
 # have to be put together again by the steering and by the trace.
 VETH_MTU, TUN_MTU = 32000, 65000
@@ -274,7 +274,7 @@ class Lab:
         enough for some 400 calls per second on one node.
         """
         runtime = self.new_directory(f'{node}-{name}')
-        argv = [*kamailio_of(NODES.index(node)), '-f', os.path.abspath(cfg), '-DD', '-E', '-m', shared_mb,
+        argv = [*kamailio_of(HOSTS[node] - 1), '-f', os.path.abspath(cfg), '-DD', '-E', '-m', shared_mb,
                 '-M', '8', '-Y', runtime, '-P', f'{runtime}/{name}.pid',
                 '-w', runtime]
         for key, value in (defines or {}).items():

@@ -139,8 +139,8 @@ class Traffic:
 
 # --- the archive
 
-def archive_complaint(call, entries):
-    """entries: of this call, as name → text; what is wrong with them."""
+def archive_complaint(call, entries, late_s=0):
+    """entries: of this call, as name → text; what is wrong with them. late_s: so late its end may be written."""
     if len(entries) != 1:
         return f'{len(entries)} entries in the archive'
     [entry] = entries
@@ -151,4 +151,4 @@ def archive_complaint(call, entries):
     # The script saw it between the first CANCEL or BYE and its answer, which may be late on a machine that stands still.
     off = int(entry['ended']) - 1000 * call.ending_s
     answered = 1000 * ((call.ending.answered or call.ending.began) - call.ending.began)
-    return f'its end is {off:+.0f} ms off' if off < -500 or off > answered + 500 else ''
+    return f'its end is {off:+.0f} ms off' if off < -500 or off > answered + 500 + 1000 * late_s else ''
