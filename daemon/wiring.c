@@ -281,9 +281,10 @@ static void on_call_keys(void *ctx, uint64_t token, bool ok, uint64_t next)
     engine_call_keys(((struct daemon *)ctx)->engine, token, ok, next, now(ctx));
 }
 
-static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok)
+static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count,
+                        enum archive_status status)
 {
-    engine_archived(((struct daemon *)ctx)->engine, token, id, pairs, count, ok, now(ctx));
+    engine_archived(((struct daemon *)ctx)->engine, token, id, pairs, count, status, now(ctx));
 }
 
 static void on_forgot(void *ctx)

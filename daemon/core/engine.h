@@ -161,6 +161,11 @@ struct engine_conf {
 };
 
 enum get_status { GET_FOUND, GET_ABSENT, GET_FAILED };
+enum archive_status {
+    ARCHIVE_FAILED,
+    ARCHIVE_READ,
+    ARCHIVE_GAP /* the same; but entries after the id that was given may have been removed before */
+};
 enum put_status {
     PUT_DONE,
     PUT_FENCED, /* another holder's newer record stays */
@@ -212,8 +217,8 @@ void engine_call_got(struct engine *e, uint64_t token, enum get_status status, c
 void engine_call_key(struct engine *e, uint64_t token, const char *key);
 /* next: as in engine_scanned(). */
 void engine_call_keys(struct engine *e, uint64_t token, bool ok, uint64_t next, int64_t now);
-void engine_archived(struct engine *e, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok,
-                     int64_t now);
+void engine_archived(struct engine *e, uint64_t token, const char *id, const struct pair *pairs, size_t count,
+                     enum archive_status status, int64_t now);
 void engine_message(struct engine *e, struct span text, int64_t now);
 /* What this node had written is gone, though no connection broke: FLUSHALL, or the store was a replica for a moment. */
 void engine_store_forgot(struct engine *e, int64_t now);

@@ -222,8 +222,18 @@ static bool is_of_another_store(const struct export *x, struct cdr_id id)
     return x->begun && (id.bucket < 0) != (x->at.bucket < 0);
 }
 
-static int put_rows(struct export *x, const json_t *list)
+/* With one archive the entry at the position comes first as long as it is there. With several kamsyncd says it: what
+ * was removed may be in another one. */
+static bool lacks_some(const struct export *x, const json_t *answer, struct cdr_id first)
 {
+    if (!x->begun)
+        return false;
+    return first.bucket < 0 ? cdr_id_compare(first, x->at) > 0 : json_is_true(json_object_get(answer, "gap"));
+}
+
+static int put_rows(struct export *x, const json_t *answer)
+{
+    const json_t *list = json_object_get(answer, "cdr");
     struct buf lines = {0};
     int status = STATUS_FINE;
     bool any = false;
@@ -237,7 +247,7 @@ static int put_rows(struct export *x, const json_t *list)
             continue;
         if (is_of_another_store(x, id))
             return failed(x->o->export, ": it is from another store, with ids of another kind: export to a new file");
-        if (i == 0 && x->begun && cdr_id_compare(id, x->at) > 0)
+        if (i == 0 && lacks_some(x, answer, id))
             report_gap(x, id);
         if (x->begun && cdr_id_compare(id, x->at) <= 0)
             continue;
@@ -251,21 +261,27 @@ static int put_rows(struct export *x, const json_t *list)
     return any && status == STATUS_FINE ? save_position(x) : status;
 }
 
-/* Asks from the entry at the position on: as long as that is there, nothing behind it is missing. */
+/* Where to ask from: with one archive the entry at the position comes once more, see lacks_some(). */
+static struct cdr_id position(const struct export *x)
+{
+    if (!x->begun)
+        return (struct cdr_id){0, 0, -1};
+    return x->at.bucket < 0 ? cdr_id_before(x->at) : x->at;
+}
+
 static int batch(struct export *x, const struct options *o, size_t *got)
 {
-    struct cdr_id before = x->begun ? cdr_id_before(x->at) : (struct cdr_id){0, 0, -1};
     json_t *request = json_pack("{s:s, s:i}", "cmd", o->command, "count", BATCH), *answer;
     char after[CDR_ID_SIZE];
     int status;
 
     *got = 0;
-    json_object_set_new(request, "after", json_string(cdr_id_write(after, before)));
+    json_object_set_new(request, "after", json_string(cdr_id_write(after, position(x))));
     status = ask(o, request, &answer);
     if (status != STATUS_FINE)
         return status;
     *got = json_array_size(json_object_get(answer, "cdr"));
-    status = put_rows(x, json_object_get(answer, "cdr"));
+    status = put_rows(x, answer);
     json_decref(answer);
     return status == STATUS_FINE ? STATUS_FINE : STATUS_UNWRITTEN;
 }

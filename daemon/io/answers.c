@@ -119,7 +119,7 @@ static void give_no_call_keys(struct store *s, const struct answer *x)
 
 static void give_not_archived(struct store *s, const struct answer *x)
 {
-    s->on.archived(s->on.ctx, x->token, NULL, NULL, 0, false);
+    s->on.archived(s->on.ctx, x->token, NULL, NULL, 0, ARCHIVE_FAILED);
 }
 
 /* failed: the status to give when there is no memory for the text. */

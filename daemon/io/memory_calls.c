@@ -398,9 +398,9 @@ static void give_archive(struct store *s, const struct answer *a)
         char text[CDR_ID_SIZE];
 
         cdr_id_write(text, (struct cdr_id){x->id[0], x->id[1], -1});
-        s->on.archived(s->on.ctx, a->token, text, x->fields->list, x->fields->count, true);
+        s->on.archived(s->on.ctx, a->token, text, x->fields->list, x->fields->count, ARCHIVE_READ);
     }
-    s->on.archived(s->on.ctx, a->token, NULL, NULL, 0, true);
+    s->on.archived(s->on.ctx, a->token, NULL, NULL, 0, ARCHIVE_READ);
 }
 
 void memory_archive(struct store *s, const char *after, int count, uint64_t token)

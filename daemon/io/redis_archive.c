@@ -43,7 +43,8 @@ struct merge {
     struct entry **list; /* as read: those to be delivered, then this round's */
     size_t kept, count, size;
     size_t waiting; /* for so many answers */
-    bool failed;
+    bool failed, gap;
+    bool later;          /* than the first round */
     uint64_t settled_ms; /* the slowest master's time */
     bool bounded;        /* some archive has more to tell, */
     struct cdr_id bound; /* after this entry */
@@ -129,11 +130,12 @@ static bool take_part(struct merge *m, const redisReply *r, int bucket)
     struct cdr_id id = {0};
     uint64_t ms;
 
-    if (!r || r->type != REDIS_REPLY_ARRAY || r->elements != 2 || r->element[0]->type != REDIS_REPLY_INTEGER ||
-        r->element[1]->type != REDIS_REPLY_ARRAY)
+    if (!r || r->type != REDIS_REPLY_ARRAY || r->elements != 3 || r->element[0]->type != REDIS_REPLY_INTEGER ||
+        r->element[1]->type != REDIS_REPLY_ARRAY || r->element[2]->type != REDIS_REPLY_INTEGER)
         return false;
     ms = r->element[0]->integer > SETTLE_MS ? (uint64_t)r->element[0]->integer - SETTLE_MS : 0;
     m->settled_ms = ms < m->settled_ms ? ms : m->settled_ms;
+    m->gap = m->gap || r->element[2]->integer;
     list = r->element[1];
     for (size_t i = 0; i < list->elements; i++)
         if (!take_entry(m, list->element[i], bucket, &id))
@@ -180,6 +182,7 @@ static bool keep(struct merge *m)
     }
     drop_new(m);
     m->at = m->bound;
+    m->later = true;
     return goes_on && m->kept < m->wanted;
 }
 
@@ -191,9 +194,9 @@ static void deliver(const struct merge *m)
     for (size_t i = 0; !m->failed && i < m->kept; i++) {
         const struct entry *e = m->list[m->newest ? m->kept - 1 - i : i];
 
-        on->archived(on->ctx, m->token, cdr_id_write(id, e->id), e->pairs, e->count, true);
+        on->archived(on->ctx, m->token, cdr_id_write(id, e->id), e->pairs, e->count, ARCHIVE_READ);
     }
-    on->archived(on->ctx, m->token, NULL, NULL, 0, !m->failed);
+    on->archived(on->ctx, m->token, NULL, NULL, 0, m->failed ? ARCHIVE_FAILED : m->gap ? ARCHIVE_GAP : ARCHIVE_READ);
 }
 
 static bool ask_all(struct merge *m);
@@ -217,12 +220,14 @@ static bool ask_one(struct merge *m, struct part *part)
 {
     struct cdr_id id = {m->at.ms, m->at.n, -1};
     bool same = m->newest ? part->bucket < m->at.bucket : part->bucket > m->at.bucket;
-    char key[KEY_SHORT_MAX], from[CDR_ID_SIZE];
+    bool read = !m->newest && !m->later && m->at.bucket >= 0;
+    char key[KEY_SHORT_MAX], at[CDR_ID_SIZE];
 
     key_archive_of(key, (unsigned)part->bucket);
-    return redis_ask(m->s, span_of(key), on_part, part, "EVAL %s 1 %s %s %s%s %s %d", archive_lua, key,
-                     m->newest ? "XREVRANGE" : "XRANGE", same ? "" : "(", cdr_id_write(from, id), m->newest ? "-" : "+",
-                     (int)m->each);
+    cdr_id_write(at, id);
+    return redis_ask(m->s, span_of(key), on_part, part, "EVAL %s 1 %s %s %s%s %s %d %s%s", archive_lua, key,
+                     m->newest ? "XREVRANGE" : "XRANGE", same ? "" : "(", at, m->newest ? "-" : "+", (int)m->each,
+                     read && same ? "(" : "", read ? at : "");
 }
 
 /* False when nothing could be sent; if only some could, it fails with the last answer. */
@@ -268,7 +273,7 @@ static bool deliver_one(struct redis *s, uint64_t token, const redisReply *entry
 
     if (!read_entry(entry, &pairs, &count))
         return false;
-    s->store.on.archived(s->store.on.ctx, token, entry->element[0]->str, pairs, count, true);
+    s->store.on.archived(s->store.on.ctx, token, entry->element[0]->str, pairs, count, ARCHIVE_READ);
     free(pairs);
     return true;
 }
@@ -280,7 +285,7 @@ static void on_entries(struct redis *s, const redisReply *r, uint64_t token, boo
     redis_complain(s, r);
     for (size_t i = 0; ok && i < r->elements; i++)
         ok = deliver_one(s, token, r->element[newest_first ? r->elements - 1 - i : i]);
-    s->store.on.archived(s->store.on.ctx, token, NULL, NULL, 0, ok);
+    s->store.on.archived(s->store.on.ctx, token, NULL, NULL, 0, ok ? ARCHIVE_READ : ARCHIVE_FAILED);
 }
 
 static void on_newest(struct redis *s, const redisReply *r, void *data)

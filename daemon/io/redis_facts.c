@@ -17,7 +17,8 @@ static const char needed[] = "ping ping\ninfo info\nset set K x\nget get K\nsadd
                              "hsetnx hsetnx K x y\npexpire pexpire K 1\nxadd xadd K * x y\nxrange xrange K - +\n"
                              "xrevrange xrevrange K + -\n";
 /* And in a cluster. */
-static const char needed_in_cluster[] = "time time\ncluster|slots cluster slots\nasking asking\n";
+static const char needed_in_cluster[] =
+    "time time\nxinfo|stream xinfo stream K\ncluster|slots cluster slots\nasking asking\n";
 
 /* The value of that field in INFO's text, of up to size - 1 bytes; "" when it is missing, as with a server that is no
  * Redis. */

@@ -25,7 +25,8 @@ struct store_events {
     void (*call_got)(void *ctx, uint64_t token, enum get_status status, const struct pair *pairs, size_t count);
     void (*call_key)(void *ctx, uint64_t token, const char *key);
     void (*call_keys)(void *ctx, uint64_t token, bool ok, uint64_t next);
-    void (*archived)(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok);
+    void (*archived)(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count,
+                     enum archive_status status);
     void (*told)(void *ctx, struct span text);
     void (*forgot)(void *ctx); /* this node's records are gone, without a broken connection */
     void (*log)(void *ctx, enum log_level level, const char *line);

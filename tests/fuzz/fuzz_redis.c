@@ -157,9 +157,10 @@ static void on_call_keys(void *ctx, uint64_t token, bool ok, uint64_t next)
     answered(ctx, LIST);
 }
 
-static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok)
+static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count,
+                        enum archive_status status)
 {
-    must(token && (ok || !id));
+    must(token && (status == ARCHIVE_READ || !id));
     touch(span_of(id));
     touch_pairs(pairs, count);
     if (!id)

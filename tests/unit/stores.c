@@ -187,7 +187,8 @@ static void on_call_keys(void *ctx, uint64_t token, bool ok, uint64_t next)
     c->next = next;
 }
 
-static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok)
+static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count,
+                        enum archive_status status)
 {
     struct client *c = ctx;
 
@@ -196,7 +197,7 @@ static void on_archived(void *ctx, uint64_t token, const char *id, const struct 
         json_array_append_new(c->archive, json_pack("[s,o]", id, json_of_pairs(pairs, count)));
     else
         c->answers[token]++;
-    c->results[token] = ok;
+    c->results[token] = (int)status;
 }
 
 static void on_forgot(void *ctx)

@@ -112,11 +112,12 @@ static void on_keys(void *ctx, uint64_t token, bool ok, uint64_t next)
     hear(ctx, KEYS, ok);
 }
 
-static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok)
+static void on_archived(void *ctx, uint64_t token, const char *id, const struct pair *pairs, size_t count,
+                        enum archive_status status)
 {
     (void)pairs, (void)count;
     cr_expect(token == 11 && !id);
-    hear(ctx, ARCHIVED, ok);
+    hear(ctx, ARCHIVED, (int)status);
 }
 
 static void on_log(void *ctx, enum log_level level, const char *line)

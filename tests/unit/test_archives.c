@@ -138,7 +138,11 @@ Test(archives, equal_ids_in_several_buckets)
 /* Many with one id, long runs in one bucket, and the rest anyhow. */
 static const char *put_some(const struct one *o, unsigned buckets, unsigned seed)
 {
+    static const char put[] =
+        "for b, id in ARGV[1]:gmatch('(%d)=(%S+)') do "
+        "redis.call('XADD', 'kamsync:{b0' .. b .. '}:cdr', id, 'is', id .. '-' .. b) end return 1";
     int last[8] = {0}, ms = 1, n = 0;
+    char *list = scratch("%s", "");
 
     srandom(seed);
     for (int i = 0; i < SOME; i++) {
@@ -147,8 +151,9 @@ static const char *put_some(const struct one *o, unsigned buckets, unsigned seed
         ms += random() % 3 == 0;
         n = last[bucket] / 1000 == ms ? last[bucket] % 1000 + 1 : 0;
         last[bucket] = ms * 1000 + n;
-        put_entry(o, bucket, scratch("%d-%d", ms, n));
+        list = scratch("%s %u=%d-%d", list, bucket, ms, n);
     }
+    cr_assert_str_eq(redis_do(&o->r, "EVAL %s 0 %s", put, list), "1");
     cr_assert(client_archive(o->c, "0-0", 2 * SOME) && json_array_size(o->c->archive) == SOME);
     return ids(o->c);
 }
@@ -194,6 +199,26 @@ Test(archives, nothing_is_lost_and_nothing_comes_twice)
         }
         one_free(o);
     }
+}
+
+/* Of each archive something that was read is there, or nothing was removed. */
+Test(archives, what_was_trimmed_unread_is_a_gap)
+{
+    struct one *o = one_new(4, 0);
+
+    for (int i = 1; i <= 9; i++) {
+        put_entry(o, 1, scratch("%d-0", i));
+        put_entry(o, 2, scratch("%d-0", i));
+    }
+    redis_do(&o->r, "XTRIM kamsync:{b02}:cdr MINID 5-0");
+    cr_expect(client_archive(o->c, "5-0-2", 99) && o->c->results[o->c->token] == ARCHIVE_READ);
+    cr_expect(client_archive(o->c, "4-0-2", 99) && o->c->results[o->c->token] == ARCHIVE_GAP);
+    cr_expect(client_archive(o->c, "5-0-1", 99) && o->c->results[o->c->token] == ARCHIVE_GAP, "it may be");
+    cr_expect(client_archive(o->c, "0-0", 99) && o->c->results[o->c->token] == ARCHIVE_READ, "nobody has read");
+    cr_expect(client_archive(o->c, NULL, 99) && o->c->results[o->c->token] == ARCHIVE_READ);
+    put_entry(o, 3, "20-0");
+    cr_expect(client_archive(o->c, "9-0-2", 99) && o->c->results[o->c->token] == ARCHIVE_READ, "a new one");
+    one_free(o);
 }
 
 static bool has_come(void *arg)

@@ -384,8 +384,8 @@ static void on_cdr(struct engine *e, uint64_t client, const json_t *q, int64_t n
     }
 }
 
-void engine_archived(struct engine *e, uint64_t token, const char *id, const struct pair *pairs, size_t count, bool ok,
-                     int64_t now)
+void engine_archived(struct engine *e, uint64_t token, const char *id, const struct pair *pairs, size_t count,
+                     enum archive_status status, int64_t now)
 {
     struct inquiry *p = find_token(e, token);
     json_t *row;
@@ -397,7 +397,9 @@ void engine_archived(struct engine *e, uint64_t token, const char *id, const str
         row = pairs_json(pairs, count);
         json_object_set_new(row, "id", json_string(id));
         json_array_append_new(json_object_get(p->answer, "cdr"), row);
-    } else if (ok) {
+    } else if (status != ARCHIVE_FAILED) {
+        if (status == ARCHIVE_GAP)
+            json_object_set_new(p->answer, "gap", json_true());
         finish(e, p);
     } else {
         fail(e, p, AWAY, "the store did not give the archive: is 'after' the id of an entry?");
