@@ -16,15 +16,18 @@ import measure
 from lab import cluster, netns
 from lab.cluster import Cluster, Node
 from lab.lab import ANYCAST, REDIS_PORT, SIP_PORT, Lab
+from lab.proc import wait_until
 
 SHARED_MB = 1024
 PROXY_PORT = 6380
+NEAR_PORT = 6381
 MARK, TABLE = 2, 102
 ROUTING = {'ndb_redis': 'ndb_redis.cfg', 'dialog': 'dialog_dmq.cfg', 'htable': 'htable_dmq.cfg',
            'floor': 'floor.cfg', 'floor-invite': 'floor.cfg'}
 # in the place of kamsync.cfg
 SCRIPTS = {'stray-floor': 'stray_floor.cfg', 'stray-floor-proof': 'stray_floor.cfg'}
-DEFINES = {'floor-invite': {'FLOOR_INVITE': None}, 'stray-floor-proof': {'STRAY_PROOF': None}}
+DEFINES = {'floor-invite': {'FLOOR_INVITE': None}, 'stray-floor-proof': {'STRAY_PROOF': None},
+           'kamsync-asked': {'KAMSYNC_ALL_MAX': 0}, 'kamsync-near': {'KAMSYNC_ALL_MAX': 0}}
 
 
 class QuietLab(Lab):
@@ -59,7 +62,7 @@ class Site:
         self.kind, _, self.allocator = self.kind.partition('+')
         self.ms = float(ms or 0)
         self.lab = self.lab_class(nodes=('a', 'b'))
-        self.proxy = None
+        self.proxy, self.settings = None, {}
         try:
             self._start()
         except BaseException:
@@ -73,10 +76,12 @@ class Site:
         self.redis = lab.redis()
         if self.ms:
             self._start_proxy()
+        if self.kind == 'kamsync-near':
+            self._start_replica()
         config = self._script()
-        self.cluster = Cluster(lab, kamsync=self.kind == 'kamsync' or bool(config), daemons=not config, redis=False,
+        self.cluster = Cluster(lab, kamsync=self.kind.startswith('kamsync') or bool(config), daemons=not config, redis=False,
                                routing=routing, config=config or cluster.CONFIG, log_level=0,
-                               shared_mb=SHARED_MB, store=store,
+                               shared_mb=SHARED_MB, store=store, **self.settings,
                                node_class=functools.partial(BenchNode, allocator=self.allocator),
                                defines={'LAB_REDIS': f'"name=lab;addr={lab.address("store")};port='
                                                      f'{PROXY_PORT if self.ms else REDIS_PORT}"',
@@ -112,6 +117,13 @@ class Site:
             file.write(f'{int(1000 * self.ms)}\n')
         self.proxy = self.lab.start('store', 'delay', [measure.tool('delay'), PROXY_PORT, REDIS_PORT, path])
         time.sleep(0.1)
+
+    def _start_replica(self):
+        """Beside the nodes: the delay is only between them and the store."""
+        lab = self.lab
+        lab.redis('replica', NEAR_PORT, ['--replicaof', '127.0.0.1', REDIS_PORT])
+        self.settings['store_near'] = f'redis://{lab.address("store")}:{NEAR_PORT}'
+        wait_until(lambda: 'master_link_status:up' in lab.redis_cli('info', 'replication', port=NEAR_PORT), 20, 'the replica')
 
     def close(self):
         self.lab.close()
