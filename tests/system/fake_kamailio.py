@@ -68,6 +68,7 @@ class FakeKamailio:
         self.answers_hello = self.acks = self.reading = self.accepts = True
         self.final = 0  # what tm has answered the caller of each transaction, kamsyncd is told; 0: it has none
         self.unreachable = set()  # ids of nodes that answer no probe
+        self.waiting = []  # events in its queue, which it tells before it answers a mark
         self.frames, self.connects = [], []
         self.torn = 0  # reads that ended inside a frame: there evapi loses data
         self.unacked = {}  # number and size of the frames that were not acknowledged
@@ -164,6 +165,9 @@ class FakeKamailio:
             via = re.match(rb'INVITE sip:([^@]+)@', base64.b64decode(frame['msg']))[1]
             self._tell({'t': 'state', 'via': base64.b64encode(via).decode(), 'code': self.final})
         elif frame['t'] == 'mark':
+            waited, self.waiting = self.waiting, []
+            if waited:
+                self.events(*waited)
             self._tell({'t': 'mark', 'id': frame['id']})
         else:
             self.frames.append(frame)
@@ -244,7 +248,7 @@ class FakeKamailio:
     def of_type(self, t):
         return [f for f in list(self.frames) if f['t'] == t]
 
-    def wait_frame(self, t, timeout=5, count=1, **fields):
+    def wait_frame(self, t, timeout=10, count=1, **fields):
         """The count-th frame of that type with these fields."""
         def found():
             return [f for f in self.of_type(t) if fields.items() <= f.items()][count - 1:]
@@ -253,6 +257,6 @@ class FakeKamailio:
     def wait_hello(self, timeout=10, count=1):
         return self.wait_frame('hello', timeout, count)
 
-    def wait_sends(self, count, timeout=5):
+    def wait_sends(self, count, timeout=10):
         return wait_until(lambda: len(self.of_type('send')) >= count and self.of_type('send'), timeout,
                           lambda: f'{count} send frames at node {self.node}, there are {len(self.of_type("send"))}')

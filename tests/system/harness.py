@@ -40,7 +40,7 @@ keys_files = {}
 FINDING = re.compile('^==[0-9]+==|runtime error', re.M)  # in a log: of a sanitizer or of valgrind
 
 
-def wait_until(condition, timeout=5, what='', every=0.005):
+def wait_until(condition, timeout=10, what='', every=0.005):
     """Waits for condition() to be true and returns its value; what may be a function that tells the state."""
     deadline = time.monotonic() + timeout * SLOWER
     while True:
@@ -117,7 +117,7 @@ class Process:
         log = [line for line in self.log().splitlines() if ' counter: ' not in line]
         return f'--- the end of the log of {self.name}\n' + '\n'.join(log[-lines:])
 
-    def wait_log(self, text, timeout=5, count=1):
+    def wait_log(self, text, timeout=10, count=1):
         """Waits until the text stands in the log count times."""
         wait_until(lambda: self.log().count(text) >= count, timeout, f"'{text}' ({count}x) in the log of {self.name}")
 
@@ -189,7 +189,7 @@ class Daemon(Process):
             report[key] = int(value) if value.isdigit() else value
         return report
 
-    def wait_report(self, timeout=5, **values):
+    def wait_report(self, timeout=10, **values):
         """Waits until the report says these values."""
         wait_until(lambda: values.items() <= self.report().items(), timeout,
                    lambda: f'{values} in {self.name}: {self.report()}', every=0.02)

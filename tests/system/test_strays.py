@@ -70,43 +70,36 @@ def test_unknown_is_given_back(two_nodes):
     assert (report['lookups'], report['barriers']) == (4, 1)
 
 
-def told_in_time(a, b, give):
-    """give(call) tells a of it while b looks for it, which it does for 280 ms. A machine that was busy meanwhile has another try.
-    Returns the call, and what b has sent for it and when it was asked."""
-    for _ in range(20):
-        call, before = Call(), len(b.kamailio.of_type('send'))
-        since = b.kamailio.stray(call.cancel())
-        give(call, before)
-        passed = time.monotonic() - since
-        b.daemon.wait_report(waiting=0)
-        if passed < IN_TIME:
-            return call, b.kamailio.of_type('send')[before:], since
-    pytest.fail('this machine is too slow')
-
-
 def test_owner_without_record_acts(two_nodes):
-    """Its Kamailio says so, by the name that the CANCEL came with."""
+    """Its Kamailio says so, by the name that the CANCEL came with. b waits for that for 280 ms; a machine that was busy meanwhile has
+    another try."""
     a, b = two_nodes
 
-    def act(call, before):
+    def act():
+        call, before = Call(), len(b.kamailio.of_type('send'))
+        since = b.kamailio.stray(call.cancel())
         given = open_handover(b.kamailio.wait_sends(before + 1)[before])[0]
         a.kamailio.events(call.cancel_event(all=f'2.{given["at"].split("-")[0]}'))
-    _, sends, _ = told_in_time(a, b, act)
-    assert len(sends) == 1 and b.daemon.report()['verdict_acted'] >= 1
+        passed = time.monotonic() - since
+        b.daemon.wait_report(waiting=0)
+        return passed < IN_TIME and b.kamailio.of_type('send')[before:]
+    assert len(wait_until(act, 20, 'a try in time')) == 1 and b.daemon.report()['verdict_acted'] >= 1
 
 
 def test_record_comes_late(make_node, redis):
+    """It waits in a's Kamailio when b looks for it."""
     a, b = make_node(1), make_node(2, lookup_ms=280)
     b.kamailio.wait_frame('node', id=1, up=1)
+    call = Call()
+    a.kamailio.waiting = [call.branch_event()]
+    since = b.kamailio.stray(call.cancel())
 
-    def report(call, _):
-        lookups = b.daemon.report()['lookups']
-        wait_until(lambda: b.daemon.report()['lookups'] > lookups, 5, 'it was looked up in vain')
-        a.kamailio.events(call.branch_event())
-    call, sends, since = told_in_time(a, b, report)
-    frame, = (f for f in sends if open_handover(f)[0]['why'] == 'owner')  # all Kamailios may have got it before
+    def handed_over():  # all Kamailios may have got it before
+        return [f for f in b.kamailio.of_type('send') if open_handover(f)[0]['why'] == 'owner']
+    frame = wait_until(handed_over, 5, 'the handover')[0]
     took(frame, since)
     check_handover(frame, b.kamailio, a.kamailio, 'owner', call.cancel())
+    assert b.daemon.report()['lookups'] > 1
 
 
 def test_ack_without_record_is_given_to_all(two_nodes):
@@ -238,13 +231,18 @@ def test_no_sip(two_nodes, message):
 
 def test_record_that_is_none(two_nodes, redis):
     """Somebody else's hand in Redis must not hurt."""
-    b = two_nodes[1]
-    calls = [Call() for _ in range(3)]
-    for call, value in zip(calls, ('no json', '{"owner":"x"}', '[' * 5000)):
+    b, calls = two_nodes[1], {Call(): value for value in ('no json', '{"owner":"x"}', '[' * 5000)}
+    for call, value in calls.items():
         redis.do('SET', call.key(), value)
-        b.kamailio.stray(call.cancel())
+
+    def verdicts():
+        for call in calls:
+            b.kamailio.stray(call.cancel())
+        b.daemon.wait_report(strays=b.kamailio.k, waiting=0)
+        return [open_handover(frame)[0]['why'] for frame in b.kamailio.of_type('send')[-6:]]
+    # on a machine that was busy it may be too late for the second one
+    wait_until(lambda: sorted(verdicts()) == 3 * ['unavailable'] + 3 * ['unknown'], 20, 'the verdicts')
     redis.do('SET', 'kamsync:node:7', 'garbage')
     redis.do('SADD', 'kamsync:nodes', '7', '8')
     redis.do('PUBLISH', 'kamsync:nodes', '{"id":-1}')
-    assert sorted(open_handover(f)[0]['why'] for f in b.kamailio.wait_sends(6)) == 3 * ['unavailable'] + 3 * ['unknown']
     b.daemon.wait_log('a node record in the store is not understood')
