@@ -71,6 +71,8 @@ static void judge(struct redis_cluster *cl)
     cl->whole = n == 0;
     if (n > 0)
         redis_cluster_look(cl);
+    if (cl->listener_waits && redis_cluster_any(cl))
+        redis_conn_again(&cl->s->listener, 0);
 }
 
 /* ---- masters ---- */
@@ -314,10 +316,9 @@ void redis_cluster_find(struct redis_conn *c)
     struct redis *s = c->data;
     const struct master *m = redis_cluster_any(s->cluster);
 
+    s->cluster->listener_waits = !m;
     if (m)
         redis_conn_at(c, &m->conn.host);
-    else
-        redis_conn_retry(c);
 }
 
 struct redis_cluster *redis_cluster_new(struct redis *s)

@@ -38,10 +38,11 @@ struct redis_cluster {
     struct redis_conn scout;
     size_t next; /* whom it asks */
     bool looking, found, again;
-    bool whole;    /* all slots are served */
-    bool doubt;    /* what was written may be lost */
-    size_t failed; /* questions in a row */
-    bool said;     /* the log has it that no node answers */
+    bool whole;          /* all slots are served */
+    bool listener_waits; /* for a master */
+    bool doubt;          /* what was written may be lost */
+    size_t failed;       /* questions in a row */
+    bool said;           /* the log has it that no node answers */
     bool closing;
     /* redis_route.c */
     uv_timer_t timer;               /* while some are held */
@@ -61,7 +62,7 @@ void redis_cluster_close(struct redis_cluster *cl);
 void redis_cluster_free(struct redis_cluster *cl);
 /* Writes queued commands. */
 void redis_cluster_flush(struct redis_cluster *cl);
-/* For redis_conn.find of the listener: pub/sub goes through any node. */
+/* For redis_conn.find of the listener: pub/sub goes through any node. Without one it waits for the first. */
 void redis_cluster_find(struct redis_conn *c);
 /* The map is wrong, or may be. */
 void redis_cluster_look(struct redis_cluster *cl);

@@ -44,7 +44,7 @@ struct redis_conn {
     struct histogram *round_trips;        /* NULL: not measured */
     void *data;
     /* Of a master that Sentinels know (redis_sentinel.c). find() looks for it before each attempt, and ends in
-     * redis_conn_at() or redis_conn_retry(), not from within the call. NULL: the host is known. */
+     * redis_conn_at(), redis_conn_retry() or redis_conn_again(), now or later. NULL: the host is known. */
     void (*find)(struct redis_conn *c);
     void *finder;
     bool is_master; /* or else it is not used: ROLE is asked */

@@ -2,7 +2,9 @@
  * Each question that the engine asks must get exactly one answer, whatever Redis says, also when the connection breaks
  * or the store is closed.
  *
- * Only the lookup of the name is left out: hiredis is given a unix socket in place of host and port. */
+ * Only the lookup of the name is left out: hiredis is given a unix socket in place of host and port.
+ *
+ * fuzz-redis_cluster is the same with a store of kind cluster, whose map and redirects are part of the input. */
 #include <hiredis/async.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -13,12 +15,16 @@
 #include "key.h"
 
 #define ASKED_MAX 64
+#ifndef KIND
+#define KIND STORE_REDIS
+#define ENDS 2
+#endif
 
 enum question { PUT, GET, CLAIM, SCAN, WRITE, READ, ARCHIVE, LIST, QUESTIONS };
 
 struct redis_world {
     struct store *store;
-    int ends[2]; /* the Redis' side: of the commands, and of the announcements; -1: not connected */
+    int ends[ENDS]; /* the Redis' side, in the order of connecting, mostly; -1: not connected */
     size_t open[QUESTIONS];
     uint64_t token;
     bool up;
@@ -44,6 +50,22 @@ redisAsyncContext *__wrap_redisAsyncConnect(const char *ip, int port)
 int __wrap_uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout, uint64_t repeat)
 {
     return __real_uv_timer_start(timer, cb, repeat ? timeout : 0, repeat);
+}
+
+/* No name is looked up for real. */
+int __wrap_uv_getaddrinfo(uv_loop_t *at, uv_getaddrinfo_t *req, uv_getaddrinfo_cb cb, const char *node,
+                          const char *service, const struct addrinfo *hints);
+
+int __wrap_uv_getaddrinfo(uv_loop_t *at, uv_getaddrinfo_t *req, uv_getaddrinfo_cb cb, const char *node,
+                          const char *service, const struct addrinfo *hints)
+{
+    (void)at;
+    (void)req;
+    (void)cb;
+    (void)node;
+    (void)service;
+    (void)hints;
+    return UV_ENOMEM;
 }
 
 /* A unix socket has none. */
@@ -229,7 +251,7 @@ static void drain(struct redis_world *w, size_t end)
 /* One turn of the loop, before which new connections are taken. */
 static void turn(struct redis_world *w)
 {
-    for (size_t k = 0; k < 2; k++) {
+    for (size_t k = 0; k < ENDS; k++) {
         drain(w, k);
         if (w->ends[k] < 0)
             w->ends[k] = accept4(server, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -317,27 +339,43 @@ static void step(struct redis_world *w, struct input *in)
         return;
     }
     if (kind < 136) {
-        hang_up(w, kind & 1);
+        hang_up(w, kind % ENDS);
     } else {
         s = input_chunk(in);
-        reply(w, kind & 1, s);
+        reply(w, kind % ENDS, s);
     }
+    run(w);
+}
+
+/* One master has all slots, and all connections are greeted. */
+static void serve_all(struct redis_world *w)
+{
+    static const char map[] = "+PONG\r\n*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:2\r\n";
+
+    reply(w, 0, span_of(map));
+    run(w);
+    for (size_t i = 0; i < ENDS; i++)
+        reply(w, i, span_of("+PONG\r\n"));
     run(w);
 }
 
 static void talk(const uint8_t *data, size_t size)
 {
     static const char pong[] = "+PONG\r\n";
-    const struct redis_conf conf = {
-        .name = {.hosts = {{"127.0.0.1", 1}}}, .login = {"", ""}, .sentinel_login = {"", ""}, .timeout_ms = 1000};
+    const struct redis_conf conf = {.name = {.kind = KIND, .hosts = {{"127.0.0.1", 1}}, .count = 1},
+                                    .login = {"", ""},
+                                    .sentinel_login = {"", ""},
+                                    .timeout_ms = 1000};
     struct input in = {data, size};
-    struct redis_world w = {.ends = {-1, -1}};
+    struct redis_world w = {0};
     struct store_events on = events;
 
     if (server < 0) {
         start();
         atexit(remove_socket);
     }
+    for (size_t i = 0; i < ENDS; i++)
+        w.ends[i] = -1;
     on.ctx = &w;
     w.store = store_redis(&loop, &conf, &on);
     must(w.store);
@@ -346,6 +384,8 @@ static void talk(const uint8_t *data, size_t size)
     for (size_t i = 0; i < 2 && !(input_byte(&in) & 1); i++)
         reply(&w, i, span_of(pong));
     run(&w);
+    if (KIND == STORE_CLUSTER && !(input_byte(&in) & 1))
+        serve_all(&w);
     for (int i = 0; i < ASKED_MAX && in.n; i++)
         step(&w, &in);
     w.store->ops->close(w.store);
@@ -353,8 +393,8 @@ static void talk(const uint8_t *data, size_t size)
         ;
     for (size_t i = 0; i < QUESTIONS; i++)
         must(w.open[i] == 0);
-    hang_up(&w, 0);
-    hang_up(&w, 1);
+    for (size_t i = 0; i < ENDS; i++)
+        hang_up(&w, i);
 }
 
 /* With one archive, and with three that are merged. */

@@ -190,6 +190,18 @@ ENGINE = [
     steps([0, TOLDS], chunk(t), [TIME, 50]) for t in TOLD_TEXTS] + [
     steps([0, NODE, 128], chunk(NODE_TEXT.replace("192.0.2.2", "a\\r\\nb").replace(":7", ":70")), [TIME, 50])]
 
+SENT_AGAIN = (b"-MOVED 1 127.0.0.1:3\r\n", b"-MOVED 99999 x:0\r\n", b"-ASK 1 127.0.0.1:3\r\n", b"-TRYAGAIN x\r\n",
+              b"-CLUSTERDOWN x\r\n", b"-NOSCRIPT x\r\n", b"+OK\r\n")
+
+
+def to_all(answer):
+    """On each of the six connections."""
+    return b"".join(bytes([138 + end]) + chunk(answer) for end in range(6))
+
+
+CLUSTER = [b"\0\0\0" + to_all(b"$40\r\n" + b"a" * 40 + b"\r\n") + bytes([question]) + to_all(answer) + bytes([question]) + to_all(b"+OK\r\n" + answer)
+           for question in (0, 1, 3, 4) for answer in SENT_AGAIN]
+
 NAMES = [b"memory://", b"redis://h", b"redis://u%40:p%25@h:1/2", b"rediss://[2001:db8::1]:6380", b"unix:///run/redis.sock",
          b"sentinel://:p@a,b:2,[::1]:3/name/4", b"rediss+sentinel://a/n", b"cluster://a,b", b"redis://u:p/q@h", b"redis://%0a@h",
          b"redis://u:p@q@h", b"redis://h?db=1", b"u:p@h", b"sentinel://a,/n"]
@@ -197,7 +209,7 @@ NAMES = [b"memory://", b"redis://h", b"redis://u%40:p%25@h:1/2", b"rediss://[200
 TARGETS = {
     "frame": [b"\7" + b"".join(b"%d:%s," % (len(p), p) for p in payloads()[i:i + 3]) for i in range(0, 60, 3)] + [
         b"\0" + t for t in (b"0:,", b"00:,", b"1:a", b"262145:", b"5:ab,", b"999999999999999999999:", b"x", b"3:abc;")],
-    "msg": payloads(), "sip": SIP, "record": [r.encode() for r in RECORDS], "call": CALLS, "redis": REDIS,
+    "msg": payloads(), "sip": SIP, "record": [r.encode() for r in RECORDS], "call": CALLS, "redis": REDIS, "redis_cluster": CLUSTER,
     "key": [bytes([a, b]) + b"".join(map(chunk, c)) for a, b, c in (
         (1, 1, ("a", "a", "b", "b")), (1, 2, ("a", "a", "b", "b")), (1, 1, ("a:1", "a", "b", "1:b")),
         (1, 1, ("{}", "%7B%7D", "\0", "%00")), (1, 1, ("a b", "a%20b", "\xff", '"')))],

@@ -1,11 +1,13 @@
 """A Redis Cluster of three masters, and a replica for each if wanted, on free ports of 127.0.0.1."""
 import binascii
 import re
+import signal
 
 from harness import Redis, RedisError, free_port, wait_until
 
 SLOTS = 16384
 NODE_TIMEOUT_MS = 1000
+MEETING_MS = 15000      # the same until all have met: a handshake takes long on a busy machine
 
 
 def slot_of(key):
@@ -14,21 +16,34 @@ def slot_of(key):
     return binascii.crc_hqx((tag[1] if tag else key).encode(), 0) % SLOTS
 
 
+# Those that calls are in.
+BUCKETS = [slot_of(f'{{b{number:02x}}}') for number in range(256)]
+
+
 class Member(Redis):
     """One redis-server of it."""
 
     def __init__(self, directory, number, **options):
         super().__init__(directory, f'member{number}', cluster_enabled='yes', cluster_config_file=f'member{number}.conf',
-                         cluster_port=free_port(), cluster_node_timeout=NODE_TIMEOUT_MS, repl_diskless_sync_delay=0,
+                         cluster_port=free_port(), cluster_node_timeout=MEETING_MS, repl_diskless_sync_delay=0,
                          dbfilename=f'member{number}.rdb', **options)
         self.seen_port = options.get('tls_port', self.port)
+        self.stopped = False
 
     @property
     def id(self):
         return self.do('CLUSTER', 'MYID').decode()
 
+    def knows(self, other):
+        return other.id.encode() in self.do('CLUSTER', 'NODES')
+
     def meet(self, other):
-        self.do('CLUSTER', 'MEET', '127.0.0.1', other.port, other.options['cluster_port'])
+        """Again and again: a handshake may be given up."""
+        def met():
+            if not self.knows(other):
+                self.do('CLUSTER', 'MEET', '127.0.0.1', other.port, other.options['cluster_port'])
+            return self.knows(other) and other.knows(self)
+        wait_until(met, 20, f'{self.name} and {other.name} to meet', every=0.1)
 
     def is_well(self):
         """It answers, and sees all slots served."""
@@ -37,15 +52,19 @@ class Member(Redis):
         except (OSError, RedisError):
             return False
 
+    def signal(self, number):
+        super().signal(number)
+        self.stopped = number == signal.SIGSTOP
+
     def is_master(self):
         try:
-            return self.running and self.do('ROLE')[0] == b'master'
+            return self.running and not self.stopped and self.do('ROLE')[0] == b'master'
         except (OSError, RedisError):
             return False
 
     def follow(self, master):
         """Becomes its replica, and has all its data."""
-        wait_until(lambda: master.id.encode() in self.do('CLUSTER', 'NODES'), 10, f'{self.name} to know {master.name}')
+        self.meet(master)
         self.do('CLUSTER', 'REPLICATE', master.id)
         wait_until(lambda: b'master_link_status:up' in self.do('INFO', 'replication'), 10, f'{self.name} to be a replica')
 
@@ -84,6 +103,8 @@ class RedisCluster:
         for replica, master in zip(self.replicas, self.masters):
             replica.follow(master)
         self.wait_well()
+        for member in self.members:
+            member.do('CONFIG', 'SET', 'cluster-node-timeout', NODE_TIMEOUT_MS)
         known = b'cluster_known_nodes:%d\r' % len(self.members)
         wait_until(lambda: all(known in m.do('CLUSTER', 'INFO') for m in self.members), 10, 'all to know each other')
 
@@ -163,7 +184,7 @@ class RedisCluster:
         new = self.make()
         new.meet(self.masters[0])
         self.masters.append(new)
-        wait_until(lambda: all(new.id.encode() in m.do('CLUSTER', 'NODES') for m in self.members), 10, 'all to know the new one')
+        wait_until(lambda: all(m.knows(new) for m in self.members), 20, 'all to know the new one')
         self.wait_well()
         return new
 
