@@ -83,7 +83,7 @@ Test(doctor, all_is_well)
     cr_expect_str_eq(names(json_object_get(a, "findings")), "");
     cr_expect(json_array_size(json_object_get(a, "nodes")) == 2 && json_array_size(json_object_get(a, "silent")) == 0);
     cr_expect(fake_int(json_array_get(json_object_get(a, "nodes"), 1), "ahead_ms") == 40);
-    cr_expect(json_array_size(json_object_get(a, "looked_at")) == 17);
+    cr_expect(json_array_size(json_object_get(a, "looked_at")) == 18);
     fake_free(f);
 }
 
@@ -239,6 +239,24 @@ Test(doctor, address_at_its_default)
     fake_hello_at(f, 1, "100.1", "127.0.0.1:5060");
     fake_turn(f);
     expect(f, part_of_2(f, 0, ""), "address");
+    fake_free(f);
+}
+
+Test(doctor, invites_that_leave_from_the_nodes_own_address)
+{
+    struct fake *f = well();
+    struct leg c = call_make(1);
+    char *event = branch_text(sip_sent_on(&c, "0"), sip_request(&c, "INVITE"), "");
+
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld}%s", (long long)++f->events, event);
+    expect(f, part_of_2(f, 0, ""), "");
+    engine_link_down(f->e, f->now);
+    engine_link_up(f->e, "tag-2", f->now);
+    fake_hello_at(f, 1, "100.1", "192.0.2.10:5060"); /* as in the event */
+    fake_say(f, "{\"t\":\"events\",\"n\":1}%s", event);
+    expect(f, part_of_2(f, 0, ""), "legs");
+    fake_pass(f, 700000);
+    cr_expect(!strstr(names(json_object_get(asked(f, NULL), "findings")), "legs"));
     fake_free(f);
 }
 

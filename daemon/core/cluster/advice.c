@@ -21,6 +21,14 @@ void advice_address(struct engine *e, int64_t now)
     advise(e, CHECK_ADDRESS, NULL, now);
 }
 
+void advice_leg(struct engine *e, const char *sock, int64_t now)
+{
+    if (strcmp(sock + strlen("udp:"), e->self.sip) != 0)
+        return;
+    e->advice.own_leg_ms = now;
+    advise(e, CHECK_LEGS, NULL, now);
+}
+
 void advice_twice(struct engine *e, const struct node *other, int64_t now)
 {
     bool another = strcmp(other->sip, e->self.sip) != 0 ||

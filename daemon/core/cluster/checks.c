@@ -6,7 +6,8 @@
 #include "count.h"
 #include "link_impl.h"
 
-#define FRESH_MS 3000 /* what was seen so lately, or in the last three beats, is still so */
+#define LONG_MS 600000 /* as counters that grow (grows.c) */
+#define FRESH_MS 3000  /* what was seen so lately, or in the last three beats, is still so */
 
 static bool is_fresh(const struct engine *e, int64_t seen_ms, int64_t now)
 {
@@ -108,6 +109,17 @@ static bool has_no_address(const struct engine *e, const struct node *n, int64_t
     return e->self.id && e->nodes.count && is_local(e->self.sip);
 }
 
+/* The others cannot send from there, and far ends compare the Via's sent-by (RFC 3261 17.2.3). */
+static bool leave_from_own_address(const struct engine *e, const struct node *n, int64_t now, struct finding *f)
+{
+    (void)n;
+    FINDING(
+        f, "INVITEs leave from this node's own address, %s: if this node dies, no other can go on with calls that ring",
+        e->self.sip);
+    WRITE(f, "send them from the anycast address: $fs, as route[FROM_ANYCAST] of node.cfg does");
+    return e->nodes.count && e->advice.own_leg_ms && now - e->advice.own_leg_ms < LONG_MS;
+}
+
 static bool is_not_understood(const struct engine *e, const struct node *n, int64_t now, struct finding *f)
 {
     (void)n;
@@ -188,6 +200,7 @@ static const struct {
     [CHECK_EVAPI] = {"evapi", SEVERITY_ERROR, is_out_of_reach, false},
     [CHECK_HANGS] = {"kamailio", SEVERITY_ERROR, hangs, false},
     [CHECK_ADDRESS] = {"address", SEVERITY_ERROR, has_no_address, false},
+    [CHECK_LEGS] = {"legs", SEVERITY_WARNING, leave_from_own_address, false},
     [CHECK_FRAMES] = {"frames", SEVERITY_WARNING, is_not_understood, false},
     [CHECK_TWICE] = {"server_id", SEVERITY_ERROR, has_twin, false},
     [CHECK_SECRET] = {"secret", SEVERITY_ERROR, has_another_secret, true},

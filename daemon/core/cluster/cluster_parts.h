@@ -66,6 +66,7 @@ enum check {
     CHECK_EVAPI,
     CHECK_HANGS,
     CHECK_ADDRESS,
+    CHECK_LEGS,
     CHECK_FRAMES,
     CHECK_TWICE,
     CHECK_SECRET,
@@ -82,6 +83,7 @@ struct advice {
     char hello[128];                /* why the hello on this connection was not understood; "": it was, or none came */
     char frame[128];                /* the same of the last such message, */
     int64_t frame_ms;               /* and when */
+    int64_t own_leg_ms;             /* when an INVITE last left from this node's own address; 0: never */
     struct node twin;               /* another node that has this node's id */
     int64_t twin_ms;
 };

@@ -226,6 +226,7 @@ void owner_branch(struct engine *e, struct event *ev, int64_t now)
     int index = 0, rc = sip_read_sent(&sent, ev->sent);
 
     e->count.events_branch += !ev->early_ms;
+    advice_leg(e, ev->sock, now);
     t = rc == 0 ? txn_of(e, sent.branch, &index, now) : NULL;
     t = t || rc < 0 ? t : pending(e, ev, &sent, now);
     if (!t && rc == 0 && is_passed_over(e, ev, &sent, now))
