@@ -8,6 +8,7 @@ from fake_control import run_ctl
 from harness import REPO, wait_until
 from lab.proc import each
 from redis_cluster import RedisCluster
+from redis_cluster import RedisCluster, slot_of
 from sentinel import Watched
 from sip import Call, open_handover
 
@@ -22,6 +23,7 @@ def lines_of_the_page():
             'database': next(words for words in found if words[3:] == ['+select']),
             'cluster': next(words for words in found if '+cluster|slots' in words),
             'sentinel': next(words for words in found if words[3:] == ['+role']),
+            'cluster': next(words for words in found if '+asking' in words),
             'asks': next(words for words in found if words[2] == 'kamsync-asks')}
 
 
@@ -48,12 +50,12 @@ def password(tmp_path):
 
 
 @pytest.fixture
-def make(make_kamailio, make_daemon, tmp_path, password):
+def make(make_kamailio, make_daemon, password):
     def start(url, **options):
         kamailio = make_kamailio().start()
-        daemon = make_daemon(kamailio, store=url, redis_user='kamsync', redis_password_file=password, heartbeat_ms=100,
-                             control=tmp_path / 'kamsyncd.sock', **options).start()
-        return Node(kamailio, daemon, None)
+        daemon = make_daemon(kamailio, store=url, redis_user='kamsync', redis_password_file=password, heartbeat_ms=100, **options)
+        daemon.options['control'] = daemon.control
+        return Node(kamailio, daemon.start(), None)
     return start
 
 
@@ -73,7 +75,8 @@ def does_all(node, redis):
     wait_until(lambda: node.daemon.report()['call_writes'], 10, 'the record of the call')
     wait_until(lambda: why_of_bogus(node) == 'unknown', 10, 'a CANCEL to be looked up in time')
     wait_until(lambda: redis.calls('smembers') > 2 and redis.calls('eval'), 5, 'all that a node does')
-    assert 'rights' not in run_ctl('-s', node.daemon.control, 'doctor').stdout
+    doctor = run_ctl('-s', node.daemon.control, 'doctor').stdout
+    assert doctor and 'ACL SETUSER' not in doctor, doctor
     assert denied(redis) == set() and 'NOPERM' not in node.daemon.log()
 
 
@@ -139,6 +142,41 @@ def test_cluster(tmp_path, make):
         wait_until(lambda: cluster.keys('kamsync:*:cdr'), 10, 'the archive')
         assert {right for member in cluster.members for right in denied(member)} == set()
         assert 'NOPERM' not in node.daemon.log()
+        node.daemon.stop()
+    finally:
+        cluster.stop()
+
+
+class AllMembers:
+    """A Redis Cluster as does_all() asks a Redis."""
+
+    def __init__(self, cluster):
+        self.members = cluster.members
+
+    def do(self, *words):
+        return [entry for member in self.members for entry in member.do(*words)]
+
+    def calls(self, command):
+        return sum(member.calls(command) for member in self.members)
+
+
+def test_redis_cluster(make, tmp_path):
+    """Also while a slot moves, and when the archives are read as one."""
+    cluster = RedisCluster(str(tmp_path))
+    try:
+        for member in cluster.members:
+            allow(member, PAGE['all'])
+            allow(member, PAGE['cluster'])
+        node = make(cluster.url)
+        does_all(node, AllMembers(cluster))
+        call = Call()
+        slot = slot_of(call.key(True))
+        cluster.begin_move(slot, next(m for m in cluster.masters if m is not cluster.owner(slot)))
+        node.kamailio.events(call.branch_event())
+        wait_until(lambda: AllMembers(cluster).calls('asking'), 5, 'a record to go where the slot goes')
+        done = run_ctl('-s', node.daemon.control, 'cdr')
+        assert done.returncode == 0, done.stderr
+        assert denied(AllMembers(cluster)) == set() and 'NOPERM' not in node.daemon.log()
         node.daemon.stop()
     finally:
         cluster.stop()
