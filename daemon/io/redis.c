@@ -61,7 +61,7 @@ static void on_put(struct redis *s, const redisReply *r, void *data)
     enum put_status status = redis_is_error(r) ? PUT_FAILED : PUT_DONE;
     struct span record = {0};
 
-    if (redis_has_no_script(r)) {
+    if (redis_has_no_script(r) && !s->cluster) {
         if (*s->script[SCRIPT_PUT]) /* not by an answer before this one */
             redis_load_script(&s->commands, SCRIPT_PUT);
     } else {

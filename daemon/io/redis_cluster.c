@@ -169,6 +169,18 @@ static void drop_idle(struct redis_cluster *cl)
     }
 }
 
+/* Messages reach all nodes of the cluster, but not one that has left it. */
+static void renew_listener(struct redis_cluster *cl)
+{
+    struct redis_conn *c = &cl->s->listener;
+    const struct master *m = cl->masters;
+
+    while (m && (m->conn.host.port != c->host.port || strcmp(m->conn.host.name, c->host.name) != 0))
+        m = m->next;
+    if (!m)
+        redis_conn_renew(c);
+}
+
 /* ---- the map ---- */
 
 /* One that has lost all its slots may have become a replica, and the one in its place may lack something. */
@@ -212,6 +224,7 @@ static void take_map(struct redis_cluster *cl, const struct slot_map *map)
     for (m = cl->masters; m; m = m->next)
         cl->doubt = cl->doubt || (m->had && !m->slots);
     drop_idle(cl);
+    renew_listener(cl);
 }
 
 static void on_slots(struct redis *s, const redisReply *r, void *data)

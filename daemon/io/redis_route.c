@@ -208,10 +208,11 @@ static void on_routed(struct redis *s, const redisReply *r, void *data)
         slot->under--;
     q->sent = false;
     leave_target(q);
+    if (r && r->type == REDIS_REPLY_ERROR)
+        hold(cl, q); /* before anything new is written because of it */
     if (is_repeated(cl, q, r, from)) {
         cl->kept += q->command.size - kept;
         s->store.facts.repeated++;
-        hold(cl, q);
     } else {
         finish(cl, q, r);
     }
