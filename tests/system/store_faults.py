@@ -29,6 +29,9 @@ class Store:
     def do(self, *words):
         return self.redis.do(*words)
 
+    def wait_followed(self, old):
+        """Until another one is what it was, where there is one; who is back before that has its writes thrown away."""
+
     def listened_at(self, channel):  # pylint: disable=unused-argument
         """The Redis that sends it to who listens."""
         return self.redis
@@ -63,6 +66,15 @@ class Store:
                 do('CONFIG', 'SET', *sum(zip(names, before), ()))
 
 
+class SentinelStore(Store):
+    def __init__(self, watched):
+        super().__init__(watched.url, watched.master, watched.stop)
+        self.watched = watched
+
+    def wait_followed(self, old):
+        self.watched.wait_other_master(old)
+
+
 class ClusterStore(Store):
     """Harm is done to one of three masters, each with a replica."""
 
@@ -84,8 +96,7 @@ def make_store(kind, directory, certificates=None, **sentinel):
     """certificates() are those for TLS."""
     debug = {'enable_debug_command': 'yes'}
     if kind == 'sentinel':
-        watched = Watched(directory, options=debug, **sentinel)
-        return Store(watched.url, watched.master, watched.stop)
+        return SentinelStore(Watched(directory, options=debug, **sentinel))
     if kind == 'cluster':
         return ClusterStore(RedisCluster(directory, replicas=True, **debug))
     if kind == 'tls':
@@ -109,10 +120,11 @@ def kill_connections(do):
 
 @contextlib.contextmanager
 def killed(store, _):
-    """Back empty, or where another has become the master, as a replica."""
+    """Back empty, or behind Sentinels, when another has become the master."""
     redis = store.redis
     redis.kill()
     yield
+    store.wait_followed(redis)
     redis.start()
 
 
@@ -127,6 +139,7 @@ def old_snapshot(store, _):
     redis.do('CONFIG', 'SET', 'save', '')
     redis.kill()
     yield
+    store.wait_followed(redis)
     redis.start()
     os.remove(snapshot_of(redis))
 
