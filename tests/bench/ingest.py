@@ -62,7 +62,7 @@ class Ingest:
         with open(measure.REPO + '/daemon/io/call.lua') as file:
             sha = self.redis.do('SCRIPT', 'LOAD', file.read()).decode()
         return (['SET', 'bench:tx:__rand_int__', record, 'PX', 300000],
-                ['EVALSHA', sha, 2, 'bench:call:__rand_int__', 'kamsync:cdr', 'begin', 1, 46800000, CDR_MAX, 0,
+                ['EVALSHA', sha, 1, 'bench:call:__rand_int__', 'begin', 1, 46800000, CDR_MAX, 0,
                  *(word.decode() for word in pairs)]), len(record)
 
 
