@@ -203,7 +203,7 @@ static void accident(struct life *l)
         part(l);
     else if (c->masters > 1 && dice(c, 2))
         accident_of_a_master(l, n, dice(c, (unsigned)c->masters));
-    else if (dice(c, 12) == 0)
+    else if (dice(c, l->fails_over ? 5 : 12) == 0)
         evacuate(l, n);
     else if (dice(c, l->fails_over ? 2 : 4) == 0)
         accident_of_the_store(l, n);

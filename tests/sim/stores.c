@@ -96,7 +96,7 @@ void forget(struct life *l)
 /* What had ended may stand there as if it went on. */
 static void fail_back(struct life *l, size_t master, int64_t split_ms)
 {
-    bool empty = dice(l->c, 3) == 0;
+    bool empty = dice(l->c, 4) == 0;
 
     if (empty && !happens(l, "empty"))
         return;
@@ -112,7 +112,7 @@ static void fail_over(struct life *l, size_t master)
 {
     int64_t split_ms = 1 + dice(l->c, 4) * 1000;
 
-    if (dice(l->c, 3) == 0) {
+    if (dice(l->c, 2)) {
         fail_back(l, master, split_ms);
         return;
     }
