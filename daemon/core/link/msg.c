@@ -211,13 +211,14 @@ static bool take_sip(struct input *in, const struct flat_field *value, struct sp
     return true;
 }
 
-static bool take_field(struct input *in, const struct field *f, void *out)
+static bool take_field(struct input *in, const struct field *f, void *out, size_t *left)
 {
     const struct flat_field *value = flat_find(&in->object, f->name);
     void *at = (char *)out + f->at;
 
     if (!value)
         return f->optional;
+    --*left;
     switch (f->kind) {
     case KIND_INT:
         return take_int(f, value, at);
@@ -234,11 +235,12 @@ static bool take_field(struct input *in, const struct field *f, void *out)
     }
 }
 
-/* Fills out from the object by the shape that its "t" names; the shape's index, or -1 with why. */
+/* Fills out from the object by the shape that its "t" names; the shape's index, or -1 with why. Once all fields of the
+ * object are taken, no further optional one is looked for. */
 static int take_shape(struct input *in, const struct shape *shapes, size_t count, void *out)
 {
     const struct flat_field *t = flat_find(&in->object, (struct span)NAME(t));
-    size_t i = 0;
+    size_t i = 0, left = in->object.count; /* fields not yet taken, and "t" */
 
     while (i < count && (!t || !t->text.p || strcmp(shapes[i].name, t->text.p) != 0))
         i++;
@@ -247,7 +249,9 @@ static int take_shape(struct input *in, const struct shape *shapes, size_t count
         return -1;
     }
     for (const struct field *f = shapes[i].fields; f->name.p; f++) {
-        if (!take_field(in, f, out)) {
+        if (f->optional && left == 1)
+            continue;
+        if (!take_field(in, f, out, &left)) {
             snprintf(in->why, in->why_size, "'%s': bad or missing field '%s'", shapes[i].name, f->name.p);
             return -1;
         }
