@@ -53,6 +53,7 @@ static void on_metrics(void *ctx, struct buffer *out)
         .drained = d->readiness.drained,
         .near_up = d->store->facts.near.ready,
         .near_lag_ms = d->store->facts.near.ready && d->store->facts.near.lag_ms > 0 ? d->store->facts.near.lag_ms : 0,
+        .repeated = d->store->facts.repeated,
         .txns_max = d->config.txns_max,
         .http = http_figures(d->http),
         .cpu_us = cpu_us(),

@@ -165,6 +165,8 @@ static void process(struct buffer *out, const struct metrics *m)
     gauge(out, "http_connections", "connections to this port", m->http.connections);
     whole(out, "http_requests_total", "counter", "requests on this port that were answered", m->http.requests);
     whole(out, "http_refused_total", "counter", "those that were answered with a status from 400 on", m->http.refused);
+    whole(out, "store_repeated_total", "counter",
+          "commands that a Redis Cluster had sent again, since a slot moved or the like", m->repeated);
 }
 
 void metrics_write(struct buffer *out, const struct metrics *m)

@@ -18,6 +18,7 @@ struct metrics {
     const struct histogram *round_trips;
     bool ready, drained, near_up;
     int64_t near_lag_ms;
+    uint64_t repeated; /* commands */
     int64_t txns_max;
     struct http_figures http;
     /* the process */

@@ -29,6 +29,7 @@ static const char *const lines[] = {"build_info{version=\"1.2\"} 1",
                                     "store_up 0",
                                     "near_up 1",
                                     "near_lag_seconds 1.5",
+                                    "store_repeated_total 119",
                                     "nodes_up 107",
                                     "calls 104",
                                     "calls_bytes 111",
@@ -71,7 +72,7 @@ Test(metrics, each_number_under_its_name)
     struct buffer out = {0};
 
     m.counters = &counters, m.took = &took, m.round_trips = &round_trips;
-    m.near_up = true, m.near_lag_ms = 1500;
+    m.near_up = true, m.near_lag_ms = 1500, m.repeated = 119;
     m.drained = true, m.txns_max = 114, m.memory = 115, m.cpu_us = 3000070, m.started_ms = 1800000000250;
     m.http = (struct http_figures){.connections = 116, .requests = 117, .refused = 118};
     histogram_add(&took.handover, 20000);
