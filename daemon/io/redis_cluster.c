@@ -260,7 +260,7 @@ static void scout_ready(struct redis_conn *c)
 
 /* The masters that answer, in turn, since one may be cut off from the others; without any, those that are named in the
  * settings. */
-static const struct store_host *next_host(struct redis_cluster *cl)
+static const struct store_host *next_host(const struct redis_cluster *cl)
 {
     const struct store_name *name = &cl->s->conf.name;
     const struct master *m;
@@ -268,12 +268,11 @@ static const struct store_host *next_host(struct redis_cluster *cl)
 
     for (m = cl->masters; m; m = m->next)
         ready += m->conn.is_ready;
-    if (!ready)
-        return &name->hosts[cl->next++ % name->count];
-    n = cl->next++ % ready;
-    for (m = cl->masters; !m->conn.is_ready || n > 0; m = m->next)
-        n -= m->conn.is_ready;
-    return &m->conn.host;
+    n = ready ? cl->next % ready : 0;
+    for (m = cl->masters; m; m = m->next)
+        if (m->conn.is_ready && n-- == 0)
+            return &m->conn.host;
+    return &name->hosts[cl->next % name->count];
 }
 
 static void scout_find(struct redis_conn *c)
@@ -281,6 +280,7 @@ static void scout_find(struct redis_conn *c)
     struct redis_cluster *cl = ((struct redis *)c->data)->cluster;
     const struct store_host host = *next_host(cl);
 
+    cl->next++;
     cl->looking = true;
     cl->found = cl->again = false;
     redis_conn_at(c, &host);

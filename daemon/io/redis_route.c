@@ -18,8 +18,8 @@
 #define TICK_MS 20
 #define TRIES_MAX 6
 #define KEPT_MAX (64 << 20)
-#define MASTER_SHIFT 48 /* in a cursor the master's place is above its own one */
-#define OWN_CURSOR ((UINT64_C(1) << MASTER_SHIFT) - 1)
+#define PER_MASTER (UINT64_C(1) << 48) /* in a cursor the master's place is above its own one */
+#define OWN_CURSOR (PER_MASTER - 1)
 
 struct routed {
     struct routed *prev, *next; /* while it is held */
@@ -300,7 +300,7 @@ static bool is_away(const struct master *m)
 /* One that is away is left out. */
 bool route_scan(struct redis_cluster *cl, uint64_t cursor, const char *pattern, redis_answer *fn, void *data)
 {
-    unsigned n = (unsigned)(cursor >> MASTER_SHIFT);
+    unsigned n = (unsigned)(cursor / PER_MASTER);
     struct master *m;
 
     if (!cursor) {
@@ -309,7 +309,7 @@ bool route_scan(struct redis_cluster *cl, uint64_t cursor, const char *pattern, 
     }
     while ((m = nth_master(cl, n)) != NULL && !m->conn.is_ready) {
         cl->scan_is_short = cl->scan_is_short || is_away(m);
-        cursor = (uint64_t)++n << MASTER_SHIFT;
+        cursor = ++n * PER_MASTER;
     }
     cl->scanned = n;
     return m && cl->scan_changes == cl->changes && scan(m, cursor & OWN_CURSOR, pattern, fn, data);
@@ -323,7 +323,7 @@ bool route_scanned(struct redis_cluster *cl, uint64_t *cursor)
         return false;
     if (!*cursor && !nth_master(cl, ++n))
         return !cl->scan_is_short;
-    *cursor |= (uint64_t)n << MASTER_SHIFT;
+    *cursor |= n * PER_MASTER;
     return true;
 }
 

@@ -1,5 +1,6 @@
 """A Redis Cluster of three masters, and a replica for each if wanted, on free ports of 127.0.0.1."""
 import binascii
+import contextlib
 import re
 import signal
 
@@ -107,6 +108,17 @@ class RedisCluster:
             member.do('CONFIG', 'SET', 'cluster-node-timeout', NODE_TIMEOUT_MS)
         known = b'cluster_known_nodes:%d\r' % len(self.members)
         wait_until(lambda: all(known in m.do('CLUSTER', 'INFO') for m in self.members), 10, 'all to know each other')
+        wait_until(lambda: all(m.do('CLUSTER', 'NODES').count(b'slave') == len(self.replicas) for m in self.members), 20,
+                   'all to know the replicas')
+
+    @staticmethod
+    def failover(replica):
+        """By command, which the cluster may give up after 5 s: then again."""
+        for _ in range(4):
+            replica.do('CLUSTER', 'FAILOVER')
+            with contextlib.suppress(AssertionError):
+                return wait_until(replica.is_master, 6, 'the replica to be the master')
+        raise AssertionError(f'{replica.name} has not become the master')
 
     def wait_well(self, timeout=20):
         wait_until(lambda: all(m.is_well() for m in self.members if m.running), timeout, 'all slots to be served', every=0.02)

@@ -199,8 +199,7 @@ def test_failover_by_command(make_cluster, make_node):
     cluster = make_cluster(replicas=True)
     a, b = meet(cluster, make_node)
     calls = [ring(a, cluster, call) for call in calls_in(cluster, cluster.masters[2], 5)]
-    cluster.replicas[2].do('CLUSTER', 'FAILOVER')
-    wait_until(cluster.replicas[2].is_master, 10, 'the replica to be the master')
+    cluster.failover(cluster.replicas[2])
     wait_until(lambda: not cluster.masters[2].is_master(), 10, 'the master to be a replica')
     late = [ring(a, cluster, call) for call in calls_in(cluster, cluster.replicas[2], 5)]
     all_there_at(cluster.replicas[2], calls + late)
