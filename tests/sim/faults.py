@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-SEEDS = 3000
+SEEDS = 2000
 BY_THE_STORM = ("strays", "the storm")  # said by that alone, which comes when all seeds have been lived
 
 # What is broken; the file; its text, and what stands there instead; what the simulation says then (a|b: one of them).
@@ -111,7 +111,7 @@ def noticed(build, fault):
     with tempfile.TemporaryDirectory() as out:
         seeds = 0 if said in BY_THE_STORM else SEEDS
         r = subprocess.run([mutant(build, file, old, new, out), "--seeds", str(seeds), "--until-failed", "1"], capture_output=True,
-                           text=True, timeout=600)
+                           text=True, timeout=300)
     lines = [l for l in r.stderr.splitlines() if any(s in l for s in said.split("|"))]
     good = r.returncode != 0 and bool(lines)
     print(f"{'noticed' if good else 'NOT NOTICED'}: {what}: {lines[0] if lines else r.stderr[-300:]}", flush=True)
