@@ -67,17 +67,28 @@ static void merge_free(struct merge *m)
 
 /* ---- an answer ---- */
 
-static bool add(struct merge *m, struct entry *e)
+/* Room for one more. False when out of memory. */
+static bool grow(struct merge *m)
 {
     size_t size = m->size ? 2 * m->size : 256;
-    struct entry **more = m->count < m->size ? m->list : realloc(m->list, size * sizeof(struct entry *));
+    struct entry **list = m->list;
 
-    if (!e || !more) {
+    if (m->count < m->size)
+        return true;
+    list = realloc(list, size * sizeof(*list));
+    if (!list)
+        return false;
+    m->list = list;
+    m->size = size;
+    return true;
+}
+
+static bool add(struct merge *m, struct entry *e)
+{
+    if (!e || !grow(m)) {
         free(e);
         return false;
     }
-    m->size = m->count < m->size ? m->size : size;
-    m->list = more;
     m->list[m->count++] = e;
     return true;
 }

@@ -114,12 +114,10 @@ static char *merged(struct span received, struct span sent, size_t *len)
 int sip_read_as_sent(struct sip_as_sent *as, struct span received, struct span sent)
 {
     struct sip_head was, is;
-    int rc = sip_head_read(&was, received);
+    int rc;
 
     *as = (struct sip_as_sent){0};
-    if (rc == 0)
-        rc = sip_head_read(&is, sent);
-    if (rc < 0)
+    if ((rc = sip_head_read(&was, received)) < 0 || (rc = sip_head_read(&is, sent)) < 0)
         return rc;
     as->req.p = merged(received, sent, &as->req.n);
     as->from = span_eq(was.from, is.from) ? NULL : span_dup(is.from);
