@@ -75,7 +75,7 @@ static bool grow(struct merge *m)
 
     if (m->count < m->size)
         return true;
-    list = realloc(list, size * sizeof(*list));
+    list = realloc(list, size * sizeof(struct entry *));
     if (!list)
         return false;
     m->list = list;

@@ -75,7 +75,7 @@ FAULTS = [
     ("what a near replica does not have is nobody's", "strays.c",
      "    near_got(e, s, status, text, now);", "    if (status == GET_ABSENT) {\n"
      "        stray_conclude(e, s, VERDICT_UNKNOWN, 0, now);\n        return;\n    }\n"
-     "    near_got(e, s, status, text, now);", "its CANCEL was answered"),
+     "    near_got(e, s, status, text, now);", "its CANCEL was answered|which lives, is refused"),
     ("whom a near replica names is the owner for sure", "near.c", '"perhaps"', '"owner"', "its CANCEL was answered|481"),
     ("whom a near replica names has acted for sure", "near.c", "    if (!s->near || now < s->again_ms)",
      "    if (s->near == NEAR_GIVEN)\n        s->again_ms = INT64_MAX;\n    if (!s->near || now < s->again_ms)",
