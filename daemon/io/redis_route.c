@@ -8,10 +8,12 @@
  *
  * Commands of one slot are executed in the order in which they came: else an old record could go over a newer one of
  * the same node. So one that has to be sent again waits until those are answered that went out behind it, and what
- * comes later waits for it. */
+ * comes later waits for it. If one of the same key was executed behind it all the same, since the slot was away for a
+ * moment only, it is too late, and fails. */
 #include <stdlib.h>
 #include <utlist.h>
 
+#include "hash.h"
 #include "redis_cluster.h"
 #include "redis_impl.h"
 
@@ -26,11 +28,11 @@ struct routed {
     redis_answer *fn;
     void *data;
     struct buffer command;
-    uint64_t number;         /* in the order of coming */
-    uint64_t due_ms, end_ms; /* not before; no longer */
-    struct master *to;       /* where ASK said; NULL: to the slot's owner */
-    unsigned slot, tries;
-    bool held, sent; /* sent: under way there, and held all the same */
+    uint64_t number;           /* in the order of coming */
+    uint64_t due_ms, end_ms;   /* not before; no longer */
+    struct master *to;         /* where ASK said; NULL: to the slot's owner */
+    unsigned slot, key, tries; /* key: its hash */
+    bool held, sent;           /* sent: under way there, and held all the same */
 };
 
 /* ---- an end ---- */
@@ -196,6 +198,24 @@ static bool is_repeated(struct redis_cluster *cl, struct routed *q, const redisR
     return redis_has_no_script(r) ? redis_make_whole(cl->s, &q->command) : follow(cl, q, r, &from->conn.host);
 }
 
+/* Held, and came before one of the same key that has been executed now. */
+static struct routed *overtaken(const struct slot *slot, const struct routed *by)
+{
+    struct routed *q = slot->held;
+
+    while (q && (q->sent || q->key != by->key))
+        q = q->next;
+    return q && q->number < by->number ? q : NULL;
+}
+
+static void fail_overtaken(struct redis_cluster *cl, const struct routed *by)
+{
+    struct routed *q;
+
+    while ((q = overtaken(&cl->slots[by->slot], by)) != NULL)
+        finish(cl, q, NULL);
+}
+
 static void on_routed(struct redis *s, const redisReply *r, void *data)
 {
     struct redis_cluster *cl = s->cluster;
@@ -210,6 +230,8 @@ static void on_routed(struct redis *s, const redisReply *r, void *data)
     leave_target(q);
     if (r && r->type == REDIS_REPLY_ERROR)
         hold(cl, q); /* before anything new is written because of it */
+    else if (r)
+        fail_overtaken(cl, q);
     if (is_repeated(cl, q, r, from)) {
         cl->kept += q->command.size - kept;
         s->store.facts.repeated++;
@@ -228,7 +250,9 @@ static struct routed *routed_new(struct redis_cluster *cl, struct span key, stru
 
     if (!q)
         return NULL;
-    *q = (struct routed){.fn = fn, .data = data, .command = *command, .number = ++cl->numbered, .slot = slot_of(key)};
+    *q = (struct routed){.fn = fn, .data = data, .command = *command, .number = ++cl->numbered};
+    q->slot = slot_of(key);
+    q->key = hash_bytes(key.p, key.n);
     q->end_ms = uv_now(cl->s->loop) + (uint64_t)cl->s->conf.timeout_ms;
     cl->kept += q->command.size;
     return q;
