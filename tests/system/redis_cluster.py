@@ -1,10 +1,12 @@
-"""A Redis Cluster of three masters, and a replica for each if wanted, on free ports of 127.0.0.1."""
+"""A Redis Cluster of three masters, and a replica for each if wanted, on free ports of 127.0.0.1; with TLS for who wants it, and
+among each other then, while the tests themselves use the port without."""
 import binascii
 import contextlib
 import re
 import signal
 
 from harness import Redis, RedisError, free_port, wait_until
+from sentinel import seen_port, tls_options
 
 SLOTS = 16384
 NODE_TIMEOUT_MS = 1000
@@ -22,13 +24,14 @@ BUCKETS = [slot_of(f'{{b{number:02x}}}') for number in range(256)]
 
 
 class Member(Redis):
-    """One redis-server of it."""
+    """One redis-server of it. seen_port: for kamsyncd and for other members."""
 
-    def __init__(self, directory, number, **options):
+    def __init__(self, directory, number, tls=None, **options):
+        options.update(tls_options(tls), **{'tls_cluster': 'yes'} if tls else {})
         super().__init__(directory, f'member{number}', cluster_enabled='yes', cluster_config_file=f'member{number}.conf',
                          cluster_port=free_port(), cluster_node_timeout=MEETING_MS, repl_diskless_sync_delay=0,
                          dbfilename=f'member{number}.rdb', **options)
-        self.seen_port = options.get('tls_port', self.port)
+        self.seen_port = seen_port(self)
         self.stopped = False
 
     @property
@@ -42,7 +45,7 @@ class Member(Redis):
         """Again and again: a handshake may be given up."""
         def met():
             if not self.knows(other):
-                self.do('CLUSTER', 'MEET', '127.0.0.1', other.port, other.options['cluster_port'])
+                self.do('CLUSTER', 'MEET', '127.0.0.1', other.seen_port, other.options['cluster_port'])
             return self.knows(other) and other.knows(self)
         wait_until(met, 20, f'{self.name} and {other.name} to meet', every=0.1)
 
@@ -84,9 +87,10 @@ class RedisCluster:
             self.stop()
             raise
 
-    def make(self):
+    def make(self, **other):
+        """other: options that only this one has."""
         self.made += 1
-        member = Member(self.directory, self.made, **self.options).start()
+        member = Member(self.directory, self.made, **{**self.options, **other}).start()
         member.auth = [member.requirepass] if member.requirepass else None
         return member
 
@@ -125,7 +129,8 @@ class RedisCluster:
 
     @property
     def url(self):
-        return 'cluster://' + ','.join(f'127.0.0.1:{m.seen_port}' for m in self.masters)
+        scheme = 'rediss+cluster' if 'tls' in self.options else 'cluster'
+        return f'{scheme}://' + ','.join(f'127.0.0.1:{m.seen_port}' for m in self.masters)
 
     def owner(self, key):
         """Who has that key now: asked of who runs, of which each must say the same, so that none is behind."""
@@ -133,7 +138,7 @@ class RedisCluster:
 
         def said():
             ports = {self.says(m, slot) for m in self.members if m.running}
-            return len(ports) == 1 and next((m for m in self.members if m.seen_port == min(ports)), None)
+            return len(ports) == 1 and next((m for m in self.members if m.port == min(ports)), None)
         return wait_until(said, 20, f'the owner of slot {slot}', every=0.02)
 
     @staticmethod
@@ -177,7 +182,7 @@ class RedisCluster:
         """So many keys, one by one; False: there were none left."""
         keys = source.do('CLUSTER', 'GETKEYSINSLOT', slot, count)
         for key in keys:
-            source.do('MIGRATE', '127.0.0.1', to.port, key, 0, 1000)
+            source.do('MIGRATE', '127.0.0.1', to.seen_port, key, 0, 1000)
         return bool(keys)
 
     def end_move(self, slot, source, to):
@@ -191,9 +196,9 @@ class RedisCluster:
             pass
         self.end_move(slot, source, to)
 
-    def add_master(self):
+    def add_master(self, **other):
         """Without slots."""
-        new = self.make()
+        new = self.make(**other)
         new.meet(self.masters[0])
         self.masters.append(new)
         wait_until(lambda: all(m.knows(new) for m in self.members), 20, 'all to know the new one')

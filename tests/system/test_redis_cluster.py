@@ -43,8 +43,8 @@ def two(cluster, make_node):
     return meet(cluster, make_node)
 
 
-def meet(cluster, make_node):
-    a, b = (make_node(i, store=cluster.url) for i in (1, 2))
+def meet(cluster, make_node, **options):
+    a, b = (make_node(i, store=cluster.url, **options) for i in (1, 2))
     a.kamailio.wait_frame('node', id=2, up=1)
     b.kamailio.wait_frame('node', id=1, up=1)
     return a, b
@@ -63,7 +63,7 @@ def calls_in(cluster, member, count):
     calls = []
     while len(calls) < count:
         call = Call()
-        if cluster.says(member, slot_of(call.key(True))) == member.seen_port:
+        if cluster.says(member, slot_of(call.key(True))) == member.port:
             calls.append(call)
     return calls
 
@@ -182,7 +182,7 @@ def test_a_master_is_away_and_comes_back_empty(make_cluster, make_node):
 
 
 def connected(node, member):
-    node.daemon.wait_log(f':{member.port} (commands): connected', 10)
+    node.daemon.wait_log(f':{member.seen_port} (commands): connected', 10)
 
 
 def all_there_at(member, calls):
@@ -225,12 +225,36 @@ def test_scripts_are_flushed_at_one_master(cluster, node):
 ], ids=['hostname and password', 'unknown endpoint'])
 def test_how_nodes_are_named(make_cluster, make_node, tmp_path, options):
     cluster = make_cluster(**options)
-    (tmp_path / 'password').write_text(options.get('requirepass', '') + '\n')
-    (tmp_path / 'password').chmod(0o600)
-    node = make_node(1, store=cluster.url,
-                     redis_password_file=tmp_path / 'password' if 'requirepass' in options else None)
+    node = make_node(1, store=cluster.url, **with_password(tmp_path, options.get('requirepass')))
     for _ in range(12):
         ring(node, cluster)
+
+
+def with_password(directory, password):
+    """The options of a kamsyncd that knows it."""
+    if not password:
+        return {}
+    (directory / 'password').write_text(password + '\n')
+    (directory / 'password').chmod(0o600)
+    return {'redis_password_file': directory / 'password'}
+
+
+def test_a_redirect_to_a_node_with_another_password(make_cluster, make_node, tmp_path):
+    """It is said, that slot is served by nobody, and the others go on."""
+    cluster = make_cluster(requirepass='secret')
+    node = make_node(1, store=cluster.url, **with_password(tmp_path, 'secret'))
+    call = calls_in(cluster, cluster.masters[0], 1)[0]
+    new = cluster.add_master(requirepass='another')
+    cluster.move(slot_of(call.key(True)), new)
+    node.kamailio.events(call.branch_event())
+    node.daemon.wait_log(f'{new.port} (commands): AUTH refused: WRONGPASS')
+    node.daemon.wait_log('nobody serves 1 of the 16384 slots')
+    for master in cluster.masters[:3]:
+        ring(node, cluster, calls_in(cluster, master, 1)[0])
+    assert node.daemon.report()['store'] == 'up' and new.calls('evalsha') == 0
+    new.do('CONFIG', 'SET', 'requirepass', 'secret')
+    new.auth = ['secret']
+    all_there(cluster, [call])
 
 
 def test_named_nodes_may_be_dead(cluster, make_node):
