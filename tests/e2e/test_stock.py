@@ -163,8 +163,7 @@ def test_kamsync_lies_in_another_folder(tmp_path, cwd):
     done = check(str(config), tmp_path / cwd)
     assert done.returncode == 0, done.stderr[-2000:]
     shutil.rmtree(tmp_path / 'sip/ours/kamsync')
-    # the first that it includes depends on Kamailio's version
-    assert re.search(r'cannot open included file: kamsync/\w+\.cfg', check(str(config), tmp_path / cwd).stderr)
+    assert 'cannot open included file: kamsync/modules.cfg' in check(str(config), tmp_path / cwd).stderr
 
 
 @pytest.mark.alone('80 calls a second, of which nothing may be sent twice')
