@@ -20,7 +20,7 @@ struct engine {
     struct counters count;
     struct histograms took;
     struct node self;    /* id 0 before the first hello */
-    uint64_t last_token; /* of a question to the store; all are even, but for those of own records (owner.c) */
+    uint64_t last_token; /* of a question to the store; all are even, but for those of own records (owner_write.c) */
     int64_t turn_ms;     /* the last turn of the loop; 0: none yet */
     int64_t next_janitor_ms;
     bool learning; /* own transactions and calls are being read back: events of unknown ones wait */

@@ -21,13 +21,6 @@ void owner_gave_up(struct engine *e, struct event *ev, int64_t now);
 void owner_cancel(struct engine *e, struct event *ev, int64_t now);
 /* A reply to that branch came to some node. */
 void owner_replied(struct engine *e, struct txn *t, int index, int code, struct span to_tag, int64_t at, int64_t now);
-/* The store's answer to a write of a record. */
-void owner_put_done(struct engine *e, uint64_t token, enum put_status status, struct span record, int64_t now);
-/* Writes the records again that owner_retry() has postponed. */
-void owner_tick(struct engine *e, int64_t now);
-int64_t owner_due(const struct engine *e);
-/* Writes changed records to the store, up to the limit under way. */
-void owner_flush(struct engine *e, int64_t now);
 /* The slow pass over all transactions. */
 void owner_janitor(struct engine *e, int64_t now);
 /* Others may have thought this node dead, or the store may have lost its takeovers: each transaction is written again,
@@ -35,6 +28,15 @@ void owner_janitor(struct engine *e, int64_t now);
 void owner_doubt(struct engine *e, bool all);
 /* Kamailio has just taken over that transaction: this node owns it, and early events of it are handled. */
 void owner_take(struct engine *e, struct txn *t, int64_t now);
+
+/* owner_write.c: their records. */
+/* Writes changed ones to the store, up to the limit under way. */
+void owner_flush(struct engine *e, int64_t now);
+/* The store's answer to such a write. */
+void owner_put_done(struct engine *e, uint64_t token, enum put_status status, struct span record, int64_t now);
+/* Writes those again that owner_retry() has postponed. */
+void owner_tick(struct engine *e, int64_t now);
+int64_t owner_due(const struct engine *e);
 
 /* keep.c: which transactions become this node's own, and which another's. */
 /* 0, or negative when out of memory. A transaction of the same key is dropped. */

@@ -62,7 +62,7 @@ struct evacuation {
 
 #define PUTS_MAX 2048 /* limit of writes under way to the store */
 
-/* State of writing own records (owner.c). */
+/* Own transactions: how many, and the writes of their records (owner_write.c). */
 struct owner {
     bool full;                    /* there are too many transactions, and that was logged */
     bool pendings;                /* the script reports transactions that have no branch yet */
