@@ -63,14 +63,16 @@ static int64_t beat_in(struct span record)
     return node_read(&n, record) == 0 ? n.beat : 0;
 }
 
-/* It is behind since the first beat that it lacks. That of this moment may be on its way. */
+/* It is behind since the first beat that it lacks. That of this moment may be on its way. Anything may stand in the
+ * record there. */
 static int64_t lag_of(const struct redis_near *n, int64_t beat, int64_t now)
 {
-    int64_t since_ms = n->written_ms[(beat + 1) % NEAR_BEATS];
+    bool known = beat > 0 && beat < n->beat && n->beat - beat < NEAR_BEATS;
+    int64_t since_ms = known ? n->written_ms[(beat + 1) % NEAR_BEATS] : 0;
 
     if (beat == n->beat)
         return 0;
-    return beat > 0 && beat < n->beat && beat + NEAR_BEATS > n->beat && since_ms ? now - since_ms : -1;
+    return since_ms ? now - since_ms : -1;
 }
 
 static void on_own(struct redis *s, const redisReply *r, void *data)

@@ -147,6 +147,29 @@ Test(store_near, how_far_it_is_behind)
     pair_free(t);
 }
 
+/* Its record in place of this node's own; whether that is too old as well. */
+static bool is_too_old_with(struct pair_of *t, int64_t beat)
+{
+    struct node n = {.id = 1, .name = "a", .sip = "192.0.2.1:5060", .inc = "100.1", .up = true, .beat = beat};
+    char *record = node_record(&n, "the-secret-of-the-test-cluster");
+
+    redis_do(&t->replica, "SET kamsync:node:1 %s", record);
+    free(record);
+    t->c->store->facts.near.looked = false;
+    return wait_until(&t->loop, is_too_old, t);
+}
+
+Test(store_near, a_heartbeat_that_this_node_never_had)
+{
+    struct pair_of *t = pair_new();
+
+    cr_assert(wait_until(&t->loop, is_fresh, t));
+    redis_do(&t->replica, "REPLICAOF NO ONE");
+    cr_expect(is_too_old_with(t, -7));
+    cr_expect(is_too_old_with(t, INT64_MAX));
+    pair_free(t);
+}
+
 Test(store_near, refusals_are_failures)
 {
     struct pair_of *t = pair_new();
