@@ -12,7 +12,7 @@ struct resolved_name {
     uv_getaddrinfo_t lookup;
     struct resolver *of; /* NULL: gone during the look-up */
     struct resolved_name *next;
-    bool looking_up;
+    bool looking_up, answering;
     struct asker *waiting, *answered; /* the latter: as of the look-up that has just ended */
     struct addresses known;
     char host[];
@@ -33,7 +33,7 @@ struct resolver *resolver_new(uv_loop_t *loop)
     return r;
 }
 
-/* Those that are not being looked up. */
+/* Those that are not being looked up, nor answered at this moment. */
 static void forget_names(struct resolver *r)
 {
     struct resolved_name **at = &r->names;
@@ -41,7 +41,7 @@ static void forget_names(struct resolver *r)
     while (*at) {
         struct resolved_name *n = *at;
 
-        if (n->looking_up || n->answered) {
+        if (n->looking_up || n->answering) {
             at = &n->next;
             continue;
         }
@@ -112,12 +112,14 @@ static void on_answer(uv_getaddrinfo_t *lookup, int status, struct addrinfo *fou
     }
     n->answered = n->waiting;
     n->waiting = NULL;
+    n->answering = true;
     while (n->answered) {
         struct asker *a = n->answered;
 
         resolver_leave(a);
         a->done(a, status);
     }
+    n->answering = false;
 }
 
 static int look_up(struct resolved_name *n)

@@ -44,7 +44,8 @@ static void set_open(bool open)
 
 struct client {
     struct asker asker;
-    struct resolver *again; /* done() asks it once more */
+    struct resolver *again; /* done() asks it once more, */
+    const char *host;       /* for this name */
     unsigned answers;
     int status;
 };
@@ -58,7 +59,7 @@ static void on_done(struct asker *a, int status)
     c->status = status;
     c->again = NULL;
     if (again)
-        cr_expect(resolver_ask(again, "redis.example", a) == 0);
+        cr_expect(resolver_ask(again, c->host, a) == 0);
 }
 
 struct world {
@@ -74,7 +75,7 @@ static struct world *world_new(void)
     uv_loop_init(&w->loop);
     w->resolver = resolver_new(&w->loop);
     for (int i = 0; i < 2; i++)
-        w->c[i].asker = (struct asker){.done = on_done, .data = &w->c[i]};
+        w->c[i] = (struct client){.asker = {.done = on_done, .data = &w->c[i]}, .host = "redis.example"};
     return w;
 }
 
@@ -185,5 +186,22 @@ Test(resolver, names_that_nobody_waits_for_are_forgotten_when_they_are_many)
     }
     cr_expect(w->c[1].answers == 200);
     cr_expect_str_eq(known(w), "");
+    world_free(w);
+}
+
+Test(resolver, nor_is_one_whose_answer_is_being_given)
+{
+    struct world *w = world_new();
+
+    for (int i = 0; i < 127; i++) {
+        cr_expect(resolver_ask(w->resolver, scratch("h%d", i), &w->c[1].asker) == 0);
+        answer(w);
+    }
+    w->c[0].again = w->resolver;
+    w->c[0].host = "another.example";
+    ask(w, 0);
+    answer(w);
+    cr_expect(w->c[0].answers == 2);
+    cr_expect_str_eq(known(w), "192.0.2.1");
     world_free(w);
 }
