@@ -1,4 +1,6 @@
 /* Short memory while SIP messages are made: those of a second INVITE's end, 100 Trying, what is handed over. */
+#include <errno.h>
+
 #include "handover.h"
 #include "helper.h"
 #include "oom.h"
@@ -48,6 +50,26 @@ Test(oom_sip, trying)
     struct span invite = span_of(sip_request(&c, "INVITE"));
 
     oom_run(make_trying, &invite);
+}
+
+/* Never one that would show what the script has hidden. */
+static void make_as_sent(void *arg, bool *good)
+{
+    static const char sent[] =
+        "INVITE sip:b@y SIP/2.0\r\nVia: SIP/2.0/UDP y;branch=z9hG4bK2\r\nFrom: <sip:no>;tag=1\r\n"
+        "To: <sip:other>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n";
+    struct sip_as_sent as;
+    int rc = sip_read_as_sent(&as, span_of(arg), span_of(sent));
+
+    cr_expect(rc == -ENOMEM || (rc == 0 && as.req.n && as.from && as.to), "%d", rc);
+    *good = rc == 0;
+    sip_as_sent_clear(&as);
+}
+
+Test(oom_sip, as_sent)
+{
+    oom_run(make_as_sent, "INVITE sip:a@x SIP/2.0\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK1\r\nFrom: <sip:me>;tag=1\r\n"
+                          "To: <sip:you>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n");
 }
 
 static void make_handover(void *arg, bool *good)

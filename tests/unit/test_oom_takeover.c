@@ -64,3 +64,36 @@ Test(oom_takeover, record_is_released_at_once_or_a_moment_later)
         n++;
     cr_expect(n > 2, "reading the record allocates as well");
 }
+
+/* Of a call whose script had hidden who calls; without the n-th allocation. Whether there was one. */
+static bool is_hidden(unsigned n)
+{
+    struct leg c = call_make(1);
+    const char *record = fake_orphan(&c, 2, "200.1");
+    struct fake *f = fake_peers();
+    char *got;
+    bool failed;
+
+    record = scratch("%.*s,\"far_from\":\"<sip:no>;tag=1\"}", (int)strlen(record) - 1, record);
+    f->conf.takeover = false;
+    cr_assert(engine_configure(f->e, &f->conf, f->now) == 0);
+    fake_death(f);
+    fake_stray(f, 1, &c, "CANCEL");
+    oom_begin(n, false);
+    engine_got(f->e, f->gets[f->get_count - 1].token, GET_FOUND, span_of(record), f->now);
+    failed = oom_end();
+    fake_turn(f);
+    got = fake_sent(f, "CANCEL sip:bob0", 0, NULL);
+    cr_expect(got ? !strstr(got, "alice") : failed, "without allocation %u: %s", n, got);
+    fake_free(f);
+    return failed;
+}
+
+Test(oom_takeover, what_is_adopted_is_hidden_or_not_sent)
+{
+    unsigned n = 1;
+
+    while (is_hidden(n))
+        n++;
+    cr_expect(n > 2);
+}

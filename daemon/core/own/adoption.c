@@ -14,19 +14,30 @@ static bool concerns(const struct txn_branch *b, bool ack)
     return ack ? b->code >= 300 && !b->over : b->code < 200;
 }
 
+/* The request as the far end gets it. The caller frees it; NULL when out of memory: rather none than one that shows
+ * what the script has hidden. */
+static char *for_branch(const struct txn *t, const struct txn_branch *b, struct span request, size_t *len)
+{
+    bool changed = t->far_from || t->far_to;
+    size_t n = request.n;
+    char *far = changed ? sip_readdressed(request, t->far_from, t->far_to, &n) : NULL, *msg = NULL;
+
+    if (far || !changed)
+        msg = sip_adopted((struct span){far ? far : request.p, n}, b->ruri, b->via, b->route, len);
+    free(far);
+    return msg;
+}
+
 static void send_branch(struct engine *e, const struct txn *t, const struct txn_branch *b, struct span request,
                         int64_t now)
 {
-    size_t n = request.n, len = 0;
-    char *far = t->far_from || t->far_to ? sip_readdressed(request, t->far_from, t->far_to, &n) : NULL;
-    char *msg = sip_adopted((struct span){far ? far : request.p, n}, b->ruri, b->via, b->route, &len);
-    char *text = msg ? base64_text((struct span){msg, len}) : NULL;
+    size_t len = 0;
+    char *msg = for_branch(t, b, request, &len), *text = msg ? base64_text((struct span){msg, len}) : NULL;
 
     if (msg && !txn_is_pending(t)) {
         engine_show(e, span_of(t->call_id), b->sock, b->to, (struct span){msg, len});
         engine_send(e, b->to + strlen("udp:"), b->sock, text, now);
     }
-    free(far);
     free(msg);
     free(text);
 }

@@ -95,37 +95,46 @@ static char *put_rest(char *to, struct span received, struct span sent)
     return found == COUNT(names) ? put(to, sent) : NULL;
 }
 
-static char *merged(struct span received, struct span sent, size_t *len)
+/* Whoever calls this frees what is in out in any case. */
+static int merge(struct span *out, struct span received, struct span sent)
 {
-    char *out = malloc(received.n + sent.n + 1), *to = out;
+    char *start = malloc(received.n + sent.n + 1), *to = start;
     struct span rest = received, line;
 
-    if (out && cut_header(&line, &rest))
+    *out = (struct span){start, 0};
+    if (!start)
+        return -ENOMEM;
+    if (cut_header(&line, &rest))
         to = put_rest(put(to, line), received, sent);
-    if (!out || !to) {
-        free(out);
-        return NULL;
-    }
+    if (!to)
+        return -EBADMSG;
     *to = '\0';
-    *len = (size_t)(to - out);
-    return out;
+    out->n = (size_t)(to - start);
+    return 0;
+}
+
+/* False when out of memory. */
+static bool keep_changed(char **out, struct span was, struct span is)
+{
+    *out = span_eq(was, is) ? NULL : span_dup(is);
+    return *out || span_eq(was, is);
 }
 
 int sip_read_as_sent(struct sip_as_sent *as, struct span received, struct span sent)
 {
     struct sip_head was, is;
-    int rc;
+    int rc = sip_head_read(&was, received);
 
     *as = (struct sip_as_sent){0};
-    if ((rc = sip_head_read(&was, received)) < 0 || (rc = sip_head_read(&is, sent)) < 0)
-        return rc;
-    as->req.p = merged(received, sent, &as->req.n);
-    as->from = span_eq(was.from, is.from) ? NULL : span_dup(is.from);
-    as->to = span_eq(was.to, is.to) ? NULL : span_dup(is.to);
-    if (as->req.p)
-        return 0;
-    sip_as_sent_clear(as);
-    return -EBADMSG;
+    if (rc == 0)
+        rc = sip_head_read(&is, sent);
+    if (rc == 0)
+        rc = merge(&as->req, received, sent);
+    if (rc == 0 && !(keep_changed(&as->from, was.from, is.from) && keep_changed(&as->to, was.to, is.to)))
+        rc = -ENOMEM;
+    if (rc < 0)
+        sip_as_sent_clear(as);
+    return rc;
 }
 
 void sip_as_sent_clear(struct sip_as_sent *as)

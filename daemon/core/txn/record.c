@@ -513,8 +513,8 @@ static int take_request(struct txn *t, const json_t *json)
     t->req.p = sip_bytes(json_object_get(json, "req"), &t->req.n);
     for (size_t i = 0; i < COUNT(names); i++) {
         take_texts(texts[i], json, &names[i], 1);
-        if (!one_line(*texts[i]))
-            return -EBADMSG;
+        if (!one_line(*texts[i]) || (!*texts[i] && json_object_get(json, names[i])))
+            return -EBADMSG; /* or memory is short: the request alone would show what the script has hidden */
     }
     return t->req.p ? 0 : -EBADMSG;
 }
