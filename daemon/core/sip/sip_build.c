@@ -6,39 +6,15 @@
 #include "count.h"
 #include "sip_head.h"
 
-const char *sip_header_end(const char *p, const char *end)
-{
-    const char *lf;
-
-    do {
-        lf = memchr(p, '\n', (size_t)(end - p));
-        p = lf ? lf + 1 : end;
-    } while (p < end && (*p == ' ' || *p == '\t'));
-    return p;
-}
-
-bool sip_is_header(const char *p, const char *end, const char *name)
-{
-    size_t n = strlen(name);
-
-    if ((size_t)(end - p) <= n || strncasecmp(p, name, n) != 0)
-        return false;
-    for (p += n; p < end && (*p == ' ' || *p == '\t'); p++)
-        ;
-    return p < end && *p == ':';
-}
-
 /* Copies headers and body without the Route headers. */
-static char *copy_rest(char *out, const char *p, const char *end)
+static char *put_rest(char *to, struct span rest)
 {
-    while (p < end && *p != '\r' && *p != '\n') {
-        const char *next = sip_header_end(p, end);
+    struct span header;
 
-        if (!sip_is_header(p, end, "Route"))
-            out = (char *)memcpy(out, p, (size_t)(next - p)) + (next - p);
-        p = next;
-    }
-    return (char *)memcpy(out, p, (size_t)(end - p)) + (end - p);
+    while (sip_cut_header(&header, &rest))
+        if (!sip_is_header(header, "Route"))
+            to = sip_put(to, header);
+    return sip_put(to, rest);
 }
 
 char *sip_adopted(struct span request, const char *ruri, const char *via, const char *route, size_t *len)
@@ -53,14 +29,14 @@ char *sip_adopted(struct span request, const char *ruri, const char *via, const 
     to += sprintf(to, "%.*s %s SIP/2.0\r\nVia: %s\r\n", (int)(space - request.p), request.p, ruri, via);
     if (route)
         to += sprintf(to, "Route: %s\r\n", route);
-    to = copy_rest(to, lf + 1, end);
+    to = put_rest(to, (struct span){lf + 1, (size_t)(end - lf - 1)});
     *len = (size_t)(to - out);
     return out;
 }
 
 #define HEAD_MAX 2048
 
-static bool tells_how_to_go_on(const char *p, const char *end)
+static bool tells_how_to_go_on(struct span header)
 {
     static const char *const names[] = {"Contact",         "m",       "WWW-Authenticate", "Proxy-Authenticate",
                                         "Unsupported",     "Accept",  "Accept-Encoding",  "Allow",
@@ -68,7 +44,7 @@ static bool tells_how_to_go_on(const char *p, const char *end)
                                         "Retry-After",     "Reason",  "Warning",          "Error-Info"};
 
     for (size_t i = 0; i < COUNT(names); i++)
-        if (sip_is_header(p, end, names[i]))
+        if (sip_is_header(header, names[i]))
             return true;
     return false;
 }
@@ -81,7 +57,8 @@ bool sip_is_head(const char *text)
         bool folded = line > text && (*line == ' ' || *line == '\t');
 
         p = line + strcspn(line, "\r\n");
-        if (p == line || strncmp(p, "\r\n", 2) != 0 || !(folded || tells_how_to_go_on(line, end)))
+        if (p == line || strncmp(p, "\r\n", 2) != 0 ||
+            !(folded || tells_how_to_go_on((struct span){line, (size_t)(end - line)})))
             return false;
     }
     return p > text && p - text < HEAD_MAX;
@@ -89,22 +66,21 @@ bool sip_is_head(const char *text)
 
 char *sip_reply_head(struct span reply)
 {
-    const char *end, *p, *next;
-    char *out = reply.n ? malloc(HEAD_MAX) : NULL, *to = out;
+    char *out = malloc(HEAD_MAX), *to = out;
+    struct span header;
+    bool fits = true;
 
     if (!out)
         return NULL;
-    end = reply.p + reply.n;
-    for (p = sip_header_end(reply.p, end); p < end && *p != '\r' && *p != '\n'; p = next) {
-        next = sip_header_end(p, end);
-        if (!tells_how_to_go_on(p, end))
+    sip_cut_header(&header, &reply); /* the first line */
+    while (fits && sip_cut_header(&header, &reply)) {
+        if (!tells_how_to_go_on(header))
             continue;
-        if (next - p >= HEAD_MAX - (to - out))
-            break;
-        to = (char *)memcpy(to, p, (size_t)(next - p)) + (next - p);
+        fits = header.n < (size_t)(HEAD_MAX - (to - out));
+        to = fits ? sip_put(to, header) : to;
     }
     *to = '\0';
-    if (p < end && (*p == '\r' || *p == '\n') && strlen(out) == (size_t)(to - out) && sip_is_head(out))
+    if (fits && reply.n && strlen(out) == (size_t)(to - out) && sip_is_head(out))
         return out;
     free(out);
     return NULL;
@@ -112,19 +88,17 @@ char *sip_reply_head(struct span reply)
 
 char *sip_without(struct span request, enum sip_credentials name, size_t *len)
 {
-    const char *start = name == SIP_AUTHORIZATION ? "Authorization:" : "Proxy-Authorization:", *next;
-    const char *end = request.p + request.n, *p = request.p;
+    const char *start = name == SIP_AUTHORIZATION ? "Authorization:" : "Proxy-Authorization:";
     char *out = malloc(request.n + 1), *to = out;
     size_t n = strlen(start);
+    struct span header;
 
-    for (; out && p < end && *p != '\r' && *p != '\n'; p = next) {
-        next = sip_header_end(p, end);
-        if ((size_t)(end - p) < n || memcmp(p, start, n) != 0)
-            to = (char *)memcpy(to, p, (size_t)(next - p)) + (next - p);
-    }
     if (!out)
         return NULL;
-    to = (char *)memcpy(to, p, (size_t)(end - p)) + (end - p);
+    while (sip_cut_header(&header, &request))
+        if (header.n < n || memcmp(header.p, start, n) != 0)
+            to = sip_put(to, header);
+    to = sip_put(to, request);
     *to = '\0';
     *len = (size_t)(to - out);
     return out;
@@ -132,14 +106,13 @@ char *sip_without(struct span request, enum sip_credentials name, size_t *len)
 
 char *sip_vias(struct span msg, size_t *len)
 {
-    const char *end = msg.p + msg.n, *p = msg.n ? sip_header_end(msg.p, end) : end, *next;
     char *out = malloc(msg.n + 1), *to = out;
+    struct span header;
 
-    for (; out && p < end && *p != '\r' && *p != '\n'; p = next) {
-        next = sip_header_end(p, end);
-        if (sip_is_header(p, end, "Via") || sip_is_header(p, end, "v"))
-            to = (char *)memcpy(to, p, (size_t)(next - p)) + (next - p);
-    }
+    sip_cut_header(&header, &msg); /* the first line */
+    while (out && sip_cut_header(&header, &msg))
+        if (sip_is_header(header, "Via") || sip_is_header(header, "v"))
+            to = sip_put(to, header);
     *len = (size_t)(to - out);
     return out;
 }

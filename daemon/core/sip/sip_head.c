@@ -116,6 +116,34 @@ bool sip_cut_line(struct span *line, struct span *rest)
     return !memchr(line->p, '\n', line->n) && !memchr(line->p, 0, line->n);
 }
 
+bool sip_cut_header(struct span *header, struct span *rest)
+{
+    const char *p = rest->p, *end, *lf;
+
+    if (!rest->n || *p == '\r' || *p == '\n')
+        return false;
+    end = p + rest->n;
+    do {
+        lf = memchr(p, '\n', (size_t)(end - p));
+        p = lf ? lf + 1 : end;
+    } while (p < end && (*p == ' ' || *p == '\t'));
+    *header = (struct span){rest->p, (size_t)(p - rest->p)};
+    *rest = (struct span){p, (size_t)(end - p)};
+    return true;
+}
+
+bool sip_is_header(struct span header, const char *name)
+{
+    const char *p = header.p, *end = header.p + header.n;
+    size_t n = strlen(name);
+
+    if (header.n <= n || strncasecmp(p, name, n) != 0)
+        return false;
+    for (p += n; p < end && (*p == ' ' || *p == '\t'); p++)
+        ;
+    return p < end && *p == ':';
+}
+
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t';

@@ -32,9 +32,17 @@ bool sip_cut_line(struct span *line, struct span *rest);
 /* The field for a header of that name, or of its compact form; NULL: that header is not used. */
 struct span *sip_head_value(struct sip_head *h, struct span name);
 
-/* The end of the header that begins at p, with its folded lines; whether it has that name, in any case of letters. */
-const char *sip_header_end(const char *p, const char *end);
-bool sip_is_header(const char *p, const char *end, const char *name);
+/* Cuts off the next header (or the first line), with its folded lines and its end of line; false at the end of the
+ * head. Goes by LFs alone. */
+bool sip_cut_header(struct span *header, struct span *rest);
+/* Whether a header has that name, in any case of letters. */
+bool sip_is_header(struct span header, const char *name);
+
+/* Appends these bytes; returns their end. */
+static inline char *sip_put(char *to, struct span s)
+{
+    return (char *)memcpy(to, s.p, s.n) + s.n;
+}
 
 /* The R-URI in "<method> <R-URI> SIP/2.0"; false when the line is of another form. */
 bool sip_read_request_line(struct span *ruri, struct span line);

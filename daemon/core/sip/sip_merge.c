@@ -8,29 +8,9 @@
 #include "count.h"
 #include "sip_head.h"
 
-static bool is_named(struct span line, const char *name, const char *compact)
+static bool is_named(struct span header, const char *name, const char *compact)
 {
-    const char *end = line.p + line.n;
-
-    return sip_is_header(line.p, end, name) || (*compact && sip_is_header(line.p, end, compact));
-}
-
-/* Cuts off the next header, with its folded lines; false at the end of the head. */
-static bool cut_header(struct span *header, struct span *rest)
-{
-    const char *end = rest->p + rest->n, *next;
-
-    if (!rest->n || *rest->p == '\r' || *rest->p == '\n')
-        return false;
-    next = sip_header_end(rest->p, end);
-    *header = (struct span){rest->p, (size_t)(next - rest->p)};
-    *rest = (struct span){next, (size_t)(end - next)};
-    return true;
-}
-
-static char *put(char *to, struct span s)
-{
-    return (char *)memcpy(to, s.p, s.n) + s.n;
+    return sip_is_header(header, name) || (*compact && sip_is_header(header, compact));
 }
 
 /* All headers of that name. */
@@ -38,10 +18,10 @@ static char *put_all(char *to, struct span msg, const char *name, const char *co
 {
     struct span header;
 
-    cut_header(&header, &msg);
-    while (cut_header(&header, &msg))
+    sip_cut_header(&header, &msg);
+    while (sip_cut_header(&header, &msg))
         if (is_named(header, name, compact))
-            to = put(to, header);
+            to = sip_put(to, header);
     return to;
 }
 
@@ -50,9 +30,9 @@ static size_t count(struct span msg, const char *name)
     struct span header;
     size_t n = 0;
 
-    cut_header(&header, &msg);
-    while (cut_header(&header, &msg))
-        n += is_named(header, name, "");
+    sip_cut_header(&header, &msg);
+    while (sip_cut_header(&header, &msg))
+        n += sip_is_header(header, name);
     return n;
 }
 
@@ -79,20 +59,20 @@ static char *put_rest(char *to, struct span received, struct span sent)
     bool seen[COUNT(names) + 1] = {false};
     struct span header;
 
-    cut_header(&header, &sent); /* the first line */
-    while (cut_header(&header, &sent)) {
+    sip_cut_header(&header, &sent); /* the first line */
+    while (sip_cut_header(&header, &sent)) {
         size_t i = name_of(header);
 
         if (i < COUNT(names) && !seen[i])
             to = put_all(to, received, names[i][0], names[i][1]);
-        else if (i == COUNT(names) && is_named(header, "Record-Route", "") && own > 0)
+        else if (i == COUNT(names) && sip_is_header(header, "Record-Route") && own > 0)
             own--;
-        else if (i == COUNT(names) && !is_named(header, "Route", ""))
-            to = put(to, header);
+        else if (i == COUNT(names) && !sip_is_header(header, "Route"))
+            to = sip_put(to, header);
         found += i < COUNT(names) && !seen[i];
         seen[i] = true;
     }
-    return found == COUNT(names) ? put(to, sent) : NULL;
+    return found == COUNT(names) ? sip_put(to, sent) : NULL;
 }
 
 /* Whoever calls this frees what is in out in any case. */
@@ -104,8 +84,8 @@ static int merge(struct span *out, struct span received, struct span sent)
     *out = (struct span){start, 0};
     if (!start)
         return -ENOMEM;
-    if (cut_header(&line, &rest))
-        to = put_rest(put(to, line), received, sent);
+    if (sip_cut_header(&line, &rest))
+        to = put_rest(sip_put(to, line), received, sent);
     if (!to)
         return -EBADMSG;
     *to = '\0';
@@ -151,19 +131,19 @@ char *sip_readdressed(struct span request, const char *from, const char *to, siz
     char *out = malloc(size), *end = out;
     struct span header;
 
-    while (out && cut_header(&header, &request)) {
+    while (out && sip_cut_header(&header, &request)) {
         if (from && is_named(header, "From", "f"))
             end += sprintf(end, "From: %s\r\n", from);
         else if (to && is_named(header, "To", "t") && !memmem(header.p, header.n, ";tag=", 5))
             end += sprintf(end, "To: %s\r\n", to);
         else
-            end = put(end, header);
+            end = sip_put(end, header);
         from = is_named(header, "From", "f") ? NULL : from;
         to = is_named(header, "To", "t") ? NULL : to;
     }
     if (!out)
         return NULL;
-    end = put(end, request);
+    end = sip_put(end, request);
     *len = (size_t)(end - out);
     return out;
 }
