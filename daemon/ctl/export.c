@@ -231,12 +231,21 @@ static bool lacks_some(const struct export *x, const json_t *answer, struct cdr_
     return first.bucket < 0 ? cdr_id_compare(first, x->at) > 0 : json_is_true(json_object_get(answer, "gap"));
 }
 
+/* Adds its line and moves the position there, unless the export has it. */
+static void put_row(struct export *x, struct buf *lines, const json_t *row, struct cdr_id id)
+{
+    if (x->begun && cdr_id_compare(id, x->at) <= 0)
+        return;
+    export_line(lines, row, x->o->csv);
+    x->at = id;
+    x->begun = true;
+}
+
 static int put_rows(struct export *x, const json_t *answer)
 {
     const json_t *list = json_object_get(answer, "cdr");
     struct buf lines = {0};
     int status = STATUS_FINE;
-    bool any = false;
 
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *row = json_array_get(list, i);
@@ -245,20 +254,20 @@ static int put_rows(struct export *x, const json_t *answer)
 
         if (!text || !cdr_id_read(&id, span_of(text)))
             continue;
-        if (is_of_another_store(x, id))
-            return failed(x->o->export, ": it is from another store, with ids of another kind: export to a new file");
+        if (is_of_another_store(x, id)) {
+            status = failed(x->o->export, ": it is from another store, with ids of another kind: export to a new file");
+            break;
+        }
         if (i == 0 && lacks_some(x, answer, id))
             report_gap(x, id);
-        if (x->begun && cdr_id_compare(id, x->at) <= 0)
-            continue;
-        export_line(&lines, row, x->o->csv);
-        x->at = id;
-        x->begun = any = true;
+        put_row(x, &lines, row, id);
     }
-    if (any)
+    if (status == STATUS_FINE && lines.n)
         status = append(x, &lines);
+    if (status == STATUS_FINE && lines.n)
+        status = save_position(x);
     buf_free(&lines);
-    return any && status == STATUS_FINE ? save_position(x) : status;
+    return status;
 }
 
 /* Where to ask from: with one archive the entry at the position comes once more, see lacks_some(). */
