@@ -39,9 +39,8 @@ const struct option config_options[] = {
          "rediss://, rediss+sentinel:// or rediss+cluster://. "
          "User and password are percent-encoded, and better in options of their own"),
     TEXT(store_near, "", false,
-         "a replica of 'store' beside this node, named likewise (redis://, rediss:// or unix://): is asked first about "
-         "a "
-         "CANCEL whose transaction this node does not have, if 'store' is far away; empty: none"),
+         "a replica of 'store' beside this node, named likewise (redis://, rediss:// or unix://): is asked first "
+         "about a CANCEL whose transaction this node does not have, if 'store' is far away; empty: none"),
     TEXT(cluster, KEY_CLUSTER, false,
          "the same on all nodes of a cluster, and in no other that shares its Redis or its secret: its names in Redis "
          "begin with it, and handovers are proven for it; up to 32 letters, digits, '_', '-', '.'"),
@@ -464,6 +463,15 @@ static bool good_name(const char *s)
     return n > 0 && n < 64;
 }
 
+static void fill_redis(struct config *c)
+{
+    c->redis.login = (struct redis_login){c->redis_user, c->redis_password};
+    c->redis.sentinel_login = (struct redis_login){c->sentinel_user, c->sentinel_password};
+    c->redis.near_login = (struct redis_login){c->near_user, c->near_password};
+    c->redis.timeout_ms = c->redis_timeout_ms;
+    c->redis.cdr_max = c->cdr_max;
+}
+
 static void check(struct reading *r)
 {
     struct config *c = r->c;
@@ -488,11 +496,7 @@ static void check(struct reading *r)
         fail(r, "%s: log_format '%s' is neither text nor json", r->path, c->log_format);
     if (!r->failed)
         read_secrets(r);
-    c->redis.login = (struct redis_login){c->redis_user, c->redis_password};
-    c->redis.sentinel_login = (struct redis_login){c->sentinel_user, c->sentinel_password};
-    c->redis.near_login = (struct redis_login){c->near_user, c->near_password};
-    c->redis.timeout_ms = c->redis_timeout_ms;
-    c->redis.cdr_max = c->cdr_max;
+    fill_redis(c);
 }
 
 static void read_file(struct reading *r)

@@ -121,9 +121,8 @@ static void on_get(struct redis *s, const redisReply *r, void *data)
 static void redis_get(struct store *store, const char *key, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
-    void *data = (void *)(uintptr_t)token; /* a count of lookups: 32 bits would do */
 
-    if (!redis_ask(s, span_of(key), on_get, data, "GET %s", key))
+    if (!redis_ask(s, span_of(key), on_get, (void *)(uintptr_t)token, "GET %s", key))
         answers_got(&s->answers, token, GET_FAILED, (struct span){0});
 }
 
@@ -430,7 +429,6 @@ static void redis_close(struct store *store)
 void redis_set_up(struct redis *s, struct redis_conn *c, const char *role)
 {
     *c = (struct redis_conn){.loop = s->loop,
-                             .conf = &s->conf,
                              .login = &s->conf.login,
                              .tls = s->conf.name.tls ? s->tls : NULL,
                              .resolver = s->resolver,

@@ -28,9 +28,8 @@ struct redis_asked {
 
 struct redis_conn {
     uv_loop_t *loop;
-    const struct redis_conf *conf;
-    const struct redis_login *login;
-    struct redis_tls *tls; /* NULL: none */
+    const struct redis_login *login; /* as is what else is not owned: longer there than the connection */
+    struct redis_tls *tls;           /* NULL: none */
     struct resolver *resolver;
     int64_t timeout_ms;
     int db;
@@ -51,16 +50,16 @@ struct redis_conn {
     /* In place of a retry, whatever its reason, and of log lines; NULL for none. c->ac is still being used: begin
      * again by redis_conn_again() or redis_conn_retry(). */
     void (*over)(struct redis_conn *c, const char *why);
+    char *trouble; /* where it says why it is not ready, of trouble_size bytes; NULL: nowhere */
+    size_t trouble_size;
 
     redisAsyncContext *ac;   /* NULL unless connecting or connected */
     struct redis_peer *peer; /* owned: of TLS */
     struct asker asker;
     struct addresses addresses; /* of the name */
     size_t next_address;        /* tried when this one fails */
-    char *trouble;              /* where it says why it is not ready, of trouble_size bytes; NULL: nowhere */
-    size_t trouble_size;
-    char ip[64];      /* being tried, or connected to; "" for none */
-    uv_timer_t timer; /* backoff, then the watchdog */
+    char ip[64];                /* being tried, or connected to; "" for none */
+    uv_timer_t timer;           /* backoff, then the watchdog */
     bool is_ready, closing;
     bool odd;     /* input was refused (redis_guard.c) */
     bool refused; /* it refused us, which was logged; until it is ready again */
@@ -77,7 +76,7 @@ struct redis_conn {
     size_t measured_left;                        /* answers until its own, that one included */
 };
 
-/* The caller sets the fields above the line. */
+/* The caller sets the fields above the empty line. */
 void redis_conn_start(struct redis_conn *c);
 /* The same without a first attempt, which redis_conn_again() makes. */
 void redis_conn_open(struct redis_conn *c);

@@ -1,4 +1,4 @@
-/* Shared by redis.c and redis_calls.c. */
+/* The store in Redis, as all redis_….c share it but the connection itself (redis_conn.h). */
 #ifndef KAMSYNC_REDIS_IMPL_H
 #define KAMSYNC_REDIS_IMPL_H
 
@@ -10,6 +10,8 @@
 #include "redis_sentinel.h"
 
 #define CHANNEL_MAX (KEY_SHORT_MAX + 16)
+
+_Static_assert(sizeof(void *) >= sizeof(uint64_t), "a token is the void * that an answer comes with");
 
 enum script { SCRIPT_PUT, SCRIPT_CALL, SCRIPTS };
 
@@ -85,9 +87,10 @@ bool redis_send(struct redis *s, struct span key, struct buffer *command, redis_
 bool redis_ask(struct redis *s, struct span key, redis_answer *fn, void *data, const char *format, ...);
 /* The command alone. False when out of memory. */
 bool redis_format(struct buffer *command, const char *format, ...);
-/* SCAN of all keys from there on; and whether an answer's cursor, which it makes one for the next batch, is good. */
-bool redis_scanned(struct redis *s, uint64_t *cursor);
+/* SCAN of the keys of that pattern from the cursor on. */
 bool redis_send_scan(struct redis *s, uint64_t cursor, const char *pattern, redis_answer *fn, void *data);
+/* Makes the cursor of its answer the one of the next batch. False: the scan has missed something. */
+bool redis_scanned(struct redis *s, uint64_t *cursor);
 
 void redis_call_write(struct store *store, const struct call_write *w, uint64_t token);
 void redis_call_get(struct store *store, const char *key, const char *other, uint64_t token);

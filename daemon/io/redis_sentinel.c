@@ -284,7 +284,6 @@ static void switches_closed(struct redis_conn *c)
 static struct redis_conn connection(struct sentinels *s, uv_loop_t *loop, const char *role, void *data)
 {
     return (struct redis_conn){.loop = loop,
-                               .conf = s->conf,
                                .login = &s->conf->sentinel_login,
                                .tls = s->tls,
                                .resolver = s->resolver,

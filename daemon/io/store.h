@@ -47,7 +47,7 @@ struct store_ops {
     void (*call_keys)(struct store *s, struct span call_id, uint64_t cursor, uint64_t token);
     void (*archive)(struct store *s, const char *after, int count, uint64_t token);
     void (*tell)(struct store *s, int node, const char *text);
-    bool (*get_near)(struct store *s, const char *key, uint64_t token); /* NULL: as if it were away */
+    bool (*get_near)(struct store *s, const char *key, uint64_t token); /* NULL: it has no near replica */
     /* Sends queued commands; call it before the loop waits. */
     void (*flush)(struct store *s);
     /* Closes everything, so that the loop can end; the store frees itself when the last handle has closed. */

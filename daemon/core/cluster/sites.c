@@ -53,7 +53,7 @@ static bool is_share(const struct engine *e, const char *key, const char *site)
     return hash_of(key) % alive == rank;
 }
 
-/* How many other nodes of that site can take something over, or the one of them whose turn it is by the key. */
+/* How many other nodes of that site can take something over; *id is the one whose turn it is, if there are so many. */
 static size_t able(const struct engine *e, const char *site, size_t turn, int *id)
 {
     size_t count = 0;

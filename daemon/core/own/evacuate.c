@@ -29,8 +29,8 @@ static bool is_near(const struct engine *e, const struct node *n)
     return strcmp(n->site, e->self.site) == 0;
 }
 
-/* Only of this node's own site, if there is any. */
-static size_t targets(struct engine *e)
+/* Decides whether only nodes of this node's own site are targets, since there are some; how many targets there are. */
+static size_t choose_targets(struct engine *e)
 {
     size_t near = 0, far = 0;
 
@@ -67,7 +67,7 @@ const char *engine_evacuate(struct engine *e, bool on, int64_t now)
 
     if (on && !e->conf.takeover)
         return "takeover = 0: calls cannot be moved, so they stay here. Wait until they have ended";
-    if (on && (!e->store.up || !targets(e)))
+    if (on && (!e->store.up || !choose_targets(e)))
         return "no other node of this version or a newer one lives and can be reached, so the calls stay here: see "
                "'kamsyncctl nodes'";
     e->evacuation.since_ms = on ? now : 0;
@@ -165,7 +165,7 @@ void evacuate_run(struct engine *e, int64_t now)
     e->evacuation.next_ms = now + STEP_MS;
     if (e->peers.unheard)
         return;
-    room = TAKEOVERS_MAX * targets(e);
+    room = TAKEOVERS_MAX * choose_targets(e);
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
         bool gives = t->hold != HOLD_GIVEN && !txn_is_done(t) && stay_of(t, now) == STAY_NOT;

@@ -187,9 +187,9 @@ void first_message_answer(struct engine *e, const json_t *message, int64_t now);
 void evacuate_given(struct engine *e, struct txn *t, int64_t now);
 /* Whether that given transaction is no longer to be taken by others. */
 bool evacuate_keeps(const struct engine *e, const struct txn *t);
-/* Another node gives one to this node; another node has taken the transaction with that key: the
- * store knows whether that is so. */
+/* Another node gives one to this node. */
 void evacuate_offered(struct engine *e, const json_t *message, int64_t now);
+/* Another node says that it has taken the transaction with that key; the store knows whether that is so. */
 void evacuate_taken(struct engine *e, const char *key);
 void evacuate_run(struct engine *e, int64_t now);
 int64_t evacuate_due(const struct engine *e);

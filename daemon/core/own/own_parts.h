@@ -56,8 +56,8 @@ enum stay {
 struct evacuation {
     int64_t since_ms; /* since when; 0: not */
     int64_t next_ms;  /* when the next are given */
-    uint64_t turn;    /* whose turn it is to get one; */
-    bool near;        /* only of those in this node's own site */
+    uint64_t turn;    /* whose turn it is to get one */
+    bool near;        /* only nodes of this node's own site get any */
 };
 
 #define PUTS_MAX 2048 /* limit of writes under way to the store */
