@@ -110,7 +110,7 @@ static void master_lost(struct redis_conn *c)
         s->store.facts.ready = false;
         s->store.on.down(s->store.on.ctx);
     }
-    if (strcmp(s->listener.host.name, c->host.name) == 0 && s->listener.host.port == c->host.port)
+    if (store_host_eq(&s->listener.host, &c->host))
         redis_conn_renew(&s->listener);
 }
 
@@ -146,10 +146,8 @@ struct master *redis_cluster_master(struct redis_cluster *cl, const struct store
     struct master *m = cl->masters;
     size_t count = 0;
 
-    while (m && (m->conn.host.port != host->port || strcmp(m->conn.host.name, host->name) != 0)) {
+    for (; m && !store_host_eq(&m->conn.host, host); count++)
         m = m->next;
-        count++;
-    }
     return m || count == MASTERS_MAX || cl->closing ? m : master_new(cl, host);
 }
 
@@ -175,7 +173,7 @@ static void renew_listener(struct redis_cluster *cl)
     struct redis_conn *c = &cl->s->listener;
     const struct master *m = cl->masters;
 
-    while (m && (m->conn.host.port != c->host.port || strcmp(m->conn.host.name, c->host.name) != 0))
+    while (m && !store_host_eq(&m->conn.host, &c->host))
         m = m->next;
     if (!m)
         redis_conn_renew(c);

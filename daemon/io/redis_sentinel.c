@@ -41,15 +41,10 @@ struct sentinels {
     int open;
 };
 
-static bool is_same(const struct store_host *a, const struct store_host *b)
-{
-    return a->port == b->port && strcmp(a->name, b->name) == 0;
-}
-
 static void add(struct store_host *list, size_t *count, const struct store_host *host)
 {
     for (size_t i = 0; i < *count; i++)
-        if (is_same(&list[i], host))
+        if (store_host_eq(&list[i], host))
             return;
     if (*count < LIST_MAX)
         list[(*count)++] = *host;
@@ -243,7 +238,7 @@ static void on_switch(redisAsyncContext *ac, void *reply, void *data)
         return;
     log_line(s, LOG_LEVEL_INFO, "there is another master");
     for (size_t i = 0; i < SENTINEL_CLIENTS; i++)
-        if (!is_same(&s->searches[i].client->host, &host))
+        if (!store_host_eq(&s->searches[i].client->host, &host))
             redis_conn_renew(s->searches[i].client);
 }
 

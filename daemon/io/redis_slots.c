@@ -26,7 +26,7 @@ uint8_t slots_master(struct slot_map *m, const struct store_host *host)
 {
     size_t i = 0;
 
-    while (i < m->count && (m->masters[i].port != host->port || strcmp(m->masters[i].name, host->name) != 0))
+    while (i < m->count && !store_host_eq(&m->masters[i], host))
         i++;
     if (i == MASTERS_MAX)
         return NO_MASTER;

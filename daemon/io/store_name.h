@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #define STORE_HOSTS_MAX 16
 #define STORE_WORD_MAX 257 /* of a user or a password, as of what is read from a file */
@@ -22,6 +23,11 @@ struct store_host {
     char name[256]; /* or its address */
     int port;
 };
+
+static inline bool store_host_eq(const struct store_host *a, const struct store_host *b)
+{
+    return a->port == b->port && strcmp(a->name, b->name) == 0;
+}
 
 struct store_name {
     enum store_kind kind;
