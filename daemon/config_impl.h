@@ -12,10 +12,10 @@ enum kind { KIND_TEXT, KIND_NUMBER };
 struct option {
     const char *name;
     enum kind kind;
-    size_t at;
+    size_t at; /* its place in struct config */
     const char *fallback;
-    int64_t min, max;
-    bool reload; /* SIGHUP may change it */
+    int64_t min, max; /* of a number */
+    bool reload;      /* SIGHUP may change it */
     const char *help;
 };
 

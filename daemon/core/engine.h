@@ -217,6 +217,7 @@ void engine_call_got(struct engine *e, uint64_t token, enum get_status status, c
 void engine_call_key(struct engine *e, uint64_t token, const char *key);
 /* next: as in engine_scanned(). */
 void engine_call_keys(struct engine *e, uint64_t token, bool ok, uint64_t next, int64_t now);
+/* status: of all of them, with id NULL; else not read. */
 void engine_archived(struct engine *e, uint64_t token, const char *id, const struct pair *pairs, size_t count,
                      enum archive_status status, int64_t now);
 void engine_message(struct engine *e, struct span text, int64_t now);

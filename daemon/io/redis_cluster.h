@@ -36,8 +36,10 @@ struct redis_cluster {
     struct master *masters; /* those with slots, and those that a slot is on its way to */
     /* Asks one node after the other for the map, on a connection for each question. */
     struct redis_conn scout;
-    size_t next; /* whom it asks */
-    bool looking, found, again;
+    size_t next;         /* whom it asks */
+    bool looking;        /* a question is under way */
+    bool found;          /* it has been answered with a map */
+    bool again;          /* the map may be wrong since: it is asked once more soon */
     bool whole;          /* all slots are served */
     bool listener_waits; /* for a master */
     bool doubt;          /* what was written may be lost */
@@ -64,9 +66,9 @@ void redis_cluster_free(struct redis_cluster *cl);
 void redis_cluster_flush(struct redis_cluster *cl);
 /* For redis_conn.find of the listener: pub/sub goes through any node. Without one it waits for the first. */
 void redis_cluster_find(struct redis_conn *c);
-/* The map is wrong, or may be. */
+/* The map is wrong, or may be: it is asked for soon. */
 void redis_cluster_look(struct redis_cluster *cl);
-/* That slot's owner is another one. */
+/* Makes that master the slot's owner. */
 void redis_cluster_own(struct redis_cluster *cl, struct slot *slot, struct master *m);
 /* The node of that address; NULL: there are too many, or memory is short. */
 struct master *redis_cluster_master(struct redis_cluster *cl, const struct store_host *host);

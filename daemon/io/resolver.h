@@ -29,10 +29,12 @@ struct asker {
 struct resolver *resolver_new(uv_loop_t *loop);
 /* When nobody waits any more. */
 void resolver_free(struct resolver *r);
-/* 0, and then done() is called unless the asker leaves before; or a negative error. */
+/* 0, and then done() is called unless the asker leaves before; or a negative error of libuv. The asker stays the
+ * caller's, who must not free it before one of these. */
 int resolver_ask(struct resolver *r, const char *host, struct asker *a);
+/* Nothing happens if it does not wait. */
 void resolver_leave(struct asker *a);
-/* What the last look-up that succeeded has found; NULL: nothing. */
+/* What the last look-up that succeeded has found; NULL: nothing. Borrowed, until the next question. */
 const struct addresses *resolver_known(const struct resolver *r, const char *host);
 
 #endif

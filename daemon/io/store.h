@@ -80,8 +80,8 @@ struct near_facts {
     bool ready;
     char trouble[200]; /* why it is not; "": not known */
     char refused[200]; /* what it has said to a question since it is; "": no error */
-    bool looked;       /* its record of this node was read: */
-    int64_t lag_ms;    /* so old it is, in steps of the heartbeat; -1: it has none, or a very old one */
+    bool looked;       /* this node's own record was read there, */
+    int64_t lag_ms;    /* and is so many ms old, in steps of the heartbeat; -1: there is none, or a very old one */
 };
 
 /* What has been seen of Redis (redis_facts.c), for store_checks.c. Times as of uv_now(). */

@@ -23,7 +23,7 @@ static uint64_t next_put(struct engine *e)
     return token;
 }
 
-/* Answers may overtake each other: then one that is far behind has the place of the next write yet. */
+/* Answers may overtake each other: then a write that is far behind still has the place of the next one. */
 static bool may_put(const struct engine *e)
 {
     return !e->owner.under_way[PUT_PLACE(e->owner.last_put + 1)];
