@@ -19,6 +19,16 @@ static void log_line(struct redis_cluster *cl, enum log_level level, const char 
     cl->s->store.on.log(cl->s->store.on.ctx, level, line);
 }
 
+/* In the log, and what doctor says while the store is away. */
+static void log_trouble(struct redis_cluster *cl, enum log_level level, const char *what)
+{
+    struct store_facts *f = &cl->s->store.facts;
+
+    snprintf(f->trouble, sizeof(f->trouble), "%.199s", what);
+    ascii_clean(f->trouble);
+    log_line(cl, level, what);
+}
+
 /* ---- whether the store is up ---- */
 
 static size_t unserved(const struct redis_cluster *cl)
@@ -35,8 +45,7 @@ static void say_unserved(struct redis_cluster *cl, size_t n)
     char what[100];
 
     snprintf(what, sizeof(what), "nobody serves %zu of the %d slots", n, SLOTS);
-    snprintf(cl->s->store.facts.trouble, sizeof(cl->s->store.facts.trouble), "%s", what);
-    log_line(cl, LOG_LEVEL_WARN, what);
+    log_trouble(cl, LOG_LEVEL_WARN, what);
 }
 
 /* The store has come, or may have lost something. */
@@ -239,8 +248,7 @@ static void on_slots(struct redis *s, const redisReply *r, void *data)
         cl->said = true;
         redis_conn_where(&cl->scout, where, sizeof(where));
         snprintf(what, sizeof(what), "%.150s says: %.200s", where, r->str);
-        snprintf(s->store.facts.trouble, sizeof(s->store.facts.trouble), "%.199s", what);
-        log_line(cl, LOG_LEVEL_ERROR, what);
+        log_trouble(cl, LOG_LEVEL_ERROR, what);
     }
     free(map);
     if (r)
@@ -293,8 +301,7 @@ static void complain(struct redis_cluster *cl, const char *why)
     cl->said = true;
     redis_conn_where(&cl->scout, where, sizeof(where));
     snprintf(what, sizeof(what), "no node says who has which slot; the last one, %.200s: %.200s", where, why);
-    snprintf(cl->s->store.facts.trouble, sizeof(cl->s->store.facts.trouble), "%.199s", what);
-    log_line(cl, LOG_LEVEL_WARN, what);
+    log_trouble(cl, LOG_LEVEL_WARN, what);
 }
 
 static void scout_over(struct redis_conn *c, const char *why)
