@@ -9,8 +9,8 @@
 
 #include "key.h"
 
-#define FIRST_RETRY_MS 5 /* first interval of lookups */
-#define QUESTION (UINT64_C(1) << 48)
+#define FIRST_RETRY_MS 5             /* first interval of lookups */
+#define QUESTION (UINT64_C(1) << 48) /* in a token the question's number is above the id of the stray */
 
 static const char *const verdict_names[] = {"mine", "owner", "acted", "orphan", "done", "unknown", "unavailable"};
 static const char *const kind_names[] = {"CANCEL", "ACK", "INVITE", "reply"};
