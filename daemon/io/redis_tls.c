@@ -247,6 +247,8 @@ const char *redis_tls_error(const struct redis_peer *peer, bool ended)
     if (ERR_GET_LIB(error) != ERR_LIB_SSL)
         return ended ? end_error(peer) : NULL;
     switch (ERR_GET_REASON(error)) {
+    case SSL_R_UNEXPECTED_EOF_WHILE_READING:
+        return end_error(peer);
     case SSL_R_WRONG_VERSION_NUMBER:
         return "it speaks no TLS: another port, or a store without TLS?";
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
