@@ -16,14 +16,13 @@ from summary import outcome
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "e2e"))
 from lab import kamailios  # noqa: E402
-from lab.redis_tools import redis_tool  # noqa: E402
+from lab.redis_tools import MASTERS, redis_tool  # noqa: E402
 
 PARTS = ("build", "unit", "system", "demo", "e2e")
 # What a platform is made of, as its packages call it.
 PACKAGES = {"Kamailio": "kamailio", "Redis": "redis-server", "Valkey": "valkey-server", "hiredis": "libhiredis-dev",
             "libre": "libre-dev", "libuv": "libuv1-dev", "SIPp": "sip-tester"}
 COMPILERS = ("gcc", "clang")
-OTHERS = {"Kamailio": "KAMSYNC_KAMAILIOS", "Valkey": "KAMSYNC_STORE"}   # instead of the installed one
 BEGIN, END = "<!-- written by ./dev matrix -->\n", "<!-- to here -->\n"
 
 
@@ -34,13 +33,26 @@ def upstream(package):
     return re.sub(r"^\d+:|[-+].*$", "", version) if state == "installed" else None
 
 
+def maker():
+    """Who made the store's server."""
+    return "Valkey" if redis_tool("server").startswith("valkey") else "Redis"
+
+
 def versions():
     found = {name: upstream(package) for name, package in PACKAGES.items()}
     found["Kamailio"] = ", ".join(".".join(map(str, version)) for version in kamailios.versions())
-    found.pop("Redis" if redis_tool("server").startswith("valkey") else "Valkey")
+    found.pop("Redis" if maker() == "Valkey" else "Valkey")
     for name in COMPILERS:
         found[name] = subprocess.run([name, "-dumpversion"], capture_output=True, text=True, check=True).stdout.strip()
     return {name: version for name, version in found.items() if version}
+
+
+def others(found):
+    """What runs instead of the installed ones, with its version."""
+    if "KAMSYNC_KAMAILIOS" in os.environ:
+        yield f"Kamailio {found['Kamailio']}"
+    if "KAMSYNC_STORE" in os.environ:
+        yield f"{maker()} {'Cluster ' if MASTERS > 1 else ''}{found[maker()]}"
 
 
 def load(path):
@@ -53,8 +65,7 @@ def keep(results, path):
     kept = load(path) if os.path.exists(path) else {"parts": {}}
     system = platform.freedesktop_os_release()
     kept["versions"] = versions()
-    others = [f"{name} {kept['versions'][name]}" for name, setting in OTHERS.items() if setting in os.environ]
-    kept["platform"] = " with ".join(["Debian " + system.get("VERSION_ID", "sid"), *others])
+    kept["platform"] = " with ".join(["Debian " + system.get("VERSION_ID", "sid"), *others(kept["versions"])])
     found = {}
     for xml in glob.glob(results + "/*.xml"):
         name = os.path.basename(xml).removesuffix(".xml").removesuffix("-alone")  # of one file there may be tests in both
@@ -109,5 +120,5 @@ def write(page, paths):
 
 
 if __name__ == "__main__":
-    command, first, *others = sys.argv[1:]
-    keep(first, others[0]) if command == "keep" else write(first, others)
+    command, first, *rest = sys.argv[1:]
+    keep(first, rest[0]) if command == "keep" else write(first, rest)

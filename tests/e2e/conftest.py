@@ -7,7 +7,7 @@ import pytest
 from lab.lab import Lab
 from lab.phone import Callees, Caller
 from lab.plain import plain_cluster
-from lab.redis_tools import redis_tool
+from lab.redis_tools import MASTERS, redis_tool
 from lab.seeds import new_seed
 
 NEEDED = ('ip', 'kamailio', redis_tool('server'), 'sipp')
@@ -15,15 +15,18 @@ NEEDED = ('ip', 'kamailio', redis_tool('server'), 'sipp')
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'alone(why): not beside other tests (./dev test runs two files at a time)')
+    config.addinivalue_line('markers', 'one_redis(why): not with a Redis Cluster as the store (./dev test --store cluster)')
 
 
 def pytest_collection_modifyitems(items):
     missing = [program for program in NEEDED if not shutil.which(program)]
     if os.geteuid() != 0:
         missing.append('root (or unshare --user --map-root-user --net --mount)')
-    if missing:
-        for item in items:
+    for item in items:
+        if missing:
             item.add_marker(pytest.mark.skip(f'needs {", ".join(missing)}'))
+        for mark in item.iter_markers('one_redis') if MASTERS > 1 else ():
+            item.add_marker(pytest.mark.skip(f'of one Redis: {mark.args[0]}'))
 
 
 @pytest.hookimpl(hookwrapper=True)

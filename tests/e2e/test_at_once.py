@@ -29,7 +29,7 @@ def test_without_a_word_from_kamsyncd_and_redis(lab):
     calls = Ringing(lab, 'alone', COUNT)
     wait_records(cluster, calls)
     before = seen_to(cluster['b'])
-    frozen = [cluster.redis, cluster['b'].kamsyncd]
+    frozen = [cluster.store, cluster['b'].kamsyncd]
     for proc in frozen:
         proc.signal(signal.SIGSTOP)
     calls.cancel()

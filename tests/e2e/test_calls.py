@@ -43,7 +43,8 @@ def test_i_remember(talk, place):
     assert talk.request(call, 'BYE', 'b', ASK) == 200
     assert [msg['x-value'] for msg in talk.seen(call, 'BYE')] == ['I remember']
     assert talk.wait_ended(call)['vars'] == {'greeting': 'I remember'}
-    assert '"I remember"' in talk.lab.redis_cli('--json', 'xrevrange', 'kamsync:cdr', '+', '-', 'count', '1')
+    [entry] = talk.cluster.store.archive(call.call_id)
+    assert 'I remember' in str(entry)
 
 
 def test_no_variable_no_value(talk, place):
@@ -120,7 +121,7 @@ def test_what_is_known(talk, place):
     said = known(late.answer)
     assert (said['state'], said['how'], said['by'], said['node']) == ('ended', 'completed', 'callee', '1')
     # for a late BYE the record lives on
-    left = int(talk.lab.redis_cli('pttl', f'kamsync:call:{{{call.call_id}}}:{call.tag}'))
+    [left] = talk.cluster.store.of_each(talk.cluster['c'].ask('key', call_id=call.call_id)['call'], 'PTTL').values()
     assert 30000 < left <= ENDED_TTL_S * 1000
 
 
@@ -132,15 +133,16 @@ def test_a_call_that_never_was(talk, place):
         talk.caller.calls[call.call_id] = call
         assert talk.request(call, method, 'b', ASK) == 481
         assert talk.lab.trace.received_by('gateway', call.call_id) == []
-    assert not talk.lab.redis_cli('--scan', '--pattern', 'kamsync:call:*never*')
+    store = talk.cluster.store
+    assert store.keys(store.names('call:*')) and not store.keys(store.names('call:*never*'))
 
 
 def test_store_that_forgot_everything(talk, place):
     """Redis is started anew, empty, and their node writes its calls again late: no call is unknown meanwhile."""
     calls = [place(headers=keep(f'{number}')) for number in range(3)]
     os.kill(talk.cluster['a'].kamsyncd.pid, signal.SIGSTOP)
-    talk.cluster.redis.kill()
-    talk.cluster.redis = talk.lab.redis()
+    talk.cluster.store.kill()
+    talk.cluster.store.start()
     wait_until(lambda: talk.cluster['b'].ask('status')['store'] == 'up', 10, 'b has the store again')
     try:
         for call in calls:
@@ -167,7 +169,7 @@ def test_the_newest_value_wins(talk, place):
         talk.wait_var(call, f'of {node}')
     for _ in range(3):        # all lose the store for a moment, and each writes all it has, whoever is first
         before = [call_writes(node) for node in talk.cluster.node.values()]
-        talk.lab.redis_cli('client', 'kill', 'laddr', f'{talk.lab.address("store")}:6379', 'skipme', 'yes')
+        talk.cluster.store.drop_clients()
         for node, writes in zip(talk.cluster.node.values(), before):
             wait_until(lambda: call_writes(node) > writes, 10, f'{node.name} has written again')
     assert talk.request(call, 'BYE', 'a', ASK) == 200
@@ -312,7 +314,7 @@ def _stop_kamsyncds(talk):
 
 
 def _stop_redis(talk):
-    os.kill(talk.cluster.redis.pid, signal.SIGSTOP)
+    talk.cluster.store.signal(signal.SIGSTOP)
 
 
 FATES = {
@@ -321,7 +323,7 @@ FATES = {
     'kamsyncd killed': Fate(lambda talk: kill_kamsyncd(talk.cluster), 'unavailable'),
     # the requests before it was noticed come again, at 0.5, 1.5, 3.5 s
     'kamsyncd hung': Fate(_stop_kamsyncds, 'unavailable', 8),
-    'Redis killed': Fate(lambda talk: talk.cluster.redis.kill(), 'unavailable'),
+    'Redis killed': Fate(lambda talk: talk.cluster.store.kill(), 'unavailable'),
     'Redis hung': Fate(_stop_redis, 'unavailable'),
 }
 

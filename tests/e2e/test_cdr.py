@@ -141,10 +141,10 @@ def answer_soon(leg):
     leg.owner.after(0.02, leg.answer)
 
 
-def run(calls, seed, show=3):
-    """Prints the count; returns the calls that are wrong."""
+def run(calls, seed, show=3, **options):
+    """Prints the count; returns the calls that are wrong. options: of Cluster."""
     with Lab() as lab:
-        cluster = Cluster(lab, defines={'KAMSYNC_CLAIM': None}, log_level=0, shared_mb=128)
+        cluster = Cluster(lab, **options, defines={'KAMSYNC_CLAIM': None}, log_level=0, shared_mb=128)
         with Callees(lab, ports=(5060,), on_invite=answer_soon) as callees, Caller(lab) as caller:
             count = Count(cluster, calls, seed, callees, caller)
             count.run()
@@ -161,6 +161,12 @@ def test_one_entry_of_each_call():
     """A smaller run of the same; the seed is printed."""
     seed = new_seed()
     assert not run(1000, seed), f'KAMSYNC_SEED={seed}'
+
+
+def test_one_entry_of_each_call_in_a_redis_cluster():
+    """Of 256 archives, which three masters have."""
+    seed = new_seed()
+    assert not run(300, seed, masters=3), f'KAMSYNC_SEED={seed}'
 
 
 def main():

@@ -10,6 +10,8 @@ from lab.cluster import KAMSYNCD, SECRET, Cluster
 from lab.lab import Lab
 from lab.proc import wait_until
 
+pytestmark = pytest.mark.one_redis('what is wrong with its settings')
+
 KAMSYNCCTL = os.path.join(os.path.dirname(KAMSYNCD), 'ctl/kamsyncctl')
 # Of a lab: Redis is on a host of its own, without a password, and keeps nothing on disk.
 OF_THE_LAB = {'redis_archive', 'redis_password', 'redis_tls'}
@@ -201,9 +203,9 @@ def test_a_right_in_redis_is_missing(ward):
 
 def test_redis_is_away(ward):
     """The others cannot be asked."""
-    ward.cluster.redis.signal(19)
+    ward.cluster.store.signal(19)
     wait_until(lambda: set(ward.found()) == {'redis'}, 15, lambda: ward.found())
-    ward.cluster.redis.signal(18)
+    ward.cluster.store.signal(18)
     ward.wait({})
 
 

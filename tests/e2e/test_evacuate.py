@@ -220,7 +220,7 @@ def test_it_is_over_before_its_old_owner_is_told(lab):
     head = {'epoch': record['epoch'] + 1, 'owner': 2, 'inc': re.findall(r'up, incarnation (\S+)', a.log())[-1],
             'from': f'{record["epoch"]} 1 {record["inc"]}', 'state': 'failed', 'code': 487, 'done': True}
     rest = {name: value for name, value in record.items() if name not in head and name != 'req'}
-    lab.redis_cli('set', key, json.dumps({**head, **rest}, separators=(',', ':')))
+    cluster.store.do('SET', key, json.dumps({**head, **rest}, separators=(',', ':')))
     a.start_kamsyncd()
     wait_until(lambda: 'Kamailio is node' in a.log(), 5, 'kamsyncd is back')
     # In the record, or with its own write of what Kamailio has told it once more, whichever comes first.

@@ -129,18 +129,18 @@ def test_a_kamsyncd_that_stays_hung(lab):
 
 class Killed:
     def harm(self, cluster):
-        cluster.redis.kill()
+        cluster.store.kill()
 
     def mend(self, cluster):
-        cluster.redis = cluster.lab.redis()
+        cluster.store.start()
 
 
 class Hung:
     def harm(self, cluster):
-        cluster.redis.signal(signal.SIGSTOP)
+        cluster.store.signal(signal.SIGSTOP)
 
     def mend(self, cluster):
-        cluster.redis.signal(signal.SIGCONT)
+        cluster.store.signal(signal.SIGCONT)
 
 
 class CutOff:
@@ -226,14 +226,14 @@ def test_unknown_cancel_without_redis(lab):
     """Nobody can say that nobody owns it: it is sent to all, all drop it, and its caller sees nothing, as if it were lost
     on the way. He repeats it; once Redis is back he gets his 481. No other call suffers."""
     cluster = start(lab)
-    cluster.redis.kill()
+    cluster.store.kill()
     wait_until(lambda: lost(cluster), 5, 'the loss is noticed', every=0.05)
     caller, request = Peer(lab, 'caller', 15080), Request('unknown@lab', branch='z9hG4bKunknown')
     lab.steer(to('b'))
     caller.send(request.cancel(caller))
     caller.expect_nothing('SIP/2.0', 0.5)
     Ordinary(lab, calls=60).wait_undisturbed()
-    cluster.redis = lab.redis()
+    cluster.store.start()
     wait_store_up(cluster)
     lab.steer(to('b'))
 

@@ -19,13 +19,13 @@ def test_redis_and_then_kamailio(lab, restarted):
         for call in calls:
             call.wait(180)
         cluster['a'].wait_recorded(callees, *(call.call_id for call in calls))
-        cluster.redis.kill()
+        cluster.store.kill()
         cluster['a'].kamailio.kill()
         if restarted:
             cluster['a'].start_kamailio()
             wait_until(lambda: 'restarted' in cluster['a'].kamsyncd.log(), 5, 'kamsyncd sees the restart')
         time.sleep(3)  # the accident lasts so long
-        cluster.redis = lab.redis('redis2')
+        cluster.store.start()
         lab.steer(to('b'))
         wait_until(lambda: len([r for r in cluster.records().values() if r['owner'] != 1 or restarted]) == 6, 10, 'taken over')
         for call in calls[:3]:

@@ -9,6 +9,8 @@ from lab.ringing import Ringing
 from lab.sipp import Gateway
 from test_at_once import answers
 
+pytestmark = pytest.mark.one_redis('it has a replica')
+
 PORT = 6381
 COUNT = 6
 

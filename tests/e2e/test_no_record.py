@@ -83,7 +83,7 @@ def test_its_record_is_gone(cluster, peer):
     invite_at_a(cluster, peer, request)
     key = wait_until(lambda: [k for k, r in cluster.records().items() if r['call_id'] == request.call_id and r['state'] == 'ringing'],
                      5, 'its record')[0]
-    cluster.lab.redis_cli('del', key)
+    cluster.store.do('DEL', key)
     cancel_elsewhere(cluster, peer, request)
     wait_until(lambda: key in cluster.records(), 5, 'its record again')
 

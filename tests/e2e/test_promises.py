@@ -50,11 +50,10 @@ def wait_over(cluster):
     wait_until(lambda: each(cluster.records().values(), lambda r: r['done']), 5, 'its record says that it is over')
 
 
-def archive(lab):
+def archive(cluster):
     """[(how, code)]"""
-    words = wait_until(lambda: lab.redis_cli('xrange', 'kamsync:cdr', '-', '+'), 5, 'an entry in the archive').split('\n')
-    return [(how, code) for name, how in zip(words, words[1:]) if name == 'how'
-            for code in [words[words.index('code') + 1]]]
+    entries = wait_until(cluster.store.archive, 5, 'an entry in the archive')
+    return [(entry['how'], entry['code']) for entry in entries]
 
 
 @pytest.mark.parametrize('options', [{}, {'defines': LARGE}, {'takeover': 0}], ids=['small', 'large', 'no-takeover'])
@@ -70,7 +69,7 @@ def test_cancel_that_was_accepted(lab, callees, caller, dial, phones, options):
     wait_until(lambda: all(leg.settled for leg in legs), 3, 'no phone rings')
     assert [leg.code for leg in legs] == [487] * phones
     assert {code for code in call.codes() if code >= 200} == {487}
-    assert archive(lab) == [('cancelled', '487')]
+    assert archive(cluster) == [('cancelled', '487')]
 
 
 @pytest.mark.parametrize('options', [{}, {'takeover': 0}], ids=['takeover', 'no-takeover'])
@@ -104,7 +103,7 @@ def test_phone_that_was_given_up(lab, callees, caller, options):
     wait_until(lambda: leg.settled, 5, 'it does not ring')
     assert leg.code == 487
     assert {code for code in call.codes() if code >= 200} == {408}
-    assert archive(lab) == [('timed out', '408')]
+    assert archive(cluster) == [('timed out', '408')]
 
 
 @pytest.mark.parametrize('options', [{}, {'takeover': 0}], ids=['takeover', 'no-takeover'])
@@ -129,7 +128,7 @@ def test_final_reply_that_got_lost(lab, callees, caller, code, options):
     assert call.final['contact'] == (leg.headers[0][1] if code == 302 else '')
     assert leg.invites == 1 and leg.settled
     if code != 302:                   # whose caller may come again: its entry waits for that
-        assert archive(lab) == [('cancelled' if code == 487 else 'rejected', str(code))]
+        assert archive(cluster) == [('cancelled' if code == 487 else 'rejected', str(code))]
 
 
 def test_cancel_of_a_phone_that_is_silent(lab, callees, caller):

@@ -8,6 +8,8 @@ import pytest
 from lab import redis_faults, tables
 from lab.redis_faults import FAULTS, Bed
 
+pytestmark = pytest.mark.one_redis('its faults; tests/system has those of a Redis Cluster')
+
 BACK_S = {'lookups': 1.0, 'records': 3.0, 'archive': 8.0}
 _outcomes = {}
 

@@ -64,12 +64,9 @@ class Desk:
 
     def archive(self):
         """{Call-ID: [how]}"""
-        words = self.lab.redis_cli('xrange', 'kamsync:cdr', '-', '+').split('\n')
         found = {}
-        for at, word in enumerate(words):
-            if word == 'call_id':
-                rest = words[at:]
-                found.setdefault(words[at + 1], []).append(rest[rest.index('how') + 1])
+        for entry in self.cluster.store.archive():
+            found.setdefault(entry['call_id'], []).append(entry['how'])
         return found
 
     def expect_archive(self, **hows):

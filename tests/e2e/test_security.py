@@ -97,7 +97,7 @@ def test_secret_is_changed_without_a_gap(lab, settings):
     logs = ''.join(node.kamailio.log() for node in cluster.node.values())
     assert 'wrong proof' not in logs and 'X-Kamsync header' not in logs
     assert not lab.trace.repeated()
-    names = lab.redis_cli('--scan').split()
+    names = cluster.store.keys('*')
     assert names and all(name.startswith(settings.get('cluster', 'kamsync') + ':') for name in names)
     assert all(node.counters()['verdict_cut'] == node.counters()['messages_bad'] == 0 for node in cluster.node.values())
     cluster.stop()

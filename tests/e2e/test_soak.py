@@ -1,8 +1,12 @@
 """A short soak: calls, flaps, kills and faults of Redis at random, and all comes back to where it began. $KAMSYNC_SEED repeats a
 run; `./dev soak` goes on for as long as told."""
 
+import pytest
+
 from lab.seeds import new_seed
 from tools import soak
+
+pytestmark = pytest.mark.one_redis('what becomes of it')
 
 CALLS_S, ROW_S = 26, 1
 

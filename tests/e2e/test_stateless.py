@@ -31,30 +31,27 @@ def ring(phones, call_id):
     return call, callees.legs(call_id)[0]
 
 
-def archived(lab, call_id):
-    def found():
-        words = lab.redis_cli('xrange', 'kamsync:cdr', '-', '+').split('\n')
-        return words[words.index(call_id):] if call_id in words else []
-    words = wait_until(found, 6, 'an entry in the archive')
-    return words[words.index('how') + 1], words[words.index('code') + 1]
+def archived(cluster, call_id):
+    [entry] = wait_until(lambda: cluster.store.archive(call_id), 6, 'an entry in the archive')
+    return entry['how'], entry['code']
 
 
 @pytest.mark.parametrize('defines', [{}, LARGE], ids=['small', 'large'])
 @pytest.mark.parametrize('where', EVERYWHERE)
 def test_cancel(lab, phones, where, defines):
-    cluster_of(lab, defines=defines)
+    cluster = cluster_of(lab, defines=defines)
     lab.steer(EVERYWHERE[where])
     call, leg = ring(phones, 'cancel@lab')
     asking = call.cancel()
     call.wait(487)
     wait_until(lambda: asking.code == 200 and leg.settled, 3, '200 to CANCEL, ACK')
     assert leg.acks == 1 and leg.cancels == 1
-    assert archived(lab, 'cancel@lab') == ('cancelled', '487')
+    assert archived(cluster, 'cancel@lab') == ('cancelled', '487')
 
 
 @pytest.mark.parametrize('where', EVERYWHERE)
 def test_call(lab, phones, where):
-    cluster_of(lab)
+    cluster = cluster_of(lab)
     lab.steer(EVERYWHERE[where])
     call, leg = ring(phones, 'call@lab')
     leg.answer()
@@ -62,7 +59,7 @@ def test_call(lab, phones, where):
     wait_until(lambda: leg.acked, 3, 'ACK')
     bye = call.bye()
     wait_until(lambda: bye.code == 200, 3, '200 to BYE')
-    assert archived(lab, 'call@lab') == ('completed', '200')
+    assert archived(cluster, 'call@lab') == ('completed', '200')
     assert not lab.trace.repeated('call@lab')
 
 
@@ -106,4 +103,4 @@ def test_an_invite_that_comes_again(lab, phones, where):
     wait_until(lambda: leg.acked, 3, 'ACK')
     bye = call.bye()
     wait_until(lambda: bye.code == 200, 2 * T1, '200 to BYE')
-    assert archived(lab, 'again@lab') == ('completed', '200')
+    assert archived(cluster, 'again@lab') == ('completed', '200')

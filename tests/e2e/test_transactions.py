@@ -77,9 +77,8 @@ def test_cancel_of_one_leg_is_not_the_others(lab, callees, peer):
     end_by_cancel(peer, second)
     callees.legs('legs@lab')[0].reject(486)
     peer.send(first.ack(peer, expect(peer, 486, first)))
-    wait_until(lambda: 'legs@lab' in lab.redis_cli('xrange', 'kamsync:cdr', '-', '+'), 5, 'an entry in the archive')
-    entry = lab.redis_cli('xrange', 'kamsync:cdr', '-', '+').split('\n')
-    assert (entry[entry.index('how') + 1], entry[entry.index('code') + 1]) == ('rejected', '486'), entry
+    entries = wait_until(lambda: cluster.store.archive('legs@lab'), 5, 'an entry in the archive')
+    assert (entries[0]['how'], entries[0]['code']) == ('rejected', '486'), entries
 
 
 def answered(lab, callees, caller, call_id, dial='one'):

@@ -208,16 +208,17 @@ class Redis(Process):
 
     The password is set by a command: it may hold what Redis and Valkey read in different ways on a command line.
     """
+    host = '127.0.0.1'
 
-    def __init__(self, directory, name='redis', requirepass=None, **options):
+    def __init__(self, directory, name='redis', requirepass=None, port=None, **options):
         super().__init__(name, directory)
         self.requirepass = requirepass
-        self.port, self.options, self.directory = free_port(), options, directory
-        self.url = f'redis://127.0.0.1:{self.port}'
+        self.port, self.options, self.directory = port or free_port(), options, directory
+        self.url = f'redis://{self.host}:{self.port}'
         self.auth = None
 
     def start(self):
-        argv = [redis_tool('server'), '--port', self.port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no',
+        argv = [redis_tool('server'), '--port', self.port, '--bind', self.host, '--save', '', '--appendonly', 'no',
                 '--dir', self.directory]
         for key, value in self.options.items():
             argv += [f'--{key.replace("_", "-")}', *str(value).split(' ')]
@@ -240,17 +241,20 @@ class Redis(Process):
         self.kill()
         self.start()
 
+    def connect(self):
+        return socket.create_connection((self.host, self.port), 5)
+
     def do(self, *words, db=0):
         """One command, in the protocol of Redis."""
-        with socket.create_connection(('127.0.0.1', self.port), 5) as s, s.makefile('rb') as answers:
-            if self.auth:
-                s.sendall(encode_command('AUTH', *self.auth))
-                read_answer(answers)
-            if db:
-                s.sendall(encode_command('SELECT', db))
-                read_answer(answers)
-            s.sendall(encode_command(*words))
-            return read_answer(answers)
+        return self.do_all([words], db)[0]
+
+    def do_all(self, commands, db=0):
+        """Sent in one go."""
+        first = [('AUTH', *self.auth)] if self.auth else []
+        first += [('SELECT', db)] if db else []
+        with self.connect() as s, s.makefile('rb') as answers:
+            s.sendall(b''.join(encode_command(*words) for words in (*first, *commands)))
+            return [read_answer(answers) for _ in (*first, *commands)][len(first):]
 
     def calls(self, command):
         """How often the command was called, as `redis-cli info commandstats` tells."""

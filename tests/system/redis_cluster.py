@@ -1,5 +1,5 @@
-"""A Redis Cluster of three masters, and a replica for each if wanted, on free ports of 127.0.0.1; with TLS for who wants it, and
-among each other then, while the tests themselves use the port without."""
+"""A Redis Cluster of three masters, and a replica for each if wanted, on free ports of 127.0.0.1, or where `member` puts them; with
+TLS for who wants it, and among each other then, while the tests themselves use the port without."""
 import binascii
 import contextlib
 import re
@@ -45,7 +45,7 @@ class Member(Redis):
         """Again and again: a handshake may be given up."""
         def met():
             if not self.knows(other):
-                self.do('CLUSTER', 'MEET', '127.0.0.1', other.seen_port, other.options['cluster_port'])
+                self.do('CLUSTER', 'MEET', other.host, other.seen_port, other.options['cluster_port'])
             return self.knows(other) and other.knows(self)
         wait_until(met, 20, f'{self.name} and {other.name} to meet', every=0.1)
 
@@ -76,8 +76,8 @@ class Member(Redis):
 class RedisCluster:
     """masters, replicas: as they began."""
 
-    def __init__(self, directory, masters=3, replicas=False, **options):
-        self.directory, self.options = directory, options
+    def __init__(self, directory, masters=3, replicas=False, member=Member, **options):
+        self.directory, self.member, self.options = directory, member, options
         self.masters, self.replicas, self.made = [], [], 0
         try:
             self.masters = [self.make() for _ in range(masters)]
@@ -90,7 +90,7 @@ class RedisCluster:
     def make(self, **other):
         """other: options that only this one has."""
         self.made += 1
-        member = Member(self.directory, self.made, **{**self.options, **other}).start()
+        member = self.member(self.directory, self.made, **{**self.options, **other}).start()
         member.auth = [member.requirepass] if member.requirepass else None
         return member
 
@@ -130,7 +130,7 @@ class RedisCluster:
     @property
     def url(self):
         scheme = 'rediss+cluster' if 'tls' in self.options else 'cluster'
-        return f'{scheme}://' + ','.join(f'127.0.0.1:{m.seen_port}' for m in self.masters)
+        return f'{scheme}://' + ','.join(f'{m.host}:{m.seen_port}' for m in self.masters)
 
     def owner(self, key):
         """Who has that key now: asked of who runs, of which each must say the same, so that none is behind."""
@@ -182,7 +182,7 @@ class RedisCluster:
         """So many keys, one by one; False: there were none left."""
         keys = source.do('CLUSTER', 'GETKEYSINSLOT', slot, count)
         for key in keys:
-            source.do('MIGRATE', '127.0.0.1', to.seen_port, key, 0, 1000)
+            source.do('MIGRATE', to.host, to.seen_port, key, 0, 1000)
         return bool(keys)
 
     def end_move(self, slot, source, to):

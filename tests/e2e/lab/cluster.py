@@ -1,4 +1,4 @@
-"""The system under test: Kamailio with kamsync on each node, one Redis.
+"""The system under test: Kamailio with kamsync on each node, and their store.
 
     cluster = Cluster(lab)                      # nodes a, b, c, all connected
     cluster = Cluster(lab, kamsync=False)       # the same nodes without kamsync
@@ -8,8 +8,9 @@ import os
 import re
 import socket
 
-from lab.lab import ANYCAST, ANYCAST6
+from lab.lab import ANYCAST, ANYCAST6, REDIS_PORT
 from lab.proc import wait_until
+from lab.store import make_store
 
 E2E = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CONFIG = os.path.join(E2E, '../../kamailio-cfg/node.cfg')
@@ -17,7 +18,6 @@ CFG = os.path.join(E2E, 'cfg')
 COOKBOOK = os.path.join(os.path.dirname(CONFIG), 'cookbook')
 ROUTING = os.path.join(CFG, 'routing.cfg')
 KAMSYNCD = os.environ.get('KAMSYNCD', os.path.join(E2E, '../../build/daemon/kamsyncd'))
-KEYS_AT_ONCE = 500
 SECRET = 'the-secret-of-the-lab-cluster-6\\6'
 
 
@@ -60,7 +60,7 @@ class Node:
 
     def configure(self, **settings):
         """Write kamsyncd's configuration file."""
-        defaults = {'name': self.name, 'store': f'redis://{self.lab.address("store")}:6379',
+        defaults = {'name': self.name, 'store': self.cluster.url,
                     'secret_file': f'{self.directory}/secret', 'keys_file': self.keys,
                     'control': f'{self.directory}/control.sock'}
         with open(f'{self.directory}/secret', 'w') as file:
@@ -126,15 +126,17 @@ class Cluster:
     node_class = Node
 
     def __init__(self, lab, nodes=None, kamsync=True, config=CONFIG, routing=ROUTING, modules=None, log_level=2,
-                 daemons=True, defines=(), shared_mb=64, redis=True, node_class=None, **settings):
-        """daemons=False: Kamailio with kamsync.cfg, and no kamsyncd beside it yet.
+                 daemons=True, defines=(), shared_mb=64, redis=True, masters=None, node_class=None, **settings):
+        """daemons=False: Kamailio with kamsync.cfg, and no kamsyncd beside it yet. redis=False: no store yet; masters: of a Redis
+        Cluster, else as the run says.
         defines: more of them for Kamailio, as in Lab.kamailio(); settings: options of kamsyncd."""
         self.lab, self.kamsync, self.settings, self.log_level = lab, kamsync, settings, log_level
         self.config, self.routing, self.modules = config, routing, modules
         self.secret, self.daemons = SECRET, daemons
         self.defines, self.shared_mb = dict(defines), shared_mb
         self.nodes = tuple(nodes or lab.nodes)
-        self.redis = lab.redis() if kamsync and redis else None
+        self.store = make_store(lab, self.settings.get('cluster', 'kamsync'), masters) if kamsync and redis else None
+        self.url = self.store.url if self.store else f'redis://{lab.address("store")}:{REDIS_PORT}'
         self.node = {name: (node_class or self.node_class)(self, name, number) for number, name in enumerate(self.nodes, 1)}
         for node in self.node.values():
             node.start()
@@ -151,17 +153,13 @@ class Cluster:
                        and 'Kamailio is node' in node.log() for node in self.node.values())
         wait_until(all_know_all, timeout, 'all nodes know each other')
 
-    def keys(self, pattern=None):
-        """By default those of all transactions."""
-        pattern = pattern or f'{self.settings.get("cluster", "kamsync")}:tx:*'
-        return [key for key in self.lab.redis_cli('--scan', '--pattern', pattern).split('\n') if key]
+    def keys(self, which='*'):
+        """Of transactions."""
+        return self.store.keys(self.store.names(f'tx:{which}'))
 
-    def records(self, pattern=None):
-        """{key: record} as Redis holds them. Many are read at once: to start a redis-cli for each took minutes on a busy machine."""
-        keys, found = self.keys(pattern), {}
-        for first in range(0, len(keys), KEYS_AT_ONCE):
-            part = keys[first:first + KEYS_AT_ONCE]
-            found.update(zip(part, json.loads(self.lab.redis_cli('--json', 'mget', *part))))
+    def records(self, which='*'):
+        """{key: record} of transactions, as the store holds them."""
+        found = self.store.of_each(self.store.names(f'tx:{which}'), 'GET')
         return {key: json.loads(value) for key, value in found.items() if value}
 
     def stop(self):

@@ -17,7 +17,7 @@ def handover_header(node, why, src, message, secret, inc, sender=2, age=0):
 
 
 def incarnation(node):
-    return node.lab.redis_cli('get', f'kamsync:node:{node.id}').split('"inc":"')[1].split('"')[0]
+    return node.cluster.store.node_record(node.id).split('"inc":"')[1].split('"')[0]
 
 
 def with_header(message, header):

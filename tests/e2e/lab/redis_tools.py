@@ -1,8 +1,11 @@
-"""Redis' programs: Valkey has the same under its own name. KAMSYNC_STORE=valkey prefers that."""
+"""Redis' programs: Valkey has the same under its own name. KAMSYNC_STORE=valkey prefers that; with `cluster` or
+`valkey-cluster` the lab's store is a Redis Cluster (store.py)."""
 import os
 import shutil
 
-MAKERS = os.environ.get('KAMSYNC_STORE', 'redis valkey').split()
+WORDS = os.environ.get('KAMSYNC_STORE', '').split('-')
+MAKERS = [word for word in WORDS if word in ('redis', 'valkey')] or ['redis', 'valkey']
+MASTERS = 3 if 'cluster' in WORDS else 1
 
 
 def redis_tool(tool):

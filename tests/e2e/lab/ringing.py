@@ -1,7 +1,7 @@
 """Calls that ring at the gateway until a test cancels them: for what happens in between.
 
     calls = Ringing(lab, 'gap', 10)      # by the steering that is set; returns when all ring
-    cluster.redis.kill()
+    cluster.store.kill()
     calls.cancel()
     calls.wait_ended('a')                # 200 and 487 came from a, the gateway got CANCEL and ACK
     print(calls.answer_ms())

@@ -102,9 +102,8 @@ class Talk:
         wait_until(lambda: self.record(call)['vars'].get(name) == value, 5, f'{name} = {value!r} in the record')
 
     def cdrs(self, call):
-        """The archive's entries of that call, straight from Redis."""
-        text = self.lab.redis_cli('--json', 'xrange', 'kamsync:cdr', '-', '+')
-        return text.count(f'"call_id","{call.call_id}"')
+        """How many entries the archive has of that call, straight from the store."""
+        return len(self.cluster.store.archive(call.call_id))
 
 
 def known(msg):

@@ -121,7 +121,7 @@ def one_cancel(lab, cluster, caller, number):
     lab.route('gateway', 'a')
     call = caller.call(f'first-{number}@lab', 'one')
     call.wait(180)
-    wait_until(lambda: cluster.records(f'kamsync:tx:*first-{number}@*'), 5, 'its record')
+    wait_until(lambda: cluster.records(f'*first-{number}@*'), 5, 'its record')
     lab.route('caller', 'b')
     lab.route('gateway', 'b')
     node = cluster['a']
