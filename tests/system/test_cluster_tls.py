@@ -66,4 +66,4 @@ def test_password_and_certificate_at_each_node(ca, certificates, make_cluster, m
     ring(node, cluster, call)
     for master in cluster.masters[:3]:
         ring(node, cluster, calls_in(cluster, master, 1)[0])
-    assert 'refused' not in node.daemon.log()
+    assert 'AUTH refused' not in node.daemon.log() and 'redis refuses' not in node.daemon.log()
