@@ -244,7 +244,7 @@ const char *redis_tls_error(const struct redis_peer *peer, bool ended)
     ERR_clear_error();
     if (result != X509_V_OK)
         return certificate_error(result);
-    if (ERR_GET_LIB(error) != ERR_LIB_SSL || ERR_GET_REASON(error) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+    if (ERR_GET_LIB(error) != ERR_LIB_SSL)
         return ended ? end_error(peer) : NULL;
     switch (ERR_GET_REASON(error)) {
     case SSL_R_UNEXPECTED_EOF_WHILE_READING:
