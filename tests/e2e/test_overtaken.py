@@ -74,7 +74,8 @@ def test_final_reply_before_the_invite_of_the_takeover(bed, code):
         leg.say(code)
     for call in calls:
         call.wait(code)
-    wait_until(lambda: sorted(set(owners(cluster))) == [2, 3] and len(owners(cluster)) == CALLS, 5, 'all are over')
+    wait_until(lambda: len(owners(cluster)) == CALLS and set(owners(cluster)) <= {2, 3}, 5,
+               lambda: f'all are over, not {owners(cluster)}')  # in one of 32 runs a single survivor has drawn all
     if code == 200:
         for call in calls:
             call.bye()
