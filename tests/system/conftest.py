@@ -79,6 +79,12 @@ class Node:
         return call
 
 
+def wait_met(node, other):
+    """Each knows of the other."""
+    for here, there in ((node, other), (other, node)):
+        here.kamailio.wait_frame('node', id=there.kamailio.node, up=1)
+
+
 @pytest.fixture
 def make_node(make_kamailio, make_daemon, redis):
     """Nodes of one cluster, with quick heartbeats."""

@@ -11,7 +11,7 @@ import pytest
 from harness import SLOWER, wait_until
 from lab import tables
 from redis_cluster import BUCKETS, RedisCluster
-from test_failover import BEFORE_S, REWRITTEN_S, Traffic, judged, stamp
+from test_failover import BEFORE_S, REWRITTEN_S, Traffic, stamp, under_calls
 
 AWAY_S = 2          # until a master without a replica is started again
 MOVED_SLOTS = 100
@@ -142,17 +142,4 @@ class Run:
 
 @pytest.mark.parametrize('accident', CHOSEN)
 def test_cluster_under_calls(accident, tmp_path, make_node):
-    cluster = RedisCluster(str(tmp_path), replicas=ACCIDENTS[accident][2])
-    try:
-        nodes = [make_node(i, store=cluster.url, heartbeat_ms=1000, node_ttl_ms=3000) for i in (1, 2)]
-        for node, other in (nodes, nodes[::-1]):
-            node.kamailio.wait_frame('node', id=other.kamailio.node, up=1)
-        run = Run(cluster, nodes, accident)
-        run.go()
-        counts = judged(run.traffic)
-        _rows[accident] = run.row(accident, counts)
-        run.check(counts)
-        for node in nodes:
-            node.daemon.stop()
-    finally:
-        cluster.stop()
+    under_calls(Run, RedisCluster(str(tmp_path), replicas=ACCIDENTS[accident][2]), accident, make_node, _rows)

@@ -11,6 +11,7 @@ from datetime import datetime
 
 import pytest
 
+from conftest import wait_met
 from harness import SLOWER, wait_until
 from lab import tables
 from sentinel import NAME, Watched
@@ -194,19 +195,22 @@ def judged(traffic):
     return traffic.judge(traffic.answers())
 
 
-@pytest.mark.parametrize('accident', CHOSEN)
-def test_failover_under_calls(accident, tmp_path, make_node):
-    watched = Watched(str(tmp_path))
+def under_calls(run_class, store, accident, make_node, rows):
+    """Puts its row among these. The store, which the caller has made for it, is stopped."""
     try:
-        nodes = [make_node(i, store=watched.url, heartbeat_ms=1000, node_ttl_ms=3000) for i in (1, 2)]
-        for node, other in (nodes, nodes[::-1]):
-            node.kamailio.wait_frame('node', id=other.kamailio.node, up=1)
-        run = Run(watched, nodes, accident)
+        nodes = [make_node(i, store=store.url, heartbeat_ms=1000, node_ttl_ms=3000) for i in (1, 2)]
+        wait_met(*nodes)
+        run = run_class(store, nodes, accident)
         run.go()
         counts = judged(run.traffic)
-        _rows[accident] = run.row(accident, counts)
+        rows[accident] = run.row(accident, counts)
         run.check(counts)
         for node in nodes:
             node.daemon.stop()
     finally:
-        watched.stop()
+        store.stop()
+
+
+@pytest.mark.parametrize('accident', CHOSEN)
+def test_failover_under_calls(accident, tmp_path, make_node):
+    under_calls(Run, Watched(str(tmp_path)), accident, make_node, _rows)

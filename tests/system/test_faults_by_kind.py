@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from conftest import wait_met
 from harness import SLOWER, RedisError
 from lab import tables
 from store_faults import FAULTS, KINDS
@@ -138,8 +139,7 @@ def store(request, tmp_path):
 @pytest.mark.parametrize('store, fault', CHOSEN, indirect=['store'])
 def test_calls_go_on(request, store, fault, make_node):
     nodes = [make_node(i, store=store.url, heartbeat_ms=1000, node_ttl_ms=3000, **store.options) for i in (1, 2)]
-    for node, other in (nodes, nodes[::-1]):
-        node.kamailio.wait_frame('node', id=other.kamailio.node, up=1)
+    wait_met(*nodes)
     run = Run(store, nodes, fault)
     run.go()
     counts, (right, all_) = judged(run.traffic), run.wait_entries()

@@ -7,7 +7,6 @@ from conftest import Node
 from fake_control import run_ctl
 from harness import REPO, wait_until
 from lab.proc import each
-from redis_cluster import RedisCluster
 from redis_cluster import RedisCluster, slot_of
 from sentinel import Watched
 from sip import Call, open_handover
@@ -21,7 +20,6 @@ def lines_of_the_page():
         found = [line.split() for line in file if line.startswith('    ACL SETUSER kamsync')]
     return {'all': next(words for words in found if '~kamsync:*' in words),
             'database': next(words for words in found if words[3:] == ['+select']),
-            'cluster': next(words for words in found if '+cluster|slots' in words),
             'sentinel': next(words for words in found if words[3:] == ['+role']),
             'cluster': next(words for words in found if '+asking' in words),
             'asks': next(words for words in found if words[2] == 'kamsync-asks')}
@@ -39,6 +37,10 @@ def denied(redis):
     """What Redis has refused to somebody who is logged in."""
     entries = [dict(zip(entry[::2], entry[1::2])) for entry in redis.do('ACL', 'LOG')]
     return {entry[b'object'].decode() for entry in entries if entry[b'reason'] != b'auth'}
+
+
+def check_nothing_refused(node, redis):
+    assert denied(redis) == set() and 'NOPERM' not in node.daemon.log()
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def does_all(node, redis):
     wait_until(lambda: redis.calls('smembers') > 2 and redis.calls('eval'), 5, 'all that a node does')
     doctor = run_ctl('-s', node.daemon.control, 'doctor').stdout
     assert doctor and 'ACL SETUSER' not in doctor, doctor
-    assert denied(redis) == set() and 'NOPERM' not in node.daemon.log()
+    check_nothing_refused(node, redis)
 
 
 @pytest.mark.parametrize('database', ['', '/3'])
@@ -125,26 +127,17 @@ def test_each_right_at_the_sentinels_is_needed(watched, make, password, right):
     assert node.daemon.running
 
 
-def test_cluster(tmp_path, make):
-    """In each node of a Redis Cluster."""
-    cluster = RedisCluster(str(tmp_path))
+@pytest.fixture
+def cluster(tmp_path):
+    """In each node of which the rights are given."""
+    made = RedisCluster(str(tmp_path))
     try:
-        for member in cluster.members:
+        for member in made.members:
             allow(member, PAGE['all'])
             allow(member, PAGE['cluster'])
-        node = make(cluster.url)
-        node.kamailio.wait_hello()
-        node.daemon.wait_report(10, store='up')
-        calls = [Call() for _ in range(20)]
-        for call in calls:
-            node.kamailio.events(call.branch_event(), call.reply_event(180), call.reply_event(486))
-        wait_until(lambda: each(calls, lambda call: cluster.has(call.key(True))), 10, 'the records')
-        wait_until(lambda: cluster.keys('kamsync:*:cdr'), 10, 'the archive')
-        assert {right for member in cluster.members for right in denied(member)} == set()
-        assert 'NOPERM' not in node.daemon.log()
-        node.daemon.stop()
+        yield made
     finally:
-        cluster.stop()
+        made.stop()
 
 
 class AllMembers:
@@ -160,23 +153,29 @@ class AllMembers:
         return sum(member.calls(command) for member in self.members)
 
 
-def test_redis_cluster(make, tmp_path):
+def test_records_in_all_slots(cluster, make):
+    node = make(cluster.url)
+    node.kamailio.wait_hello()
+    node.daemon.wait_report(10, store='up')
+    calls = [Call() for _ in range(20)]
+    for call in calls:
+        node.kamailio.events(call.branch_event(), call.reply_event(180), call.reply_event(486))
+    wait_until(lambda: each(calls, lambda call: cluster.has(call.key(True))), 10, 'the records')
+    wait_until(lambda: cluster.keys('kamsync:*:cdr'), 10, 'the archive')
+    check_nothing_refused(node, AllMembers(cluster))
+    node.daemon.stop()
+
+
+def test_redis_cluster(cluster, make):
     """Also while a slot moves, and when the archives are read as one."""
-    cluster = RedisCluster(str(tmp_path))
-    try:
-        for member in cluster.members:
-            allow(member, PAGE['all'])
-            allow(member, PAGE['cluster'])
-        node = make(cluster.url)
-        does_all(node, AllMembers(cluster))
-        call = Call()
-        slot = slot_of(call.key(True))
-        cluster.begin_move(slot, next(m for m in cluster.masters if m is not cluster.owner(slot)))
-        node.kamailio.events(call.branch_event())
-        wait_until(lambda: AllMembers(cluster).calls('asking'), 5, 'a record to go where the slot goes')
-        done = run_ctl('-s', node.daemon.control, 'cdr')
-        assert done.returncode == 0, done.stderr
-        assert denied(AllMembers(cluster)) == set() and 'NOPERM' not in node.daemon.log()
-        node.daemon.stop()
-    finally:
-        cluster.stop()
+    node = make(cluster.url)
+    does_all(node, AllMembers(cluster))
+    call = Call()
+    slot = slot_of(call.key(True))
+    cluster.begin_move(slot, next(m for m in cluster.masters if m is not cluster.owner(slot)))
+    node.kamailio.events(call.branch_event())
+    wait_until(lambda: AllMembers(cluster).calls('asking'), 5, 'a record to go where the slot goes')
+    done = run_ctl('-s', node.daemon.control, 'cdr')
+    assert done.returncode == 0, done.stderr
+    check_nothing_refused(node, AllMembers(cluster))
+    node.daemon.stop()

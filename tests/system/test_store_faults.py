@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from conftest import Node
+from conftest import Node, wait_met
 from fake_control import run_ctl
 from harness import wait_until
 from sip import Call, open_handover
@@ -102,8 +102,7 @@ def bed(store, make_kamailio, make_daemon, tmp_path):
         kamailio.wait_hello()
         daemon.wait_report(10, kamailio='up', store='up')
         nodes.append(Node(kamailio, daemon, store.redis))
-    for node, other in (nodes, nodes[::-1]):
-        node.kamailio.wait_frame('node', id=other.kamailio.node, up=1)
+    wait_met(*nodes)
     return Bed(store, nodes)
 
 
