@@ -220,12 +220,7 @@ Test(search, pace_is_limited)
             fake_scanned(f, 100 + 10 * (unsigned)round, round < 20 ? 10 : 0, true,
                          round < 20 ? 2 + (uint64_t)round : 0);
         while (answered < f->get_count) {
-            unsigned i = 0;
-            struct leg c;
-
-            sscanf(f->gets[answered].key, "kamsync:tx:{call-%u@", &i);
-            c = call_make(i);
-            engine_got(f->e, f->gets[answered++].token, GET_FOUND, span_of(fake_orphan(&c, 2, "200.1")), f->now);
+            fake_got_orphan(f, answered++);
             fake_settle(f);
         }
         fake_pass(f, 10);

@@ -46,14 +46,8 @@ static size_t tried_after(struct fake *f, int64_t ms)
     for (int64_t end = f->now + ms; f->now < end; fake_pass(f, 10)) {
         if (f->scanning)
             fake_scanned(f, 0, CALLS, true, 0);
-        while (answered < f->get_count) {
-            unsigned i = 0;
-            struct leg c;
-
-            sscanf(f->gets[answered].key, "kamsync:tx:{call-%u@", &i);
-            c = call_make(i);
-            engine_got(f->e, f->gets[answered++].token, GET_FOUND, span_of(fake_orphan(&c, 2, "200.1")), f->now);
-        }
+        while (answered < f->get_count)
+            fake_got_orphan(f, answered++);
     }
     return f->asked;
 }

@@ -210,6 +210,8 @@ char *fake_whole(const struct leg *c, int owner, const char *inc, const char *br
 char *fake_branch_json(const struct leg *c, int index, const char *suffix, int code, const char *route);
 /* The same with one branch that rings. */
 char *fake_orphan(const struct leg *c, int owner, const char *inc);
+/* Answers a look-up of a search, by its number: it is an orphan of node 2's. */
+void fake_got_orphan(struct fake *f, size_t lookup);
 /* One of these records whose owner has seen a CANCEL. */
 char *fake_cancelled(const char *record);
 /* One of these records with that epoch in front; its owner may only be about to take the transaction over. */

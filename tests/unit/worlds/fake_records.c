@@ -37,6 +37,16 @@ char *fake_orphan(const struct leg *c, int owner, const char *inc)
     return fake_whole(c, owner, inc, fake_branch_json(c, 0, "0", 180, NULL));
 }
 
+void fake_got_orphan(struct fake *f, size_t lookup)
+{
+    unsigned number = 0;
+    struct leg c;
+
+    sscanf(f->gets[lookup].key, "kamsync:tx:{call-%u@", &number);
+    c = call_make(number);
+    engine_got(f->e, f->gets[lookup].token, GET_FOUND, span_of(fake_orphan(&c, 2, "200.1")), f->now);
+}
+
 char *fake_cancelled(const char *record)
 {
     return scratch("%.*s,\"cancelled\":true}", (int)strlen(record) - 1, record);
