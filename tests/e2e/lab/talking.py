@@ -23,7 +23,31 @@ def all_at_a(lab, **options):
     cluster.stop()
 
 
-class Talk:
+class Stage:
+    """What has a lab, a cluster, callees and a caller, and ends with them."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.callees.close()
+        self.caller.close()
+        if kind:
+            self.lab.keep_logs = True
+            print(f'the logs are kept in {self.lab.directory}')
+        self.end()
+
+    def end(self):
+        self.lab.close()
+
+    def check(self):
+        self.callees.check()
+        self.caller.check()
+        self.cluster.stop()
+        self.lab.check()
+
+
+class Talk(Stage):
     """A lab with a cluster, phones that answer whoever calls them, and their calls."""
 
     def __init__(self, **options):
@@ -35,23 +59,6 @@ class Talk:
         except BaseException:
             self.lab.close()
             raise
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self.callees.close()
-        self.caller.close()
-        if kind:
-            self.lab.keep_logs = True
-            print(f'the logs are kept in {self.lab.directory}')
-        self.lab.close()
-
-    def check(self):
-        self.callees.check()
-        self.caller.check()
-        self.cluster.stop()
-        self.lab.check()
 
     @staticmethod
     def _on_invite(leg):

@@ -15,6 +15,7 @@ from lab.lab import Lab
 from lab.phone import Callees, Caller
 from lab.policies import at_random, by_kind, to
 from lab.proc import LabError, each, wait_until
+from lab.talking import Stage
 from lab.traffic import Traffic, answer_or_ring, archive_complaint
 from lab.wan import Wan
 
@@ -44,7 +45,7 @@ class Outcome:
         return f'| {self.what} | {self.calls} | {self.calls - len(self.wrong)} | {self.times} |'
 
 
-class Bed:
+class Bed(Stage):
     def __init__(self, seed, **options):
         self.seed, self.runs = seed, 0
         self.lab = Lab(nodes=(*EAST, *WEST))
@@ -55,28 +56,13 @@ class Bed:
             self.callees = Callees(self.lab, on_invite=answer_or_ring)
             self.caller = Caller(self.lab)
         except BaseException:
-            self._end()
+            self.end()
             raise
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self.lab.keep_logs = kind is not None
-        self.caller.close()
-        self.callees.close()
-        self._end()
-
-    def _end(self):
+    def end(self):
         if self.wan:
             self.wan.close()
-        self.lab.close()
-
-    def check(self):
-        self.callees.check()
-        self.caller.check()
-        self.cluster.stop()
-        self.lab.check()
+        super().end()
 
     # --- calls
 
