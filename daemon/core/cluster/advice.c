@@ -21,9 +21,14 @@ void advice_address(struct engine *e, int64_t now)
     advise(e, CHECK_ADDRESS, NULL, now);
 }
 
+bool advice_is_own(const struct engine *e, const char *sock)
+{
+    return strcmp(sock + strlen("udp:"), e->self.sip) == 0;
+}
+
 void advice_leg(struct engine *e, const char *sock, int64_t now)
 {
-    if (strcmp(sock + strlen("udp:"), e->self.sip) != 0)
+    if (!advice_is_own(e, sock))
         return;
     e->advice.own_leg_ms = now;
     advise(e, CHECK_LEGS, NULL, now);

@@ -99,6 +99,7 @@ void grows_run(const struct engine *e, int64_t now, json_t *found);
 /* advice.c: what is wrong, when it is seen. */
 /* This node's address, which others have to use. */
 void advice_address(struct engine *e, int64_t now);
+bool advice_is_own(const struct engine *e, const char *sock);
 /* An INVITE has left from that address. */
 void advice_leg(struct engine *e, const char *sock, int64_t now);
 /* Another node may have the same id: the record in this node's place may be its. */

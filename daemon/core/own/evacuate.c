@@ -80,9 +80,18 @@ const char *engine_evacuate(struct engine *e, bool on, int64_t now)
     return NULL;
 }
 
+/* Only this node can send from there, and its far end answers only there. */
+static bool is_bound(const struct engine *e, const struct txn *t)
+{
+    for (size_t i = 0; i < t->branch_count; i++)
+        if (t->branches[i].code < 300 && advice_is_own(e, t->branches[i].sock))
+            return true;
+    return false;
+}
+
 /* Whatever happens to it here goes on here. The caller's CANCEL, or the last branch's failure, has tm and failure_route
  * at work. */
-static enum stay stay_of(const struct txn *t, int64_t now)
+static enum stay stay_of(const struct engine *e, const struct txn *t, int64_t now)
 {
     if (t->hold != HOLD_OWNED)
         return STAY_UNWRITTEN;
@@ -92,6 +101,8 @@ static enum stay stay_of(const struct txn *t, int64_t now)
         return STAY_CANCELLED;
     if (txn_is_pending(t))
         return STAY_PENDING;
+    if (is_bound(e, t))
+        return STAY_ADDRESS;
     if (txn_state(t) == TXN_FAILED)
         return STAY_FAILED;
     if (now - t->changed_ms < SETTLED_MS)
@@ -107,6 +118,7 @@ const char *evacuate_reason(enum stay stay)
         [STAY_STATELESS] = "the script sent it by forward(): tm does not have it",
         [STAY_CANCELLED] = "was cancelled, and ends here",
         [STAY_PENDING] = "has no branch yet: the script has suspended it",
+        [STAY_ADDRESS] = "was sent from this node's own address",
         [STAY_FAILED] = "every branch has failed, and failure_route decides",
         [STAY_CHANGES] = "has just changed",
         [STAY_RETURNED] = "came back from a node that could not take it over: tried again in a moment",
@@ -168,7 +180,7 @@ void evacuate_run(struct engine *e, int64_t now)
     room = TAKEOVERS_MAX * choose_targets(e);
     HASH_ITER(hh, e->txns.by_id, t, next)
     {
-        bool gives = t->hold != HOLD_GIVEN && !txn_is_done(t) && stay_of(t, now) == STAY_NOT;
+        bool gives = t->hold != HOLD_GIVEN && !txn_is_done(t) && stay_of(e, t, now) == STAY_NOT;
 
         if (!room)
             return;
@@ -191,7 +203,7 @@ struct evacuation_sum evacuate_sum(const struct engine *e, int64_t now)
         if (t->hold == HOLD_GIVEN)
             sum.given++;
         else if (!txn_is_done(t))
-            sum.left[stay_of(t, now)]++;
+            sum.left[stay_of(e, t, now)]++;
     }
     return sum;
 }
