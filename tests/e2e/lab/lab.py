@@ -187,6 +187,11 @@ class Lab:
                f'route replace {ANYCAST6}/128 dev steer '
                f'src {self.address(side, 6)}', netns=self.namespace(side))
 
+    def flap(self, side, node, condition=lambda flow: True):
+        """From now on all packets of the side's living connections, which lab.steer() has steered, go to node, whose kernel
+        does not know them. condition: only those Flows (lab/streams.py). New ones go as the policy says."""
+        self.steering.sides[side].flows.move(node, condition)
+
     def cut(self, one, other):
         """Lose everything between two hosts, in silence, both ways."""
         self._cut.add(frozenset((one, other)))

@@ -81,24 +81,31 @@ def _first(pattern, payload):
     return found[1].decode('utf-8', 'replace') if found else ''
 
 
-def parse_udp(packet):
-    """(source, destination, payload) of a raw IP packet; None if not UDP."""
+def ip_header(packet):
+    """(protocol, where its payload begins, where it ends, source, destination) of a raw IP packet; None of a fragment."""
     version = packet[0] >> 4 if packet else 0
     if version == 4:
-        if packet[9] != UDP or packet[6] & 0x3F or packet[7]:
-            return None  # not UDP, or a fragment
-        start, family, addresses = (packet[0] & 15) * 4, AF_INET, packet[12:20]
-    elif version == 6:
-        if packet[6] != UDP:
+        if packet[6] & 0x3F or packet[7]:
             return None
-        start, family, addresses = 40, AF_INET6, packet[8:40]
+        start, family, addresses, protocol = (packet[0] & 15) * 4, AF_INET, packet[12:20], packet[9]
+        end = int.from_bytes(packet[2:4])
+    elif version == 6:
+        start, family, addresses, protocol = 40, AF_INET6, packet[8:40], packet[6]
+        end = start + int.from_bytes(packet[4:6])
     else:
         return None
     half = len(addresses) // 2
+    return protocol, start, end, inet_ntop(family, addresses[:half]), inet_ntop(family, addresses[half:])
+
+
+def parse_udp(packet):
+    """(source, destination, payload) of a raw IP packet; None if not UDP."""
+    header = ip_header(packet)
+    if header is None or header[0] != UDP:
+        return None
+    _, start, _, source_ip, destination_ip = header
     source_port, dest_port, length = struct.unpack_from('!HHH', packet, start)
-    return ((inet_ntop(family, addresses[:half]), source_port),
-            (inet_ntop(family, addresses[half:]), dest_port),
-            bytes(packet[start + 8:start + length]))
+    return (source_ip, source_port), (destination_ip, dest_port), bytes(packet[start + 8:start + length])
 
 
 def is_fragment(packet):

@@ -29,13 +29,15 @@ BATCH = 200       # messages that are read before the timers have their turn
 _HEADERS = re.compile(r'^(Via|Record-Route|From|To|Call-ID|CSeq|Contact|(?:WWW|Proxy)-Authenticate|X-[A-Za-z-]+)[ \t]*:[ \t]*([^\r\n]*)', re.M | re.I)
 _BRANCH = re.compile(r';branch=([^;,\s]+)')
 _TAG = re.compile(r';tag=([^;,\s>]+)')
-_SENT_BY = re.compile(r'SIP/2.0/UDP +[^:;, ]+(?::(\d+))?')
+_SENT_BY = re.compile(r'SIP/2.0/\w+ +([^:;, ]+)(?::(\d+))?')
 _URI = re.compile(r'<([^>]*)>')
 _numbers = itertools.count(1)
 
 
 class Message:
     """What a phone must know of a message."""
+
+    connection = None        # on which it came (lab/connections.py)
 
     def __init__(self, text, source=None):
         self.text, self.source, self.time = text, source, time.monotonic()
@@ -60,6 +62,12 @@ class Message:
     def user(self):
         return self.uri[4:].split('@')[0]
 
+    @property
+    def sent_by(self):
+        """(host, port) of its Via."""
+        found = _SENT_BY.match(self['via'])
+        return (found[1], int(found[2] or SIP_PORT)) if found else ('', SIP_PORT)
+
     def routes(self):
         """The Record-Route values, one in each element."""
         return [route.strip() for line in self.headers.get('record-route', ()) for route in line.split(',')]
@@ -68,6 +76,10 @@ class Message:
 def _first(pattern, text):
     found = pattern.search(text)
     return found[1] if found and found[1] else ''
+
+
+def new_branch():
+    return f'z9hG4bKp{next(_numbers)}'
 
 
 def request(method, uri, headers, body=''):
@@ -88,11 +100,15 @@ def response(msg, code, tag='', contact='', headers=()):
 
 
 class Endpoint(threading.Thread):
-    """Sockets, timers and the client's half of requests like BYE. All that happens, happens under one lock."""
+    """Sockets, timers and the client's half of requests like BYE. All that happens, happens under one lock.
+
+    What the transport decides is a method of its own, for lab/connections.py: send, sends_again, answer_to, via, contact.
+    """
+    sends_again = True       # requests and negative replies, until they are answered
 
     def __init__(self, lab, side, ports):
         super().__init__(name=f'phone-{side}', daemon=True)
-        self.ip = lab.address(side)
+        self.side, self.ip = side, lab.address(side)
         self.lock = threading.RLock()
         self.error = None
         self._timers, self._count, self._asked, self._open = [], itertools.count(), {}, True
@@ -122,8 +138,18 @@ class Endpoint(threading.Thread):
         for sock in self._sockets.values():
             sock.close()
 
-    def send(self, port, text, to=(ANYCAST, SIP_PORT)):
-        self._sockets[port].sendto(text.encode(), to)
+    def send(self, port, text, to=None):
+        self._sockets[port].sendto(text.encode(), to or (ANYCAST, SIP_PORT))
+
+    def answer_to(self, msg):
+        """Where the replies to a request go, as send() takes it."""
+        return msg.source[0], msg.sent_by[1]
+
+    def via(self, port, branch=None):
+        return ('Via', f'SIP/2.0/UDP {self.ip}:{port};branch={branch or new_branch()};rport')
+
+    def contact(self, user, port):
+        return f'sip:{user}@{self.ip}:{port}'
 
     def after(self, seconds, func, *args):
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), func, args))
@@ -149,11 +175,13 @@ class Endpoint(threading.Thread):
                 data, source = sock.recvfrom(65535)
             except BlockingIOError:
                 return
-            msg = Message(data.decode(errors='replace'), source)
-            if msg.code and msg.method != 'INVITE':
-                self._on_answer(msg)
-            else:
-                self.received(port, msg)
+            self._got(port, Message(data.decode(errors='replace'), source))
+
+    def _got(self, port, msg):
+        if msg.code and msg.method != 'INVITE':
+            self._on_answer(msg)
+        else:
+            self.received(port, msg)
 
     def _run_timers(self):
         now = time.monotonic()
@@ -166,8 +194,8 @@ class Endpoint(threading.Thread):
 
     # --- the client's half of requests other than INVITE and ACK
 
-    def ask(self, port, method, branch, text):
-        asking = Asking(self, port, text)
+    def ask(self, port, method, branch, text, over=None):
+        asking = Asking(self, port, text, over)
         self._asked[method, branch] = asking
         asking.send(T1)
         return asking
@@ -178,34 +206,36 @@ class Endpoint(threading.Thread):
             asking.code, asking.answered, asking.tries_needed = msg.code, msg.time, asking.tries
             asking.answer = msg
 
-    def via(self, port, branch=None):
-        return ('Via', f'SIP/2.0/UDP {self.ip}:{port};branch={branch or f"z9hG4bKp{next(_numbers)}"};rport')
-
 
 class Asking:
     """A request that is sent again until its answer comes (timers E and F)."""
 
-    def __init__(self, endpoint, port, text):
-        self.endpoint, self.port, self.text = endpoint, port, text
+    def __init__(self, endpoint, port, text, over=None):
+        self.endpoint, self.port, self.text, self.over = endpoint, port, text, over
         self.began, self.tries, self.code, self.answered, self.tries_needed = time.monotonic(), 0, 0, None, 0
         self.answer = None           # the message with that code
 
     def send(self, pause):
         if not self.code and time.monotonic() - self.began < TIMER_F:
             self.tries += 1
-            self.endpoint.send(self.port, self.text)
-            self.endpoint.after(pause, self.send, min(2 * pause, T2))
+            self.endpoint.send(self.port, self.text, self.over)
+            if self.endpoint.sends_again:
+                self.endpoint.after(pause, self.send, min(2 * pause, T2))
 
 
 # ---- the far end
 
 class Leg:
-    """One INVITE transaction at one port of the far end: a phone that rings."""
+    """One INVITE transaction at one port of the far end: a phone that rings.
+
+    over     a connection for its own requests, to for its replies (lab/connections.py)
+    """
+    over = None
 
     def __init__(self, owner, port, msg):
         self.owner, self.port, self.invite, self.call_id = owner, port, msg, msg.call_id
         self.tag = f'callee{next(_numbers)}'
-        self.contact = f'sip:{msg.user}@{owner.ip}:{port}'
+        self.contact = owner.contact(msg.user, port)
         self.code, self.acked, self.ended, self.invites, self.cancels, self.acks = 0, False, False, 1, 0, 0
         self.cseq = 0                # of its own requests
         self.changed = msg.time      # when its state last changed
@@ -214,7 +244,7 @@ class Leg:
         self.others = []             # other requests within the call, retransmissions too
         self.manner = owner.manner   # on_invite may give it another one
         self.headers = ()            # more of them, of what it says
-        self.to = (msg.source[0], int(_first(_SENT_BY, msg['via']) or SIP_PORT))
+        self.to = owner.answer_to(msg)
 
     def say(self, code):
         """Answer the INVITE; a final reply is sent again until its ACK comes (timer G)."""
@@ -225,7 +255,7 @@ class Leg:
             if code >= 200:
                 self.ended_at = self.changed
             self.repeat()
-            if code >= 200:
+            if code >= 200 and (code < 300 or self.owner.sends_again):
                 self.owner.after(T1, self._again, 2 * T1, self.changed + TIMER_F)
 
     def trying(self):
@@ -263,7 +293,8 @@ class Leg:
             lines = [self.owner.via(self.port, branch), *(('Route', route) for route in invite.routes()),
                      ('From', f'{invite["to"]};tag={self.tag}'), ('To', invite['from']), ('Call-ID', self.call_id),
                      ('CSeq', f'{self.cseq} {method}'), ('Max-Forwards', '70'), *headers]
-            return self.owner.ask(self.port, method, branch, request(method, _first(_URI, invite['contact']), lines))
+            text = request(method, _first(_URI, invite['contact']), lines)
+            return self.owner.ask(self.port, method, branch, text, self.over)
 
     def bye(self, headers=()):
         """Hang up; returns the Asking."""
@@ -372,8 +403,7 @@ class Callees(Endpoint):
         return next((leg for leg in self.legs(msg.call_id, port) if leg.tag == msg.to_tag and 100 < leg.code < 300), None)
 
     def _reply(self, port, msg, code):
-        self.send(port, response(msg, code, f'callee{next(_numbers)}'),
-                  (msg.source[0], int(_first(_SENT_BY, msg['via']) or SIP_PORT)))
+        self.send(port, response(msg, code, f'callee{next(_numbers)}'), self.answer_to(msg))
 
 
 # ---- the caller
@@ -385,11 +415,13 @@ class Call:
     no_ack   keeps the ACK to a negative reply until ack()
     headers  more of them for the INVITE: ((name, value), …)
     body     of the INVITE
+    over     a connection for what it sends (lab/connections.py); None: the caller's latest
     """
 
-    def __init__(self, owner, call_id, dial, deaf=False, no_ack=False, headers=(), body=''):
+    def __init__(self, owner, call_id, dial, deaf=False, no_ack=False, headers=(), body='', over=None):
         self.owner, self.call_id, self.dial, self.deaf, self.no_ack = owner, call_id, dial, deaf, no_ack
         self.more, self.body = tuple(headers), body        # of the INVITE
+        self.over = over
         self.branch, self.tag = f'z9hG4bKc{next(_numbers)}', f'caller{next(_numbers)}'
         self.replies, self.byes, self.ended_at, self.cseq, self.reinvite = [], 0, None, 1, None
         self.invites, self.final, self.cancelling, self.began = 0, None, None, time.monotonic()
@@ -403,18 +435,18 @@ class Call:
         return [self.owner.via(port, branch), *(('Route', route) for route in routes),
                 ('From', f'<sip:caller@{self.owner.ip}:{port}>;tag={self.tag}'), ('To', to or f'<{self.uri}>'),
                 ('Call-ID', self.call_id), ('CSeq', f'{cseq} {method}'), ('Max-Forwards', '70'),
-                ('Contact', f'<sip:caller@{self.owner.ip}:{port}>')]
+                ('Contact', f'<{self.owner.contact("caller", port)}>')]
 
     def _send(self, method, uri, branch, to='', routes=(), cseq=1, more=(), body=''):
         headers = [*self._headers(method, branch, to, routes, cseq), *more]
-        self.owner.send(self.owner.port, request(method, uri, headers, body))
+        self.owner.send(self.owner.port, request(method, uri, headers, body), self.over)
 
     def _send_invite(self, pause):
         if self.codes() or time.monotonic() - self.began > TIMER_F:
             return
         self.invites += 1
         self._send('INVITE', self.uri, self.branch, more=self.more, body=self.body)
-        if not self.deaf:
+        if not self.deaf and self.owner.sends_again:
             self.owner.after(pause, self._send_invite, 2 * pause)
 
     def repeat(self):
@@ -426,7 +458,7 @@ class Call:
     def cancel(self):
         with self.owner.lock:
             text = request('CANCEL', self.uri, self._headers('CANCEL', self.branch))
-            self.cancelling = self.owner.ask(self.owner.port, 'CANCEL', self.branch, text)
+            self.cancelling = self.owner.ask(self.owner.port, 'CANCEL', self.branch, text, self.over)
             return self.cancelling
 
     def ack(self):
@@ -448,7 +480,7 @@ class Call:
             headers = [(name, options.get('hops', value)) if name == 'Max-Forwards' else (name, value) for name, value
                        in self._headers(method, branch, options.get('to', answer['to']), answer.routes()[::-1], self.cseq)]
             text = request(method, _first(_URI, answer['contact']), [*headers, *options.get('headers', ())])
-            asking = self.owner.ask(self.owner.port, method, branch, text)
+            asking = self.owner.ask(self.owner.port, method, branch, text, self.over)
             if method == 'INVITE':
                 self.reinvite = branch, asking
             return asking
@@ -490,9 +522,9 @@ class Call:
 class Caller(Endpoint):
     """Places many calls from one socket."""
 
-    def __init__(self, lab, port=17060):
+    def __init__(self, lab, port=17060, listens=True):
         self.port, self.calls = port, {}
-        super().__init__(lab, 'caller', (port,))
+        super().__init__(lab, 'caller', (port,) if listens else ())
 
     def call(self, call_id, dial, **options):
         with self.lock:
@@ -507,8 +539,7 @@ class Caller(Endpoint):
             call.on_reinvite(msg)
         elif msg.method == 'BYE' and not msg.code:
             known = call and call.final and call.final.code == 200 and msg.to_tag == call.tag
-            self.send(port, response(msg, 200 if known else 481, f'caller{next(_numbers)}'),
-                      (msg.source[0], int(_first(_SENT_BY, msg['via']) or SIP_PORT)))
+            self.send(port, response(msg, 200 if known else 481, f'caller{next(_numbers)}'), self.answer_to(msg))
             if known:
                 call.byes += 1
                 call.ended_at = call.ended_at or msg.time

@@ -5,6 +5,9 @@ routed into a TUN device.  What comes out of it is given to a policy, and the
 packet, unchanged, goes into the TUN device of the chosen node, whose kernel
 takes it as received from the network.  Answers of the nodes go directly over
 the bridge; a packet socket on each side's interface sees those.
+
+TCP is steered by connection: the policy is asked once, when it begins, and
+all its packets go to that node (lab/streams.py).
 """
 import errno
 import os
@@ -15,6 +18,7 @@ import time
 
 from lab import netns
 from lab.packets import Packet, Trace, is_fragment, parse_udp
+from lab.streams import Flows, Streams, packets_of, parse_tcp
 
 ETH_P_ALL, ETH_HEADER = 3, 14
 ETH_IP, ETH_IP6 = b'\x08\x00', b'\x86\xdd'
@@ -31,6 +35,7 @@ class Side:
         self.tun = netns.open_tun(namespace, 'steer')
         self.socket = netns.inside(namespace, _open_packet_socket)
         self.policy = None
+        self.flows, self.streams = Flows(name), Streams()
 
     def close(self):
         self.socket.close()
@@ -166,6 +171,7 @@ class Steering:
         parsed = parse_udp(packet)
         if parsed is None:
             self.fragments += is_fragment(packet)
+            self._record_stream(side, parse_tcp(packet), outgoing, node)
             return None
         source, destination, payload = parsed
         if payload.find(b'SIP/2.0', 0, 4096) < 0:
@@ -174,22 +180,39 @@ class Steering:
         self.trace.add(seen)
         return seen
 
+    def _record_stream(self, side, tcp, outgoing, node):
+        if tcp:
+            for seen in packets_of(side.name, outgoing, node, tcp, side.streams.feed(tcp)):
+                self.trace.add(seen)
+
     def _steer(self, side, packet):
+        tcp = parse_tcp(packet)
+        if tcp:
+            flow = side.flows.of(tcp, lambda flow: self._choose(side, flow))
+            if self._write(flow.node, packet):
+                self._record_stream(side, tcp, True, flow.node)
+            return
         seen = self._record(side, packet, True, None)
         if seen is None:
             return               # multicast, ICMP: nothing to steer
         node = self._choose(side, seen)
+        if self._write(node, packet):
+            seen.node = node
+
+    def _write(self, node, packet):
+        """Whether it went to that node."""
         if node is None or node in self.unplugged:
             self.dropped += 1
-            return
-        seen.node = node
+            return False
         try:
             os.write(self._tuns[node], packet)
             self.steered += 1
+            return True
         except OSError as error:
             if error.errno not in (errno.EIO, errno.EAGAIN):
                 raise
             self.dropped += 1    # the device is down
+            return False
 
     def _choose(self, side, seen):
         try:
