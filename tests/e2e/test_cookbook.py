@@ -2,11 +2,13 @@
 test_as_sent.py."""
 import contextlib
 import os
+import shutil
 
 import pytest
 
 from lab.cluster import COOKBOOK, Cluster
 from lab.lab import Lab
+from lab.media import Media, start_rtpengine
 from lab.phone import Callees, Caller
 from lab.proc import wait_until
 
@@ -17,9 +19,9 @@ class Kitchen:
     def __init__(self, lab, callees, caller, cluster):
         self.lab, self.callees, self.caller, self.cluster = lab, callees, caller, cluster
 
-    def place(self, call_id):
+    def place(self, call_id, **options):
         """A call by way of node a, which rings."""
-        call = self.caller.call(call_id, 'phone')
+        call = self.caller.call(call_id, 'phone', **options)
         call.wait(180)
         [leg] = self.callees.legs(call_id)
         return call, leg
@@ -126,3 +128,36 @@ def test_accounting():
             wait_until(lambda node=node, call_id=call_id: len(accounted(k, node, call_id)) == 2, 5, 'both accounted for')
             assert accounted(k, node, call_id) == ['INVITE', 'BYE']
         assert not accounted(k, 'a', 'after@lab') and not accounted(k, 'b', 'before@lab')
+
+
+# ---- rtpengine.cfg
+
+@pytest.mark.skipif(not shutil.which('rtpengine'), reason='needs rtpengine')
+def test_rtpengine():
+    """A call that is answered when its node dies, one that is answered later, and one that goes on to the next gateway then."""
+    with kitchen('rtpengine.cfg', KAMSYNC_AS_SENT=None, RTPENGINE=lambda lab: f'"{start_rtpengine(lab)}"',
+                 GATEWAY2=lambda lab: f'"{lab.address("gateway")}:5062"') as k, Media(k.lab) as media:
+        def place(call_id):
+            call, leg = k.place(call_id, **media.offer())
+            media.answer(leg)
+            return call, leg
+
+        def answer_and_talk(call, leg):
+            leg.answer()
+            call.wait(200)
+            media.talk(call, leg)
+
+        answered = place('before@lab')
+        answer_and_talk(*answered)
+        wait_until(lambda: answered[1].acked, 5, 'ACK')
+        rings, fails = place('rings@lab'), place('fails@lab')
+        k.take_over('rings@lab', 'fails@lab')
+        media.talk(*answered)
+        answer_and_talk(*rings)
+        fails[1].reject(503)
+        [further] = wait_until(lambda: k.callees.legs('fails@lab', 5062), 5, 'the next gateway rings')
+        media.answer(further)
+        answer_and_talk(fails[0], further)
+        for call in (answered[0], rings[0], fails[0]):
+            bye = call.bye()
+            wait_until(lambda bye=bye: bye.code == 200, 5, 'the answer to the BYE')

@@ -87,7 +87,7 @@ def request(method, uri, headers, body=''):
     return '\r\n'.join(lines) + f'\r\n\r\n{body}'
 
 
-def response(msg, code, tag='', contact='', headers=()):
+def response(msg, code, tag='', contact='', headers=(), body=''):
     """The answer to a request, with what has to be copied from it, and more headers."""
     lines = [f'SIP/2.0 {code} Code {code}', *(f'Via: {via}' for via in msg.headers['via'])]
     if 100 < code < 300 and msg.method == 'INVITE':
@@ -95,8 +95,8 @@ def response(msg, code, tag='', contact='', headers=()):
         lines.append(f'Contact: <{contact}>')
     to = msg['to'] + (f';tag={tag}' if tag and code > 100 and not msg.to_tag else '')
     lines += [f'From: {msg["from"]}', f'To: {to}', f'Call-ID: {msg.call_id}', f'CSeq: {msg["cseq"]}',
-              *(f'{name}: {value}' for name, value in headers), 'Content-Length: 0']
-    return '\r\n'.join(lines) + '\r\n\r\n'
+              *(f'{name}: {value}' for name, value in headers), f'Content-Length: {len(body)}']
+    return '\r\n'.join(lines) + f'\r\n\r\n{body}'
 
 
 class Endpoint(threading.Thread):
@@ -244,6 +244,7 @@ class Leg:
         self.others = []             # other requests within the call, retransmissions too
         self.manner = owner.manner   # on_invite may give it another one
         self.headers = ()            # more of them, of what it says
+        self.body = ''               # of its 180 and 200
         self.to = owner.answer_to(msg)
 
     def say(self, code):
@@ -272,7 +273,8 @@ class Leg:
 
     def repeat(self):
         if self.code:
-            self.owner.send(self.port, response(self.invite, self.code, self.tag, self.contact, self.headers), self.to)
+            body = self.body if 100 < self.code < 300 else ''
+            self.owner.send(self.port, response(self.invite, self.code, self.tag, self.contact, self.headers, body), self.to)
 
     def _again(self, pause, until):
         if not self.acked and time.monotonic() < until:
