@@ -100,6 +100,10 @@ const struct option config_options[] = {
     NUMBER(hang_ms, 1500, 200, 60000, "Kamailio acknowledges nothing for so long: it hangs, and counts as down"),
     NUMBER(lookup_ms, 200, 0, 280, "how long a stray whose record is not there waits for it"),
     NUMBER(store_wait_ms, 250, 10, 290, "a stray about which the store says nothing in this time takes the fallback"),
+    NUMBER(
+        caller_wait_ms, 5000, 0, 60000,
+        "how long a caller whose connection (TCP, TLS, WebSocket) has ended with its node may take to come back; then "
+        "his call ends"),
     NUMBER(tx_ttl_s, 300, 10, 86400, "life of a pending transaction's record; its owner renews it"),
     NUMBER(done_ttl_s, 32, 5, 3600, "life of the record of a transaction that is over"),
     NUMBER(tx_max_s, 900, 60, 86400, "a transaction that gets no final reply is given up after this"),

@@ -18,6 +18,7 @@ struct config {
     int64_t redis_timeout_ms;
     int64_t heartbeat_ms, node_ttl_ms, hang_ms;
     int64_t lookup_ms, store_wait_ms;
+    int64_t caller_wait_ms;
     int64_t tx_ttl_s, done_ttl_s, tx_max_s, txns_max;
     char *control, *http_listen;
     char *hep, *hep_password_file;

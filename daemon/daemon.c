@@ -45,6 +45,7 @@ static struct engine_conf engine_conf(const struct config *c)
         .hang_ms = c->hang_ms,
         .lookup_ms = c->lookup_ms,
         .store_wait_ms = c->store_wait_ms,
+        .caller_wait_ms = c->caller_wait_ms,
         .tx_ttl_ms = c->tx_ttl_s * 1000,
         .done_ttl_ms = c->done_ttl_s * 1000,
         .tx_max_ms = c->tx_max_s * 1000,

@@ -146,18 +146,19 @@ struct engine_conf {
     const char *old_secret; /* also accepted; "" for none */
     int64_t heartbeat_ms;
     int64_t node_ttl_ms;
-    int64_t hang_ms;       /* Kamailio hangs if it acknowledges nothing for so long */
-    int64_t lookup_ms;     /* how long a stray whose record is absent waits for it */
-    int64_t store_wait_ms; /* time until a stray whose lookup got no answer is given back */
-    int64_t tx_ttl_ms;     /* TTL of a pending transaction's record; renewed at half of it */
-    int64_t done_ttl_ms;   /* TTL of the record of one that is over */
-    int64_t tx_max_ms;     /* time until a transaction without a final reply is given up */
-    int64_t txns_max;      /* further ones are not tracked */
-    bool claim_strict;     /* only one node may route an INVITE; else it is only checked whether another has it */
-    int64_t call_max_ms;   /* time until a call without an end is ended */
-    int64_t ended_ttl_ms;  /* TTL of an ended call's record */
-    bool takeover;         /* take over dead nodes' transactions; if false, records have no request */
-    int64_t beat_base;     /* first heartbeat number: higher than at any earlier start */
+    int64_t hang_ms;        /* Kamailio hangs if it acknowledges nothing for so long */
+    int64_t lookup_ms;      /* how long a stray whose record is absent waits for it */
+    int64_t store_wait_ms;  /* time until a stray whose lookup got no answer is given back */
+    int64_t caller_wait_ms; /* how long a caller whose connection has ended with its node may take to come back */
+    int64_t tx_ttl_ms;      /* TTL of a pending transaction's record; renewed at half of it */
+    int64_t done_ttl_ms;    /* TTL of the record of one that is over */
+    int64_t tx_max_ms;      /* time until a transaction without a final reply is given up */
+    int64_t txns_max;       /* further ones are not tracked */
+    bool claim_strict;      /* only one node may route an INVITE; else it is only checked whether another has it */
+    int64_t call_max_ms;    /* time until a call without an end is ended */
+    int64_t ended_ttl_ms;   /* TTL of an ended call's record */
+    bool takeover;          /* take over dead nodes' transactions; if false, records have no request */
+    int64_t beat_base;      /* first heartbeat number: higher than at any earlier start */
 };
 
 enum get_status { GET_FOUND, GET_ABSENT, GET_FAILED };

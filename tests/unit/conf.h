@@ -17,6 +17,7 @@ static inline struct engine_conf conf_default(void)
         .hang_ms = 1500,
         .lookup_ms = 200,
         .store_wait_ms = 250,
+        .caller_wait_ms = 5000,
         .tx_ttl_ms = 300000,
         .done_ttl_ms = 32000,
         .tx_max_ms = 900000,

@@ -24,6 +24,8 @@ static const struct {
     {takeover_done, "it is this node's; wait 100 ms for the far end"},
     {takeover_unanswered, "tell `tm` which branches rang"},
     {takeover_lost, "count it as lost"},
+    {takeover_await, "wait `caller_wait_ms` for the caller"},
+    {takeover_alone, "nobody is to be waited for any more: its turn comes again"},
 };
 
 static const char *text_of(const struct takeover_step *s)

@@ -85,9 +85,21 @@ void stray_note(struct engine *e, const struct stray *s, const char *what, int o
                    s->src, what, owner);
 }
 
+/* Its sender repeats it: to whom the caller has come back, or until it is acknowledged for him. */
+static bool is_unheard(struct engine *e, struct stray *s, enum verdict v, int owner)
+{
+    if (!s->unheard || (v != VERDICT_ORPHAN && v != VERDICT_DONE))
+        return false;
+    stray_note(e, s, "dropped: its caller's connection is gone", owner);
+    stray_end(e, s);
+    return true;
+}
+
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
 {
     count_verdict(&e->count, v);
+    if (is_unheard(e, s, v, owner))
+        return;
     if (s->kind != STRAY_INVITE || v != VERDICT_UNKNOWN) {
         stray_show(e, s, v == VERDICT_OWNER || v == VERDICT_ACTED ? nodes_find(&e->nodes, owner) : NULL);
         stray_note(e, s, verdict_names[v], owner);

@@ -24,6 +24,7 @@ struct stray {
     bool asked;    /* a lookup is under way */
     bool orphan;   /* its transaction is being taken over */
     bool hopeless; /* that failed */
+    bool unheard;  /* a reply: without an owner nobody can hear it, as the caller is on a connection */
     bool waited;   /* a reply to an own transaction has been given time for the events before it */
     bool rival;    /* an INVITE claimed by a node that looks dead, but may be back, with its record on its way */
     enum near_state near;

@@ -102,9 +102,25 @@ static bool acknowledge(struct engine *e, struct stray *s, struct txn *own, int6
     return true;
 }
 
+/* A 2xx to an own transaction whose caller is gone. */
+static bool is_unheard(struct engine *e, struct stray *s, struct txn *own, int64_t now)
+{
+    struct span id;
+    int index;
+
+    if (!own || !own->gone || s->kind != STRAY_REPLY || s->code / 100 != 2 ||
+        txn_split_branch(span_of(s->via), &id, &index) < 0)
+        return false;
+    gone_replied(e, own, index, s->msg, now);
+    stray_end(e, s);
+    return true;
+}
+
 /* The events that say whether it is late may still be on their way. True: it is handled, or waits for these. */
 static bool is_late(struct engine *e, struct stray *s, struct txn *own, int64_t now)
 {
+    if (is_unheard(e, s, own, now))
+        return true;
     if (!own || s->kind != STRAY_REPLY || s->code < 300)
         return false;
     if (acknowledge(e, s, own, now))
@@ -169,11 +185,18 @@ static bool adopt_stray(struct engine *e, const struct stray *s, struct span tex
 }
 
 /* Whether the transaction is to be taken over, and the stray with it. A 2xx needs no owner: it goes to the caller as it
- * is. An ACK acknowledged a reply of the dead owner, which no longer needs it. A reply is repeated, as the INVITE is.
+ * is, unless his connection is gone. An ACK acknowledged a reply of the dead owner, which no longer needs it. A reply
+ * is repeated, as the INVITE is.
  */
 static bool wants_takeover(const struct engine *e, const struct stray *s, const struct record *r)
 {
-    return e->conf.takeover && r->whole && !s->hopeless && s->kind != STRAY_ACK && s->code / 100 != 2;
+    return e->conf.takeover && r->whole && !s->hopeless && s->kind != STRAY_ACK && (s->code / 100 != 2 || r->connected);
+}
+
+/* The caller sends it on another connection than the one that has ended with the owner. */
+static bool is_back(const struct stray *s, const struct record *r)
+{
+    return r->connected && (s->kind == STRAY_CANCEL || s->kind == STRAY_INVITE) && msg_is_connection(s->src);
 }
 
 static void settle(struct engine *e, const struct stray *s, struct span text, int64_t now)
@@ -203,8 +226,10 @@ static void on_orphan(struct engine *e, struct stray *s, const struct record *r,
     if (wants_takeover(e, s, r)) {
         s->orphan = true;
         later(s, now);
-        if (!is_for_an_heir(e, s, r, now))
-            takeover_begin(e, s->key, text, now);
+        if (is_back(s, r)) /* here, and nowhere else */
+            takeover_begin(e, s->key, text, &(struct arrived){.src = s->src, .dst = s->dst}, now);
+        else if (!is_for_an_heir(e, s, r, now))
+            takeover_begin(e, s->key, text, NULL, now);
         return;
     }
     if (s->kind == STRAY_REPLY && s->code / 100 == 2 && r->whole) {
@@ -259,10 +284,29 @@ static void on_taking(struct engine *e, struct stray *s, const struct record *r,
     later(s, now);
 }
 
+/* A final reply to a transaction whose caller is gone, which any node may acknowledge. */
+static bool on_gone(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
+{
+    struct txn *t = NULL;
+    struct span id;
+    int index;
+
+    if (!r->gone || s->kind != STRAY_REPLY || s->code < 200 || txn_split_branch(span_of(s->via), &id, &index) < 0 ||
+        record_txn(&t, text, now) < 0)
+        return false;
+    gone_replied(e, t, index, s->msg, now);
+    txn_free(t);
+    stray_end(e, s);
+    return true;
+}
+
 static void on_record(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
 {
     enum verdict v = engine_judge(e, r, now);
 
+    s->unheard = r->connected && s->kind == STRAY_REPLY;
+    if (on_gone(e, s, r, text, now))
+        return;
     if (r->state == HEAD_TAKING && (v == VERDICT_OWNER || v == VERDICT_MINE)) {
         on_taking(e, s, r, v, text, now);
     } else if (v == VERDICT_UNAVAILABLE) {

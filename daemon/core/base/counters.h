@@ -48,6 +48,7 @@
     X(takeovers, "orphans whose INVITE was put back into this node's Kamailio")                                        \
     X(takeovers_done, "orphans that this node's Kamailio took over")                                                   \
     X(takeovers_failed, "orphans that could not be taken over")                                                        \
+    X(callers_lost, "orphans whose caller was on a connection and did not come back: cancelled here")                  \
     X(finished, "transactions of dead nodes that were over, and finished here: a final reply said again, or a CANCEL") \
     X(adoptions, "requests sent on for an orphan, as a stateless proxy would")                                         \
     X(orphans_told, "orphans that a stray met and that a node of their own site was told to take over")                \

@@ -140,18 +140,19 @@ void calls_failed(struct engine *e, const struct txn *t, int64_t now)
 {
     struct call *c = of_txn(e, t);
     int code = txn_code(t);
-    bool timed_out = !t->cancelled && (code == 408 || code == 487 || code < 300);
+    bool timed_out = !t->cancelled && !t->gone && (code == 408 || code == 487 || code < 300);
 
     if (!c || c->answered || (c->role != CALL_AWAY && leg_next(e, c)))
         return;
     c->code = code;
     calls_conclude(e, c,
                    t->cancelled ? "cancelled"
+                   : t->gone    ? "caller lost"
                    : timed_out  ? "timed out"
                                 : "rejected",
-                   t->cancelled ? "caller"
-                   : timed_out  ? "kamsync"
-                                : "callee",
+                   t->cancelled           ? "caller"
+                   : timed_out || t->gone ? "kamsync"
+                                          : "callee",
                    t->last && !is_concluded(t) ? t->last : calls_time(e, NULL));
     if (!call_is_refused(c))
         return;

@@ -124,18 +124,23 @@ bool msg_is_sip_address(const char *s)
 
 bool msg_is_address(const char *s)
 {
-    return (strncmp(s, "udp:", 4) == 0 || strncmp(s, "tcp:", 4) == 0) && msg_is_sip_address(s + 4);
+    static const char *const transports[] = {"udp:", "tcp:", "tls:", "ws:", "wss:"};
+
+    for (size_t i = 0; i < COUNT(transports); i++)
+        if (strncmp(s, transports[i], strlen(transports[i])) == 0)
+            return msg_is_sip_address(s + strlen(transports[i]));
+    return false;
+}
+
+bool msg_is_connection(const char *address)
+{
+    return strncmp(address, "udp:", 4) != 0;
 }
 
 /* Any transport is accepted: nothing is ever sent there. */
 static bool is_source(const char *s)
 {
-    static const char *const others[] = {"tls:", "ws:", "wss:", "sctp:"};
-
-    for (size_t i = 0; i < COUNT(others); i++)
-        if (strncmp(s, others[i], strlen(others[i])) == 0)
-            return msg_is_sip_address(s + strlen(others[i]));
-    return msg_is_address(s);
+    return msg_is_address(s) || (strncmp(s, "sctp:", 5) == 0 && msg_is_sip_address(s + 5));
 }
 
 /* The same for incarnations. */

@@ -79,6 +79,8 @@ void event_clear(struct event *ev);
 
 /* Whether the text is exactly an address, "udp:192.0.2.7:5060". */
 bool msg_is_address(const char *text);
+/* Whether it is one of a connection (TCP, TLS, WebSocket), which ends with its node. */
+bool msg_is_connection(const char *address);
 /* The same without "udp:"; and whether it is a valid incarnation or name. */
 bool msg_is_sip_address(const char *text);
 bool msg_is_word(const char *text);

@@ -36,7 +36,7 @@ static void send_branch(struct engine *e, const struct txn *t, const struct txn_
 
     if (msg && !txn_is_pending(t)) {
         engine_show(e, span_of(t->call_id), b->sock, b->to, (struct span){msg, len});
-        engine_send(e, b->to + strlen("udp:"), b->sock, text, now);
+        engine_send(e, strchr(b->to, ':') + 1, b->sock, text, now);
     }
     free(msg);
     free(text);

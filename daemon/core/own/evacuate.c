@@ -103,6 +103,8 @@ static enum stay stay_of(const struct engine *e, const struct txn *t, int64_t no
         return STAY_PENDING;
     if (is_bound(e, t))
         return STAY_ADDRESS;
+    if (msg_is_connection(t->src))
+        return STAY_CONNECTION;
     if (txn_state(t) == TXN_FAILED)
         return STAY_FAILED;
     if (now - t->changed_ms < SETTLED_MS)
@@ -119,6 +121,7 @@ const char *evacuate_reason(enum stay stay)
         [STAY_CANCELLED] = "was cancelled, and ends here",
         [STAY_PENDING] = "has no branch yet: the script has suspended it",
         [STAY_ADDRESS] = "was sent from this node's own address",
+        [STAY_CONNECTION] = "its caller is on a connection to this node",
         [STAY_FAILED] = "every branch has failed, and failure_route decides",
         [STAY_CHANGES] = "has just changed",
         [STAY_RETURNED] = "came back from a node that could not take it over: tried again in a moment",

@@ -118,8 +118,9 @@ int64_t search_due(const struct engine *e);
  * and processes: so one that was taken counts until the far end has answered, or ANSWER_MS have passed, and the slower
  * Kamailio confirms, the fewer there are. */
 #define TAKEOVERS_MAX 64
-/* Takes over the orphan whose record is at key, unless a takeover of it is under way. */
-void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now);
+/* Takes over the orphan whose record is at key, unless a takeover of it is under way. back: what its caller has sent on
+ * another connection than the one that has ended with its node, or NULL. */
+void takeover_begin(struct engine *e, const char *key, struct span record, const struct arrived *back, int64_t now);
 /* The same for a call that was answered by that reply: this is only recorded, and the other branches are cancelled. */
 void takeover_settle(struct engine *e, const char *key, struct span record, const struct sip_id *answer, int64_t now);
 /* Queues the record of that key for reading; ROUND_ALL: it is taken over wherever its owner was. now: when the search
@@ -157,6 +158,11 @@ void finish_failed(struct engine *e, struct txn *t, int64_t now);
 void finish_look(struct engine *e, struct txn *t, int64_t now);
 /* Acknowledges a negative reply on a branch that no tm has. */
 void finish_replied(struct engine *e, struct txn *t, int index, int code, struct span reply, int64_t now);
+
+/* gone.c: transactions whose caller's connection has ended with their node. */
+/* A final reply to one: acknowledged, and the dialog of a 2xx is ended in the caller's stead. The transaction may be
+ * from its record. */
+void gone_replied(struct engine *e, struct txn *t, int index, struct span reply, int64_t now);
 
 /* second.c: INVITEs that two nodes have routed. */
 /* The record of a living node was already there when this own transaction's was first written: drops it. The

@@ -357,7 +357,7 @@ static void tell_ringing(struct engine *e, struct txn *t, int64_t now)
 
         if (!b->silent || now - b->sent_ms < after_ms[b->told] || e->link.waiting_count > WAITING_MAX)
             continue;
-        if (b->told > 0)
+        if (b->told > 0 && !msg_is_connection(b->to)) /* a connection loses nothing */
             adopt_invite(e, t, b, now);
         if (b->told > 0 || send_trying(e, t, b, now))
             b->told++;

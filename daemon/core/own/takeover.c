@@ -79,7 +79,7 @@ static enum takeover_event won(const struct engine *e, const struct takeover *t,
 {
     if (takeover_is_back(e, t, now))
         return EV_BACK;
-    return t->answer || (txn_is_done(t->txn) && t->txn->final < 300) ? EV_OVER : EV_WON;
+    return t->answer || gone_is(e, t) || (txn_is_done(t->txn) && t->txn->final < 300) ? EV_OVER : EV_WON;
 }
 
 static bool take_record(struct engine *e, struct takeover *t, struct span text, int64_t now)
@@ -101,6 +101,12 @@ static bool take_record(struct engine *e, struct takeover *t, struct span text, 
     return true;
 }
 
+/* He who has cancelled does not come back. */
+static bool awaits_caller(const struct engine *e, const struct takeover *t)
+{
+    return !t->awaited && t->state != CHECKING && gone_is(e, t) && !txn_is_done(t->txn) && !t->txn->cancelled;
+}
+
 /* The event that this record is for the takeover. */
 static enum takeover_event event_of(struct engine *e, struct takeover *t, struct span text, int64_t now)
 {
@@ -120,7 +126,9 @@ static enum takeover_event event_of(struct engine *e, struct takeover *t, struct
         return EV_OWN;
     }
     if (is_orphan(e, t, &r, now) && take_record(e, t, text, now))
-        return !r.owner || r.owner == e->self.id || is_given(e, &r, now) ? EV_FREE : EV_ORPHAN;
+        return !taking && awaits_caller(e, t)                              ? EV_GONE
+               : !r.owner || r.owner == e->self.id || is_given(e, &r, now) ? EV_FREE
+                                                                           : EV_ORPHAN;
     if (t->written && !taking && r.epoch < t->epoch && engine_judge(e, &r, now) == VERDICT_OWNER)
         return EV_BACK;
     return taking ? EV_LOST : EV_OTHER;
@@ -165,6 +173,16 @@ bool takeover_put_done(struct engine *e, uint64_t token, enum put_status status,
     return true;
 }
 
+/* The caller has come back there. A takeover that has not begun yet goes on with that. */
+static void note_caller(struct takeover *t, const struct arrived *back)
+{
+    if (t->src || (t->state >= INJECTED && t->state != AWAITING))
+        return;
+    free(t->dst);
+    t->dst = span_dup(span_of(back->dst));
+    t->src = t->dst ? span_dup(span_of(back->src)) : NULL;
+}
+
 /* The takeover of that key, unless it is under way or over already, whatever an earlier read of the record says; NULL
  * also when out of memory. */
 static struct takeover *begin(struct engine *e, const char *key, int64_t now)
@@ -174,19 +192,21 @@ static struct takeover *begin(struct engine *e, const char *key, int64_t now)
     if (txns_by_key(&e->txns, key))
         return NULL;
     t = t ? t : takeover_add(e, key, now);
-    if (!t || t->state != WANTED)
+    if (!t || (t->state != WANTED && t->state != AWAITING))
         return NULL;
     t->round = ROUND_ALL;
     return t;
 }
 
-void takeover_begin(struct engine *e, const char *key, struct span record, int64_t now)
+void takeover_begin(struct engine *e, const char *key, struct span record, const struct arrived *back, int64_t now)
 {
-    struct takeover *t = begin(e, key, now);
+    struct takeover *t = begin(e, key, now), *any = t ? t : takeover_by_key(e, key);
 
+    if (any && back)
+        note_caller(any, back);
     if (t)
         takeover_go(e, t, event_of(e, t, record, now), now);
-    else if ((t = takeover_by_key(e, key)) != NULL && t->state == FAILED)
+    else if (any && any->state == FAILED)
         engine_post(e, (struct notice){.type = NOTICE_GIVEN_UP, .key = key}, now); /* it was tried a moment ago */
 }
 
@@ -254,6 +274,8 @@ static void run_late(struct engine *e, int64_t now)
             continue;
         if ((t->state == INJECTED || t->state == FAILED) && is_silent(e, t, now))
             t->due_ms = now + CONFIRM_MS;
+        else if (t->state == AWAITING && txns_by_key(&e->txns, t->key))
+            takeover_go(e, t, EV_OWN, now);
         else
             takeover_go(e, t, t->state == INJECTED && t->tries >= TRIES_MAX ? EV_LAST_TIME : EV_TIME, now);
     }

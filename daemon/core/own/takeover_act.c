@@ -57,8 +57,29 @@ bool takeover_is_back(const struct engine *e, const struct takeover *t, int64_t 
     return t->txn->hold != HOLD_GIVEN && owner_lives(e, t, now);
 }
 
+/* There may be many, for seconds: without their INVITEs. */
+void takeover_await(struct engine *e, struct takeover *t, int64_t now)
+{
+    engine_decided(e, span_of(t->txn->call_id), 0,
+                   "its node is gone, and the caller's connection with it: he may come back");
+    txn_free(t->txn);
+    t->txn = NULL;
+    t->due_ms = now + e->conf.caller_wait_ms + 1;
+}
+
+void takeover_alone(struct engine *e, struct takeover *t, int64_t now)
+{
+    (void)e, (void)now;
+    t->awaited = true;
+    t->due_ms = 0;
+}
+
 void takeover_take(struct engine *e, struct takeover *t, int64_t now)
 {
+    if (t->src && txn_moved(t->txn, t->src, t->dst) < 0) {
+        t->due_ms = now + AGAIN_MS;
+        return;
+    }
     t->written = true;
     write_head(e, t, &(struct head){t->epoch, e->self.id, e->self.inc, HEAD_TAKING, &t->from}, now);
 }
@@ -109,8 +130,10 @@ static void settle(struct engine *e, struct takeover *t, int64_t now)
 
 void takeover_finish(struct engine *e, struct takeover *t, int64_t now)
 {
-    if (txn_is_done(t->txn) && t->txn->final < 300)
+    if (txn_is_done(t->txn))
         finish_answered(e, t, now);
+    else if (gone_is(e, t))
+        gone_finish(e, t, now);
     else
         settle(e, t, now);
 }

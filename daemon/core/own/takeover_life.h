@@ -17,6 +17,7 @@ enum takeover_state {
     FAILED,   /* Kamailio refused it, or did not answer: it may still take it */
     CHECKING, /* the record is read once more: only one that is still this node's is released */
     LEAVING,  /* the record is being released */
+    AWAITING, /* its caller's connection has ended with its owner: he may come back */
     TAKEOVER_ENDED
 };
 #define TAKEOVER_STATES TAKEOVER_ENDED /* how many a takeover goes through */
@@ -25,6 +26,7 @@ enum takeover_event {
     EV_TURN,      /* there is a free slot */
     EV_FREE,      /* its record: released, given away, or of this node's own dead incarnation */
     EV_ORPHAN,    /* its record: its owner looks dead */
+    EV_GONE,      /* the same, and its caller's connection has ended with it */
     EV_DEAD,      /* the owner's heartbeat in the store shows no life either */
     EV_ALIVE,     /* the owner is alive again */
     EV_OWN,       /* its record is this node's own: this kamsyncd has restarted */
@@ -49,10 +51,12 @@ struct takeover {
     bool doubt;       /* this node was thought dead meanwhile: another may have taken it over from here */
     bool written;     /* a write with this node as owner is under way, or may have arrived */
     bool asked;       /* the store has not answered yet */
+    bool awaited;     /* its caller has not come back in time */
     enum round round; /* of the search that found it; one that a stray brings is in the last */
     uint64_t token;   /* of its last question to the store; also tells Kamailio's report which takeover it is about */
     char *key;
     struct txn *txn;      /* owned; from TAKING on */
+    char *src, *dst;      /* owned; where its caller has come back; NULL: he has not */
     char *to_tag;         /* owned; To tag of the answer */
     int answered, answer; /* branch and code if the call was answered: nothing is injected */
     struct holder from;   /* the owner that it is taken from */
@@ -82,6 +86,8 @@ bool takeover_is_back(const struct engine *e, const struct takeover *t, int64_t 
 
 /* The actions of the table. */
 void takeover_ask(struct engine *e, struct takeover *t, int64_t now);
+void takeover_await(struct engine *e, struct takeover *t, int64_t now);
+void takeover_alone(struct engine *e, struct takeover *t, int64_t now);
 void takeover_read(struct engine *e, struct takeover *t, int64_t now);
 void takeover_take(struct engine *e, struct takeover *t, int64_t now);
 void takeover_inject(struct engine *e, struct takeover *t, int64_t now);
@@ -92,6 +98,11 @@ void takeover_release(struct engine *e, struct takeover *t, int64_t now);
 void takeover_done(struct engine *e, struct takeover *t, int64_t now);
 void takeover_unanswered(struct engine *e, struct takeover *t, int64_t now);
 void takeover_lost(struct engine *e, struct takeover *t, int64_t now);
+
+/* gone.c: whether its caller's connection has ended, and he has not come back. Then, once it is this node's: its
+ * branches are cancelled, and its call has ended. */
+bool gone_is(const struct engine *e, const struct takeover *t);
+void gone_finish(struct engine *e, struct takeover *t, int64_t now);
 
 /* finish.c: whether a dead owner's transaction is to be taken over, or finished if it is already over. */
 bool finish_wanted(const struct engine *e, struct txn *t);

@@ -14,11 +14,13 @@ static const struct takeover_step steps[] = {
     {WANTED, EV_TURN, READING, takeover_read},
     {WANTED, EV_FREE, TAKING, takeover_take}, /* a stray has brought the record */
     {WANTED, EV_ORPHAN, ASKING, takeover_ask},
+    {WANTED, EV_GONE, AWAITING, takeover_await},
     {WANTED, EV_OWN, TAKEOVER_ENDED, NULL},
     {WANTED, EV_OTHER, TAKEOVER_ENDED, NULL},
 
     {READING, EV_FREE, TAKING, takeover_take},
     {READING, EV_ORPHAN, ASKING, takeover_ask},
+    {READING, EV_GONE, AWAITING, takeover_await},
     {READING, EV_OWN, TAKEOVER_ENDED, NULL}, /* owner.c has it now */
     {READING, EV_OTHER, TAKEOVER_ENDED, NULL},
     {READING, EV_WON, INJECTED, takeover_inject}, /* the earlier write had come through */
@@ -69,6 +71,13 @@ static const struct takeover_step steps[] = {
     {LEAVING, EV_LOST, TAKEOVER_ENDED, NULL},
     {LEAVING, EV_UNKNOWN, CHECKING, takeover_again},
     {LEAVING, EV_TIME, LEAVING, takeover_release},
+
+    {AWAITING, EV_FREE, TAKING, takeover_take}, /* he is back: his CANCEL or INVITE has brought the record */
+    {AWAITING, EV_ORPHAN, ASKING, takeover_ask},
+    {AWAITING, EV_GONE, AWAITING, NULL},         /* another stray has */
+    {AWAITING, EV_OWN, TAKEOVER_ENDED, NULL},    /* his INVITE was routed here as a new one */
+    {AWAITING, EV_OTHER, TAKEOVER_ENDED, NULL},  /* or at another node */
+    {AWAITING, EV_TIME, WANTED, takeover_alone}, /* it takes its turn, as there may be many */
 };
 
 /* What cannot happen in each state: an answer without a question, or an event that its source filters out
@@ -77,19 +86,20 @@ static const struct takeover_step steps[] = {
 #define STORE (BIT(EV_WON) | BIT(EV_OVER) | BIT(EV_BACK) | BIT(EV_LOST) | BIT(EV_UNKNOWN))
 #define HOLDER (BIT(EV_FREE) | BIT(EV_ORPHAN))
 #define NODE (BIT(EV_DEAD) | BIT(EV_ALIVE))
-#define RECORD (HOLDER | NODE | BIT(EV_OWN) | BIT(EV_OTHER))
+#define RECORD (HOLDER | BIT(EV_GONE) | NODE | BIT(EV_OWN) | BIT(EV_OTHER))
 #define KAMAILIO (BIT(EV_TAKEN) | BIT(EV_REFUSED))
 static const unsigned never[TAKEOVER_STATES] = {
     [WANTED] = STORE | NODE | KAMAILIO | BIT(EV_TIME) | BIT(EV_LAST_TIME),
     [READING] = BIT(EV_TURN) | NODE | BIT(EV_LOST) | KAMAILIO | BIT(EV_LAST_TIME),
-    [ASKING] = BIT(EV_TURN) | HOLDER | BIT(EV_OWN) | BIT(EV_OTHER) | (STORE & ~(BIT(EV_UNKNOWN) | BIT(EV_BACK))) |
-               KAMAILIO | BIT(EV_TIME) | BIT(EV_LAST_TIME),
+    [ASKING] = BIT(EV_TURN) | HOLDER | BIT(EV_GONE) | BIT(EV_OWN) | BIT(EV_OTHER) |
+               (STORE & ~(BIT(EV_UNKNOWN) | BIT(EV_BACK))) | KAMAILIO | BIT(EV_TIME) | BIT(EV_LAST_TIME),
     [TAKING] = BIT(EV_TURN) | (RECORD & ~HOLDER) | KAMAILIO | BIT(EV_LAST_TIME),
     [INJECTED] = BIT(EV_TURN) | RECORD | STORE,
     [TAKEN] = BIT(EV_TURN) | RECORD | STORE | KAMAILIO | BIT(EV_LAST_TIME),
     [FAILED] = BIT(EV_TURN) | RECORD | STORE | BIT(EV_LAST_TIME),
-    [CHECKING] = BIT(EV_TURN) | NODE | BIT(EV_LOST) | KAMAILIO | BIT(EV_LAST_TIME),
+    [CHECKING] = BIT(EV_TURN) | BIT(EV_GONE) | NODE | BIT(EV_LOST) | KAMAILIO | BIT(EV_LAST_TIME),
     [LEAVING] = BIT(EV_TURN) | RECORD | KAMAILIO | BIT(EV_LAST_TIME),
+    [AWAITING] = BIT(EV_TURN) | NODE | STORE | KAMAILIO | BIT(EV_LAST_TIME),
 };
 
 bool takeover_never(enum takeover_state state, enum takeover_event event)
@@ -107,16 +117,17 @@ const struct takeover_step *takeover_step(enum takeover_state state, enum takeov
 
 const char *takeover_state_name(enum takeover_state state)
 {
-    static const char *const names[] = {"WANTED", "READING", "ASKING",   "TAKING",  "INJECTED",
-                                        "TAKEN",  "FAILED",  "CHECKING", "LEAVING", "-"};
+    static const char *const names[] = {"WANTED", "READING",  "ASKING",  "TAKING",   "INJECTED", "TAKEN",
+                                        "FAILED", "CHECKING", "LEAVING", "AWAITING", "-"};
 
     return names[state];
 }
 
 const char *takeover_event_name(enum takeover_event event)
 {
-    static const char *const names[] = {"turn", "free", "orphan", "dead",    "alive", "own",     "other", "won",
-                                        "over", "back", "lost",   "unknown", "taken", "refused", "time",  "last time"};
+    static const char *const names[] = {"turn",    "free",  "orphan",  "gone", "dead",     "alive",
+                                        "own",     "other", "won",     "over", "back",     "lost",
+                                        "unknown", "taken", "refused", "time", "last time"};
 
     return names[event];
 }

@@ -49,6 +49,8 @@ void takeover_end(struct engine *e, struct takeover *t)
     DL_DELETE(e->takeovers.list, t);
     HASH_DELETE(hh, e->takeovers.by_key, t); /* NOLINT(clang-analyzer-*): uthash */
     txn_free(t->txn);
+    free(t->src);
+    free(t->dst);
     free(t->to_tag);
     free(t->key);
     free(t);
@@ -57,10 +59,12 @@ void takeover_end(struct engine *e, struct takeover *t)
 /* Those under way are in front, so that answers find them at once. */
 static void set_state(struct engine *e, struct takeover *t, enum takeover_state state)
 {
-    if (t->state == WANTED && state != WANTED) {
+    if ((t->state == WANTED) != (state == WANTED))
         DL_DELETE(e->takeovers.list, t);
+    if (t->state == WANTED && state != WANTED)
         DL_PREPEND(e->takeovers.list, t);
-    }
+    else if (t->state != WANTED && state == WANTED)
+        DL_APPEND(e->takeovers.list, t);
     count(e, t->state, -1);
     t->state = state;
     count(e, t->state, 1);

@@ -71,6 +71,9 @@ char *sip_ack(struct span reply, size_t *len);
 char *sip_trying(struct span invite, const char *via, size_t *len);
 /* A negative reply to the INVITE that was sent with that Via on top. The caller frees it; NULL as above. */
 char *sip_refusal(struct span invite, const char *via, int code, size_t *len);
+/* The caller's ACK or BYE in the dialog that a 2xx has begun (12.2.1.1), sent from that address; *routed: it has a
+ * Route set. The caller frees it; NULL when the 2xx has no Contact, too. */
+char *sip_of_caller(struct span answer, const char *method, const char *sip, bool *routed, size_t *len);
 /* The headers of a negative reply that tell the caller how to continue (Contact, challenges and the like), each with
  * its end of line. The caller frees them; NULL when there are none, they are too long, or when out of memory. */
 char *sip_reply_head(struct span reply);

@@ -29,8 +29,8 @@ static char *add_line(char *to, const char *name, struct span value)
     return (char *)memcpy(to, "\r\n", 2) + 2;
 }
 
-/* A message with the model's From, To (followed by to_more), Call-ID and CSeq number. `start` is everything above
- * these. */
+/* A message with the model's From, To (followed by to_more), Call-ID and CSeq number, a BYE with the next. `start` is
+ * everything above these. */
 static char *made_of(const char *start, const char *method, struct span model, const char *to_more, size_t *len)
 {
     struct sip_head h;
@@ -48,7 +48,8 @@ static char *made_of(const char *start, const char *method, struct span model, c
     if (*to_more)
         to += sprintf(to - 2, "%s\r\n", to_more) - 2;
     to = add_line(to, "Call-ID", h.call_id);
-    to += sprintf(to, "CSeq: %u %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n", cseq.num, method);
+    to += sprintf(to, "CSeq: %u %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+                  cseq.num + (strcmp(method, "BYE") == 0), method);
     *len = (size_t)(to - out);
     return out;
 }
@@ -125,5 +126,72 @@ char *sip_refusal(struct span invite, const char *via, int code, size_t *len)
         out = made_of(start, "INVITE", invite, id.to_tag.n ? "" : ";tag=kamsync", len);
     free(start);
     free(vias);
+    return out;
+}
+
+/* ---- in the caller's stead ---- */
+
+struct route_set {
+    char *text, *to;
+};
+
+static bool add_route(const struct sip_hdr *hdr, const struct sip_msg *msg, void *arg)
+{
+    struct route_set *set = arg;
+
+    (void)msg;
+    set->to = add_line(set->to, "Route", sip_span(&hdr->val));
+    return false;
+}
+
+/* The Record-Route of a reply, backwards (RFC 3261 12.1.2). */
+static bool read_routes(struct route_set *set, const struct sip_parsed *p, size_t size)
+{
+    set->text = set->to = malloc(10 * size + 1);
+    if (!set->text)
+        return false;
+    sip_msg_hdr_apply(p->msg, false, SIP_HDR_RECORD_ROUTE, add_route, set);
+    *set->to = '\0';
+    return true;
+}
+
+static bool read_contact(struct sip_addr *contact, const struct sip_parsed *p)
+{
+    const struct sip_hdr *hdr = sip_msg_hdr(p->msg, SIP_HDR_CONTACT);
+
+    return hdr && sip_addr_decode(contact, &hdr->val) == 0;
+}
+
+/* The branch is the same for each copy of the reply: then so is the transaction. */
+static char *start_of(const struct sip_parsed *p, const char *method, const char *sip, const char *routes)
+{
+    const struct pl *branch = &p->msg->via.branch;
+    struct sip_addr contact;
+    char *start = NULL;
+
+    if (!read_contact(&contact, p) ||
+        asprintf(&start, "%s %.*s SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK-kamsync-%s-%.*s\r\n%s", method,
+                 (int)contact.auri.l, contact.auri.p, sip, method, (int)branch->l, branch->p ? branch->p : "",
+                 routes) < 0)
+        return NULL;
+    return start;
+}
+
+char *sip_of_caller(struct span answer, const char *method, const char *sip, bool *routed, size_t *len)
+{
+    struct route_set set = {0};
+    struct sip_parsed p;
+    char *start = NULL, *out = NULL;
+
+    if (sip_parse(&p, answer) < 0)
+        return NULL;
+    if (read_routes(&set, &p, answer.n))
+        start = start_of(&p, method, sip, set.text);
+    *routed = set.to > set.text;
+    if (start)
+        out = made_of(start, method, answer, "", len);
+    free(start);
+    free(set.text);
+    sip_parsed_free(&p);
     return out;
 }

@@ -135,6 +135,8 @@ static void put_state(struct buffer *t, const struct txn *txn)
     number(t, KEY("at"), txn->at);
     if (txn->cancelled)
         buffer_text(t, KEY("cancelled") "true");
+    if (txn->gone)
+        buffer_text(t, KEY("gone") "true");
     if (txn->stateless)
         buffer_text(t, KEY("stateless") "true");
     if (txn_state(txn) == TXN_FAILED && txn->last) /* the call's end, in case another node has to report it */
@@ -234,6 +236,13 @@ static struct holder from_of(const json_t *json)
     return (struct holder){0};
 }
 
+static bool is_connected(const json_t *json)
+{
+    const char *src = json_string_value(json_object_get(json, "src"));
+
+    return src && msg_is_connection(src);
+}
+
 int record_read(struct record *r, struct span text)
 {
     json_t *json = json_loadb(text.p, text.n, 0, NULL);
@@ -250,6 +259,8 @@ int record_read(struct record *r, struct span text)
     r->done = done;
     r->cancelled = json_is_true(json_object_get(json, "cancelled"));
     r->whole = json_object_get(json, "req") != NULL;
+    r->connected = is_connected(json);
+    r->gone = json_is_true(json_object_get(json, "gone"));
     json_decref(json);
     return rc;
 }
@@ -467,7 +478,9 @@ static int take_branch(struct txn *t, const json_t *json, int64_t now)
         return rc;
     b.index = (int)json_integer_value(json_object_get(json, "i"));
     b.code = (short)code;
-    b.rang = (code > 100 && code < 200) || json_is_true(json_object_get(json, "rang"));
+    /* its provisional reply may have been lost with the connection */
+    b.rang =
+        (code > 100 && code < 200) || (!code && msg_is_connection(b.to)) || json_is_true(json_object_get(json, "rang"));
     b.over = code >= 300 && json_is_true(json_object_get(json, "over"));
     b.head = code >= 300 ? take_head(json) : NULL;
     return txn_give_branch(t, &b);
@@ -531,6 +544,7 @@ static int take_all(struct txn *t, const json_t *json, int64_t now)
     t->at = json_integer_value(json_object_get(json, "at"));
     t->last = json_integer_value(json_object_get(json, "last"));
     t->cancelled = json_is_true(json_object_get(json, "cancelled"));
+    t->gone = json_is_true(json_object_get(json, "gone"));
     t->stateless = json_is_true(json_object_get(json, "stateless"));
     t->begun_ms = t->changed_ms = now;
     if (json_is_object(json_object_get(json, "vars")))

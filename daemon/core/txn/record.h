@@ -48,6 +48,8 @@ struct record {
     struct holder from; /* whom this owner has it from; epoch 0: from none */
     bool done;
     bool cancelled; /* its owner has seen a CANCEL */
+    bool connected; /* its caller is on a connection */
+    bool gone;      /* that has ended, and nobody hears a reply */
     bool whole;     /* it has the request, so a survivor can take the transaction over, or finish one that is over */
 };
 

@@ -86,6 +86,19 @@ int txn_texts(struct txn *t, struct span call_id, struct span from_tag, struct s
     return 0;
 }
 
+int txn_moved(struct txn *t, const char *src, const char *dst)
+{
+    struct span call = span_of(t->call_id), tag = {call.p + call.n + 1, t->call.n - call.n - 1};
+    char *was = t->call_id;
+    int rc = txn_texts(t, call, tag, span_of(t->branch), span_of(t->sent_by), span_of(src), span_of(dst));
+
+    if (rc < 0)
+        t->call_id = was;
+    else
+        free(was);
+    return rc;
+}
+
 static int branch_fill(struct txn_branch *b, const struct sip_sent *sent, const struct event *ev)
 {
     char *route = sent->routes ? join_routes(sent) : NULL;

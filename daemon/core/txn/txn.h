@@ -84,6 +84,7 @@ struct txn {
     uint32_t cseq;
     bool stateless;     /* the script sent it by forward(): tm does not have it, and its request is not kept */
     bool cancelled;     /* the caller sent a CANCEL */
+    bool gone;          /* his connection has ended with its node, and he has not come back: nobody hears a reply */
     int64_t at;         /* begun_ms as ms since 1970 by its first owner's clock; 0: unknown */
     int64_t begun_ms;   /* when its first branch was sent; all times are the engine's */
     int64_t changed_ms; /* last new branch or reply */
@@ -154,6 +155,9 @@ int txn_branch_texts(struct txn_branch *b, struct span *texts);
 /* The same for the transaction. */
 int txn_texts(struct txn *t, struct span call_id, struct span from_tag, struct span branch, struct span sent_by,
               struct span src, struct span dst);
+
+/* The caller is there now, on another connection. 0 or -ENOMEM. */
+int txn_moved(struct txn *t, const char *src, const char *dst);
 
 /* Adds a complete branch (only the Route set may be missing), and takes ownership of it, even on an error. The first
  * branch gives the transaction its id. 0, -EBADMSG, -ENOMEM. */

@@ -12,7 +12,7 @@ const KEPT = 2000; // in this page
 const EVERY_MS = 3000;
 
 const HOW = { name: 'how', label: 'How it ended', options: [['', 'All'], ['completed', 'Completed'], ['cancelled', 'Cancelled'],
-  ['rejected', 'Rejected'], ['timed out', 'Timed out'], ['untracked', 'Untracked'], ['unknown', 'Unknown']] };
+  ['rejected', 'Rejected'], ['timed out', 'Timed out'], ['caller lost', 'Caller lost'], ['untracked', 'Untracked'], ['unknown', 'Unknown']] };
 
 // Of today only the time.
 function when(ms) {

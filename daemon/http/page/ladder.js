@@ -108,6 +108,7 @@ function ending(call, w, byes) {
     return { ...rest, hops: [far, here, CALLER], title: `${call.code ?? 487}`, note: 'cancelled: the phone has stopped ringing' };
   if (call.how === 'rejected') return { ...rest, hops: [far, here, CALLER], title: `${call.code ?? 'rejected'}`, note: 'rejected' };
   if (call.how === 'timed out') return { ...rest, hops: [here, CALLER], title: `${call.code ?? 408}`, note: 'no answer in time' };
+  if (call.how === 'caller lost') return { ...rest, hops: [here, far], title: 'CANCEL', note: "the caller's connection has ended with its node" };
   const why = call.untracked ? `: ${textOf(call.untracked)}` : '';
   return { ...rest, hops: [here], title: 'end', note: `${call.how ?? 'ended'}${why}${call.by ? `, by ${call.by}` : ''}` };
 }
