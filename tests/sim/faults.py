@@ -82,6 +82,12 @@ FAULTS = [
      "no answer to its CANCEL|its CANCEL was answered"),
     ("a search takes what another site's nodes are to take", "sites.c",
      "        return round == ROUND_ALL;", "        return true;", "of another site has taken it over"),
+    ("a caller whose connection is gone is waited for, for ever", "takeover_act.c",
+     "    t->due_ms = now + e->conf.caller_wait_ms + 1;", "    t->due_ms = 0;", "waits for its caller"),
+    ("what rings for a caller who is gone rings on", "gone.c",
+     "    txn->end = END_NO_TM;", "    txn->end = END_DONE;", "it rings on|its last Kamailio gave it up"),
+    ("a 2xx to a caller who is gone is not acknowledged", "gone.c",
+     '    say(e, t, index, reply, "ACK", now);\n', "", "nobody ends it"),
     ("a re-INVITE that is taken over begins the call anew", "legs.c",
      "sip_read_id(id, t->req) == 0 && !id->to_tag.n;", "sip_read_id(id, t->req) == 0;", "2 entries|rejected by callee"),
 ]

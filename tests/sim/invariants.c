@@ -269,6 +269,15 @@ static const char *text_of(json_t *entry, const char *name)
     return text ? text : "";
 }
 
+/* The caller's connection has ended, or its node may have been thought dead. */
+static bool may_be_lost(const struct life *l, int call)
+{
+    size_t node;
+    bool lives = cluster_connection(l->c, call, &node);
+
+    return cluster_is_connected(l->c, call) && (!lives || l->c->cut[call] || !is_well(l, node));
+}
+
 /* Whether it can have ended so, seen from the people. */
 static bool is_plausible(const struct life *l, int call, const char *how, const char *by)
 {
@@ -280,6 +289,8 @@ static bool is_plausible(const struct life *l, int call, const char *how, const 
         return p->cancel.since_ms && (l->c->final[call] != 200 || l->c->timed_out[call]) && strcmp(by, "caller") == 0;
     if (strcmp(how, "rejected") == 0)
         return l->c->final[call] == 486 && strcmp(by, "callee") == 0;
+    if (strcmp(how, "caller lost") == 0)
+        return may_be_lost(l, call) && strcmp(by, "kamsync") == 0;
     /* that it was cancelled may have died with a node */
     return strcmp(how, "timed out") == 0 && (l->c->final[call] == 487 || l->c->timed_out[call]) &&
            strcmp(by, "kamsync") == 0;
@@ -300,6 +311,7 @@ static bool is_fine(struct life *l, json_t *entry)
           "an entry of no call");
     check(++l->entries[call] == 1, "call %d: %u entries in the archive", call, l->entries[call]);
     check(!l->ended[call], "call %d: ended once more, as the store has forgotten its end", call);
+    l->lost[call] = strcmp(text_of(entry, "how"), "caller lost") == 0;
     check(is_plausible(l, call, text_of(entry, "how"), text_of(entry, "by")), "call %d: %s by %s, final reply %d", call,
           text_of(entry, "how"), text_of(entry, "by"), l->c->final[call]);
     check(!*answered || is_late(l, call, answered) || strtoll(answered, NULL, 10) <= strtoll(ended, NULL, 10),
@@ -364,12 +376,38 @@ static bool none_vanishes(struct life *l)
     return true;
 }
 
+/* The caller's connection is gone, and he has not come back. */
+static bool none_rings_for_nobody(struct life *l)
+{
+    struct cluster *c = l->c;
+
+    for (int i = 0; i < CALLS; i++) {
+        size_t node;
+        json_t *r = cluster_is_connected(c, i) && !cluster_connection(c, i, &node) ? cluster_record(c, i) : NULL;
+        bool open = json_is_false(json_object_get(r, "done")), gone = json_is_true(json_object_get(r, "gone"));
+
+        json_decref(r);
+        check(!open || cluster_holders(c, i, NULL) || is_contested(l, i), "call %d waits for its caller for ever", i);
+        check(!gone || c->final[i], "call %d: its caller is gone, and it rings on", i);
+    }
+    return true;
+}
+
 bool holds_when_well(struct life *l)
 {
-    return one_owner(l) && none_vanishes(l) && all_quiet(l);
+    return none_rings_for_nobody(l) && one_owner(l) && none_vanishes(l) && all_quiet(l);
+}
+
+/* A far end that has answered a caller who is gone still says its 2xx: it is ended in his stead. */
+static bool none_talks_to_nobody(struct life *l)
+{
+    for (int i = 0; i < CALLS; i++)
+        check(!l->lost[i] || l->c->final[i] != 200 || l->phones.phone[i].final.answered,
+              "call %d: it was answered, its caller is gone, and nobody ends it", i);
+    return true;
 }
 
 bool holds_at_the_end(struct life *l)
 {
-    return holds_always(l) && one_owner(l) && all_ended(l);
+    return none_talks_to_nobody(l) && holds_always(l) && one_owner(l) && all_ended(l);
 }

@@ -332,6 +332,7 @@ bool life_live(struct life *l, int steps, const char *broken)
     c->dice = dice;
     c->invites = dice(c, 3);
     c->large = dice(c, 2);
+    c->connects = l->seed % 2 && happens(l, "connects");
     stores_begin(l);
     cluster_route(c, c->invites == ROUTE_CLAIMED);
     for (size_t i = 0; has_sites(l) && i < c->count; i++)

@@ -37,11 +37,25 @@ static size_t any(struct cluster *c)
     return c->phones->dice(c, (unsigned)c->count);
 }
 
+/* Where the caller's next message goes: over his connection, if he has one, or a new one to that node if it has ended.
+ */
+static size_t way_of(struct cluster *c, int call, size_t node)
+{
+    size_t there;
+
+    if (!cluster_is_connected(c, call) || c->site[node].dead)
+        return node;
+    if (cluster_connection(c, call, &there))
+        return there;
+    cluster_connect(c, node, call);
+    return node;
+}
+
 static void send_due(struct cluster *c, int call, struct phone *p)
 {
     if (take_due(c, &p->invite)) {
         if (!is_lost(c))
-            cluster_invite(c, p->node, call);
+            cluster_invite(c, way_of(c, call, p->node), call);
         p->node = any(c);
     }
     if (take_due(c, &p->re) && !is_lost(c))
@@ -51,7 +65,7 @@ static void send_due(struct cluster *c, int call, struct phone *p)
     if (take_due(c, &p->final) && !is_lost(c))
         cluster_final(c, any(c), call);
     if (take_due(c, &p->cancel) && !is_lost(c))
-        cluster_cancel(c, any(c), call);
+        cluster_cancel(c, way_of(c, call, any(c)), call);
     for (size_t side = 0; side < 2; side++)
         if (take_due(c, &p->bye[side]) && !is_lost(c))
             cluster_bye(c, any(c), call, side, 0);

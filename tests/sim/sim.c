@@ -3,7 +3,7 @@
  *
  *     sim [--seeds N] [--first SEED] [--steps N] [--junit FILE] [--until-failed N] [--break FAULT]
  *         [--without adrift,shuffle,twice,again,forget,deaf,late,unheard,refuse,failover,stale,empty,masters,move,
- *                    unwilling,full,lost,evacuate,near,sites]
+ *                    unwilling,full,lost,evacuate,near,sites,connects]
  *
  * Seed 0 is a storm, and comes with seed 1. With --junit it also breaks the store in several ways (`broken` in
  * cluster.h), and expects that a seed fails then; faults.py does so with the core. With --break one of these faults is

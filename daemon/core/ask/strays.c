@@ -305,6 +305,8 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
     enum verdict v = engine_judge(e, r, now);
 
     s->unheard = r->connected && s->kind == STRAY_REPLY;
+    if (v == VERDICT_OWNER && r->gone && s->kind == STRAY_CANCEL)
+        v = VERDICT_DONE; /* its owner has no tm for it, nor the connection for the answer */
     if (on_gone(e, s, r, text, now))
         return;
     if (r->state == HEAD_TAKING && (v == VERDICT_OWNER || v == VERDICT_MINE)) {

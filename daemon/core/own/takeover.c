@@ -125,10 +125,11 @@ static enum takeover_event event_of(struct engine *e, struct takeover *t, struct
         learn(e, t, &r, r.from.epoch, text, now);
         return EV_OWN;
     }
-    if (is_orphan(e, t, &r, now) && take_record(e, t, text, now))
-        return !taking && awaits_caller(e, t)                              ? EV_GONE
-               : !r.owner || r.owner == e->self.id || is_given(e, &r, now) ? EV_FREE
-                                                                           : EV_ORPHAN;
+    if (is_orphan(e, t, &r, now) && take_record(e, t, text, now)) {
+        if (!taking && awaits_caller(e, t))
+            return EV_GONE;
+        return !r.owner || r.owner == e->self.id || is_given(e, &r, now) ? EV_FREE : EV_ORPHAN;
+    }
     if (t->written && !taking && r.epoch < t->epoch && engine_judge(e, &r, now) == VERDICT_OWNER)
         return EV_BACK;
     return taking ? EV_LOST : EV_OTHER;

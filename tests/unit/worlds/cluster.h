@@ -147,8 +147,14 @@ struct cluster {
     unsigned answered_by[CANCELS_MAX]; /* bits of the nodes that did */
     bool astray[CANCELS_MAX];          /* another node sent it, not the caller: he does not hear the answer */
     bool timed_out[CALLS_MAX];
-    json_t *last_invite;   /* of a takeover, as text */
-    struct phones *phones; /* who listens, and has timers: */
+    bool connects;                /* each fourth caller is on a connection: */
+    size_t at_node[CALLS_MAX];    /* to that node, */
+    unsigned at_start[CALLS_MAX]; /* and that start of its Kamailio; 0: to none yet. Then he takes another: */
+    unsigned connections[CALLS_MAX];
+    bool cut[CALLS_MAX];     /* one has ended with its node */
+    bool hung_up[CALLS_MAX]; /* kamsyncd has ended the call in his stead */
+    json_t *last_invite;     /* of a takeover, as text */
+    struct phones *phones;   /* who listens, and has timers: */
     void (*hear)(struct cluster *c, const struct heard *h);
     int64_t (*ring)(struct cluster *c); /* does what is due; when something is again */
 };
@@ -195,6 +201,12 @@ void cluster_re_final(struct cluster *c, size_t node, int call, int n);
 void cluster_re_ack(struct cluster *c, size_t node, int call, int n);
 /* Who routes INVITEs by claims, or after a question, does so from now on. */
 void cluster_route(struct cluster *c, bool strict);
+
+/* Whether the caller is on a connection; whether that is alive, and at which node. If not, he takes one to that node.
+ */
+bool cluster_is_connected(const struct cluster *c, int call);
+bool cluster_connection(const struct cluster *c, int call, size_t *node);
+void cluster_connect(struct cluster *c, size_t node, int call);
 
 /* What the far end has answered arrives at the node, or a BYE of that side's, or (code) the reply to it. */
 void cluster_final(struct cluster *c, size_t node, int call);

@@ -105,7 +105,9 @@ static void from_network(struct site *s, const struct handed *h, const char *msg
 {
     char *at = handover_at(s);
 
-    if (others(s) <= (s->c->large ? 0 : ALL_MAX) && tell_all(s, h, at, msg) > 0) {
+    bool few = others(s) <= (s->c->large ? 0 : ALL_MAX) && !cluster_is_connected(s->c, call_of(msg));
+
+    if (few && tell_all(s, h, at, msg) > 0) {
         if (s->linked && s->hello)
             kamailio_event(s, told_text(msg, at));
     } else if (!kamailio_stray(s, msg)) {

@@ -162,6 +162,12 @@ struct handed {
 void hand_over(struct site *s, size_t to, const char *why, const char *at, const char *msg);
 char *handover_at(struct site *s);
 
+/* cluster_connections.c: the text, about that call, with its caller's connection in place of his address. */
+char *connected_text(const struct cluster *c, int call, const char *text);
+/* kamsyncd's own CANCEL, ACK or BYE reaches the far end, even from an isolated node: some seconds of trying are enough.
+ */
+void far_end_hears(struct site *s, const char *msg);
+
 /* cluster_cancels.c: a CANCEL; whether it is another copy of one that was acted upon. */
 void cancel_arrives(struct site *s, const struct handed *h, const char *msg);
 bool cancel_is_seen(const struct site *s, const struct handed *h);

@@ -49,7 +49,9 @@ static void say_queue(struct site *s)
 
 char *kamailio_branch(const struct site *s, const struct leg *k, const char *req, bool with_req)
 {
-    return branch_text(sip_sent_on(k, "0"), with_req ? req : NULL, scratch(",%s", kamailio_now(s)));
+    char *text = branch_text(sip_sent_on(k, "0"), with_req ? req : NULL, scratch(",%s", kamailio_now(s)));
+
+    return k->cseq == 1 ? connected_text(s->c, call_of(scratch("Call-ID: %s", k->call_id)), text) : text;
 }
 
 char *kamailio_replied(const struct site *s, const struct leg *k, int code)
@@ -80,9 +82,18 @@ void kamailio_call(struct site *s, int call)
     kamailio_reply(s, call, 180);
 }
 
+/* A caller on a connection hears of his INVITE over that alone. The answer to a CANCEL goes where that came from. */
+static bool is_out_of_hearing(const struct site *s, const struct heard *h)
+{
+    size_t node;
+
+    return (h->what == HEARD_RINGING || h->what == HEARD_FINAL) && cluster_is_connected(s->c, h->call) &&
+           (!cluster_connection(s->c, h->call, &node) || &s->c->site[node] != s);
+}
+
 void kamailio_hear(struct site *s, struct heard h)
 {
-    if (s->c->hear && !s->isolated)
+    if (s->c->hear && !s->isolated && !is_out_of_hearing(s, &h))
         s->c->hear(s->c, &h);
 }
 
@@ -235,7 +246,8 @@ bool kamailio_stray(struct site *s, const char *msg)
 {
     if (!s->linked || !s->hello)
         return false;
-    say(s, stray_text(++s->strays, msg, ""));
+    say(s, re_of(msg) ? stray_text(++s->strays, msg, "")
+                      : connected_text(s->c, call_of(msg), stray_text(++s->strays, msg, "")));
     return true;
 }
 
@@ -432,6 +444,8 @@ static void on_send(struct site *s, const char *frame)
 
     if (sscanf(to.p, "192.0.2.%d:5060", &id) == 1 && id <= (int)s->c->count)
         send_packet(s, (size_t)id - 1, msg);
+    else
+        far_end_hears(s, msg);
     free(msg);
 }
 
@@ -545,8 +559,9 @@ void cluster_final(struct cluster *c, size_t node, int call)
     struct leg k = call_make((unsigned)call);
 
     arrive(c, node,
-           scratch("SIP/2.0 %d Final\r\nVia: SIP/2.0/UDP 192.0.2.10:5060;branch=%s.0\r\n%s", c->final[call], k.tm,
-                   strstr(sip_request(&k, "INVITE"), "Via: ")));
+           scratch("SIP/2.0 %d Final\r\nContact: <sip:bob@203.0.113.5>\r\n"
+                   "Via: SIP/2.0/UDP 192.0.2.10:5060;branch=%s.0\r\n%s",
+                   c->final[call], k.tm, strstr(sip_request(&k, "INVITE"), "Via: ")));
 }
 
 void cluster_bye(struct cluster *c, size_t node, int call, size_t side, int code)
