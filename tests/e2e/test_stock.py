@@ -58,13 +58,18 @@ def pristine():
                 'apt-get install --reinstall -o Dpkg::Options::=--force-confnew kamailio')
 
 
+def patch_stock(directory):
+    with open(f'{directory}/kamailio.cfg', 'wb') as file:
+        file.write(pristine())
+    subprocess.run(['patch', '-p1', '-s', '-i', diff()], cwd=directory, check=True)
+    copy_kamsync(OURS, directory)
+
+
 @pytest.fixture(scope='module')
 def patched(tmp_path_factory):
     """A directory with the patched kamailio.cfg, and kamsync's files beside it."""
     directory = tmp_path_factory.mktemp('stock')
-    (directory / 'kamailio.cfg').write_bytes(pristine())
-    subprocess.run(['patch', '-p1', '-s', '-i', diff()], cwd=directory, check=True)
-    copy_kamsync(OURS, directory)
+    patch_stock(directory)
     return directory
 
 
