@@ -236,6 +236,7 @@ class Leg:
         self.owner, self.port, self.invite, self.call_id = owner, port, msg, msg.call_id
         self.tag = f'callee{next(_numbers)}'
         self.contact = owner.contact(msg.user, port)
+        self.target = _first(_URI, msg['contact'])   # the caller's Contact
         self.code, self.acked, self.ended, self.invites, self.cancels, self.acks = 0, False, False, 1, 0, 0
         self.cseq = 0                # of its own requests
         self.changed = msg.time      # when its state last changed
@@ -286,17 +287,29 @@ class Leg:
         if not self.acked:
             self.acked, self.changed = True, time.monotonic()
 
+    def _request(self, method, branch, headers=()):
+        invite = self.invite
+        lines = [self.owner.via(self.port, branch), *(('Route', route) for route in invite.routes()),
+                 ('From', f'{invite["to"]};tag={self.tag}'), ('To', invite['from']), ('Call-ID', self.call_id),
+                 ('CSeq', f'{self.cseq} {method}'), ('Max-Forwards', '70'), *headers]
+        return request(method, self.target, lines)
+
     def within(self, method, headers=()):
-        """Send a request within the answered call, as the callee; returns the Asking."""
+        """Send a request within the answered call, as the callee; returns the Asking. A re-INVITE's ACK is sent by itself."""
         with self.owner.lock:
-            invite = self.invite
             self.cseq += 1
             branch = f'z9hG4bK{method}{self.cseq}{self.tag}'
-            lines = [self.owner.via(self.port, branch), *(('Route', route) for route in invite.routes()),
-                     ('From', f'{invite["to"]};tag={self.tag}'), ('To', invite['from']), ('Call-ID', self.call_id),
-                     ('CSeq', f'{self.cseq} {method}'), ('Max-Forwards', '70'), *headers]
-            text = request(method, _first(_URI, invite['contact']), lines)
-            return self.owner.ask(self.port, method, branch, text, self.over)
+            if method == 'INVITE':
+                self.owner.reinvites[branch] = self
+                headers = (('Contact', f'<{self.contact}>'), *headers)
+            return self.owner.ask(self.port, method, branch, self._request(method, branch, headers), self.over)
+
+    def on_reinvited(self, msg):
+        """The final reply to its re-INVITE, whose Contact is where it sends further requests to."""
+        self.owner._on_answer(msg)
+        if 200 <= msg.code < 300:
+            self.target = _first(_URI, msg['contact'])
+            self.owner.send(self.port, self._request('ACK', new_branch()), self.over)
 
     def bye(self, headers=()):
         """Hang up; returns the Asking."""
@@ -316,12 +329,13 @@ class Callees(Endpoint):
     challenges       how many BYEs get a 407 first, or what refuses says
     """
 
-    def __init__(self, lab, ports=PORTS, on_invite=None, manner='repeat'):
+    def __init__(self, lab, ports=PORTS, on_invite=None, manner='repeat', side='gateway'):
         self.on_invite, self.manner = on_invite or Leg.ring, manner
         self._calls, self._by_branch, self.unknown, self.challenges, self.refuses = {}, {}, [], 0, 407
-        self._again = {}            # re-INVITEs
+        self._again = {}            # the caller's re-INVITEs
+        self.reinvites = {}         # its own, by branch: the Leg
         self.last_again = 0.0       # when an INVITE last came again
-        super().__init__(lab, 'gateway', ports)
+        super().__init__(lab, side, ports)
 
     def legs(self, call_id, port=None):
         """The transactions of a call so far, in order. Two at one port: it rang a second time."""
@@ -336,6 +350,8 @@ class Callees(Endpoint):
         handler = {'INVITE': self._on_invite, 'CANCEL': self._on_cancel, 'ACK': self._on_ack, 'BYE': self._on_bye}
         if msg.code == 0:
             handler.get(msg.method, self._on_other)(port, msg)
+        elif msg.code >= 200 and msg.branch in self.reinvites:
+            self.reinvites[msg.branch].on_reinvited(msg)
 
     def _on_invite(self, port, msg):
         leg = self._by_branch.get((port, msg.branch))
@@ -345,7 +361,9 @@ class Callees(Endpoint):
         leg = self._by_branch[port, msg.branch] = Leg(self, port, msg)
         if msg.to_tag:                # within a call
             leg.tag = msg.to_tag
-            self._note(port, msg)
+            first = self._note(port, msg)
+            if first:
+                first.target = leg.target
             self._again.setdefault(msg.call_id, []).append(leg)
             leg.answer()
             return
@@ -426,6 +444,7 @@ class Call:
         self.over = over
         self.branch, self.tag = f'z9hG4bKc{next(_numbers)}', f'caller{next(_numbers)}'
         self.replies, self.byes, self.ended_at, self.cseq, self.reinvite = [], 0, None, 1, None
+        self.reinvites, self.reinvite_acks = [], 0    # of the callee
         self.invites, self.final, self.cancelling, self.began = 0, None, None, time.monotonic()
         self.uri = f'sip:{dial}@{ANYCAST}'
         self._send_invite(T1)
@@ -539,6 +558,12 @@ class Caller(Endpoint):
             call.on_reply(msg)
         elif msg.code and call and call.reinvite and msg.branch == call.reinvite[0]:
             call.on_reinvite(msg)
+        elif not msg.code and msg.method == 'ACK':
+            if call:
+                call.reinvite_acks += 1
+        elif not msg.code and msg.method == 'INVITE' and call:
+            call.reinvites.append(msg)
+            self.send(port, response(msg, 200, call.tag, self.contact('caller', self.port)), self.answer_to(msg))
         elif msg.method == 'BYE' and not msg.code:
             known = call and call.final and call.final.code == 200 and msg.to_tag == call.tag
             self.send(port, response(msg, 200 if known else 481, f'caller{next(_numbers)}'), self.answer_to(msg))
