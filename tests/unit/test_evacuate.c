@@ -413,24 +413,36 @@ static void from_own_address(struct fake *f, const struct leg *c)
     fake_say(f, "{\"t\":\"events\",\"n\":3}%s", text);
 }
 
+/* From a caller on a connection. */
+static void over_connections(struct fake *f, const struct leg *c)
+{
+    char *text = branch_text(sip_sent_on(c, "0"), sip_request(c, "INVITE"), "");
+
+    memcpy(strstr(text, "udp:198"), "tcp", 3);
+    fake_say(f, "{\"t\":\"events\",\"n\":4}%s", text);
+}
+
 Test(evacuate, what_cannot_be_moved_stays_and_the_reason_is_shown)
 {
-    struct leg c = call_make(1), other = call_make(2), bound = call_make(3);
+    struct leg c = call_make(1), other = call_make(2), bound = call_make(3), connected = call_make(4);
     struct fake *f = fake_served();
     struct evacuation_sum sum;
 
     fake_branch(f, 1, &c, "0", true);
     fake_branch(f, 2, &other, "0", true);
     from_own_address(f, &bound);
+    over_connections(f, &connected);
     fake_pass(f, 100);
     fake_cancel(f, &c);
     fake_turn(f);
     cr_assert_null(engine_evacuate(f->e, true, f->now));
     fake_turn(f);
     sum = evacuate_sum(f->e, f->now);
-    cr_expect(sum.given == 1 && sum.left[STAY_CANCELLED] == 1 && sum.left[STAY_ADDRESS] == 1);
+    cr_expect(sum.given == 1 && sum.left[STAY_CANCELLED] == 1 && sum.left[STAY_ADDRESS] == 1 &&
+              sum.left[STAY_CONNECTION] == 1);
     for (int i = 0; i < STAY_REASONS; i++)
-        cr_expect(*evacuate_reason((enum stay)i) && (i == STAY_CANCELLED || i == STAY_ADDRESS || !sum.left[i]));
+        cr_expect(*evacuate_reason((enum stay)i) &&
+                  (i == STAY_CANCELLED || i == STAY_ADDRESS || i == STAY_CONNECTION || !sum.left[i]));
     fake_free(f);
 }
 

@@ -21,9 +21,10 @@ void advice_address(struct engine *e, int64_t now)
     advise(e, CHECK_ADDRESS, NULL, now);
 }
 
+/* What left over a connection is answered by a new one at the address in the Via, whichever this one's is. */
 bool advice_is_own(const struct engine *e, const char *sock)
 {
-    return strcmp(sock + strlen("udp:"), e->self.sip) == 0;
+    return !msg_is_connection(sock) && strcmp(sock + strlen("udp:"), e->self.sip) == 0;
 }
 
 void advice_leg(struct engine *e, const char *sock, int64_t now)
