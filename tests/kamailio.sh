@@ -9,8 +9,9 @@ REPOSITORY=https://github.com/kamailio/kamailio
 BUILDS=$PWD/build/kamailio
 ROOTS=${KAMSYNC_ROOTS:-/var/cache/kamsync/roots}
 NEEDS="git make gcc bison flex libjansson-dev libev-dev libhiredis-dev libevent-dev"
-MODULES="acc async cfg_rpc cfgutils corex counters ctl debugger dialog dispatcher dlgs dmq evapi htable jansson jsonrpcs kex
-  maxfwd mqueue ndb_redis pv registrar rr rtimer sanity siputils sl textops textopsx tm tmx topoh topos usrloc xlog"
+MODULES="acc async cfg_rpc cfgutils corex counters ctl db_text debugger dialog dispatcher dlgs dmq evapi htable jansson
+  jsonrpcs kex maxfwd mqueue nathelper ndb_redis outbound permissions pike pv registrar rr rtimer rtpengine sanity
+  siputils sl textops textopsx tm tmx topoh topos uac usrloc xlog"
 
 from_source() {
   local to=$BUILDS/$1 source=$BUILDS/$1.source
