@@ -123,7 +123,7 @@ Test(calls_store, failed_write_is_tried_again_and_not_in_a_loop)
     cr_expect(f->put_count + f->call_count >= 100 && f->put_count + f->call_count <= 20 * (10 + 2 * 20 + 2),
               "%zu writes", f->call_count);
     f->call_result = CALL_WRITTEN;
-    fake_pass(f, 3000);
+    fake_pass(f, 9000); /* the longest pause between two rounds, and a second */
     cr_expect(fake_status(f).calls == 20);
     fake_forget(f);
     fake_pass(f, 20000);

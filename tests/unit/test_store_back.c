@@ -105,12 +105,12 @@ Test(store_back, partly_refused_writes_are_not_written_in_a_loop)
 
         fake_branch(f, i, &c, "0", true);
     }
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 600; i++) {
         fake_pass(f, 100);
         for (; answered < f->put_count; answered++)
             fake_put_done(f, 1, answered % 7 != 0);
     }
-    cr_expect(f->put_count >= 5 * 50 && f->put_count <= 11 * 50 + 100, "%zu", f->put_count);
+    cr_expect(f->put_count >= 8 * 50 && f->put_count <= 11 * 50 + 600, "%zu", f->put_count);
     fake_free(f);
 }
 

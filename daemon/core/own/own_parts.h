@@ -80,6 +80,7 @@ struct resync {
     int64_t try_ms;    /* when the next trial write is due */
     int64_t told_ms;   /* when all nodes were told of the refusal; 0: not yet */
     int64_t last_ms;   /* when everything was last written again */
+    unsigned again;    /* so often in short succession before */
     int64_t all_ms;    /* when it is next; 0: not planned */
     int64_t settle_ms; /* the second time after the store has come back; 0: not planned */
 };

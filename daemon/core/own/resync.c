@@ -13,7 +13,8 @@
 
 #define TRY_MS 100
 #define TELL_MS 1000      /* interval of telling the others that records are unwritten */
-#define ALL_AFTER_MS 1000 /* shortest interval of writing all, if some are refused, */
+#define ALL_AFTER_MS 1000 /* shortest interval of writing all, if some are refused; */
+#define AGAIN_MAX 3       /* so often in a row it is doubled, */
 #define ALL_PER_MS 20     /* and the most records per ms of it */
 #define SETTLE_MS 4000    /* by then the data of an earlier connection has reached the store */
 
@@ -32,11 +33,19 @@ void resync_refused(struct engine *e, int64_t now)
     message_unwritten(e);
 }
 
-/* The earliest time for writing all again. */
-static int64_t soonest(const struct engine *e, int64_t now)
+/* Between writing all and once more. A store of which a part is away refuses some, and takes others, time and again: as
+ * long as writing all is of no use, it is done less and less often. */
+static int64_t pause_of(const struct engine *e)
 {
     int64_t pause = (int64_t)(e->txns.count + e->calls.count) / ALL_PER_MS;
-    int64_t at = e->resync.last_ms + (pause > ALL_AFTER_MS ? pause : ALL_AFTER_MS);
+
+    return (pause > ALL_AFTER_MS ? pause : ALL_AFTER_MS) << e->resync.again;
+}
+
+/* The earliest time for that. */
+static int64_t soonest(const struct engine *e, int64_t now)
+{
+    int64_t at = e->resync.last_ms + pause_of(e);
 
     return e->resync.last_ms && at > now ? at : now + 1;
 }
@@ -92,6 +101,11 @@ static bool take_due(int64_t *due_ms, int64_t now)
     return due;
 }
 
+static bool is_soon(const struct engine *e, int64_t now)
+{
+    return e->resync.last_ms && now - e->resync.last_ms <= 2 * pause_of(e);
+}
+
 /* Done twice after a return of the store: data in the buffers of an earlier connection, because Redis hung or the
  * network stalled, may reach the store after newer data. */
 void resync_tick(struct engine *e, int64_t now)
@@ -100,6 +114,7 @@ void resync_tick(struct engine *e, int64_t now)
     bool all = e->store.up && take_due(&w->all_ms, now), settled = e->store.up && take_due(&w->settle_ms, now);
 
     if (all || settled) {
+        w->again = !is_soon(e, now) ? 0 : w->again < AGAIN_MAX ? w->again + 1 : AGAIN_MAX;
         w->last_ms = now;
         txns_mark_all(&e->txns);
         calls_mark_all(e);
