@@ -45,7 +45,7 @@ struct merge {
     size_t waiting; /* for so many answers */
     bool failed, gap;
     bool later;          /* than the first round */
-    uint64_t settled_ms; /* the slowest master's time */
+    uint64_t settled_ms; /* the slowest master's time in the first round */
     bool bounded;        /* some archive has more to tell, */
     struct cdr_id bound; /* after this entry */
     struct part parts[];
@@ -116,6 +116,13 @@ static struct entry *entry_of(struct cdr_id id, const struct pair *pairs, size_t
     return e;
 }
 
+/* In the order of reading. */
+static int compare(const struct merge *m, struct cdr_id a, struct cdr_id b)
+{
+    return m->newest ? cdr_id_compare(b, a) : cdr_id_compare(a, b);
+}
+
+/* One that was not asked for fails: else a broken store would have us ask for ever. */
 static bool take_entry(struct merge *m, const redisReply *r, int bucket, struct cdr_id *id)
 {
     struct pair *pairs = NULL;
@@ -123,15 +130,9 @@ static bool take_entry(struct merge *m, const redisReply *r, int bucket, struct 
     bool taken = read_entry(r, &pairs, &count) && cdr_id_read(id, span_of(r->element[0]->str));
 
     id->bucket = bucket;
-    taken = taken && add(m, entry_of(*id, pairs, count));
+    taken = taken && compare(m, *id, m->at) > 0 && add(m, entry_of(*id, pairs, count));
     free(pairs);
     return taken;
-}
-
-/* In the order of reading. */
-static int compare(const struct merge *m, struct cdr_id a, struct cdr_id b)
-{
-    return m->newest ? cdr_id_compare(b, a) : cdr_id_compare(a, b);
 }
 
 /* The answer of archive.lua. */
@@ -145,7 +146,8 @@ static bool take_part(struct merge *m, const redisReply *r, int bucket)
         r->element[1]->type != REDIS_REPLY_ARRAY || r->element[2]->type != REDIS_REPLY_INTEGER)
         return false;
     ms = r->element[0]->integer > SETTLE_MS ? (uint64_t)r->element[0]->integer - SETTLE_MS : 0;
-    m->settled_ms = ms < m->settled_ms ? ms : m->settled_ms;
+    if (!m->later && ms < m->settled_ms)
+        m->settled_ms = ms;
     m->gap = m->gap || r->element[2]->integer;
     list = r->element[1];
     for (size_t i = 0; i < list->elements; i++)
@@ -192,7 +194,7 @@ static bool keep(struct merge *m)
         }
     }
     drop_new(m);
-    m->at = m->bound;
+    m->at = m->newest && m->bound.ms >= m->settled_ms ? (struct cdr_id){.ms = m->settled_ms} : m->bound;
     m->later = true;
     return goes_on && m->kept < m->wanted;
 }
@@ -245,7 +247,6 @@ static bool ask_one(struct merge *m, struct part *part)
 static bool ask_all(struct merge *m)
 {
     m->bounded = false;
-    m->settled_ms = UINT64_MAX;
     for (unsigned i = 0; i < key_archives(); i++) {
         m->parts[i] = (struct part){m, (int)i};
         if (ask_one(m, &m->parts[i]))
@@ -265,6 +266,7 @@ static bool ask_merged(struct redis *s, const struct cdr_id *after, int count, u
         return false;
     m->s = s;
     m->token = token;
+    m->settled_ms = UINT64_MAX;
     m->newest = !after;
     m->at = after ? *after : last;
     m->wanted = (size_t)count;

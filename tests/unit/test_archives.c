@@ -243,6 +243,23 @@ Test(archives, what_is_new_waits)
     one_free(o);
 }
 
+/* A clock was wrong for a while: whoever wants the newest goes over all that with the second question. */
+Test(archives, what_comes_from_the_future_is_skipped_at_once)
+{
+    struct one *o = one_new(4, 0);
+
+    redis_do(&o->r, "EVAL for\ti=1,2000\tdo\tredis.call('XADD',KEYS[1],'9999999999999-'..i,'is','-')\tend 1 "
+                    "kamsync:{b02}:cdr");
+    put_entry(o, 1, "5-0");
+    redis_do(&o->r, "CONFIG RESETSTAT");
+    cr_expect(client_archive(o->c, NULL, 9));
+    cr_expect_str_eq(ids(o->c), " 5-0-1");
+    cr_expect(strstr(redis_do(&o->r, "INFO commandstats"), "cmdstat_eval:calls=8,"), "each of four is asked twice");
+    cr_expect(client_archive(o->c, "0-0", 9));
+    cr_expect_str_eq(ids(o->c), " 5-0-1");
+    one_free(o);
+}
+
 Test(archives, one_that_cannot_be_read_fails_all)
 {
     struct one *o = one_new(4, 0);
