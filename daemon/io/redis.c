@@ -346,11 +346,19 @@ static void commands_lost(struct redis_conn *c)
     redis_conn_renew(&s->listener);
 }
 
+/* Where it was lost, another connection has lived on. */
+static bool was_lost_alone(const struct redis *s)
+{
+    const struct redis_conn *c = s->cluster ? redis_cluster_conn(s->cluster, &s->deaf_host) : &s->commands;
+
+    return s->deaf_ms && c && c->is_ready && c->ready_ms < s->deaf_ms;
+}
+
 static void listener_ready(struct redis_conn *c)
 {
     struct redis *s = c->data;
 
-    if (s->deaf_ms && s->commands.is_ready && s->commands.ready_ms < s->deaf_ms) {
+    if (was_lost_alone(s)) {
         s->store.facts.cut_off_ms = (int64_t)s->deaf_ms;
         store_checks_log(&s->store);
     }
@@ -362,6 +370,7 @@ static void listener_lost(struct redis_conn *c)
 {
     struct redis *s = c->data;
 
+    s->deaf_host = c->host;
     s->deaf_ms = uv_now(c->loop); /* node records are also read with each heartbeat, and messages may be lost */
 }
 

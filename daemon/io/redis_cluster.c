@@ -150,14 +150,36 @@ static struct master *master_new(struct redis_cluster *cl, const struct store_ho
     return m;
 }
 
-struct master *redis_cluster_master(struct redis_cluster *cl, const struct store_host *host)
+static struct master *known(const struct redis_cluster *cl, const struct store_host *host)
 {
     struct master *m = cl->masters;
+
+    while (m && !store_host_eq(&m->conn.host, host))
+        m = m->next;
+    return m;
+}
+
+static size_t masters(const struct redis_cluster *cl)
+{
     size_t count = 0;
 
-    for (; m && !store_host_eq(&m->conn.host, host); count++)
-        m = m->next;
-    return m || count == MASTERS_MAX || cl->closing ? m : master_new(cl, host);
+    for (const struct master *m = cl->masters; m; m = m->next)
+        count++;
+    return count;
+}
+
+struct master *redis_cluster_master(struct redis_cluster *cl, const struct store_host *host)
+{
+    struct master *m = known(cl, host);
+
+    return m || masters(cl) == MASTERS_MAX || cl->closing ? m : master_new(cl, host);
+}
+
+const struct redis_conn *redis_cluster_conn(const struct redis_cluster *cl, const struct store_host *host)
+{
+    const struct master *m = known(cl, host);
+
+    return m ? &m->conn : NULL;
 }
 
 /* Those without a slot, unless something is under way there. */
@@ -180,11 +202,8 @@ static void drop_idle(struct redis_cluster *cl)
 static void renew_listener(struct redis_cluster *cl)
 {
     struct redis_conn *c = &cl->s->listener;
-    const struct master *m = cl->masters;
 
-    while (m && !store_host_eq(&m->conn.host, &c->host))
-        m = m->next;
-    if (!m)
+    if (!known(cl, &c->host))
         redis_conn_renew(c);
 }
 

@@ -72,6 +72,8 @@ void redis_cluster_look(struct redis_cluster *cl);
 void redis_cluster_own(struct redis_cluster *cl, struct slot *slot, struct master *m);
 /* The node of that address; NULL: there are too many, or memory is short. */
 struct master *redis_cluster_master(struct redis_cluster *cl, const struct store_host *host);
+/* The connection for commands to that address; NULL: it is no master. */
+const struct redis_conn *redis_cluster_conn(const struct redis_cluster *cl, const struct store_host *host);
 /* One that answers; NULL: none does. */
 struct master *redis_cluster_any(const struct redis_cluster *cl);
 

@@ -40,10 +40,11 @@ struct redis {
     char complained[16]; /* first word of the last error logged for this connection; "": none */
     bool own_there;      /* this node's own record was in the store */
     uint64_t complained_ms;
-    uint64_t deaf_ms;       /* when the listener was last lost; 0: never */
-    uint64_t looked_ms;     /* redis_facts.c */
-    struct answers answers; /* for commands that could not be sent */
-    int open;               /* connections, answers, Sentinels */
+    uint64_t deaf_ms;            /* when the listener was last lost; 0: never; */
+    struct store_host deaf_host; /* where */
+    uint64_t looked_ms;          /* redis_facts.c */
+    struct answers answers;      /* for commands that could not be sent */
+    int open;                    /* connections, answers, Sentinels */
     char nodes[KEY_SHORT_MAX], nodes_channel[CHANNEL_MAX], cdr[KEY_SHORT_MAX];
     char script[SCRIPTS][41]; /* their hashes; "" until Redis has returned them, on each connection */
     /* redis_calls.c */

@@ -179,6 +179,15 @@ def test_a_master_is_away_and_comes_back_empty(make_cluster, make_node):
     all_there(cluster, [*lost, *waiting, *others])
     a.daemon.wait_log('all slots are served', count=2)
     cancel_at(b, lost[0], a)
+    assert 'announcements alone' not in a.daemon.log() + b.daemon.log()
+
+
+def test_announcements_alone_are_cut_off(cluster, node):
+    """The connection for commands to the same master lives on."""
+    node.daemon.wait_log('(announcements): connected')
+    heard = next(m for m in cluster.masters if m.do('PUBSUB', 'CHANNELS'))
+    heard.do('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    node.daemon.wait_log('ended the connection for announcements alone')
 
 
 def connected(node, member):
