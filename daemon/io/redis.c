@@ -461,6 +461,7 @@ static void start_commands(struct redis *s)
     redis_set_up(s, c, "commands");
     c->ready = commands_ready;
     c->lost = commands_lost;
+    c->pinged = true;
     c->round_trips = &s->store.round_trips;
     c->trouble = s->store.facts.trouble;
     redis_conn_start(c);

@@ -141,6 +141,7 @@ static struct master *master_new(struct redis_cluster *cl, const struct store_ho
     m->conn.host = *host;
     m->conn.ready = master_ready;
     m->conn.lost = master_lost;
+    m->conn.pinged = true;
     m->conn.closed = master_closed;
     m->conn.round_trips = &cl->s->store.round_trips;
     m->next = cl->masters;

@@ -10,6 +10,7 @@
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MAX_MS 250 /* lookups must work again within a second of Redis' return */
 #define WATCHDOG_MS 100
+#define IDLE_MS 1000   /* then it is asked PING */
 #define STEADY_MS 1000 /* a connection that lasted this long was good */
 #define SAY_MS 60000   /* another reason why it cannot connect is logged at this interval */
 
@@ -186,6 +187,8 @@ static void on_watchdog(uv_timer_t *timer)
      * longer does. */
     int64_t patience = ac && !(ac->c.flags & REDIS_CONNECTED) && !c->over ? c->timeout_ms / 2 : c->timeout_ms;
 
+    if (c->pinged && !waiting && uv_now(c->loop) - c->progress_ms >= IDLE_MS)
+        redis_conn_ping(c);
     if (!ac || !waiting || uv_now(c->loop) - c->progress_ms < (uint64_t)patience)
         return;
     if (ac->c.flags & REDIS_CONNECTED) {

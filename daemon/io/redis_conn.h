@@ -41,6 +41,7 @@ struct redis_conn {
     void (*lost)(struct redis_conn *c);   /* only after ready() */
     void (*closed)(struct redis_conn *c); /* after redis_conn_close(): everything is closed */
     struct histogram *round_trips;        /* NULL: not measured */
+    bool pinged;                          /* when it is idle: else nobody would notice that it has fallen silent */
     void *data;
     /* Of a master that Sentinels know (redis_sentinel.c). find() looks for it before each attempt, and ends in
      * redis_conn_at(), redis_conn_retry() or redis_conn_again(), now or later. NULL: the host is known. */
@@ -95,7 +96,9 @@ void redis_conn_renew(struct redis_conn *c);
 /* Host, address and port, or the path, for log lines. Returns out. */
 const char *redis_conn_where(const struct redis_conn *c, char *out, size_t size);
 
-/* redis_send.c: sends a command, in Redis' protocol, on a connection whose data is the struct redis; its answers come
+/* redis_send.c: sends PING, for the watchdog. */
+void redis_conn_ping(struct redis_conn *c);
+/* Sends a command, in Redis' protocol, on a connection whose data is the struct redis; its answers come
  * in the order of sending. False: it is not sent, and fn is never called. */
 bool redis_conn_send(struct redis_conn *c, struct span command, redis_answer *fn, void *data);
 /* The same, and frees the command in either case. */

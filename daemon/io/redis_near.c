@@ -136,6 +136,7 @@ void redis_near_start(struct redis *s, void (*closed)(struct redis_conn *c))
                                        .role = "near replica",
                                        .ready = near_ready,
                                        .lost = near_lost,
+                                       .pinged = true,
                                        .closed = closed,
                                        .trouble = f->trouble,
                                        .trouble_size = sizeof(f->trouble),

@@ -50,6 +50,18 @@ bool redis_conn_send(struct redis_conn *c, struct span command, redis_answer *fn
     return true;
 }
 
+static void on_pong(struct redis *s, const redisReply *r, void *data)
+{
+    (void)s;
+    (void)r;
+    (void)data;
+}
+
+void redis_conn_ping(struct redis_conn *c)
+{
+    redis_conn_send(c, span_of("*1\r\n$4\r\nPING\r\n"), on_pong, NULL);
+}
+
 bool redis_conn_send_once(struct redis_conn *c, struct buffer *command, redis_answer *fn, void *data)
 {
     bool sent = !command->failed && redis_conn_send(c, (struct span){command->p, command->n}, fn, data);

@@ -1,4 +1,6 @@
 """A store of kind cluster: real Redis Clusters, whose slots move, whose masters die, and which grow."""
+import signal
+
 import pytest
 
 from harness import RedisError, wait_until
@@ -188,6 +190,27 @@ def test_announcements_alone_are_cut_off(cluster, node):
     heard = next(m for m in cluster.masters if m.do('PUBSUB', 'CHANNELS'))
     heard.do('CLIENT', 'KILL', 'TYPE', 'pubsub')
     node.daemon.wait_log('ended the connection for announcements alone')
+
+
+def asked(member):
+    """Since the last time."""
+    found = member.do('INFO', 'commandstats')
+    member.do('CONFIG', 'RESETSTAT')
+    return found
+
+
+def test_a_master_falls_silent_while_nothing_is_asked(make_cluster, make_node):
+    """Not the one of the nodes' names, nor the one where kamsyncd listens, which is asked what any can answer."""
+    cluster = make_cluster(cluster_require_full_coverage='no')
+    node = make_node(1, store=cluster.url)
+    node.daemon.wait_log('(announcements): connected')
+    silent = next(m for m in cluster.masters if m is not cluster.owner('kamsync:{nodes}') and not m.do('PUBSUB', 'CHANNELS'))
+    wait_until(lambda: b'cmdstat_scan' not in asked(silent), 30, 'its last scan', every=3)
+    silent.signal(signal.SIGSTOP)
+    node.daemon.wait_log(f':{silent.seen_port} (commands): no answer in time', 5)
+    node.daemon.wait_log('nobody serves')
+    silent.signal(signal.SIGCONT)
+    node.daemon.wait_log('all slots are served', count=2)
 
 
 def connected(node, member):

@@ -201,6 +201,16 @@ Test(store_near, replica_that_hangs_and_is_back)
     pair_free(t);
 }
 
+Test(store_near, replica_that_hangs_while_nothing_is_asked)
+{
+    struct pair_of *t = pair_new();
+
+    kill(t->replica.pid, SIGSTOP);
+    cr_assert(wait_until(&t->loop, is_away, t), "it is asked PING");
+    cr_expect(t->c->up);
+    pair_free(t);
+}
+
 Test(store_near, without_one_nothing_is_asked)
 {
     struct pair_of t = {.primary = redis_server_start()};

@@ -198,6 +198,17 @@ Test(store_redis, hangs_then_is_away_then_back)
     two_free(t);
 }
 
+Test(store_redis, hangs_while_nothing_is_asked)
+{
+    struct two *t = two_new();
+
+    kill(t->r.pid, SIGSTOP);
+    cr_assert(wait_until(&t->loop, is_down, t->c[0]), "it is asked PING");
+    kill(t->r.pid, SIGCONT);
+    cr_assert(wait_until(&t->loop, is_up, t->c[0]));
+    two_free(t);
+}
+
 Test(store_redis, closed_while_questions_wait)
 {
     struct two *t = two_new();
