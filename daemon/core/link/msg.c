@@ -122,19 +122,21 @@ bool msg_is_sip_address(const char *s)
     return n > 2 && n < TEXT_MAX && plain == n && strchr(s, ':');
 }
 
+bool msg_is_connection(const char *address)
+{
+    return strncmp(address, "udp:", 4) != 0;
+}
+
 bool msg_is_address(const char *s)
 {
-    static const char *const transports[] = {"udp:", "tcp:", "tls:", "ws:", "wss:"};
+    static const char *const transports[] = {"tcp:", "tls:", "ws:", "wss:"};
 
+    if (!msg_is_connection(s)) /* nearly all */
+        return msg_is_sip_address(s + strlen("udp:"));
     for (size_t i = 0; i < COUNT(transports); i++)
         if (strncmp(s, transports[i], strlen(transports[i])) == 0)
             return msg_is_sip_address(s + strlen(transports[i]));
     return false;
-}
-
-bool msg_is_connection(const char *address)
-{
-    return strncmp(address, "udp:", 4) != 0;
 }
 
 /* Any transport is accepted: nothing is ever sent there. */
