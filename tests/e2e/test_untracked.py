@@ -2,13 +2,12 @@
 which says so (untracked: why), with what is known. Billing sees that there was something."""
 import copy
 import itertools
-import socket
 
 import pytest
 
-from lab.cluster import CFG, Cluster
+from lab.cluster import Cluster
 from lab.kamailios import versions
-from lab.lab import ANYCAST, SIP_PORT, Lab
+from lab.lab import ANYCAST, Lab
 from lab.policies import by_kind, to
 from lab.proc import wait_until
 from lab.rawcall import Call, answered
@@ -18,29 +17,10 @@ MSG_MAX, QUEUE_MAX = 3000, 20
 _numbers = itertools.count(1)
 
 
-class TcpPeer(Peer):
-    """One connection to a node: the lab steers datagrams."""
-    transport = 'TCP'
-
-    def __init__(self, lab, node, port):
-        self.to = (lab.address(node), SIP_PORT)
-        super().__init__(lab, 'caller', port)
-
-    def _open(self):
-        sock = socket.socket()
-        sock.bind((self.ip, self.port))
-        sock.settimeout(15)
-        sock.connect(self.to)
-        return sock
-
-    def send(self, text, to=None):
-        self.sock.sendall(text)
-
-
 @pytest.fixture(scope='module')
 def cluster():
     with Lab() as lab:
-        cluster = Cluster(lab, modules=f'{CFG}/untracked.cfg', defines={'KAMSYNC_MSG_MAX': MSG_MAX, 'KAMSYNC_QUEUE_MAX': QUEUE_MAX})
+        cluster = Cluster(lab, defines={'KAMSYNC_MSG_MAX': MSG_MAX, 'KAMSYNC_QUEUE_MAX': QUEUE_MAX})
         lab.steer(to('a'))
         yield cluster
         cluster.stop()
@@ -119,13 +99,6 @@ def test_its_end_comes_later(cluster, gateway, peer):
     call.end(peer, gateway)
     wait_until(lambda: cluster['a'].counters()['byes_late'] == late + 1, 15, 'the BYE is looked at')
     says_so(one_entry(cluster, call), call, peer, 'unreadable', 'untracked')
-
-
-def test_over_tcp(cluster, gateway):
-    phone, call = TcpPeer(cluster.lab, 'a', 15700 + next(_numbers)), Call('tcp')
-    call.begin(phone, gateway)
-    phone.close()
-    says_so(one_entry(cluster, call), call, phone, 'transport', 'untracked')
 
 
 TRACKED = {

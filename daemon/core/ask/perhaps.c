@@ -1,6 +1,6 @@
 /* Requests sent to all Kamailios, since their owner is unknown: the one that has the transaction in tm acts, the others
- * drop them. The transaction may have no record: that waits in the script, its branches do not go over UDP, it is too
- * large, it was dropped, or Redis has evicted it.
+ * drop them. The transaction may have no record: that waits in the script, it goes over SCTP, it is too large,
+ * it was dropped, or Redis has evicted it.
  *
  *     CANCEL ▶ all Kamailios ▶ the owner's acts ▶ event ▶ its kamsyncd ─{"t": "acted"}▶ the sender ▶ done
  *                                                                       nothing within lookup_ms ▶ 481

@@ -57,7 +57,7 @@
     X(calls_ended, "calls that this node ended")                                                                       \
     X(calls_failed_over, "calls taken from nodes that are gone")                                                       \
     X(calls_shed, "calls not kept: too many, or memory is short")                                                      \
-    X(calls_untracked, "calls not tracked: unreadable, too long, not over UDP, or too many")                           \
+    X(calls_untracked, "calls not tracked: unreadable, too long, over SCTP, or too many")                              \
     X(events_bye, "BYEs and replies to them reported")                                                                 \
     X(byes_late, "BYEs of calls that had ended before")                                                                \
     X(byes_refused, "BYEs that their far end refused: the call goes on")                                               \

@@ -1,5 +1,5 @@
-/* Calls that Kamailio relays but kamsync does not track: their INVITE cannot be parsed, is too long, or does not go
- * over UDP; or there are too many. Each gets an entry in the archive that says so, since its end is unknown. */
+/* Calls that Kamailio relays but kamsync does not track: their INVITE cannot be parsed, is too long, or goes over
+ * SCTP; or there are too many. Each gets an entry in the archive that says so, since its end is unknown. */
 #include "call_impl.h"
 #include "link_impl.h"
 

@@ -114,10 +114,12 @@ static int read_sent(struct sip_sent *sent, const struct sip_msg *msg)
  */
 static struct span plain_branch(struct span via)
 {
-    static const char start[] = "SIP/2.0/UDP ", param[] = ";branch=";
-    const size_t n = strlen(start);
-    struct span rest = {via.p + n, via.n > n ? via.n - n : 0};
-    const char *p = rest.n && memcmp(via.p, start, n) == 0 ? memmem(rest.p, rest.n, param, strlen(param)) : NULL, *end;
+    static const char start[] = "SIP/2.0/", param[] = ";branch=";
+    const char *host = memchr(via.p, ' ', via.n), *end;
+    struct span rest = {host ? host + 1 : via.p, host ? (size_t)(via.p + via.n - host - 1) : 0};
+    const char *p = rest.n && via.n > strlen(start) && memcmp(via.p, start, strlen(start)) == 0
+                        ? memmem(rest.p, rest.n, param, strlen(param))
+                        : NULL;
 
     if (!p || p == rest.p || memchr(rest.p, ' ', rest.n) || memchr(rest.p, '\t', rest.n) || memchr(rest.p, '"', rest.n))
         return (struct span){0};
