@@ -123,10 +123,10 @@ class Caller(Sipp):
 class Gateway(Sipp):
     """SIPp taking calls; several may run, on different ports."""
 
-    def __init__(self, lab, port=SIP_PORT, family=4, pause=20, options=()):
+    def __init__(self, lab, port=SIP_PORT, family=4, pause=20, options=(), scenario='gateway'):
         """pause: ms between 180 and 200."""
         path = os.path.join(lab.new_directory('scenario'), 'gateway.xml')
-        with open(os.path.join(SCENARIOS, 'gateway.xml')) as file:
+        with open(os.path.join(SCENARIOS, f'{scenario}.xml')) as file:
             text = file.read().replace('LOCALPORT', str(port))
         with open(path, 'w') as file:
             file.write(text)

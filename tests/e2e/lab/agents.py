@@ -1,0 +1,172 @@
+"""Real user agents as the callee: each starts at a port of the gateway, rings when it is called, and does as it is told.
+
+    agent = BaresipAgent(lab, 5060, 'answers')
+    agent.user                                   # whom to dial
+    agent.answer(), agent.reject()
+    BaresipAgent.version()                       # '' if it is not installed
+"""
+import os
+import re
+import shutil
+import socket
+import subprocess
+import wave
+
+from lab import netns
+from lab.kamailios import versions
+from lab.phone import Callees
+from lab.sipp import Gateway
+
+PAUSE_MS, IDLE_MS = 4000, 40000      # SIPp answers by itself: so long after its 180
+
+
+def _said(*argv):
+    """The version that a program tells, '' if there is no such program."""
+    if not shutil.which(argv[0]):
+        return ''
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
+    found = re.search(r'v?(\d+\.\d+[\w.]*)', done.stdout + done.stderr)
+    return found[1] if found else 'unknown'
+
+
+class Agent:
+    name = ''
+    user, rejects_with, idle_ends_with = 'agent', 486, 200
+
+    def answer(self):
+        raise NotImplementedError
+
+    def reject(self):
+        raise NotImplementedError
+
+    def close(self):
+        """What the lab does not end."""
+
+
+class SippAgent(Agent):
+    """It follows a scenario, and needs no order."""
+    name, check = 'SIPp, `-rtcheck loose`', 'loose'
+
+    def __init__(self, lab, port, case):
+        self.user = 'ring1' if case == 'the caller cancels' else 'answer1'
+        Gateway(lab, port, pause=IDLE_MS if case == 'idle for 40 s' else PAUSE_MS, options=('-rtcheck', self.check),
+                scenario='ring_busy' if case == 'rejects' else 'gateway')
+
+    @staticmethod
+    def version():
+        return _said('sipp', '-v')
+
+    def answer(self):
+        pass
+
+    reject = answer
+
+
+class StrictSippAgent(SippAgent):
+    name, check = 'SIPp, `-rtcheck full` (its default)', 'full'
+
+
+class KamailioAgent(Agent):
+    """A proxy, and a phone behind it."""
+    name = 'Kamailio as the next proxy'
+
+    def __init__(self, lab, port, case):
+        address = lab.address('gateway')
+        self.phone = Callees(lab, ports=(port + 2000,), on_invite=self._rings)
+        cfg = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'cfg/far_proxy.cfg')
+        lab.kamailio('gateway', cfg, {'LISTEN': f'{address}:{port}', 'PHONE': f'"{address}:{port + 2000}"'},
+                     name=f'proxy-{port}', port=port)
+
+    @staticmethod
+    def version():
+        return '.'.join(map(str, versions()[0]))
+
+    def _rings(self, leg):
+        self.leg = leg
+        leg.ring()
+
+    def answer(self):
+        self.leg.answer()
+
+    def reject(self):
+        self.leg.reject(486)
+
+    def close(self):
+        self.phone.close()
+
+
+class BaresipAgent(Agent):
+    """Told what to do over its module `ctrl_tcp`."""
+    name = 'baresip'
+
+    def __init__(self, lab, port, case):
+        self.lab, self.control = lab, port + 1000
+        folder = lab.new_directory('baresip')
+        with open(f'{folder}/config', 'w') as file:
+            file.write('\n'.join([
+                f'sip_listen {lab.address("gateway")}:{port}', 'call_local_timeout 120', 'module_path /usr/lib/baresip/modules',
+                f'audio_source aufile,{folder}/silence.wav', 'module g711.so', 'module aufile.so', 'module_app account.so',
+                'module_app menu.so', 'module_app ctrl_tcp.so', f'ctrl_tcp_listen 127.0.0.1:{self.control}', '']))
+        with wave.open(f'{folder}/silence.wav', 'wb') as sound:
+            sound.setparams((1, 2, 8000, 0, 'NONE', ''))
+            sound.writeframes(bytes(16000 * 10))
+        with open(f'{folder}/accounts', 'w') as file:
+            file.write(f'<sip:agent@{lab.address("gateway")}:{port}>;regint=0;answermode=manual\n')
+        self.proc = lab.start('gateway', f'baresip-{port}', ['baresip', '-f', folder])
+        self.proc.wait_udp(port)
+
+    @staticmethod
+    def version():
+        return _said('baresip', '-h')
+
+    def _command(self, command):
+        def say():
+            with socket.create_connection(('127.0.0.1', self.control), timeout=5) as sock:
+                text = f'{{"command":"{command}"}}'
+                sock.sendall(f'{len(text)}:{text},'.encode())
+                sock.recv(1000)
+        netns.inside(self.lab.namespace('gateway'), say)
+
+    def answer(self):
+        self._command('accept')
+
+    def reject(self):
+        self._command('hangup')
+
+
+class LinphoneAgent(Agent):
+    """Told what to do over its standard input, a FIFO. It gives up by itself after some 20 s, with a 503."""
+    name, rejects_with, idle_ends_with = 'linphone', 603, 500
+
+    def __init__(self, lab, port, case):
+        folder = lab.new_directory('linphone')
+        with open(f'{folder}/rc', 'w') as file:
+            file.write(f'[sip]\nsip_port={port}\nsip_tcp_port=0\nsip_tls_port=0\nuse_ipv6=0\ninc_timeout=120\nin_call_timeout=0\n'
+                       f'contact="agent" <sip:agent@{lab.address("gateway")}>\n'
+                       f'[rtp]\naudio_rtp_port={port + 3000}\n[video]\nenabled=0\n')
+        os.makedirs(f'{folder}/.local/share/linphone')
+        os.mkfifo(f'{folder}/in')
+        self.input = os.open(f'{folder}/in', os.O_RDWR)
+        self.proc = lab.start('gateway', f'linphone-{port}', ['sh', '-c', f'exec linphonec -c {folder}/rc < {folder}/in'],
+                              env={'HOME': folder})
+        self.proc.wait_udp(port)
+        self._command('soundcard use files')
+
+    @staticmethod
+    def version():
+        return _said('linphonec', '-v')
+
+    def _command(self, command):
+        os.write(self.input, f'{command}\n'.encode())
+
+    def answer(self):
+        self._command('answer')
+
+    def reject(self):
+        self._command('terminate')
+
+    def close(self):
+        os.close(self.input)
+
+
+AGENTS = (SippAgent, StrictSippAgent, KamailioAgent, BaresipAgent, LinphoneAgent)
