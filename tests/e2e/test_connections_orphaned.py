@@ -1,5 +1,5 @@
-"""The owner of a ringing call dies, and a connection with it: the caller's, or the one to the gateway. The script reports no INVITE
-over a connection yet; so these are calls over UDP, whose records are made to say that a leg is on a connection."""
+"""The owner of a ringing call dies, and a connection with it: the caller's, or the one to the gateway. These are
+calls over UDP, whose records are made to say that a leg is on a connection: so the phones need none that outlives a node."""
 import json
 
 import pytest

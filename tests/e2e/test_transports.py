@@ -54,3 +54,44 @@ def test_record_and_archive(gateway, transport):
         ended = wait_until(lambda: [e for e in cluster['b'].ask('cdr', count=100)['cdr'] if e['call_id'] == call.call_id], 10,
                            'its entry in the archive')
         assert [(e['how'], e['by'], e['source']) for e in ended] == [('completed', 'caller', txn['src'])]
+
+
+@pytest.mark.parametrize('transport', ['UDP', 'TCP', 'TLS', 'WS', 'WSS'])
+def test_cancel_elsewhere(gateway, transport):
+    """Its 200 comes over its own connection, the 487 over the INVITE's."""
+    kind, lab, callees, cluster = gateway
+    lab.steer(to('a'))
+    with phone(lab, transport) as caller:
+        call = caller.call(f'cancel-{transport}-{kind}@lab', 'phone')
+        call.wait(180)
+        [first] = getattr(caller, 'connections', [None])
+        elsewhere(lab, caller, call)
+        cancel = call.cancel()
+        wait_until(lambda: cancel.code == 200, 5, 'the answer to the CANCEL')
+        call.wait(487)
+        [leg] = callees.legs(call.call_id)
+        wait_until(lambda: leg.cancels and leg.acked, 5, 'CANCEL and ACK at the phone')
+        if first:
+            assert call.final.connection is first
+            assert [m.code for m in call.over.messages] == [200] and len(caller.connections) == 2 and not caller.refused
+
+
+@pytest.mark.parametrize('gateway', ['TCP', 'TLS'], indirect=True)
+@pytest.mark.parametrize('transport', ['UDP', 'TCP', 'WSS'])
+@pytest.mark.parametrize('code', [200, 486])
+def test_reply_elsewhere(gateway, transport, code):
+    """Over a new connection, which the far end opens to the address in the Via, as many do that have lost theirs."""
+    kind, lab, callees, cluster = gateway
+    lab.steer(to('a'))
+    with phone(lab, transport) as caller:
+        call = caller.call(f'reply-{code}-{transport}-{kind}@lab', 'phone')
+        call.wait(180)
+        [leg] = callees.legs(call.call_id)
+        lab.steer(to('b'), ('gateway',))
+        leg.to = callees.connect(to=leg.invite.sent_by)
+        leg.say(code)
+        call.wait(code)
+        wait_until(lambda: leg.acked, 5, 'the ACK at the phone')
+        assert call.codes().count(code) == 1
+        if code == 200:
+            assert call.bye() and wait_until(lambda: leg.ended, 5, 'the BYE at the phone')

@@ -1,4 +1,5 @@
-/* A caller on a connection that has ended with its node: he may come back, or nobody hears a reply any more. */
+/* A caller on a connection that has ended with its node: he may come back, or nobody hears a reply any more. And one
+ * who comes on another connection to another node than his call's. */
 #include "base64.h"
 #include "fake.h"
 
@@ -277,5 +278,40 @@ Test(gone, his_invite_that_is_routed_here_does_so_too)
     fake_pass(f, f->conf.caller_wait_ms);
     cr_expect(fake_sent_count(f, "CANCEL sip:") == 0 && fake_counters(f)->callers_lost == 0 &&
               fake_status(f).txns == 1);
+    fake_free(f);
+}
+
+/* ---- its owner lives ---- */
+
+/* Node 2 lives and has call 1; the caller has sent that to this node, on another connection. */
+static struct fake *owned(struct leg *c, const char *method)
+{
+    struct fake *f = fake_served();
+
+    *c = call_make(1);
+    fake_forget(f);
+    fake_say(f, "%s", sent_by_caller(c, method, ANOTHER));
+    fake_answer(f, fake_record(c, 2, "200.1", false));
+    fake_turn(f);
+    return f;
+}
+
+/* The owner acts, but the connection for the answer is here (RFC 3261 9.2). */
+Test(gone, cancel_for_a_living_owner_is_answered_here)
+{
+    struct leg c;
+    struct fake *f = owned(&c, "CANCEL");
+
+    cr_expect(fake_count(f, "send") == 2 && fake_sent_count(f, "to=2;inc=200.1;why=owner;src=" ANOTHER) == 1);
+    cr_expect(fake_sent_count(f, "to=1;inc=100.1;why=acted;src=" ANOTHER ";dst=" HERE ";") == 1);
+    fake_free(f);
+}
+
+Test(gone, ack_for_a_living_owner_is_not_answered)
+{
+    struct leg c;
+    struct fake *f = owned(&c, "ACK");
+
+    cr_expect(fake_count(f, "send") == 1 && fake_sent_count(f, "to=2;inc=200.1;why=owner;src=" ANOTHER) == 1);
     fake_free(f);
 }

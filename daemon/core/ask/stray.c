@@ -95,6 +95,11 @@ static bool is_unheard(struct engine *e, struct stray *s, enum verdict v, int ow
     return true;
 }
 
+bool stray_answered_here(const struct stray *s, enum verdict v)
+{
+    return s->kind == STRAY_CANCEL && (v == VERDICT_OWNER || v == VERDICT_ACTED) && msg_is_connection(s->src);
+}
+
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
 {
     count_verdict(&e->count, v);
@@ -116,6 +121,8 @@ void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner
     } else if (v != VERDICT_ACTED && (s->kind != STRAY_ACK || v == VERDICT_UNAVAILABLE || v == VERDICT_MINE)) {
         stray_send_on(e, s, v, &e->self, now);
     }
+    if (stray_answered_here(s, v))
+        stray_send_on(e, s, VERDICT_ACTED, &e->self, now);
     stray_end(e, s);
 }
 

@@ -63,6 +63,9 @@ void stray_note(struct engine *e, const struct stray *s, const char *what, int o
 char *stray_handed_to(struct engine *e, const struct stray *s, const struct node *to, enum verdict why);
 /* Sends the stray on: to its owner, or back to this Kamailio, which handles it by the verdict. */
 void stray_send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now);
+/* Whether this node's Kamailio is to answer it, since the owner, who has it, lacks the connection that it came over:
+ * RFC 3261 9.2 has a CANCEL answered with 200 whatever becomes of the INVITE. */
+bool stray_answered_here(const struct stray *s, enum verdict v);
 /* Acts upon that verdict about that owner (0: none), and ends the stray. */
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now);
 

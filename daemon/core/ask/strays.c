@@ -193,10 +193,12 @@ static bool wants_takeover(const struct engine *e, const struct stray *s, const 
     return e->conf.takeover && r->whole && !s->hopeless && s->kind != STRAY_ACK && (s->code / 100 != 2 || r->connected);
 }
 
-/* The caller sends it on another connection than the one that has ended with the owner. */
+/* The caller sends it on another connection than the one that has ended with the owner. Over WebSocket ("ws:", "wss:")
+ * he cannot be answered in a takeover: Kamailio's script cannot name such a connection. */
 static bool is_back(const struct stray *s, const struct record *r)
 {
-    return r->connected && (s->kind == STRAY_CANCEL || s->kind == STRAY_INVITE) && msg_is_connection(s->src);
+    return r->connected && (s->kind == STRAY_CANCEL || s->kind == STRAY_INVITE) && msg_is_connection(s->src) &&
+           s->src[0] != 'w';
 }
 
 static void settle(struct engine *e, const struct stray *s, struct span text, int64_t now)
@@ -262,6 +264,8 @@ static void relay(struct engine *e, struct stray *s, const struct node *owner, i
     message_handover(e, owner->id, text);
     free(text);
     stray_handed(e, s, now);
+    if (stray_answered_here(s, VERDICT_OWNER))
+        stray_send_on(e, s, VERDICT_ACTED, &e->self, now);
     stray_end(e, s);
 }
 
