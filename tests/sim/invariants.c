@@ -302,6 +302,14 @@ static bool is_late(const struct life *l, int call, const char *answered)
     return strtoll(answered, NULL, 10) - EPOCH > l->phones.phone[call].code_ms;
 }
 
+/* The far end has still time to say its final reply, or to say it again: later it has given up itself. */
+static bool answers_yet(const struct life *l, int call)
+{
+    const struct repeat *r = &l->phones.phone[call].final;
+
+    return !r->since_ms || l->c->now - r->since_ms < WELL_MS;
+}
+
 static bool is_fine(struct life *l, json_t *entry)
 {
     const char *answered = text_of(entry, "answered"), *ended = text_of(entry, "ended");
@@ -311,7 +319,7 @@ static bool is_fine(struct life *l, json_t *entry)
           "an entry of no call");
     check(++l->entries[call] == 1, "call %d: %u entries in the archive", call, l->entries[call]);
     check(!l->ended[call], "call %d: ended once more, as the store has forgotten its end", call);
-    l->lost[call] = strcmp(text_of(entry, "how"), "caller lost") == 0;
+    l->lost[call] = strcmp(text_of(entry, "how"), "caller lost") == 0 && answers_yet(l, call);
     check(is_plausible(l, call, text_of(entry, "how"), text_of(entry, "by")), "call %d: %s by %s, final reply %d", call,
           text_of(entry, "how"), text_of(entry, "by"), l->c->final[call]);
     check(!*answered || is_late(l, call, answered) || strtoll(answered, NULL, 10) <= strtoll(ended, NULL, 10),
