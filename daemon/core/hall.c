@@ -220,7 +220,8 @@ void engine_store_up(struct engine *e, int64_t now)
 
 void engine_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
 {
-    if (takeover_got(e, token, status, text, now) || strays_got(e, token, status, text, now))
+    if (takeover_got(e, token, status, text, now) || strays_got(e, token, status, text, now) ||
+        second_got(e, token, status, text, now))
         return;
     expiry_got(e, token, status, now);
     fence_got(e, token, status, text, now);

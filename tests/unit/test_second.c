@@ -389,6 +389,49 @@ Test(second, cancels_a_branch_that_comes_later)
     fake_turn(f);
     fake_branch(f, 2, &c, "1", false);
     fake_pass(f, 30);
+    fake_answer(f, other_record(&c, "200.1", 180, TO));
+    cr_expect(fake_sent_count(f, "CANCEL sip:") == 0, "not before the first node knows");
+    fake_pass(f, 30);
+    cr_expect(fake_sent_count(f, "CANCEL sip:") == 1 && fake_tell(f, 0) && !fake_tell(f, 1));
+    fake_free(f);
+}
+
+/* A fork to two phones, on both nodes: the first has written one branch by then. */
+static struct fake *forked(struct leg *c)
+{
+    struct fake *f = routed(c, "200.1", TO);
+
+    fake_turn(f);
+    fake_branch(f, 2, c, "1", false);
+    fake_pass(f, 30);
+    cr_assert(f->get_count == 1);
+    return f;
+}
+
+/* A CANCEL would end the good call, since the Via branch is the same. */
+Test(second, cancels_no_branch_that_the_first_had_not_written_yet)
+{
+    struct leg c;
+    struct fake *f = forked(&c);
+
+    fake_answer(f, fake_whole(&c, 2, "200.1",
+                              scratch("%s,%s", fake_branch_json(&c, 0, "0", 180, NULL),
+                                      fake_branch_json(&c, 1, "1", 180, NULL))));
+    fake_pass(f, 60000);
+    cr_expect(fake_sent_count(f, "CANCEL sip:") == 0 && !fake_tell(f, 0) && f->get_count == 1);
+    fake_free(f);
+}
+
+Test(second, asks_again_what_the_first_has_written)
+{
+    struct leg c;
+    struct fake *f = forked(&c);
+
+    engine_got(f->e, f->gets[0].token, GET_FAILED, (struct span){0}, f->now);
+    fake_pass(f, 500);
+    cr_expect(fake_sent_count(f, "CANCEL sip:") == 0 && f->get_count == 2);
+    fake_answer(f, other_record(&c, "200.1", 180, TO));
+    fake_pass(f, 30);
     cr_expect(fake_sent_count(f, "CANCEL sip:") == 1);
     fake_free(f);
 }

@@ -178,6 +178,8 @@ bool second_replied(struct engine *e, const struct event *ev, int64_t now);
 bool second_cancelled(struct engine *e, const char *key, int64_t now);
 /* A stray reply of a far end that only this node has asked ends here; false: it is no such reply. */
 bool second_stray(struct engine *e, const struct arrived *a, int64_t now);
+/* The first node's record, read once more. False: that was not asked here. */
+bool second_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now);
 void second_tick(struct engine *e, int64_t now);
 int64_t second_due(const struct engine *e);
 void second_clear(struct engine *e);

@@ -2,7 +2,8 @@
  * same far end the second INVITE is a retransmission, but this node's tm does not know the first one, and would repeat
  * it, and finally answer 408.
  *
- * The first node's record fences off the second one's (fence.c), so that node learns of it within milliseconds. The
+ * The first node's record fences off the second one's (fence.c), so that node learns of it within milliseconds. (Of a
+ * parallel fork the record may only have the first branches by then: it is read once more before one is cancelled.) The
  * first node is told what Kamailio here did meanwhile, and this node's tm drops the transaction: its CANCEL and replies
  * are strays from now on, and a branch that went to another far end is cancelled.
  *
@@ -33,6 +34,8 @@ struct second {
     struct txn *txn;   /* owned; branches that went to another far end are marked */
     struct txn *first; /* owned; from the record in the store; NULL: it cannot be read */
     int node;          /* the node of that record */
+    bool unsure;       /* a branch is missing there, which the first node may just not have written yet */
+    uint64_t token;    /* of the question for its record; 0: none is under way */
     size_t bytes;      /* of both */
     int64_t due_ms, gap_ms, until_ms;
 };
@@ -190,19 +193,34 @@ static void tell_branch(struct engine *e, const struct second *s, const struct t
 
 /* ---- becoming the second ---- */
 
-/* For the same far end the same Via branch is the same transaction, whatever the R-URI. Branches that the record lacks
- * are left alone. An heir may still get to a branch that it lacks, and itself asks about one that has ended. */
-static bool mark_elsewhere(struct engine *e, struct second *s, bool heir)
+/* For the same far end the same Via branch is the same transaction, whatever the R-URI. sure: a branch that the record
+ * lacks is only this node's. Otherwise it is left alone. */
+static void mark_elsewhere(struct engine *e, struct second *s, bool sure)
+{
+    s->unsure = false;
+    for (size_t i = 0; s->first && i < s->txn->branch_count; i++) {
+        struct txn_branch *b = &s->txn->branches[i], *other = branch_of(s->first, b->index);
+
+        if (b->elsewhere)
+            continue;
+        b->elsewhere = other ? strcmp(other->to, b->to) != 0 : sure;
+        s->unsure = s->unsure || (!other && !sure);
+        if (b->elsewhere && b->code < 200)
+            tell_branch(e, s, b);
+    }
+}
+
+/* An heir may still get to a branch that it lacks, and itself asks about one that has ended. */
+static bool mark_beside_heir(struct engine *e, struct second *s)
 {
     bool any = false;
 
     for (size_t i = 0; s->first && i < s->txn->branch_count; i++) {
         struct txn_branch *b = &s->txn->branches[i], *other = branch_of(s->first, b->index);
 
-        b->elsewhere =
-            heir ? b->code < 200 && other && strcmp(other->to, b->to) != 0 : !other || strcmp(other->to, b->to) != 0;
+        b->elsewhere = b->code < 200 && other && strcmp(other->to, b->to) != 0;
         any = any || b->elsewhere;
-        if (b->elsewhere && b->code < 200)
+        if (b->elsewhere)
             tell_branch(e, s, b);
     }
     return any;
@@ -282,7 +300,7 @@ void second_heir(struct engine *e, struct txn *own, int node, struct span record
         return;
     /* The branches are the same, and none is cancelled; unless both nodes have continued meanwhile, or the other did
      * not take over this one's record: the store had lost that, and the caller's INVITE also reached that node. */
-    if (!mark_elsewhere(e, s, true))
+    if (!mark_beside_heir(e, s))
         s->due_ms = s->until_ms;
     tell_heir(e, s, now);
     calls_lose(e, own);
@@ -301,8 +319,7 @@ bool second_branch(struct engine *e, const struct event *ev, const struct sip_se
         return false;
     b = txn_add_branch(s->txn, ev, sent, now) == 0 ? branch_of(s->txn, index) : NULL;
     if (b && s->first) {
-        b->elsewhere = true;
-        tell_branch(e, s, b);
+        s->unsure = true;
         s->due_ms = now + FIRST_MS;
     }
     return true;
@@ -381,8 +398,6 @@ bool second_stray(struct engine *e, const struct arrived *a, int64_t now)
     return true;
 }
 
-/* ---- messages from other nodes ---- */
-
 /* ---- time ---- */
 
 static bool cancel(struct engine *e, const struct second *s, int64_t now)
@@ -400,6 +415,39 @@ static bool cancel(struct engine *e, const struct second *s, int64_t now)
     return any;
 }
 
+static void ask(struct engine *e, struct second *s, int64_t now)
+{
+    s->token = engine_token(e);
+    s->due_ms = now + s->gap_ms; /* if no answer comes */
+    e->io.get(e->io.ctx, s->txn->key, s->token);
+}
+
+bool second_got(struct engine *e, uint64_t token, enum get_status status, struct span text, int64_t now)
+{
+    struct txn *first = NULL;
+    struct second *s;
+
+    DL_FOREACH(e->seconds.list, s)
+    {
+        if (s->token == token)
+            break;
+    }
+    if (!s)
+        return false;
+    s->token = 0;
+    if (status == GET_FAILED || (status == GET_FOUND && record_txn(&first, text, now) < 0))
+        return true;
+    if (first) {
+        e->seconds.bytes += txn_size(first) - txn_size(s->first);
+        s->bytes += txn_size(first) - txn_size(s->first);
+        txn_free(s->first);
+        s->first = first;
+    }
+    mark_elsewhere(e, s, true);
+    s->due_ms = now + FIRST_MS;
+    return true;
+}
+
 void second_tick(struct engine *e, int64_t now)
 {
     struct second *s, *next;
@@ -408,6 +456,8 @@ void second_tick(struct engine *e, int64_t now)
     {
         if (now >= s->until_ms)
             second_end(e, s);
+        else if (now >= s->due_ms && s->unsure)
+            ask(e, s, now);
         else if (now >= s->due_ms) {
             s->due_ms = cancel(e, s, now) ? now + s->gap_ms : s->until_ms;
             s->gap_ms = s->gap_ms * 2 < T2_MS ? s->gap_ms * 2 : T2_MS;
