@@ -30,10 +30,20 @@ static void mark(struct site *s, const struct handed *h)
     json_object_set_new(s->seen, cancel_id(h), json_true());
 }
 
+/* Over a connection only the node can answer that has it. */
+static bool can_answer(const struct site *s, int call)
+{
+    size_t node;
+
+    return !cluster_is_connected(s->c, call) || (cluster_connection(s->c, call, &node) && &s->c->site[node] == s);
+}
+
 static void answer(struct site *s, const char *msg, int code)
 {
     size_t number = (size_t)cancel_of(msg);
 
+    if (!can_answer(s, call_of(msg)))
+        return;
     ++*(code == 200 ? &s->c->delivered[number] : &s->c->refused[number]);
     s->c->answered_by[number] |= 1u << s->id;
     if (s->c->astray[number])
@@ -105,7 +115,7 @@ static void from_network(struct site *s, const struct handed *h, const char *msg
 {
     char *at = handover_at(s);
 
-    bool few = others(s) <= (s->c->large ? 0 : ALL_MAX) && !cluster_is_connected(s->c, call_of(msg));
+    bool few = others(s) <= (s->c->large ? 0 : ALL_MAX);
 
     if (few && tell_all(s, h, at, msg) > 0) {
         if (s->linked && s->hello)
@@ -146,6 +156,6 @@ void cancel_arrives(struct site *s, const struct handed *h, const char *msg)
         ask_all(s, h, h->at, msg);
     } else if (strcmp(h->why, "perhaps") != 0) {
         mark(s, h);
-        answer(s, msg, 481);
+        answer(s, msg, strcmp(h->why, "acted") == 0 ? 200 : 481);
     }
 }
