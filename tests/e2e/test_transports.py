@@ -95,3 +95,18 @@ def test_reply_elsewhere(gateway, transport, code):
         assert call.codes().count(code) == 1
         if code == 200:
             assert call.bye() and wait_until(lambda: leg.ended, 5, 'the BYE at the phone')
+
+
+@pytest.mark.parametrize('transport', ['UDP', 'TCP', 'TLS', 'WS', 'WSS'])
+def test_ack_elsewhere(gateway, transport):
+    kind, lab, callees, cluster = gateway
+    lab.steer(to('a'))
+    with phone(lab, transport) as caller:
+        call = caller.call(f'ack-{transport}-{kind}@lab', 'phone')
+        call.wait(180)
+        elsewhere(lab, caller, call)
+        lab.steer(to('a'), ('gateway',))
+        [leg] = callees.legs(call.call_id)
+        leg.answer()
+        call.wait(200)
+        wait_until(lambda: leg.acked, 5, 'the ACK at the phone')
