@@ -14,7 +14,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason='needs root, to give i
 def options_in_the_code():
     text = (pathlib.Path(REPO) / 'daemon' / 'config.c').read_text()
     table = text[text.index('options[] = {'):text.index('#define OPTION_COUNT')]
-    return re.findall(r'(?:TEXT\(|NUMBER\(|\{")(\w+)', table)
+    return re.findall(r'(?:TEXT\(|NUMBER\(|\{")\s*(\w+)', table)
 
 
 @pytest.fixture

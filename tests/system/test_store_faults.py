@@ -158,11 +158,19 @@ def test_pubsub_limit(bed):
     bed.works(call, *bed.rung())
 
 
+def is_ended(sock):
+    """Orderly or by a reset."""
+    try:
+        return sock.recv(1) == b''
+    except ConnectionResetError:
+        return True
+
+
 def test_idle_timeout(bed):
     """Redis ends connections that are idle for more than a second: none is, not even while Kamailio is away."""
     bed.b.kamailio.stop()
     with idle_timeout(bed.store, bed.nodes), socket.create_connection(('127.0.0.1', bed.store.redis.port), 10) as idle:
-        assert idle.recv(1) == b''
+        assert is_ended(idle)
     bed.silent()
 
 

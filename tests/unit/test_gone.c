@@ -297,13 +297,35 @@ static struct fake *owned(struct leg *c, const char *method)
 }
 
 /* The owner acts, but the connection for the answer is here (RFC 3261 9.2). */
-Test(gone, cancel_for_a_living_owner_is_answered_here)
+Test(gone, cancel_is_answered_here_when_its_owner_has_acted)
+{
+    struct leg c;
+    struct fake *f = owned(&c, "CANCEL");
+    char *rest, *at = strstr(fake_handover(f, &rest), ";at=") + strlen(";at=");
+
+    cr_expect(fake_count(f, "send") == 1 && fake_sent_count(f, "to=2;inc=200.1;why=perhaps;src=" ANOTHER) == 1);
+    at = scratch("%.*s", (int)strcspn(at, "-;"), at);
+    fake_pass(f, 400);
+    fake_message(f, scratch("{\"t\":\"acted\",\"node\":2,\"all\":\"1.%s\"}", at));
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "to=1;inc=100.1;why=acted;src=" ANOTHER ";dst=" HERE ";") == 1);
+    cr_expect(fake_count(f, "send") == 2 && fake_status(f).strays == 0);
+    fake_free(f);
+}
+
+/* Over a connection nobody repeats it. */
+Test(gone, cancel_is_handed_over_again_until_its_owner_acts)
 {
     struct leg c;
     struct fake *f = owned(&c, "CANCEL");
 
-    cr_expect(fake_count(f, "send") == 2 && fake_sent_count(f, "to=2;inc=200.1;why=owner;src=" ANOTHER) == 1);
-    cr_expect(fake_sent_count(f, "to=1;inc=100.1;why=acted;src=" ANOTHER ";dst=" HERE ";") == 1);
+    for (size_t n = 1; n <= 3; n++) {
+        cr_expect(fake_sent_count(f, "to=2;inc=200.1;why=perhaps;src=" ANOTHER) == n);
+        fake_pass(f, 500 << (n - 1));
+        fake_answer(f, fake_record(&c, 2, "200.1", false));
+        fake_turn(f);
+    }
+    cr_expect(fake_sent_count(f, "why=acted") == 0 && fake_status(f).strays == 1);
     fake_free(f);
 }
 
@@ -313,5 +335,29 @@ Test(gone, ack_for_a_living_owner_is_not_answered)
     struct fake *f = owned(&c, "ACK");
 
     cr_expect(fake_count(f, "send") == 1 && fake_sent_count(f, "to=2;inc=200.1;why=owner;src=" ANOTHER) == 1);
+    fake_free(f);
+}
+
+/* A far end does not repeat it over a connection either. */
+Test(gone, refusal_is_handed_over_again_until_its_owner_has_acted)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_served();
+    char *refusal = changed(answer(&c, ""), "200 OK", "486 Busy"), *base64 = base64_of(refusal);
+
+    fake_forget(f);
+    fake_say(f, "{\"t\":\"stray\",\"k\":1,\"src\":\"" CONNECTION "\",\"dst\":\"" HERE "\",\"msg\":%zu}%s",
+             strlen(base64), base64);
+    fake_answer(f, fake_record(&c, 2, "200.1", false));
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "to=2;inc=200.1;why=owner;src=" CONNECTION) == 1);
+    fake_pass(f, 500);
+    fake_answer(f, fake_record(&c, 2, "200.1", false));
+    fake_turn(f);
+    cr_expect(fake_sent_count(f, "to=2;inc=200.1;why=owner;src=" CONNECTION) == 2);
+    fake_pass(f, 1000);
+    fake_answer(f, fake_record(&c, 2, "200.1", true));
+    fake_pass(f, 20000);
+    cr_expect(fake_count(f, "send") == 2 && fake_status(f).strays == 0);
     fake_free(f);
 }

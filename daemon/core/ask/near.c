@@ -52,22 +52,10 @@ static const struct node *owner_in(const struct engine *e, struct span text, int
 
 static bool give(struct engine *e, struct stray *s, const struct node *to, int64_t now)
 {
-    char *text = NULL;
-
-    s->at = perhaps_at(e);
-    if (s->at)
-        text = engine_handover(
-            e,
-            (struct handover){
-                .to = to->id, .inc = to->inc, .why = "perhaps", .src = s->src, .dst = s->dst, .at = s->at},
-            s->msg);
-    if (!text)
+    if (!stray_give(e, s, to, now))
         return false;
-    engine_send(e, to->sip, NULL, text, now);
-    free(text);
     e->count.near_found++;
     stray_note(e, s, "handed over to whom the near replica names", to->id);
-    stray_handed(e, s, now);
     return true;
 }
 

@@ -9,6 +9,7 @@
 
 #include "key.h"
 
+#define AGAIN_MS 500                 /* RFC 3261's T1, for a CANCEL that came over a connection */
 #define FIRST_RETRY_MS 5             /* first interval of lookups */
 #define QUESTION (UINT64_C(1) << 48) /* in a token the question's number is above the id of the stray */
 
@@ -95,9 +96,48 @@ static bool is_unheard(struct engine *e, struct stray *s, enum verdict v, int ow
     return true;
 }
 
-bool stray_answered_here(const struct stray *s, enum verdict v)
+bool stray_give(struct engine *e, struct stray *s, const struct node *to, int64_t now)
 {
-    return s->kind == STRAY_CANCEL && (v == VERDICT_OWNER || v == VERDICT_ACTED) && msg_is_connection(s->src);
+    struct handover h = {.to = to->id, .inc = to->inc, .why = "perhaps", .src = s->src, .dst = s->dst};
+    char *text = NULL;
+
+    if (!s->at)
+        s->at = perhaps_at(e);
+    h.at = s->at;
+    if (s->at)
+        text = engine_handover(e, h, s->msg);
+    if (!text)
+        return false;
+    if (to->reached)
+        engine_send(e, to->sip, NULL, text, now);
+    else
+        message_handover(e, to->id, text);
+    free(text);
+    stray_handed(e, s, now);
+    return true;
+}
+
+void stray_await(struct engine *e, struct stray *s, const struct node *owner, int64_t now)
+{
+    if (!s->awaits)
+        stray_note(e, s, "its owner gets it, again and again until it has acted", owner->id);
+    if (s->kind == STRAY_CANCEL)
+        stray_give(e, s, owner, now);
+    else if (owner->reached)
+        stray_send_on(e, s, VERDICT_OWNER, owner, now);
+    s->retry_ms = s->awaits ? 2 * s->retry_ms : AGAIN_MS;
+    s->again_ms = now + s->retry_ms;
+    s->awaits = true;
+}
+
+bool stray_is_repeated_here(const struct stray *s)
+{
+    return msg_is_connection(s->src) && (s->kind == STRAY_CANCEL || (s->kind == STRAY_REPLY && s->code >= 300));
+}
+
+bool stray_is_answered_here(const struct stray *s)
+{
+    return s->kind == STRAY_CANCEL && msg_is_connection(s->src);
 }
 
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
@@ -121,7 +161,7 @@ void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner
     } else if (v != VERDICT_ACTED && (s->kind != STRAY_ACK || v == VERDICT_UNAVAILABLE || v == VERDICT_MINE)) {
         stray_send_on(e, s, v, &e->self, now);
     }
-    if (stray_answered_here(s, v))
+    if (v == VERDICT_ACTED && stray_is_answered_here(s))
         stray_send_on(e, s, VERDICT_ACTED, &e->self, now);
     stray_end(e, s);
 }

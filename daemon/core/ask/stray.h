@@ -25,6 +25,7 @@ struct stray {
     bool orphan;   /* its transaction is being taken over */
     bool hopeless; /* that failed */
     bool unheard;  /* a reply: without an owner nobody can hear it, as the caller is on a connection */
+    bool awaits;   /* its owner has got it, and is to say that it has acted: over a connection nobody repeats it */
     bool waited;   /* a reply to an own transaction has been given time for the events before it */
     bool rival;    /* an INVITE claimed by a node that looks dead, but may be back, with its record on its way */
     enum near_state near;
@@ -63,9 +64,17 @@ void stray_note(struct engine *e, const struct stray *s, const char *what, int o
 char *stray_handed_to(struct engine *e, const struct stray *s, const struct node *to, enum verdict why);
 /* Sends the stray on: to its owner, or back to this Kamailio, which handles it by the verdict. */
 void stray_send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now);
+/* Over a connection nobody sends another copy of a CANCEL or a negative reply. But the owner may be dead and not missed
+ * yet, or a copy gets lost: so he gets one again and again, until the record shows that he has acted, or says another
+ * owner. The CANCEL is only answered then, since the answer stops the caller. */
+bool stray_is_repeated_here(const struct stray *s);
+void stray_await(struct engine *e, struct stray *s, const struct node *owner, int64_t now);
 /* Whether this node's Kamailio is to answer it, since the owner, who has it, lacks the connection that it came over:
  * RFC 3261 9.2 has a CANCEL answered with 200 whatever becomes of the INVITE. */
-bool stray_answered_here(const struct stray *s, enum verdict v);
+bool stray_is_answered_here(const struct stray *s);
+/* Hands a CANCEL to that node, which drops it if it lacks the transaction, and tells this one if it has acted. False:
+ * out of memory. */
+bool stray_give(struct engine *e, struct stray *s, const struct node *to, int64_t now);
 /* Acts upon that verdict about that owner (0: none), and ends the stray. */
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now);
 

@@ -42,6 +42,7 @@
 #define REPLY_MS 30    /* the record of a transaction is older than the reply to it */
 #define FINAL_MS 1000  /* a final reply is repeated, and one forwarded without its owner leaves branches behind */
 #define ORPHAN_MS 3000 /* how long a stray waits for the takeover of its transaction, */
+#define AWAITS_MS 8000 /* longer than a death goes unnoticed */
 #define HEIR_MS 500    /* of that for the node of another site that was told: then a caller repeats his CANCEL */
 
 static void ask(struct engine *e, struct stray *s, int64_t now)
@@ -225,6 +226,9 @@ static bool is_for_an_heir(struct engine *e, struct stray *s, const struct recor
 
 static void on_orphan(struct engine *e, struct stray *s, const struct record *r, struct span text, int64_t now)
 {
+    if (s->awaits)
+        s->begun_ms = now; /* its owner died with it, and the caller does not repeat it */
+    s->awaits = false;
     if (wants_takeover(e, s, r)) {
         s->orphan = true;
         later(s, now);
@@ -264,8 +268,6 @@ static void relay(struct engine *e, struct stray *s, const struct node *owner, i
     message_handover(e, owner->id, text);
     free(text);
     stray_handed(e, s, now);
-    if (stray_answered_here(s, VERDICT_OWNER))
-        stray_send_on(e, s, VERDICT_ACTED, &e->self, now);
     stray_end(e, s);
 }
 
@@ -273,7 +275,7 @@ static void relay(struct engine *e, struct stray *s, const struct node *owner, i
  * one. */
 static bool has_acted(const struct stray *s, const struct record *r)
 {
-    return s->all && r->cancelled && !r->done;
+    return (s->all || s->awaits) && r->cancelled && !r->done;
 }
 
 /* Another node is taking it over, and gets the waiting strays then; or this one is, or has tried. */
@@ -313,14 +315,20 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
         v = VERDICT_DONE; /* its owner has no tm for it, nor the connection for the answer */
     if (on_gone(e, s, r, text, now))
         return;
+    if (s->awaits && s->kind == STRAY_REPLY && r->done) {
+        stray_end(e, s); /* its owner has acted */
+        return;
+    }
     if (r->state == HEAD_TAKING && (v == VERDICT_OWNER || v == VERDICT_MINE)) {
         on_taking(e, s, r, v, text, now);
     } else if (v == VERDICT_UNAVAILABLE) {
         later(s, now);
-    } else if (v == VERDICT_OWNER && !nodes_find(&e->nodes, r->owner)->reached) {
-        relay(e, s, nodes_find(&e->nodes, r->owner), now);
     } else if (v == VERDICT_OWNER && has_acted(s, r)) {
         stray_conclude(e, s, VERDICT_ACTED, r->owner, now);
+    } else if (v == VERDICT_OWNER && stray_is_repeated_here(s)) {
+        stray_await(e, s, nodes_find(&e->nodes, r->owner), now);
+    } else if (v == VERDICT_OWNER && !nodes_find(&e->nodes, r->owner)->reached) {
+        relay(e, s, nodes_find(&e->nodes, r->owner), now);
     } else if (v == VERDICT_ORPHAN) {
         on_orphan(e, s, r, text, now);
     } else {
@@ -330,6 +338,8 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
 
 static int64_t give_up(const struct engine *e, const struct stray *s)
 {
+    if (s->awaits && !s->orphan)
+        return s->begun_ms + AWAITS_MS;
     if (s->kind == STRAY_REPLY && s->code >= 200 && !s->absent.said && !s->orphan && e->store.up)
         return s->begun_ms + FINAL_MS;
     if (s->kind == STRAY_INVITE && !s->orphan)
@@ -530,7 +540,9 @@ static void look_after(struct engine *e, struct stray *s, int64_t now)
 {
     if (near_goes_on(e, s, now))
         return;
-    if (now >= give_up(e, s))
+    if (now >= give_up(e, s) && s->awaits && s->kind == STRAY_REPLY)
+        stray_end(e, s);
+    else if (now >= give_up(e, s))
         stray_conclude(e, s, last_word(e, s, now), 0, now);
     else if (!waits_for_its_time(e, s) || now < s->again_ms)
         return;
