@@ -275,7 +275,7 @@ static void relay(struct engine *e, struct stray *s, const struct node *owner, i
  * one. */
 static bool has_acted(const struct stray *s, const struct record *r)
 {
-    return (s->all || s->awaits) && r->cancelled && !r->done;
+    return s->kind == STRAY_CANCEL && (s->all || s->awaits) && r->cancelled && !r->done;
 }
 
 /* Another node is taking it over, and gets the waiting strays then; or this one is, or has tried. */
@@ -311,7 +311,7 @@ static void on_record(struct engine *e, struct stray *s, const struct record *r,
     enum verdict v = engine_judge(e, r, now);
 
     s->unheard = r->connected && s->kind == STRAY_REPLY;
-    if (v == VERDICT_OWNER && r->gone && s->kind == STRAY_CANCEL)
+    if (v == VERDICT_OWNER && s->kind == STRAY_CANCEL && (r->gone || (r->done && msg_is_connection(s->src))))
         v = VERDICT_DONE; /* its owner has no tm for it, nor the connection for the answer */
     if (on_gone(e, s, r, text, now))
         return;

@@ -119,7 +119,7 @@ static void from_network(struct site *s, const struct handed *h, const char *msg
 
     if (few && tell_all(s, h, at, msg) > 0) {
         if (s->linked && s->hello)
-            kamailio_event(s, told_text(msg, at));
+            kamailio_event(s, connected_text(s->c, call_of(msg), told_text(msg, at)));
     } else if (!kamailio_stray(s, msg)) {
         ask_all(s, h, at, msg);
     }
