@@ -280,7 +280,7 @@ class Lab:
         """
         runtime = self.new_directory(f'{node}-{name}')
         argv = [*kamailio_of(HOSTS[node] - 1), '-f', os.path.abspath(cfg), '-DD', '-E', '-m', shared_mb,
-                '-M', '8', '-Y', runtime, '-P', f'{runtime}/{name}.pid',
+                '-M', '16', '-Y', runtime, '-P', f'{runtime}/{name}.pid',
                 '-w', runtime]
         for key, value in (defines or {}).items():
             argv += ['-A', key if value is None else f'{key}={value}']
