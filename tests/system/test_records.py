@@ -114,16 +114,14 @@ def test_late_branch_brings_a_failed_call_back(node, redis, record):
 
 def test_many_events_of_a_call_in_one_frame_are_one_set(node, redis, record):
     calls = [Call() for _ in range(20)]
-    def beats():
-        return json.loads(redis.do('GET', 'kamsync:node:1'))['beat']
-    before, beaten = redis.calls('set'), beats()
+    before = redis.calls('set')
     node.kamailio.events(*[e for call in calls for e in (call.branch_event(), call.branch_event(1),
                                                          call.reply_event(183), call.reply_event(180, 1))])
     for call in calls:
         record(call, state='ringing', code=183)
-    sets, beaten = redis.calls('set') - before, beats() - beaten
+    sets = redis.calls('set') - before
     print(f'{sets} SETs for 80 events of 20 calls')
-    assert sets <= 20 + beaten + 1, f'one per call, and {beaten} heartbeats'
+    assert 20 <= sets < 40, 'one per call; the others are the node\'s own record, at each heartbeat and change'
     assert node.daemon.report()['puts'] == 20
 
 
