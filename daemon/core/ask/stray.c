@@ -9,7 +9,7 @@
 
 #include "key.h"
 
-#define AGAIN_MS 500                 /* RFC 3261's T1, for a CANCEL that came over a connection */
+#define AGAIN_MS 500                 /* RFC 3261's T1, for what came over a connection */
 #define FIRST_RETRY_MS 5             /* first interval of lookups */
 #define QUESTION (UINT64_C(1) << 48) /* in a token the question's number is above the id of the stray */
 
@@ -130,14 +130,14 @@ void stray_await(struct engine *e, struct stray *s, const struct node *owner, in
     s->awaits = true;
 }
 
-bool stray_is_repeated_here(const struct stray *s)
-{
-    return msg_is_connection(s->src) && (s->kind == STRAY_CANCEL || (s->kind == STRAY_REPLY && s->code >= 300));
-}
-
 bool stray_is_answered_here(const struct stray *s)
 {
     return s->kind == STRAY_CANCEL && msg_is_connection(s->src);
+}
+
+bool stray_is_repeated_here(const struct stray *s)
+{
+    return stray_is_answered_here(s) || (s->kind == STRAY_REPLY && s->code >= 300 && msg_is_connection(s->src));
 }
 
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)

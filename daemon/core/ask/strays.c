@@ -42,8 +42,8 @@
 #define REPLY_MS 30    /* the record of a transaction is older than the reply to it */
 #define FINAL_MS 1000  /* a final reply is repeated, and one forwarded without its owner leaves branches behind */
 #define ORPHAN_MS 3000 /* how long a stray waits for the takeover of its transaction, */
-#define AWAITS_MS 8000 /* longer than a death goes unnoticed */
 #define HEIR_MS 500    /* of that for the node of another site that was told: then a caller repeats his CANCEL */
+#define AWAITS_MS 8000 /* longer than a death goes unnoticed */
 
 static void ask(struct engine *e, struct stray *s, int64_t now)
 {
