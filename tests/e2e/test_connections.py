@@ -1,7 +1,7 @@
 """Calls over TCP, TLS, WS and WSS, with the recipe kamailio-cfg/cookbook/connections.cfg."""
 import pytest
 
-from lab.connections import SERVER_PORT, TRANSPORTS, ConnectedCallees, ConnectedCaller, connected_cluster
+from lab.connections import SERVER_PORT, TRANSPORTS, ConnectedCallees, ConnectedCaller, connected_cluster, gateway_over
 from lab.lab import ANYCAST, Lab
 from lab.phone import Callees
 from lab.policies import to
@@ -10,15 +10,8 @@ from lab.proc import each, wait_until
 
 @pytest.fixture(scope='module', params=['UDP', 'TCP', 'TLS'])
 def gateway(request):
-    """(transport to the gateway, lab, callees, cluster)"""
-    with Lab(nodes='ab') as lab:
-        kind = request.param
-        with Callees(lab) if kind == 'UDP' else ConnectedCallees(lab, kind) as callees:
-            cluster = connected_cluster(lab, kind)
-            yield kind, lab, callees, cluster
-            callees.check()
-            cluster.stop()
-        lab.check()
+    with gateway_over(request.param) as what:
+        yield what
 
 
 def talk(callees, caller, call_id):

@@ -1,27 +1,34 @@
 """Calls with a leg over TCP, TLS, WS or WSS whose owner lives: their records, and what reaches another node."""
+import contextlib
+
 import pytest
 
-from lab.connections import ConnectedCallees, ConnectedCaller, connected_cluster
-from lab.lab import Lab
-from lab.phone import Callees, Caller
+from lab.connections import ConnectedCaller, gateway_over
+from lab.phone import Caller
 from lab.policies import to
 from lab.proc import wait_until
 
 
 @pytest.fixture(scope='module', params=['UDP', 'TCP', 'TLS'])
 def gateway(request):
-    """(transport to the gateway, lab, callees, cluster)"""
-    with Lab(nodes='ab') as lab:
-        kind = request.param
-        with Callees(lab) if kind == 'UDP' else ConnectedCallees(lab, kind) as callees:
-            cluster = connected_cluster(lab, kind)
-            yield kind, lab, callees, cluster
-            cluster.stop()
-        lab.check()
+    with gateway_over(request.param) as what:
+        yield what
 
 
 def phone(lab, transport):
     return Caller(lab) if transport == 'UDP' else ConnectedCaller(lab, transport)
+
+
+@contextlib.contextmanager
+def ringing(gateway, transport, name):
+    """A call that rings, by way of a: its caller, itself, and its leg at the phone."""
+    kind, lab, callees, _ = gateway
+    lab.steer(to('a'))
+    with phone(lab, transport) as caller:
+        call = caller.call(f'{name}-{transport}-{kind}@lab', 'phone')
+        call.wait(180)
+        [leg] = callees.legs(call.call_id)
+        yield caller, call, leg
 
 
 def elsewhere(lab, caller, call):
@@ -35,15 +42,11 @@ def elsewhere(lab, caller, call):
 def test_record_and_archive(gateway, transport):
     """The BYE comes to another node."""
     kind, lab, callees, cluster = gateway
-    lab.steer(to('a'))
-    with phone(lab, transport) as caller:
-        call = caller.call(f'{transport}-{kind}@lab', 'phone')
-        call.wait(180)
+    with ringing(gateway, transport, 'call') as (caller, call, leg):
         [txn] = wait_until(lambda: cluster['b'].ask('tx', call_id=call.call_id)['txns'], 5, 'its record')
         # Kamailio calls WSS "ws", too
         assert txn['src'].startswith('ws:' if transport == 'WSS' else f'{transport.lower()}:'), txn
         assert txn['branches'][0]['to'].startswith(f'{kind.lower()}:'), txn
-        [leg] = callees.legs(call.call_id)
         leg.answer()
         call.wait(200)
         wait_until(lambda: leg.acked, 5, 'the ACK at the phone')
@@ -60,16 +63,12 @@ def test_record_and_archive(gateway, transport):
 def test_cancel_elsewhere(gateway, transport):
     """Its 200 comes over its own connection, the 487 over the INVITE's."""
     kind, lab, callees, cluster = gateway
-    lab.steer(to('a'))
-    with phone(lab, transport) as caller:
-        call = caller.call(f'cancel-{transport}-{kind}@lab', 'phone')
-        call.wait(180)
+    with ringing(gateway, transport, 'cancel') as (caller, call, leg):
         [first] = getattr(caller, 'connections', [None])
         elsewhere(lab, caller, call)
         cancel = call.cancel()
         wait_until(lambda: cancel.code == 200, 5, 'the answer to the CANCEL')
         call.wait(487)
-        [leg] = callees.legs(call.call_id)
         wait_until(lambda: leg.cancels and leg.acked, 5, 'CANCEL and ACK at the phone')
         if first:
             assert call.final.connection is first
@@ -82,11 +81,7 @@ def test_cancel_elsewhere(gateway, transport):
 def test_reply_elsewhere(gateway, transport, code):
     """Over a new connection, which the far end opens to the address in the Via, as many do that have lost theirs."""
     kind, lab, callees, cluster = gateway
-    lab.steer(to('a'))
-    with phone(lab, transport) as caller:
-        call = caller.call(f'reply-{code}-{transport}-{kind}@lab', 'phone')
-        call.wait(180)
-        [leg] = callees.legs(call.call_id)
+    with ringing(gateway, transport, f'reply-{code}') as (caller, call, leg):
         lab.steer(to('b'), ('gateway',))
         leg.to = callees.connect(to=leg.invite.sent_by)
         leg.say(code)
@@ -100,13 +95,9 @@ def test_reply_elsewhere(gateway, transport, code):
 @pytest.mark.parametrize('transport', ['UDP', 'TCP', 'TLS', 'WS', 'WSS'])
 def test_ack_elsewhere(gateway, transport):
     kind, lab, callees, cluster = gateway
-    lab.steer(to('a'))
-    with phone(lab, transport) as caller:
-        call = caller.call(f'ack-{transport}-{kind}@lab', 'phone')
-        call.wait(180)
+    with ringing(gateway, transport, 'ack') as (caller, call, leg):
         elsewhere(lab, caller, call)
         lab.steer(to('a'), ('gateway',))
-        [leg] = callees.legs(call.call_id)
         leg.answer()
         call.wait(200)
         wait_until(lambda: leg.acked, 5, 'the ACK at the phone')

@@ -14,6 +14,7 @@
 lab.steer() asks its policy once for each connection, with kind 'SYN' (lab/streams.py); lab.flap() moves living ones.
 connection.messages: what came over it, since the trace cannot look into TLS.
 """
+import contextlib
 import os
 import socket
 import ssl
@@ -25,7 +26,7 @@ import websocket
 
 from lab import netns
 from lab.cluster import COOKBOOK, Cluster
-from lab.lab import ANYCAST, SIP_PORT
+from lab.lab import ANYCAST, SIP_PORT, Lab
 from lab.phone import BATCH, PORTS, Callees, Caller, Endpoint, Message, new_branch
 from lab.streams import Stream
 
@@ -51,6 +52,18 @@ def connected_cluster(lab, gateway='UDP', **options):
     address = f'{lab.address("gateway")}:{SIP_PORT};transport={gateway.lower()}'
     defines = {'GATEWAY': f'"{address}"', 'TLS_CERTIFICATE': f'"{cert}"', 'TLS_KEY': f'"{key}"', **options.pop('defines', {})}
     return Cluster(lab, **{'routing': RECIPE, 'modules': RECIPE, 'defines': defines, **options})
+
+
+@contextlib.contextmanager
+def gateway_over(kind):
+    """(kind, lab, callees, cluster): two nodes with that recipe, and phones behind a gateway over that transport."""
+    with Lab(nodes='ab') as lab:
+        with Callees(lab) if kind == 'UDP' else ConnectedCallees(lab, kind) as callees:
+            cluster = connected_cluster(lab, kind)
+            yield kind, lab, callees, cluster
+            callees.check()
+            cluster.stop()
+        lab.check()
 
 
 class Connection:
