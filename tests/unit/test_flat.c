@@ -38,6 +38,7 @@ Test(flat, what_the_script_writes_is_plain)
         "{\"t\":\"reply\",\"via\":\"eA==\",\"code\":180,\"at\":1800000000.123456}",
         "{\"t\":\"bye\",\"call_id\":\"eA==\",\"code\":0,\"at\":1800000000.000001,\"from_tag\":\"\",\"to_tag\":\"\"}",
         "{\"t\":\"branch\",\"src\":\"udp:[2001:db8::7]:5060\",\"sent\":240}U0lQ",
+        "{\"a\":\"\x7f\"}",
         "{\"\":0,\"a\":0.0,\"e\":0.000000000000000001,\"b\":0.5,\"c\":9007199254740991,\"d\":461168601842738790}",
     };
 
@@ -82,7 +83,6 @@ Test(flat, what_is_not_plain_is_left_to_jansson)
         "{\"\\u0041\":1}",
         "{\"a\":\"\xc3\xa9\"}",
         "{\"a\":1,\"a\":2}",
-        "{\"a\":\"\x7f\"}",
         "{\"a\":9223372036854775807}",
         "{\"a\":99999999999999999999}",
         "{\"a\":9007199254740993.5}",
@@ -93,6 +93,19 @@ Test(flat, what_is_not_plain_is_left_to_jansson)
     for (size_t i = 0; i < COUNT(texts); i++)
         cr_expect(!is_plain(span_of(texts[i])), "%s", texts[i]);
     cr_expect(!is_plain(BYTES("{\"a\":\"\0\"}")));
+}
+
+/* A text is looked at eight bytes at a time. */
+Test(flat, any_byte_at_any_place_of_a_text)
+{
+    for (int byte = 1; byte < 256; byte++)
+        for (size_t at = 0; at < 17; at++) {
+            char text[] = "{\"a\":\"~~~~~~~~~~~~~~~~~\"}";
+
+            text[strlen("{\"a\":\"") + at] = (char)byte;
+            cr_expect(is_plain(span_of(text)) == (byte >= ' ' && byte < 128 && byte != '"' && byte != '\\'),
+                      "%d at %zu", byte, at);
+        }
 }
 
 Test(flat, every_beginning_of_a_plain_object_is_none)

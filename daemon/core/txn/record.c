@@ -6,6 +6,7 @@
 
 #include "buffer.h"
 #include "count.h"
+#include "json_run.h"
 #include "key.h"
 #include "siptext.h"
 
@@ -26,43 +27,24 @@ static void put_json(struct buffer *t, json_t *value)
     free(text);
 }
 
-static void put_escaped(struct buffer *t, char c)
+/* Returns how many bytes it has taken: a line's end goes at once. */
+static size_t put_escaped(struct buffer *t, struct span s)
 {
     static const char letters[] = "\"\"\\\\\bb\ff\nn\rr\tt", hex[] = "0123456789ABCDEF";
-    const char *at = letters;
+    const char c = *s.p, *at = letters;
     char code[6] = "\\u00";
 
+    if (s.n > 1 && memcmp(s.p, "\r\n", 2) == 0) {
+        buffer_text(t, "\\r\\n");
+        return 2;
+    }
     while (*at && *at != c)
         at += 2;
     code[1] = *at ? at[1] : 'u';
     code[4] = hex[(unsigned)c >> 4];
     code[5] = hex[(unsigned)c & 15];
     buffer_put(t, code, *at ? 2 : 6);
-}
-
-/* Whether one of eight bytes is a control character, a quote, a backslash or beyond ASCII: only then a subtraction (or
- * the byte itself) sets a byte's highest bit. */
-static bool has_special(uint64_t x)
-{
-    const uint64_t each = 0x0101010101010101;
-
-    return (((x - each * ' ') | ((x ^ each * '"') - each) | ((x ^ each * '\\') - each) | x) & each * 0x80) != 0;
-}
-
-/* How many bytes at the front need no JSON escape. */
-static size_t plain_run(const char *p, size_t n)
-{
-    size_t i = 0;
-    uint64_t eight;
-
-    for (; i + sizeof(eight) <= n; i += sizeof(eight)) {
-        memcpy(&eight, p + i, sizeof(eight));
-        if (has_special(eight))
-            break;
-    }
-    while (i < n && p[i] >= ' ' && p[i] != '"' && p[i] != '\\' && (unsigned char)p[i] < 128)
-        i++;
-    return i;
+    return 1;
 }
 
 /* SIP text in sip_text()'s form. With non-ASCII bytes sip_text() decides whether it is UTF-8. */
@@ -72,7 +54,7 @@ static void put_sip(struct buffer *t, struct span s)
 
     buffer_put(t, "\"", 1);
     while (i < s.n) {
-        size_t run = plain_run(s.p + i, s.n - i);
+        size_t run = json_run((struct span){s.p + i, s.n - i});
 
         buffer_put(t, s.p + i, run);
         i += run;
@@ -83,7 +65,7 @@ static void put_sip(struct buffer *t, struct span s)
             put_json(t, sip_text(s));
             return;
         }
-        put_escaped(t, s.p[i++]);
+        i += put_escaped(t, (struct span){s.p + i, s.n - i});
     }
     buffer_put(t, "\"", 1);
 }
