@@ -73,6 +73,14 @@ struct call_write {
     bool first;         /* (CALL_BEGIN) the same "tx" does not suffice: another node may have that transaction */
     struct span dialog; /* (the two that end) only the dialog with this tag of the callee's has ended: the call ends
                          * with its last one, at the latest time. Empty: all have */
+    /* What spares the store work, and changes nothing else. */
+    const char *tx;           /* that the call follows, if it is this node's own, as `pairs` say; else NULL */
+    size_t known;             /* (the two that end) with tx: how many fields the record has if only this node has
+                               * written it; 0: not known. The entry in the archive is then */
+    const struct pair *whole; /* all but `times`; NULL: `pairs` are */
+    size_t whole_count;
+    const struct pair *times; /* duration_ms, pdd_ms */
+    size_t time_count;
 };
 
 enum call_result {

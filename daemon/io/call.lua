@@ -9,7 +9,12 @@
 --         3  TTL of the record in ms
 --         4  limit of entries in the archive, 0: no limit
 --         5  how many of the last pairs replace no existing field
---         6  (the two that end) the dialog's tag, "": all its dialogs are over
+--         6  the transaction that the call follows, if it is the writer's own; else ""
+--         7  (the two that end) the dialog's tag, "": all its dialogs are over
+--         8  (the two that end) how many fields the record has if only its writer has written it; 0: not known. Else
+--         9  (the two that end) from 12 to here stands the whole entry for the archive, as pairs,
+--        10  (the two that end) and from here on what the record lacks of it
+--        11  (the two that end) where the pairs below begin
 --         …  name, value, name, value…
 -- Answer  the record ("get"), else one of enum call_result: "written", "other", "over", "absent", "early", "foreign",
 --         "goes-on"
@@ -18,8 +23,29 @@
 -- or a call would end twice. core/engine.h defines each mode; io/memory_calls.c does the same without Redis.
 
 local key, mode, node, ttl, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-
 local ends = mode == 'end' or mode == 'end-answered'
+
+-- The ordinary call: all that its record has is its writer's. What follows below would do the same with far more work:
+-- closures, tables, the whole record.
+local function is_its_writers()
+  local was = redis.call('HMGET', key, 'ended', 'node', 'tx')
+  return not was[1] and was[2] == node and was[3] == ARGV[6] or not (ends or was[1] or was[2] or was[3])
+end
+if (mode == 'begin' or mode == 'first') and ARGV[5] == '0' and ARGV[6] ~= '' and is_its_writers() then
+  redis.call('HSET', key, unpack(ARGV, 7))
+  redis.call('PEXPIRE', key, ttl)
+  return 'written'
+end
+-- Who has no right to HLEN, which earlier versions did not need, goes the long way.
+if ends and ARGV[8] ~= '0' and is_its_writers() and redis.pcall('HLEN', key) == tonumber(ARGV[8]) then
+  local last = tonumber(ARGV[9])
+  if keep == '0' then redis.call('XADD', KEYS[2], '*', unpack(ARGV, 12, last))
+  else redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', unpack(ARGV, 12, last)) end
+  redis.call('HSET', key, unpack(ARGV, tonumber(ARGV[10])))
+  redis.call('PEXPIRE', key, ttl)
+  return 'written'
+end
+
 if KEYS[2] and not ends and not redis.call('HMGET', key, 'tx')[1] then
   local there = redis.call('HMGET', KEYS[2], 'tx')[1]
   if there then key = KEYS[2] elseif mode ~= 'get' then return 'absent' end
@@ -29,7 +55,7 @@ if mode == 'get' then return redis.call('HGETALL', key) end
 local begins = mode == 'begin' or mode == 'first' or mode == 'take'
 
 -- The fields to write: from ARGV[first] on; from ARGV[weak + 1] on only those that do not exist.
-local weak, given, first = #ARGV - 2 * ARGV[5], {}, ends and 7 or 6
+local weak, given, first = #ARGV - 2 * ARGV[5], {}, ends and tonumber(ARGV[11]) or 7
 for i = first, #ARGV - 1, 2 do given[ARGV[i]] = ARGV[i + 1] end
 
 -- The existing record. Only an end reads all of it, and a leg, at the bottom.
@@ -72,8 +98,8 @@ if ends and #all == 0 then return 'absent' end
 if mode == 'end-answered' and not answered then return 'early' end
 
 -- One of its dialogs is over; the call ends with the last of them.
-if ends and ARGV[6] ~= '' and had.to_tag then
-  local tag, goes_on = ARGV[6], false
+if ends and ARGV[7] ~= '' and had.to_tag then
+  local tag, goes_on = ARGV[7], false
   local function open(t) return t ~= tag and not had['over.' .. t] end
   if had.to_tag ~= tag and not had['dialog.' .. tag] then return 'foreign' end
   for name in pairs(had) do

@@ -3,6 +3,7 @@
 -- KEYS    1  the record
 -- ARGV    1  the record as it is to be
 --         2  its life in ms
+--         3  where in it its epoch, owner and inc end
 -- Answer  OK, or the record that stays
 --
 -- A record begins with its head, {"epoch":7,"owner":1,"inc":"100.1","from":"6 2 200.1", of which "from" may be missing.
@@ -11,6 +12,11 @@
 --
 -- Why a script: whoever takes a transaction over has read whose it was, and must not write over what has been written
 -- since then, nor may the owner before still write. core/txn/record.c decides the same (record_fences()).
+
+-- The ordinary case: its owner writes it again.
+if redis.call('GETRANGE', KEYS[1], 0, ARGV[3]) == ARGV[1]:sub(1, ARGV[3] + 1) then
+  return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
 
 local function head(text)
   local epoch, owner, inc, rest = text:match('^{"epoch":(%d+),"owner":(%d+),"inc":"([^"]*)"()')

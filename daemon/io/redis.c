@@ -76,16 +76,25 @@ static void on_put(struct redis *s, const redisReply *r, void *data)
     s->store.on.put_done(s->store.on.ctx, (uintptr_t)data, status, record);
 }
 
+/* Where its epoch, owner and inc end: the place of the quote behind inc. */
+static int64_t head_end(const char *value)
+{
+    const char *inc = strstr(value, ",\"inc\":\""), *end = inc ? strchr(inc + strlen(",\"inc\":\""), '"') : NULL;
+
+    return end ? end - value : 0;
+}
+
 static bool send_put(struct redis *s, const char *key, const char *value, int64_t ttl_ms, uint64_t token)
 {
     struct buffer command = {0};
 
-    command_begin(&command, 6);
+    command_begin(&command, 7);
     redis_put_script(s, &command, SCRIPT_PUT, !*s->script[SCRIPT_PUT]);
     command_number(&command, 1);
     command_word(&command, span_of(key));
     command_word(&command, span_of(value));
     command_number(&command, ttl_ms);
+    command_number(&command, head_end(value));
     return redis_send(s, span_of(key), &command, on_put, (void *)(uintptr_t)token);
 }
 

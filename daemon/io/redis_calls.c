@@ -55,6 +55,29 @@ static int64_t cdr_max(const struct redis *s)
     return (s->conf.cdr_max + key_archives() - 1) / key_archives();
 }
 
+static void put_pairs(struct job *j, const struct pair *pairs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        command_word(&j->words, pairs[i].name);
+        command_word(&j->words, pairs[i].value);
+    }
+    j->count += 2 * count;
+}
+
+/* Where the script finds what it needs if the record is all this node's, and that itself. */
+static void put_known(struct job *j, const struct call_write *w)
+{
+    const size_t start = 12, whole = 2 * w->whole_count, times = 2 * w->time_count, rest = 2 * w->count;
+    const size_t end = start - 1 + times + (w->whole ? whole : rest);
+    const size_t numbers[] = {w->known, end, start + whole, start + whole + times};
+
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        command_number(&j->words, (int64_t)numbers[i]);
+    j->count += COUNT(numbers);
+    put_pairs(j, w->whole, w->whole_count);
+    put_pairs(j, w->times, w->time_count);
+}
+
 static struct job *job_new(const struct redis *s, const struct call_write *w, uint64_t token)
 {
     const int64_t numbers[] = {w->node, w->ttl_ms, cdr_max(s), (int64_t)w->weak};
@@ -67,17 +90,17 @@ static struct job *job_new(const struct redis *s, const struct call_write *w, ui
         return NULL;
     j->token = token;
     j->whole = !*s->script[SCRIPT_CALL];
-    j->count = 3 + ends + (more != NULL) + COUNT(numbers) + 2 * w->count;
+    j->count = 4 + ends + (more != NULL) + COUNT(numbers);
     put_keys(j, w->key, more);
     command_word(&j->words, span_of(w->mode == CALL_BEGIN && w->first ? "first" : modes[w->mode]));
     for (size_t i = 0; i < COUNT(numbers); i++)
         command_number(&j->words, numbers[i]);
-    if (ends)
+    command_word(&j->words, span_of(w->tx ? w->tx : ""));
+    if (ends) {
         command_word(&j->words, w->dialog);
-    for (size_t i = 0; i < w->count; i++) {
-        command_word(&j->words, w->pairs[i].name);
-        command_word(&j->words, w->pairs[i].value);
+        put_known(j, w);
     }
+    put_pairs(j, w->pairs, w->count);
     return j;
 }
 

@@ -58,12 +58,13 @@ class Ingest:
         self.stream.pump(frames(ringing([9999999])))
         key = next(k for k in self.redis.do('KEYS', 'kamsync:tx:*9999999*'))
         record = self.redis.do('GET', key).decode()
-        pairs = self.redis.do('HGETALL', next(k for k in self.redis.do('KEYS', 'kamsync:call:*9999999*')))
+        key = next(k for k in self.redis.do('KEYS', 'kamsync:call:*9999999*'))
+        pairs = [word.decode() for word in self.redis.do('HGETALL', key)]
         with open(measure.REPO + '/daemon/io/call.lua') as file:
             sha = self.redis.do('SCRIPT', 'LOAD', file.read()).decode()
         return (['SET', 'bench:tx:__rand_int__', record, 'PX', 300000],
-                ['EVALSHA', sha, 1, 'bench:call:__rand_int__', 'begin', 1, 46800000, CDR_MAX, 0,
-                 *(word.decode() for word in pairs)]), len(record)
+                ['EVALSHA', sha, 1, 'bench:call:__rand_int__', 'begin', 1, 46800000, CDR_MAX, 0, pairs[pairs.index('tx') + 1],
+                 *pairs]), len(record)
 
 
 def main():

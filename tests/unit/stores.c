@@ -337,8 +337,11 @@ void client_ask_write(struct client *c, const char *key, enum call_mode mode, in
     json_t *json = json_loads(pairs, JSON_ALLOW_NUL, NULL);
     size_t count;
     struct pair *list = pairs_of_json(json, &count);
-    struct call_write w = {key, NULL, mode, node, list, count, ttl_ms, 0, false, {NULL, 0}};
+    struct call_write w = {.key = key, .mode = mode, .node = node, .pairs = list, .count = count, .ttl_ms = ttl_ms};
+    const char *of = json_string_value(json_object_get(json, "node"));
 
+    if (of && atoi(of) == node)
+        w.tx = json_string_value(json_object_get(json, "tx"));
     cr_assert(json && c->token < TOKENS - 1, "'%s'", pairs);
     c->store->ops->call_write(c->store, &w, ++c->token);
     free(list);
@@ -382,4 +385,19 @@ bool client_archive(struct client *c, const char *after, int count)
     c->store->ops->archive(c->store, after, count, ++c->token);
     client_wait(c);
     return c->results[c->token];
+}
+
+void with_store(void (*test)(struct client *c), bool redis, int64_t cdr_max)
+{
+    struct redis_server r = {0};
+    struct client *c;
+    uv_loop_t loop;
+
+    if (redis)
+        r = redis_server_start();
+    uv_loop_init(&loop);
+    c = client_new(&loop, redis ? &r : NULL, cdr_max, "");
+    test(c);
+    clients_free(&loop, &c, 1);
+    redis_server_stop(&r);
 }

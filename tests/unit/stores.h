@@ -65,4 +65,16 @@ enum put_status client_put(struct client *c, const char *key, const char *record
 enum get_status client_read(struct client *c, const char *key);
 bool client_archive(struct client *c, const char *after, int count);
 
+/* Runs it with a store that keeps so many entries of the archive. */
+void with_store(void (*test)(struct client *c), bool redis, int64_t cdr_max);
+#define BOTH(suite, name, cdr_max)                                                                                     \
+    Test(suite, name##_redis)                                                                                          \
+    {                                                                                                                  \
+        with_store(name, true, cdr_max);                                                                               \
+    }                                                                                                                  \
+    Test(suite, name##_memory)                                                                                         \
+    {                                                                                                                  \
+        with_store(name, false, cdr_max);                                                                              \
+    }
+
 #endif

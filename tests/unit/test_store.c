@@ -319,7 +319,8 @@ static void any_byte(struct client *c)
 {
     char bytes[256];
     struct pair pair = {BYTES("a\0\xff"), {bytes, sizeof(bytes)}};
-    struct call_write w = {"kamsync:call:{b}", NULL, CALL_ADD, 1, &pair, 1, 60000, 0, false, {NULL, 0}};
+    struct call_write w = {
+        .key = "kamsync:call:{b}", .mode = CALL_ADD, .node = 1, .pairs = &pair, .count = 1, .ttl_ms = 60000};
 
     for (size_t i = 0; i < sizeof(bytes); i++)
         bytes[i] = (char)i;
@@ -339,7 +340,13 @@ static void weak_pairs(struct client *c)
 {
     const struct pair pairs[] = {
         {BYTES("a"), BYTES("2")}, {BYTES("b"), BYTES("2")}, {BYTES("c"), BYTES("2")}, {BYTES("d"), BYTES("2")}};
-    struct call_write w = {"kamsync:call:{w}", NULL, CALL_ADD, 2, pairs, COUNT(pairs), 60000, 3, false, {NULL, 0}};
+    struct call_write w = {.key = "kamsync:call:{w}",
+                           .mode = CALL_ADD,
+                           .node = 2,
+                           .pairs = pairs,
+                           .count = COUNT(pairs),
+                           .ttl_ms = 60000,
+                           .weak = 3};
 
     client_write(c, w.key, CALL_ADD, 1, "{\"a\":\"1\",\"b\":\"1\",\"c\":\"\"}");
     c->store->ops->call_write(c->store, &w, ++c->token);
@@ -355,7 +362,13 @@ static void weak_pairs(struct client *c)
 static void first_write(struct client *c)
 {
     struct pair pairs[] = {{BYTES("node"), BYTES("2")}, {BYTES("tx"), BYTES("t")}};
-    struct call_write w = {"kamsync:call:{f}", NULL, CALL_BEGIN, 2, pairs, COUNT(pairs), 60000, 0, true, {NULL, 0}};
+    struct call_write w = {.key = "kamsync:call:{f}",
+                           .mode = CALL_BEGIN,
+                           .node = 2,
+                           .pairs = pairs,
+                           .count = COUNT(pairs),
+                           .ttl_ms = 60000,
+                           .first = true};
 
     cr_expect(client_write(c, w.key, CALL_BEGIN, 1, "{\"node\":\"1\",\"tx\":\"t\"}") == CALL_WRITTEN);
     c->store->ops->call_write(c->store, &w, ++c->token);
@@ -408,7 +421,8 @@ static void scan_finds_calls(struct client *c)
 static enum call_result write_either(struct client *c, const char *key, const char *other)
 {
     const struct pair pair = {BYTES("var.x"), BYTES("1")};
-    struct call_write w = {key, other, CALL_ADD, 2, &pair, 1, 60000, 0, false, {NULL, 0}};
+    struct call_write w = {
+        .key = key, .other = other, .mode = CALL_ADD, .node = 2, .pairs = &pair, .count = 1, .ttl_ms = 60000};
 
     c->store->ops->call_write(c->store, &w, ++c->token);
     client_wait(c);
@@ -426,7 +440,13 @@ static void expect_either(struct client *c, const char *key, const char *other, 
 static enum call_result end_dialog(struct client *c, const char *key, const char *tag, const char *at)
 {
     const struct pair pair = {span_of("ended"), span_of(at)};
-    struct call_write w = {key, NULL, CALL_END_ANSWERED, 1, &pair, 1, 60000, 0, false, span_of(tag)};
+    struct call_write w = {.key = key,
+                           .mode = CALL_END_ANSWERED,
+                           .node = 1,
+                           .pairs = &pair,
+                           .count = 1,
+                           .ttl_ms = 60000,
+                           .dialog = span_of(tag)};
 
     c->store->ops->call_write(c->store, &w, ++c->token);
     client_wait(c);
@@ -499,42 +519,16 @@ static void keys_of_a_call_id(struct client *c)
     cr_expect(json_array_size(c->keys) == 0);
 }
 
-/* Runs it with a store that keeps so many entries of the archive. */
-static void with_store(void (*test)(struct client *c), bool redis, int64_t cdr_max)
-{
-    struct redis_server r = {0};
-    struct client *c;
-    uv_loop_t loop;
-
-    if (redis)
-        r = redis_server_start();
-    uv_loop_init(&loop);
-    c = client_new(&loop, redis ? &r : NULL, cdr_max, "");
-    test(c);
-    clients_free(&loop, &c, 1);
-    redis_server_stop(&r);
-}
-
-#define BOTH(name, cdr_max)                                                                                            \
-    Test(store, name##_redis)                                                                                          \
-    {                                                                                                                  \
-        with_store(name, true, cdr_max);                                                                               \
-    }                                                                                                                  \
-    Test(store, name##_memory)                                                                                         \
-    {                                                                                                                  \
-        with_store(name, false, cdr_max);                                                                              \
-    }
-
-BOTH(run_histories, 0)
-BOTH(read_archive, 100000)
-BOTH(any_byte, 0)
-BOTH(weak_pairs, 0)
-BOTH(first_write, 0)
-BOTH(lives_end, 0)
-BOTH(scan_finds_calls, 0)
-BOTH(two_dialogs, 0)
-BOTH(one_of_two_places, 0)
-BOTH(keys_of_a_call_id, 0)
+BOTH(store, run_histories, 0)
+BOTH(store, read_archive, 100000)
+BOTH(store, any_byte, 0)
+BOTH(store, weak_pairs, 0)
+BOTH(store, first_write, 0)
+BOTH(store, lives_end, 0)
+BOTH(store, scan_finds_calls, 0)
+BOTH(store, two_dialogs, 0)
+BOTH(store, one_of_two_places, 0)
+BOTH(store, keys_of_a_call_id, 0)
 
 static void forgets_exactly(struct client *c)
 {

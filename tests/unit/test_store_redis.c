@@ -320,7 +320,8 @@ static const char *const rights[] = {"+evalsha", "+eval",    "+script|load", "+h
 static void write_weak_pair(struct client *c, const char *key)
 {
     const struct pair pair = {BYTES("b"), BYTES("1")};
-    struct call_write w = {key, NULL, CALL_ADD, 1, &pair, 1, 60000, 1, false, {NULL, 0}};
+    struct call_write w = {
+        .key = key, .mode = CALL_ADD, .node = 1, .pairs = &pair, .count = 1, .ttl_ms = 60000, .weak = 1};
 
     c->store->ops->call_write(c->store, &w, ++c->token);
     client_wait(c);

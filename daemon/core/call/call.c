@@ -11,31 +11,36 @@
 
 enum kind { NAME, TEXT, WORD, NUMBER };
 
+#define NAMED(name)                                                                                                    \
+    {                                                                                                                  \
+        name, sizeof(name) - 1                                                                                         \
+    }
+
 /* One row for each field of the record. */
 static const struct field {
-    const char *name;
+    struct span name;
     enum kind kind;
     size_t at;
     bool end; /* only in the record of an ended call */
 } fields[] = {
-    {"call_id", NAME, offsetof(struct call, call_id), false},
-    {"node", NUMBER, offsetof(struct call, node), false},
-    {"inc", TEXT, offsetof(struct call, inc), false},
-    {"caller", TEXT, offsetof(struct call, caller), false},
-    {"callee", TEXT, offsetof(struct call, callee), false},
-    {"ruri", TEXT, offsetof(struct call, ruri), false},
-    {"source", TEXT, offsetof(struct call, source), false},
-    {"from_tag", NAME, offsetof(struct call, from_tag), false},
-    {"to_tag", TEXT, offsetof(struct call, to_tag), false},
-    {"tx", TEXT, offsetof(struct call, tx), false},
-    {"trying", NUMBER, offsetof(struct call, trying), false},
-    {"ringing", NUMBER, offsetof(struct call, ringing), false},
-    {"answered", NUMBER, offsetof(struct call, answered), false},
-    {"code", NUMBER, offsetof(struct call, code), false},
-    {"ended", NUMBER, offsetof(struct call, ended), true},
-    {"how", WORD, offsetof(struct call, how), true},
-    {"by", WORD, offsetof(struct call, by), true},
-    {"untracked", WORD, offsetof(struct call, untracked), false},
+    {NAMED("call_id"), NAME, offsetof(struct call, call_id), false},
+    {NAMED("node"), NUMBER, offsetof(struct call, node), false},
+    {NAMED("inc"), TEXT, offsetof(struct call, inc), false},
+    {NAMED("caller"), TEXT, offsetof(struct call, caller), false},
+    {NAMED("callee"), TEXT, offsetof(struct call, callee), false},
+    {NAMED("ruri"), TEXT, offsetof(struct call, ruri), false},
+    {NAMED("source"), TEXT, offsetof(struct call, source), false},
+    {NAMED("from_tag"), NAME, offsetof(struct call, from_tag), false},
+    {NAMED("to_tag"), TEXT, offsetof(struct call, to_tag), false},
+    {NAMED("tx"), TEXT, offsetof(struct call, tx), false},
+    {NAMED("trying"), NUMBER, offsetof(struct call, trying), false},
+    {NAMED("ringing"), NUMBER, offsetof(struct call, ringing), false},
+    {NAMED("answered"), NUMBER, offsetof(struct call, answered), false},
+    {NAMED("code"), NUMBER, offsetof(struct call, code), false},
+    {NAMED("ended"), NUMBER, offsetof(struct call, ended), true},
+    {NAMED("how"), WORD, offsetof(struct call, how), true},
+    {NAMED("by"), WORD, offsetof(struct call, by), true},
+    {NAMED("untracked"), WORD, offsetof(struct call, untracked), false},
 };
 
 #define FIELDS COUNT(fields)
@@ -206,9 +211,14 @@ void call_vars_arrived(struct call *c, bool ok)
 
 /* ---- pairs ---- */
 
+static void add_pair(struct call_pairs *p, struct span name, struct span value)
+{
+    p->list[p->count++] = (struct pair){name, value};
+}
+
 static void add(struct call_pairs *p, const char *name, struct span value)
 {
-    p->list[p->count++] = (struct pair){span_of(name), value};
+    add_pair(p, span_of(name), value);
 }
 
 /* Adds the field if its value is known; returns 0 or 1. */
@@ -220,11 +230,11 @@ static size_t add_field(struct call_pairs *p, const struct call *c, const struct
         return 0; /* a node that adds to another's call may not know it */
     } else if (f->kind != NUMBER) {
         if (*text_at(c, f))
-            add(p, f->name, span_of(*text_at(c, f)));
+            add_pair(p, f->name, span_of(*text_at(c, f)));
     } else if (*number_at(c, f)) {
         char *text = p->texts[(*texts)++];
 
-        add(p, f->name, (struct span){text, decimal(text, *number_at(c, f))});
+        add_pair(p, f->name, (struct span){text, decimal(text, *number_at(c, f))});
     }
     return p->count - before;
 }
@@ -289,9 +299,25 @@ void call_pairs(struct call_pairs *p, const struct call *c, const struct node *s
     add_dialogs(p, c);
     add_vars(p, c, true);
     p->weak = add_vars(p, c, false);
-    for (size_t i = 0; i < FIELDS; i++)
+    for (size_t i = 0; c->role == CALL_TAKER && i < FIELDS; i++)
         if (is_weak(c, &fields[i]))
             p->weak += add_field(p, c, &fields[i], &texts);
+}
+
+static void add_time(struct call_times *t, const char *name, int64_t from, int64_t to)
+{
+    char *text = t->texts[t->count];
+
+    if (from && to)
+        t->list[t->count++] = (struct pair){span_of(name), {text, decimal(text, to > from ? to - from : 0)}};
+}
+
+size_t call_times(struct call_times *t, const struct call *c)
+{
+    t->count = 0;
+    add_time(t, computed[1], c->answered, c->ended);
+    add_time(t, computed[0], c->trying, c->ringing ? c->ringing : c->answered);
+    return t->count;
 }
 
 struct span pairs_text(const struct pair *pairs, size_t count, const char *name)
@@ -357,7 +383,7 @@ bool pairs_joined_by_others(const struct pair *pairs, size_t count, int a, int b
 
 static int read_field(struct call *c, const struct field *f, const struct pair *pairs, size_t count)
 {
-    struct span value = pairs_text(pairs, count, f->name);
+    struct span value = pairs_text(pairs, count, f->name.p);
 
     if (f->kind == NUMBER && value.n)
         *number_at(c, f) = number_of(value);
@@ -421,7 +447,7 @@ static bool is_joined(struct span name)
 static bool is_number(struct span name)
 {
     for (size_t i = 0; i < FIELDS; i++)
-        if (fields[i].kind == NUMBER && span_eq(name, span_of(fields[i].name)))
+        if (fields[i].kind == NUMBER && span_eq(name, fields[i].name))
             return true;
     for (size_t i = 0; i < COUNT(computed); i++)
         if (span_eq(name, span_of(computed[i])))

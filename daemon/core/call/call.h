@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include "decimal.h"
 #include "engine.h"
 #include "hash.h"
 
@@ -56,6 +57,7 @@ struct call {
     const char *untracked; /* why its transaction is not kept (untracked.c); NULL: it is; a fixed text */
     int64_t joined;        /* when this node first handled it */
     int tries;             /* how often another node owned it when this one began it */
+    size_t fields;         /* that its record has by this node's last write; 0: not known */
     json_t *vars;          /* CALL_VAR and name → value; removed ones have an empty one. NULL: none yet */
     json_t *dialogs;       /* the record's CALL_DIALOG and CALL_DIALOG_OVER fields; NULL: one dialog, as usual */
     json_t *legs;          /* this node's other transactions with its name: when each began to ring; NULL: none */
@@ -123,6 +125,15 @@ struct call_pairs {
 };
 /* All known pairs, for this node; the end only if wanted. */
 void call_pairs(struct call_pairs *p, const struct call *c, const struct node *self, bool end);
+
+/* What the archive has besides, as the store computes it if it has to. */
+struct call_times {
+    struct pair list[2];
+    size_t count;
+    char texts[2][DECIMAL_SIZE];
+};
+/* Returns how many. */
+size_t call_times(struct call_times *t, const struct call *c);
 
 /* The value of that name; an empty span without one. */
 struct span pairs_text(const struct pair *pairs, size_t count, const char *name);

@@ -36,7 +36,8 @@ static enum call_mode mode_of(const struct call *c)
 static void give_to_store(struct engine *e, struct call *c, const char *key, const char *other)
 {
     struct call_pairs p;
-    struct call_write w = {.key = key, .other = other, .node = e->self.id, .pairs = p.list};
+    struct call_times times;
+    struct call_write w = {.key = key, .other = other, .node = e->self.id, .pairs = p.list, .times = times.list};
     bool end = c->write_as == WRITE_END;
 
     w.mode = mode_of(c);
@@ -44,9 +45,15 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
     w.ttl_ms = end ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
     if (c->role != CALL_GUEST) /* one that only adds to another node's call leaves it with that node */
         c->node = call_is_refused(c) ? CALL_NOBODY : e->self.id;
+    w.tx = c->role == CALL_GUEST ? NULL : c->tx;
     call_pairs(&p, c, &e->self, end);
     w.count = p.count;
     w.weak = p.weak;
+    w.known = c->fields;
+    if (end)
+        w.time_count = call_times(&times, c);
+    else
+        c->fields = c->role == CALL_OWNER ? p.count : 0;
     call_vars_sent(c);
     c->changed = false;
     c->token = engine_token(e);

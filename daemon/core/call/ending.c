@@ -286,11 +286,38 @@ static const char *dialog_of(const struct ending *x)
     return x->turned ? x->from_tag : x->to_tag;
 }
 
-static void write_end(struct engine *e, struct ending *x, int64_t now)
+/* The entry for the archive, if the store has all that this node knows of the call, and perhaps nothing more. */
+struct entry {
+    struct call_pairs all;
+    struct call_times times;
+};
+
+static void add_entry(const struct engine *e, struct call_write *w, struct entry *out, const struct call *c,
+                      const struct call *end)
+{
+    struct call whole = *c;
+
+    if (c->place != CALL_IDLE || c->dialogs || !c->fields)
+        return;
+    whole.ended = end->ended;
+    whole.how = end->how;
+    whole.by = end->by;
+    call_pairs(&out->all, &whole, &e->self, true);
+    w->tx = c->tx;
+    w->known = c->fields;
+    w->whole = out->all.list;
+    w->whole_count = out->all.count;
+    w->times = out->times.list;
+    w->time_count = call_times(&out->times, &whole);
+}
+
+/* c: the call if it is this node's own, else NULL. */
+static void write_end(struct engine *e, struct ending *x, const struct call *c, int64_t now)
 {
     struct call end = {.ended = x->at, .how = "completed", .by = x->by, .joined = x->joined};
     struct call_write w = {.node = e->self.id, .ttl_ms = e->conf.ended_ttl_ms};
     struct call_pairs p;
+    struct entry entry;
     char *key = key_of(x, x->turned);
 
     if (!key) {
@@ -302,6 +329,8 @@ static void write_end(struct engine *e, struct ending *x, int64_t now)
     call_pairs(&p, &end, &e->self, true);
     w.pairs = p.list;
     w.count = p.count;
+    if (c)
+        add_entry(e, &w, &entry, c, &end);
     /* or was its answer never reported? */
     w.mode = x->weak || now - x->tried_ms < EARLY_MS ? CALL_END_ANSWERED : CALL_END;
     e->io.call_write(e->io.ctx, &w, await(e, x, true));
@@ -364,8 +393,8 @@ static bool is_too_weak(const struct ending *x, int64_t answered)
     return x->weak && !x->proxy && answered && x->at < answered;
 }
 
-/* Whether it ends an answered call that this node owns. */
-static bool is_ours(struct engine *e, struct ending *x)
+/* The answered call of this node's that it ends, or NULL. */
+static const struct call *own_call(struct engine *e, struct ending *x)
 {
     for (int i = 0; i < 2; i++, x->turned = !x->turned) {
         struct span name = call_of(x);
@@ -375,10 +404,10 @@ static bool is_ours(struct engine *e, struct ending *x)
         if (c && c->role != CALL_GUEST && c->answered && c->to_tag && call_has_dialog(c, span_of(dialog_of(x))) &&
             !is_too_weak(x, c->answered)) {
             settle(x, call_has_moved(c) ? 0 : e->self.id, c->joined);
-            return true;
+            return c;
         }
     }
-    return false;
+    return NULL;
 }
 
 /* Who else has to know of the end: the call's node; or all, if others may think that they own it. */
@@ -430,7 +459,7 @@ static void on_call(struct engine *e, struct ending *x, const struct pair *pairs
         pass_over(e, x);
     } else {
         settle(x, whom(e, pairs, count), pairs_joined(pairs, count, e->self.id, x->at));
-        write_end(e, x, now);
+        write_end(e, x, NULL, now);
     }
 }
 
@@ -504,11 +533,14 @@ bool ending_written(struct engine *e, uint64_t token, enum call_result result, i
 
 static void attempt(struct engine *e, struct ending *x, int64_t now)
 {
+    const struct call *c;
+
     if (!x->tried_ms || x->failed)
         x->tried_ms = now;
     x->failed = false;
-    if (is_ours(e, x))
-        write_end(e, x, now);
+    c = own_call(e, x);
+    if (c)
+        write_end(e, x, c, now);
     else
         ask(e, x, now);
 }
