@@ -101,3 +101,22 @@ def test_ack_elsewhere(gateway, transport):
         leg.answer()
         call.wait(200)
         wait_until(lambda: leg.acked, 5, 'the ACK at the phone')
+
+
+@pytest.mark.parametrize('gateway', ['UDP'], indirect=True)
+@pytest.mark.parametrize('transport', ['TCP', 'TLS', 'WSS'])
+def test_ack_to_a_refusal_elsewhere(gateway, transport):
+    """It goes to the owner, who has acknowledged the refusal to the gateway, and to nobody else."""
+    kind, lab, callees, cluster = gateway
+    with ringing(gateway, transport, 'refused') as (caller, call, leg):
+        call.no_ack = True
+        leg.reject()
+        call.wait(486)
+        elsewhere(lab, caller, call)
+        call.ack()
+
+        def decided():
+            return [line['text'] for line in cluster['b'].ask_all('trace', call_id=call.call_id)['trace']]
+        wait_until(decided, 5, 'what becomes of the ACK')
+        assert [text[-16:] for text in decided()] == [': owner, owner=1'], decided()
+        assert leg.acks == 1 and not callees.unknown and not call.over.messages
