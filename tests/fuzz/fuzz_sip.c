@@ -2,6 +2,8 @@
  * of the same transaction. */
 #include "fuzz.h"
 #include "sip.h"
+#include "sip_head.h"
+#include "sip_value.h"
 
 #define VIA "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK-fuzz.0"
 
@@ -60,6 +62,36 @@ static void check_sent(struct span msg)
         check_inside(sent.route[i], msg);
     if (msg.n > 4 && memcmp(msg.p + msg.n - 4, "\r\n\r\n", 4) == 0)
         check_longer(msg, &sent);
+}
+
+/* Of any bytes: what is read without libre is what libre reads. */
+static void check_values(struct span value)
+{
+    struct sip_hop hop, any_hop;
+    struct sip_party party, any_party;
+    struct sip_turn turn, any_turn;
+
+    if (sip_plain_hop(&hop, value))
+        must(sip_any_hop(&any_hop, value) && span_eq(hop.sent_by, any_hop.sent_by) &&
+             span_eq(hop.branch, any_hop.branch));
+    if (sip_plain_party(&party, value))
+        must(sip_any_party(&any_party, value) && span_eq(party.uri, any_party.uri) &&
+             span_eq(party.tag, any_party.tag));
+    if (sip_plain_turn(&turn, value))
+        must(sip_any_turn(&any_turn, value) && turn.number == any_turn.number && span_eq(turn.method, any_turn.method));
+}
+
+static void check_head(struct span msg)
+{
+    struct sip_head h;
+
+    check_values(msg);
+    if (sip_head_read(&h, msg) < 0)
+        return;
+    check_values(h.via);
+    check_values(h.from);
+    check_values(h.to);
+    check_values(h.cseq);
 }
 
 /* Of any bytes. */
@@ -169,6 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     check_sent(msg);
     check_gleaned(msg);
+    check_head(msg);
     if (sip_read_id(&id, msg) == 0) {
         check_id(&id, msg);
         check_with_header(msg, &id);

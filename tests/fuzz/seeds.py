@@ -49,7 +49,9 @@ PLAIN = [f"{m} sip:bob@192.0.2.10 SIP/2.0\r\n{VIA}{REST % (m, '')}" for m in ("I
 ]
 
 SIP = [m.encode() if isinstance(m, str) else m for m in PLAIN] + list(torture.messages().values()) + [
-    PLAIN[0].replace("call-1", "call-\0").encode(), PLAIN[0].replace("Alice", "\0").encode()]
+    PLAIN[0].replace("call-1", "call-\0").encode(), PLAIN[0].replace("Alice", "\0").encode()] + [
+    b"SIP/2.0/UDP [2001:db8::9]:5060;rport;branch=z9hG4bK-1;i=1", b"\"A <x>\" <sip:a@h:5060;lr?b=c>;x=y;tag=1",
+    b"Alice Smith <tel:0123>;tag=1", b"17 INVITE"]
 
 
 def record(whole=True, **more):

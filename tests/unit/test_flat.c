@@ -99,8 +99,8 @@ Test(flat, what_is_not_plain_is_left_to_jansson)
 Test(flat, any_byte_at_any_place_of_a_text)
 {
     for (int byte = 1; byte < 256; byte++)
-        for (size_t at = 0; at < 17; at++) {
-            char text[] = "{\"a\":\"~~~~~~~~~~~~~~~~~\"}";
+        for (size_t at = 0; at < 9; at++) {
+            char text[] = "{\"a\":\"~~~~~~~~~\"}";
 
             text[strlen("{\"a\":\"") + at] = (char)byte;
             cr_expect(is_plain(span_of(text)) == (byte >= ' ' && byte < 128 && byte != '"' && byte != '\\'),

@@ -4,7 +4,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "json_run.h"
+#include "plain.h"
 
 #define EXACT (INT64_C(1) << 53) /* a double holds every integer up to here */
 #define PLACES 18                /* an int64_t holds ten to this power */
@@ -17,7 +17,7 @@ static const char *plain_text(const char *p, const char *end, struct span *out)
     if (p == end || *p != '"')
         return NULL;
     *out = (struct span){p + 1, (size_t)(end - p - 1)};
-    out->n = json_run(*out);
+    out->n = plain_run(*out);
     p = out->p + out->n;
     return p < end && *p == '"' ? p + 1 : NULL;
 }

@@ -1,10 +1,10 @@
 #include "sip.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 
 #include "sip_head.h"
+#include "sip_value.h"
 
 /* Text that is used as a C string or in a key. SIP text has no NUL there. */
 static bool has_nul(struct span s)
@@ -12,46 +12,35 @@ static bool has_nul(struct span s)
     return s.n && memchr(s.p, 0, s.n);
 }
 
-static bool read_via(struct sip_via *via, struct span value)
-{
-    const struct pl pl = {value.p, value.n};
-
-    return value.n && sip_via_decode(via, &pl) == 0;
-}
-
-/* The URI and tag of From or To. A missing header is no error: both stay empty. */
+/* A missing header is no error: uri and tag stay empty. */
 static bool read_address(struct span *uri, struct span *tag, struct span value)
 {
-    const struct pl pl = {value.p, value.n};
-    struct sip_addr addr;
-    struct pl found = PL_INIT;
+    struct sip_party party = {0};
 
-    if (value.n && sip_addr_decode(&addr, &pl))
+    if (value.n && !sip_read_party(&party, value))
         return false;
-    if (value.n && msg_param_decode(&addr.params, "tag", &found) == 0)
-        *tag = sip_span(&found);
-    if (value.n)
-        *uri = sip_span(&addr.auri);
+    *uri = party.uri;
+    *tag = party.tag;
     return true;
 }
 
 static int read_id(struct sip_id *id, const struct sip_head *h)
 {
-    struct sip_via top, via;
-    struct sip_cseq cseq;
+    struct sip_hop top, hop;
+    struct sip_turn turn;
 
     *id = (struct sip_id){.code = h->code, .ruri = h->ruri, .call_id = h->call_id};
-    if (!read_via(&top, h->via) || !sip_read_cseq(&cseq, h->cseq) ||
+    if (!sip_read_hop(&top, h->via) || !sip_read_turn(&turn, h->cseq) ||
         !read_address(&id->from_uri, &id->from_tag, h->from) || !read_address(&id->to_uri, &id->to_tag, h->to))
         return -EBADMSG;
-    via = top;
-    if (h->code && !read_via(&via, h->second_via))
+    hop = top;
+    if (h->code && !sip_read_hop(&hop, h->second_via))
         return -EBADMSG;
-    id->method = sip_span(&cseq.met);
-    id->cseq = cseq.num;
-    id->via = sip_span(&top.branch);
-    id->branch = sip_span(&via.branch);
-    id->sent_by = sip_span(&via.sentby);
+    id->method = turn.method;
+    id->cseq = turn.number;
+    id->via = top.branch;
+    id->branch = hop.branch;
+    id->sent_by = hop.sent_by;
     if (has_nul(id->call_id) || has_nul(id->branch) || has_nul(id->sent_by) || has_nul(id->via) || has_nul(id->method))
         return -EBADMSG;
     return id->call_id.n && id->branch.n && id->method.n ? 0 : -EBADMSG;
@@ -109,38 +98,22 @@ static int read_sent(struct sip_sent *sent, const struct sip_msg *msg)
     return sent->routes == SIP_ROUTES_MAX ? -E2BIG : -EBADMSG;
 }
 
-/* The branch of a Via in the form that tm writes: a host, and parameters without blanks and quotes. Empty: another
- * form.
- */
-static struct span plain_branch(struct span via)
-{
-    static const char start[] = "SIP/2.0/", param[] = ";branch=";
-    const char *host = memchr(via.p, ' ', via.n), *end;
-    struct span rest = {host ? host + 1 : via.p, host ? (size_t)(via.p + via.n - host - 1) : 0};
-    const char *p = rest.n && via.n > strlen(start) && memcmp(via.p, start, strlen(start)) == 0
-                        ? memmem(rest.p, rest.n, param, strlen(param))
-                        : NULL;
-
-    if (!p || p == rest.p || memchr(rest.p, ' ', rest.n) || memchr(rest.p, '\t', rest.n) || memchr(rest.p, '"', rest.n))
-        return (struct span){0};
-    p += strlen(param);
-    end = memchr(p, ';', (size_t)(rest.p + rest.n - p));
-    return (struct span){p, (size_t)((end ? end : rest.p + rest.n) - p)};
-}
-
 /* What the script reports of most branches: the first line, tm's own Via, and an empty line. Parsing that by libre
  * would cost ten times as much. False: another form, which is no error. */
 static bool read_short(struct sip_sent *sent, struct span msg)
 {
     static const char name[] = "Via: ";
     struct span first, via, empty;
+    struct sip_hop hop;
 
     if (!sip_cut_line(&first, &msg) || !sip_cut_line(&via, &msg) || !sip_cut_line(&empty, &msg) || empty.n || msg.n ||
         via.n <= strlen(name) || memcmp(via.p, name, strlen(name)) != 0)
         return false;
     *sent = (struct sip_sent){.via = {via.p + strlen(name), via.n - strlen(name)}};
-    sent->branch = plain_branch(sent->via);
-    return sip_read_request_line(&sent->ruri, first) && sent->branch.n && !memchr(sent->via.p, ',', sent->via.n);
+    if (!sip_plain_hop(&hop, sent->via) || memchr(sent->via.p, ',', sent->via.n))
+        return false;
+    sent->branch = hop.branch;
+    return sip_read_request_line(&sent->ruri, first);
 }
 
 int sip_read_sent(struct sip_sent *sent, struct span msg)

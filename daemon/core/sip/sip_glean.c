@@ -5,6 +5,7 @@
 
 #include "sip.h"
 #include "sip_head.h"
+#include "sip_value.h"
 
 static bool is_blank(char c)
 {
@@ -59,23 +60,19 @@ static struct span uri_of(struct span line)
 
 static void read_address(struct span *uri, struct span *tag, struct span value)
 {
-    const struct pl pl = {value.p, value.n};
-    struct sip_addr addr;
-    struct pl found = PL_INIT;
+    struct sip_party party = {.uri = value};
 
-    *uri = value;
-    if (!value.n || sip_addr_decode(&addr, &pl))
-        return;
-    *uri = sip_span(&addr.auri);
-    if (msg_param_decode(&addr.params, "tag", &found) == 0)
-        *tag = sip_span(&found);
+    if (!sip_read_party(&party, value))
+        party = (struct sip_party){.uri = value};
+    *uri = party.uri;
+    *tag = party.tag;
 }
 
 void sip_glean(struct sip_id *id, struct span msg)
 {
     struct sip_head h = {0};
-    struct sip_cseq cseq = {0};
-    struct sip_via via = {0};
+    struct sip_turn turn;
+    struct sip_hop hop;
     struct span line;
 
     for (bool first = true; cut(&line, &msg); first = false) {
@@ -89,10 +86,10 @@ void sip_glean(struct sip_id *id, struct span msg)
     *id = (struct sip_id){.ruri = h.ruri, .call_id = h.call_id};
     read_address(&id->from_uri, &id->from_tag, h.from);
     read_address(&id->to_uri, &id->to_tag, h.to);
-    if (h.cseq.n && sip_cseq_decode(&cseq, &(struct pl){h.cseq.p, h.cseq.n}) == 0)
-        id->cseq = cseq.num;
-    if (h.via.n && sip_via_decode(&via, &(struct pl){h.via.p, h.via.n}) == 0) {
-        id->branch = sip_span(&via.branch);
-        id->sent_by = sip_span(&via.sentby);
+    if (sip_read_turn(&turn, h.cseq))
+        id->cseq = turn.number;
+    if (sip_read_hop(&hop, h.via)) {
+        id->branch = hop.branch;
+        id->sent_by = hop.sent_by;
     }
 }

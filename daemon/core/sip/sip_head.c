@@ -1,7 +1,7 @@
 /* Finds the few headers that kamsync uses.
  *
  * libre parses the whole message: it keeps every header, and decodes several that are not needed here, which is most of
- * the cost of reading an INVITE. So an ordinary request is split into lines here, and libre decodes only the values
+ * the cost of reading an INVITE. So an ordinary request is split into lines here, and sip_value.c reads only the values
  * needed. Anything unusual (a reply, a folded line, a repeated header, several Vias in a line, invalid bytes) is left
  * to libre. */
 #include "sip_head.h"

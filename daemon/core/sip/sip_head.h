@@ -52,11 +52,4 @@ static inline struct span sip_span(const struct pl *pl)
     return (struct span){pl->p, pl->p ? pl->l : 0};
 }
 
-static inline bool sip_read_cseq(struct sip_cseq *cseq, struct span value)
-{
-    const struct pl pl = {value.p, value.n};
-
-    return value.n && sip_cseq_decode(cseq, &pl) == 0;
-}
-
 #endif

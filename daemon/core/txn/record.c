@@ -6,8 +6,8 @@
 
 #include "buffer.h"
 #include "count.h"
-#include "json_run.h"
 #include "key.h"
+#include "plain.h"
 #include "siptext.h"
 
 /* ---- writing ---- */
@@ -54,7 +54,7 @@ static void put_sip(struct buffer *t, struct span s)
 
     buffer_put(t, "\"", 1);
     while (i < s.n) {
-        size_t run = json_run((struct span){s.p + i, s.n - i});
+        size_t run = plain_run((struct span){s.p + i, s.n - i});
 
         buffer_put(t, s.p + i, run);
         i += run;
