@@ -185,8 +185,10 @@ static bool one_answer_each(struct life *l)
         if (answers == l->answers[i])
             continue;
         for (size_t k = 0; k < c->count; k++) {
-            nodes += (c->answered_by[i] & 1u << c->site[k].id) != 0;
-            well += is_well(l, k) && (c->answered_by[i] & 1u << c->site[k].id);
+            bool did = c->answered_by[i] & cluster_bit(c->site[k].id);
+
+            nodes += did;
+            well += did && is_well(l, k);
         }
         check((answers <= nodes && well <= 1) || is_contested(l, c->cancel_call[i]),
               "CANCEL %zu of call %d: answered %u times with 200, %u times with 481", i, c->cancel_call[i],

@@ -133,7 +133,7 @@ static bool stalls_often(const struct life *l)
     return l->seed % 7 == 2;
 }
 
-/* Two sites of two nodes; the second one may lose the first, and with it the store. */
+/* Two sites, of two nodes each if not told otherwise; the second one may lose the first, and with it the store. */
 static bool has_sites(const struct life *l)
 {
     return l->seed % 5 == 3 && happens(l, "sites");
@@ -315,7 +315,7 @@ static bool all_hang_up(struct life *l)
 
 bool life_live(struct life *l, int steps, const char *broken)
 {
-    struct cluster *c = cluster_new(has_sites(l) ? 4 : 3);
+    struct cluster *c = cluster_new(l->nodes ? l->nodes : has_sites(l) ? 4 : 3);
     bool good = true;
     int calls = 0;
 
@@ -336,7 +336,7 @@ bool life_live(struct life *l, int steps, const char *broken)
     stores_begin(l);
     cluster_route(c, c->invites == ROUTE_CLAIMED);
     for (size_t i = 0; has_sites(l) && i < c->count; i++)
-        cluster_site(c, i, i < 2 ? "east" : "west");
+        cluster_site(c, i, i < c->count / 2 ? "east" : "west");
     l->phones.dice = dice;
     phones_begin(c, &l->phones);
     for (int i = 0; good && i < steps; i++)

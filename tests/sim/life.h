@@ -10,6 +10,7 @@
 
 struct life {
     uint64_t seed;
+    size_t nodes; /* 0: three, or four in two sites */
     struct cluster *c;
     struct phones phones;
     const char *without;                    /* names of what does not happen, "": everything does */

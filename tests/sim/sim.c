@@ -1,7 +1,7 @@
 /* A cluster that has accidents: whole kamsyncd cores, each with a modelled Kamailio, a store that fails over, callers
  * and a gateway, under a virtual clock (life.c). One seed is one life, the same each time.
  *
- *     sim [--seeds N] [--first SEED] [--steps N] [--junit FILE] [--until-failed N] [--break FAULT]
+ *     sim [--seeds N] [--first SEED] [--steps N] [--nodes N] [--junit FILE] [--until-failed N] [--break FAULT]
  *         [--without adrift,shuffle,twice,again,forget,deaf,late,unheard,refuse,failover,stale,empty,masters,move,
  *                    unwilling,full,lost,evacuate,near,sites,connects]
  *
@@ -24,6 +24,7 @@ static uint64_t seed;
 static const char *broken;  /* the fault of the store */
 static bool quiet;          /* failures are expected, and not printed */
 static const char *without; /* what does not happen */
+static size_t nodes;        /* of each cluster, 0: as few as usual */
 static long failed_max;     /* so many failures are enough */
 static const char *junit;   /* file, or NULL */
 
@@ -35,6 +36,7 @@ static bool life(int steps)
     if (!l)
         abort();
     l->seed = seed;
+    l->nodes = nodes;
     l->quiet = quiet;
     l->without = without;
     good = seed ? life_live(l, steps, broken) : life_storm(l);
@@ -134,6 +136,7 @@ int main(int argc, char **argv)
 
     junit = argument(argc, argv, "--junit", NULL);
     broken = argument(argc, argv, "--break", NULL);
+    nodes = (size_t)number(argc, argv, "--nodes", 0);
     failed_max = number(argc, argv, "--until-failed", LONG_MAX);
     without = argument(argc, argv, "--without", "");
     signal(SIGABRT, on_death);

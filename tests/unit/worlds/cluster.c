@@ -179,7 +179,7 @@ struct cluster *cluster_new(size_t nodes)
 {
     struct cluster *c = calloc(1, sizeof(*c));
 
-    cr_assert_not_null(c);
+    cr_assert(c && nodes <= SITES_MAX);
     c->now = 1000000;
     c->count = nodes;
     c->scan_part = 10;
@@ -203,8 +203,6 @@ static void data_free(struct data *d)
 
 void cluster_free(struct cluster *c)
 {
-    struct task *t, *next;
-
     for (size_t i = 0; i < c->count; i++) {
         cluster_stand(c, i, false);
         engine_free(c->site[i].e);
@@ -212,10 +210,7 @@ void cluster_free(struct cluster *c)
         json_decref(c->site[i].seen);
         json_decref(c->site[i].queue);
     }
-    LL_FOREACH_SAFE(c->tasks, t, next)
-    {
-        task_free(t);
-    }
+    tasks_free(c);
     data_free(&c->store);
     data_free(&c->old_store);
     json_decref(c->last_invite);
@@ -225,11 +220,10 @@ void cluster_free(struct cluster *c)
 /* Carries out the tasks that are due, each followed by the flush that ends a turn of the loop. */
 static void run_tasks(struct cluster *c)
 {
-    while (c->tasks && c->tasks->at <= c->now) {
-        struct task *t = c->tasks;
+    while (tasks_due(c) <= c->now) {
+        struct task *t = tasks_next(c);
         struct site *s = &c->site[t->site];
 
-        LL_DELETE(c->tasks, t);
         if (t->kind >= ANSWER && s->still) {
             LL_APPEND(s->parked, t);
             continue;
@@ -277,12 +271,11 @@ void cluster_run(struct cluster *c, int64_t ms)
     int64_t end = c->now + ms;
 
     for (;;) {
-        int64_t next = end, due;
+        int64_t next, due;
 
         run_tasks(c);
         run_ticks(c);
-        if (c->tasks && c->tasks->at < next)
-            next = c->tasks->at;
+        next = tasks_due(c) < end ? tasks_due(c) : end;
         if (c->ring && (due = c->ring(c)) < next)
             next = due;
         for (size_t i = 0; i < c->count; i++) {
@@ -354,6 +347,11 @@ void cluster_answer(struct cluster *c, int call)
     c->site[who].holds[call] = false;
     kamailio_reply(&c->site[who], call, 200);
     engine_flush(c->site[who].e, c->now);
+}
+
+uint64_t cluster_bit(int id)
+{
+    return UINT64_C(1) << (id - 1);
 }
 
 size_t cluster_holders(const struct cluster *c, int call, size_t *which)

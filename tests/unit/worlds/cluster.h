@@ -8,7 +8,7 @@
 #include "helper.h"
 
 #define EPOCH 1800000000000 /* ms since 1970 at time 0 */
-#define SITES_MAX 4
+#define SITES_MAX 64        /* a mask of them has as many bits */
 #define CALLS_MAX 400
 #define STARTS_KEPT 64 /* of a Kamailio */
 #define CANCELS_MAX 4000
@@ -85,6 +85,12 @@ struct data {
     json_t *archived_ms;
 };
 
+/* What will happen (cluster_tasks.c): the first one stands first. */
+struct tasks {
+    struct task **heap;
+    size_t count, size;
+};
+
 /* A Kamailio has taken a call over, of a dead start of another one; by 0: no. Counted from 0. */
 struct taking {
     size_t from;
@@ -96,7 +102,7 @@ struct cluster {
     struct site site[SITES_MAX];
     size_t count;
     int64_t now;
-    struct task *tasks;
+    struct tasks tasks;
     uint64_t seq;
     struct data store;      /* of the store that all use, or should use by now; */
     struct data old_store;  /* and of the one before the last failover, which some may still be on */
@@ -144,7 +150,7 @@ struct cluster {
     size_t cancel_count;
     int cancel_call[CANCELS_MAX];
     unsigned delivered[CANCELS_MAX], refused[CANCELS_MAX];
-    unsigned answered_by[CANCELS_MAX]; /* bits of the nodes that did */
+    uint64_t answered_by[CANCELS_MAX]; /* bits of the nodes that did */
     bool astray[CANCELS_MAX];          /* another node sent it, not the caller: he does not hear the answer */
     bool timed_out[CALLS_MAX];
     bool connects;                /* each fourth caller is on a connection: */
@@ -272,6 +278,8 @@ void cluster_break_way(struct cluster *c, size_t node, size_t master);
 /* A part of its slots moves for so long. */
 void cluster_move_slots(struct cluster *c, size_t master, int64_t ms);
 
+/* Of a node, by its id, in a mask of them. */
+uint64_t cluster_bit(int id);
 /* How many living Kamailios hold the call; which one. */
 size_t cluster_holders(const struct cluster *c, int call, size_t *which);
 /* A field of the record in the store; NULL when there is none. The caller derefs it. */

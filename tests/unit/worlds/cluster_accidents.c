@@ -101,8 +101,9 @@ void cluster_hear_not(struct cluster *c, size_t node, int64_t ms)
 
 /* ---- the way to the store ---- */
 
-static bool is_answer(const struct site *s, const struct task *t)
+static bool is_held_up(const struct site *s, const struct task *t, size_t master)
 {
+    (void)master;
     return t->kind == ANSWER && &s->c->site[t->site] == s && t->epoch == s->store_epoch && t->at == NEVER;
 }
 
@@ -110,17 +111,10 @@ static bool is_answer(const struct site *s, const struct task *t)
 static void hear_again(struct site *s)
 {
     struct cluster *c = s->c;
-    struct task *t, *next, *all = NULL;
+    struct task *all = tasks_take(s, is_held_up, MASTERS_MAX), *t, *next;
 
     cluster_note(s, "* answers come again");
     s->deaf = false;
-    LL_FOREACH_SAFE(c->tasks, t, next)
-    {
-        if (!is_answer(s, t))
-            continue;
-        LL_DELETE(c->tasks, t);
-        LL_APPEND(all, t);
-    }
     LL_FOREACH_SAFE(all, t, next)
     {
         LL_DELETE(all, t);

@@ -45,7 +45,7 @@ static void answer(struct site *s, const char *msg, int code)
     if (!can_answer(s, call_of(msg)))
         return;
     ++*(code == 200 ? &s->c->delivered[number] : &s->c->refused[number]);
-    s->c->answered_by[number] |= 1u << s->id;
+    s->c->answered_by[number] |= cluster_bit(s->id);
     if (s->c->astray[number])
         return;
     kamailio_hear(s, (struct heard){.what = HEARD_CANCELLED, .call = call_of(msg), .code = code, .number = number});

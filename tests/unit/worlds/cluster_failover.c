@@ -103,10 +103,9 @@ static bool may_change(const struct cluster *c, size_t master)
 /* All nodes are on the server from before, and follow one by one. */
 static void follow(struct cluster *c, size_t master, int64_t split_ms)
 {
-    struct task *t;
+    for (size_t i = 0; i < c->tasks.count; i++) {
+        struct task *t = c->tasks.heap[i];
 
-    LL_FOREACH(c->tasks, t)
-    {
         t->old = t->old || (t->kind <= ANSWER && t->master == master);
     }
     c->split_ms = c->now + split_ms;

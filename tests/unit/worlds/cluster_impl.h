@@ -41,7 +41,8 @@ enum kind {
 };
 
 struct task {
-    struct task *next;
+    struct task *next; /* outside the heap */
+    size_t place;      /* in it */
     int64_t at;
     uint64_t seq;
     enum kind kind, of; /* of: what an answer answers */
@@ -63,9 +64,19 @@ struct task {
     int node;   /* who writes to a call; who is told something */
 };
 
-/* A task of that node, after the cluster's delay, and not before *not_before, which moves on to it. */
+/* cluster_tasks.c. A task of that node, after the cluster's delay, and not before *not_before, which moves on to it. */
 struct task *task_add(struct site *s, enum kind kind, int64_t *not_before, const char *key, const char *value);
 void task_free(struct task *t);
+void task_insert(struct cluster *c, struct task *t);
+void task_remove(struct cluster *c, struct task *t);
+void task_move(struct cluster *c, struct task *t, int64_t at);
+/* When the first one is due; takes it out. */
+int64_t tasks_due(const struct cluster *c);
+struct task *tasks_next(struct cluster *c);
+/* Takes all out of which that is true, as a list in their order. */
+struct task *tasks_take(struct site *s, bool (*is)(const struct site *s, const struct task *t, size_t master),
+                        size_t master);
+void tasks_free(struct cluster *c);
 /* Puts a task that was taken out in again, to be done now. */
 void task_again(struct cluster *c, struct task *t);
 
@@ -105,7 +116,6 @@ bool is_redirected(const struct cluster *c, const struct task *t);
 bool store_again(struct cluster *c, struct task *t);
 /* Something happens to the node's connection. */
 void store_accident(struct site *s, const struct task *t);
-void task_insert(struct cluster *c, struct task *t);
 /* A line of what happens, with CLUSTER_LOG=1 in the environment. */
 __attribute__((format(printf, 2, 3))) void cluster_note(const struct site *s, const char *fmt, ...);
 /* A question reaches the store; its answer reaches the node. */
@@ -161,6 +171,10 @@ struct handed {
 /* route[KAMSYNC_HANDOVER], to a node that it knows; what makes one of the network unique. */
 void hand_over(struct site *s, size_t to, const char *why, const char *at, const char *msg);
 char *handover_at(struct site *s);
+
+/* A node's own address, which is not the one that all share (192.0.2.10); the node that has it, 0: none. */
+char *address_of(const struct site *s);
+int node_at(const struct cluster *c, const char *address);
 
 /* cluster_connections.c: the text, about that call, with its caller's connection in place of his address. */
 char *connected_text(const struct cluster *c, int call, const char *text);

@@ -11,6 +11,7 @@
 #define LINGER_MS 5000 /* tm's wt_timer */
 #define LOSS 12        /* one packet in so many, where they get lost */
 #define REPLAY_S 10    /* so old a handover may be */
+#define NODE_1 101     /* the last number of the first node's address */
 
 /* When the script saw it, as it writes that into each event of a call. */
 char *kamailio_now(const struct site *s)
@@ -106,6 +107,18 @@ static bool is_lost(struct cluster *c, const char *msg)
 static bool is_parted(const struct site *s, size_t to)
 {
     return s->c->parted && cluster_are_apart(s->c, (size_t)(s - s->c->site), to);
+}
+
+char *address_of(const struct site *s)
+{
+    return scratch("192.0.2.%d:5060", NODE_1 + s->id - 1);
+}
+
+int node_at(const struct cluster *c, const char *address)
+{
+    int last = 0, id = sscanf(address, "192.0.2.%d:5060", &last) == 1 ? last - NODE_1 + 1 : 0;
+
+    return id > 0 && id <= (int)c->count ? id : 0;
 }
 
 /* A packet to the node with that number, counted from 0. Nothing leaves an isolated one, but what is for itself. */
@@ -332,11 +345,11 @@ static void on_message(struct site *s, const struct handed *h, const char *msg)
 static void on_probe(struct site *s, const char *msg)
 {
     struct cluster *c = s->c;
-    const char *via = strstr(msg, "Via: SIP/2.0/UDP 192.0.2.");
-    size_t from = via ? (size_t)atoi(via + strlen("Via: SIP/2.0/UDP 192.0.2.")) : 0;
+    const char *via = strstr(msg, "Via: SIP/2.0/UDP ");
+    int from = via ? node_at(c, via + strlen("Via: SIP/2.0/UDP ")) : 0;
 
-    if (from > 0 && from <= c->count)
-        send_packet(s, from - 1, scratch("SIP/2.0 200 alive %d", s->id));
+    if (from)
+        send_packet(s, (size_t)from - 1, scratch("SIP/2.0 200 alive %d", s->id));
 }
 
 /* Each is taken once, and only within some seconds by its sender's clock, if that is known: route[KAMSYNC_FRESH]. */
@@ -439,10 +452,10 @@ static char *base64_field(const char *frame, const char *name)
 static void on_send(struct site *s, const char *frame)
 {
     struct span to = field(frame, "to");
-    int id = 0;
+    int id = node_at(s->c, to.p);
     char *msg = base64_field(frame, "msg");
 
-    if (sscanf(to.p, "192.0.2.%d:5060", &id) == 1 && id <= (int)s->c->count)
+    if (id)
         send_packet(s, (size_t)id - 1, msg);
     else
         far_end_hears(s, msg);
@@ -489,8 +502,7 @@ static void on_frame(struct site *s, const char *text)
         struct span tag = field(text, "tag");
         char answer[HELLO_MAX];
 
-        hello_write(answer, "0123456789abcdef", scratch("%.*s", (int)tag.n, tag.p), s->id, s->inc,
-                    scratch("192.0.2.%d:5060", s->id));
+        hello_write(answer, "0123456789abcdef", scratch("%.*s", (int)tag.n, tag.p), s->id, s->inc, address_of(s));
         say(s, answer);
         return;
     }

@@ -4,50 +4,10 @@
 
 #include <utlist.h>
 
-/* ---- tasks ---- */
-
-void task_free(struct task *t)
-{
-    free(t->key);
-    free(t->value);
-    json_decref(t->json);
-    json_decref(t->weak);
-    free(t);
-}
-
-static int by_time(struct task *a, struct task *b)
-{
-    return a->at != b->at ? (a->at < b->at ? -1 : 1) : a->seq < b->seq ? -1 : 1;
-}
-
-void task_insert(struct cluster *c, struct task *t)
-{
-    LL_INSERT_INORDER(c->tasks, t, by_time);
-}
-
 void task_again(struct cluster *c, struct task *t)
 {
     t->at = c->now;
     task_insert(c, t);
-}
-
-struct task *task_add(struct site *s, enum kind kind, int64_t *not_before, const char *key, const char *value)
-{
-    struct cluster *c = s->c;
-    struct task *t = calloc(1, sizeof(*t));
-
-    t->at = c->now + c->delay(c);
-    if (not_before) {
-        t->at = t->at > *not_before ? t->at : *not_before;
-        *not_before = t->at;
-    }
-    t->seq = ++c->seq;
-    t->kind = kind;
-    t->site = (size_t)(s - c->site);
-    t->key = key ? strdup(key) : NULL;
-    t->value = value ? strdup(value) : NULL;
-    LL_INSERT_INORDER(c->tasks, t, by_time);
-    return t;
 }
 
 /* ---- the store ---- */
@@ -142,11 +102,8 @@ struct task *store_answer_to(struct cluster *c, const struct task *t)
     a->token = t->token;
     a->old = t->old;
     a->master = t->master;
-    if (s->deaf) {
-        LL_DELETE(c->tasks, a);
-        a->at = NEVER;
-        task_insert(c, a);
-    }
+    if (s->deaf)
+        task_move(c, a, NEVER);
     return a;
 }
 
@@ -338,13 +295,14 @@ static void fail(struct site *s, enum kind kind, uint64_t token)
 
 static void redirect(struct cluster *c, struct task *t)
 {
+    int64_t at;
+
     if (!is_redirected(c, t))
         return;
-    LL_DELETE(c->tasks, t);
-    t->at = c->now + c->delay(c);
+    at = c->now + c->delay(c);
     for (unsigned times = 1 + one_in(c, 2); times > 0; times--)
-        t->at += 2 * c->delay(c);
-    task_insert(c, t);
+        at += 2 * c->delay(c);
+    task_move(c, t, at);
 }
 
 struct task *store_ask(struct site *s, enum kind kind, const char *key, const char *value, int64_t ttl_ms,
@@ -465,15 +423,13 @@ static bool is_of(const struct site *s, const struct task *t, size_t master)
 void store_drop(struct site *s, size_t master)
 {
     struct cluster *c = s->c;
-    struct task *t, *next, *late = NULL;
+    struct task *all = tasks_take(s, is_of, master), *t, *next, *late = NULL;
     bool arrives = true;
     int64_t late_ms = c->adrift && c->maybe(c) ? c->now + 20 * c->delay(c) : 0;
 
-    LL_FOREACH_SAFE(c->tasks, t, next)
+    LL_FOREACH_SAFE(all, t, next)
     {
-        if (!is_of(s, t, master))
-            continue;
-        LL_DELETE(c->tasks, t);
+        LL_DELETE(all, t);
         store_answer(s, t->kind == ANSWER ? t->of : t->kind, t, true);
         if (break_task(c, t, &arrives, &late_ms))
             LL_APPEND(late, t);
