@@ -29,9 +29,17 @@ static struct nodes *table(void)
     return &all;
 }
 
+/* All are probed. */
+static void ask(struct nodes *all, int64_t now)
+{
+    for (size_t i = 0; i < all->count; i++)
+        node_ask(&all->list[i], now, 500);
+}
+
 /* The next node that is lost, when nobody answers probes either. */
 static const struct node *lose(struct nodes *all, int64_t now, int64_t ttl_ms)
 {
+    ask(all, now);
     while (nodes_miss(all, now, -1))
         ;
     return nodes_lose(all, now, ttl_ms);
@@ -295,6 +303,7 @@ Test(nodes, who_is_lost_leaves_when_its_record_has_ended)
 
     see(all, 2, 1, 0);
     see(all, 3, 1, 0);
+    ask(all, 500);
     nodes_miss(all, 3000, 1400);
     nodes_miss(all, 3000, 1400);
     nodes_lose(all, 4000, TTL);
@@ -337,11 +346,47 @@ Test(nodes, who_answers_nothing_is_out_of_reach_and_may_come_back)
     struct nodes *all = table();
 
     see(all, 2, 1, 0);
+    ask(all, 500);
     cr_expect_null(nodes_miss(all, 1400, 1400));
     cr_expect(nodes_miss(all, 1401, 1400) == nodes_find(all, 2) && !nodes_find(all, 2)->reached);
     cr_expect_null(nodes_miss(all, 5000, 1400), "once");
     cr_expect(!see(all, 2, 2, 2000) && !nodes_find(all, 2)->reached, "a beat says nothing of the way to it");
     cr_expect(nodes_hear(all, 2, 2100) == nodes_find(all, 2) && nodes_find(all, 2)->reached);
+    ask(all, 2500);
     nodes_grace_probes(all, 60000);
     cr_expect_null(nodes_miss(all, 61400, 1400));
+}
+
+Test(nodes, who_was_not_asked_owes_no_answer)
+{
+    struct nodes *all = table();
+    struct node *n = &all->list[0];
+
+    see(all, 2, 1, 0);
+    cr_expect(node_is_doubtful(n, 0, 1500), "never asked");
+    ask(all, 100);
+    cr_expect(node_is_doubtful(n, 600, 1500), "no answer yet");
+    nodes_hear(all, 2, 700);
+    cr_expect(!node_is_doubtful(n, 700, 1500));
+    cr_expect_null(nodes_miss(all, 9000, 1400), "it has answered all");
+    cr_expect(node_is_doubtful(n, 1501, 1500), "its beat is late");
+    ask(all, 9000);
+    cr_expect_null(nodes_miss(all, 9900, 1400), "its silence counts from half a second before the probe");
+    ask(all, 9900);
+    cr_expect(nodes_miss(all, 9901, 1400) == n, "and a further probe gives it no more time");
+    ask(all, 9950);
+    nodes_grace_probes(all, 10000);
+    cr_expect(node_is_doubtful(n, 10000, INT64_MAX), "it is out of reach");
+}
+
+Test(nodes, whose_kamailio_is_away_is_not_asked_and_out_of_reach)
+{
+    struct nodes *all = table();
+    struct node down = node_at(2, 1);
+
+    down.up = false;
+    nodes_see(all, &down, 0);
+    cr_expect(!node_is_probed(&all->list[0]));
+    cr_expect_null(nodes_miss(all, 1400, 1400));
+    cr_expect(nodes_miss(all, 1401, 1400) == &all->list[0]);
 }

@@ -140,8 +140,31 @@ const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_
     }
     n->reached = was.reached;
     n->heard_ms = was.heard_ms;
+    n->asked_ms = was.asked_ms;
     n->here = was.here;
     return NULL;
+}
+
+bool node_is_probed(const struct node *n)
+{
+    return n->up && !n->lost;
+}
+
+static bool owes(const struct node *n)
+{
+    return n->heard_ms < n->asked_ms;
+}
+
+bool node_is_doubtful(const struct node *n, int64_t now, int64_t late_ms)
+{
+    return owes(n) || !n->reached || !n->asked_ms || now - n->seen_ms > late_ms;
+}
+
+void node_ask(struct node *n, int64_t now, int64_t idle_ms)
+{
+    if (!owes(n) && now - n->heard_ms > idle_ms)
+        n->heard_ms = now - idle_ms;
+    n->asked_ms = now;
 }
 
 const struct node *nodes_hear(struct nodes *all, int id, int64_t now)
@@ -161,7 +184,7 @@ const struct node *nodes_miss(struct nodes *all, int64_t now, int64_t limit_ms)
     for (size_t i = 0; i < all->count; i++) {
         struct node *n = &all->list[i];
 
-        if (n->reached && now - n->heard_ms > limit_ms) {
+        if (n->reached && (owes(n) || !node_is_probed(n)) && now - n->heard_ms > limit_ms) {
             n->reached = false;
             return n;
         }

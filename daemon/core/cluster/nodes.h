@@ -31,6 +31,7 @@ struct node {
     bool reached;                   /* its Kamailio answers our probes */
     bool unseen;                    /* its heartbeats ended, but it answers probes */
     int64_t seen_ms, heard_ms;      /* last heartbeat, last answer to a probe */
+    int64_t asked_ms;               /* last probe; 0: none yet */
     int64_t read_ms;                /* last read of its record, with or without a new heartbeat */
     int64_t here;                   /* the last barrier that its kamsyncd answered */
 };
@@ -54,9 +55,17 @@ bool node_is_proven(const struct node *n, const char *secret);
  * counter starts, may have been set back. */
 const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_t now);
 
+/* Whether the node is probed at all. */
+bool node_is_probed(const struct node *n);
+/* Whether it owes an answer or was never asked, or its last heartbeat is older than late_ms. */
+bool node_is_doubtful(const struct node *n, int64_t now, int64_t late_ms);
+/* Notes a probe. That the node was silent before, for longer than idle_ms, says nothing: it owed no answer. */
+void node_ask(struct node *n, int64_t now, int64_t idle_ms);
+
 /* Notes an answer to a probe. Returns the node if it became reachable by that, else NULL. */
 const struct node *nodes_hear(struct nodes *all, int id, int64_t now);
-/* The next node that has not answered for limit_ms, now marked unreachable; NULL when there is none (more). */
+/* The next node that owes an answer, or is not probed, and has not answered for limit_ms, now marked unreachable; NULL
+ * when there is none (more). */
 const struct node *nodes_miss(struct nodes *all, int64_t now, int64_t limit_ms);
 
 /* The next node that is now lost, marked so; NULL when there is none (more). */

@@ -11,7 +11,8 @@
  * whose Kamailio may be alive, and probe that. */
 #define RECORD_MS 86400000
 #define UNHEARD_MS 100      /* interval of retries while the store refuses heartbeats */
-#define PROBE_MS 500        /* interval at which each node probes each other's Kamailio */
+#define PROBE_MS 500        /* interval at which each node probes others' Kamailios: */
+#define PROBES_MAX 15       /* so many at a time, and the rest in turn, but for those in doubt */
 #define PROBE_LIMIT_MS 1400 /* nearly three probes unanswered: the node is unreachable */
 
 void peers_beat(struct engine *e, bool announce)
@@ -52,12 +53,13 @@ void peers_alive(struct engine *e, int id, int64_t now)
 }
 
 /* An OPTIONS that only a peer can answer (its script does, with a proof), sent in the way of a handover. */
-static void probe_node(struct engine *e, const struct node *n, int64_t now)
+static void probe_node(struct engine *e, struct node *n, int64_t now)
 {
     char text[768], sock[sizeof(e->self.sip) + 4], dst[sizeof(n->sip) + 4], *base64;
     struct handover h = {.to = n->id, .inc = n->inc, .why = "probe", .src = sock, .dst = dst};
 
     e->peers.probes++;
+    node_ask(n, now, PROBE_MS);
     snprintf(sock, sizeof(sock), "udp:%s", e->self.sip);
     snprintf(dst, sizeof(dst), "udp:%s", n->sip);
     snprintf(text, sizeof(text),
@@ -71,6 +73,35 @@ static void probe_node(struct engine *e, const struct node *n, int64_t now)
     free(base64);
 }
 
+/* The store tells who beats, as of just now. */
+static bool reads(const struct engine *e, int64_t now)
+{
+    return e->store.up && now - e->peers.read_ms <= 2 * e->conf.heartbeat_ms;
+}
+
+/* All by all would be n² probes. In a large cluster each node asks some of the others at a time, each node from another
+ * one on; but whoever is in doubt is asked each time, so who is dead is known as soon as in a small cluster. */
+static void probe_some(struct engine *e, int64_t now)
+{
+    struct nodes *all = &e->nodes;
+    int64_t late_ms = reads(e, now) ? e->conf.heartbeat_ms * 3 / 2 : INT64_MAX;
+    size_t count = 0, turns, room;
+
+    for (size_t i = 0; i < all->count; i++)
+        count += node_is_probed(&all->list[i]);
+    turns = (count + PROBES_MAX - 1) / PROBES_MAX;
+    room = turns ? (count + turns - 1) / turns : 0;
+    for (size_t i = 0; i < all->count; i++) {
+        struct node *n = &all->list[((size_t)e->self.id + i) % all->count];
+        bool turn = room && now - n->asked_ms >= (int64_t)turns * PROBE_MS;
+
+        if (!node_is_probed(n) || !(turn || node_is_doubtful(n, now, late_ms)))
+            continue;
+        room -= room && turn;
+        probe_node(e, n, now);
+    }
+}
+
 /* While this node's own Kamailio is away, no node can be probed, and silence means nothing. */
 static void probe_nodes(struct engine *e, int64_t now)
 {
@@ -81,9 +112,8 @@ static void probe_nodes(struct engine *e, int64_t now)
         nodes_grace_probes(&e->nodes, now);
     while ((n = nodes_miss(&e->nodes, now, PROBE_LIMIT_MS)) != NULL)
         node_changed(e, n, now);
-    for (size_t i = 0; asking && i < e->nodes.count; i++)
-        if (e->nodes.list[i].up && !e->nodes.list[i].lost)
-            probe_node(e, &e->nodes.list[i], now);
+    if (asking)
+        probe_some(e, now);
 }
 
 /* Missing heartbeats mean something only while they can be read. */
@@ -92,7 +122,7 @@ static void lose_nodes(struct engine *e, int64_t now)
     const struct node *lost;
     int id;
 
-    if (!e->store.up || now - e->peers.read_ms > 2 * e->conf.heartbeat_ms)
+    if (!reads(e, now))
         return;
     /* From now on a node never heard of counts as dead: until now its transactions were left alone. */
     if (!e->peers.ripe && now - e->peers.since_ms >= e->conf.node_ttl_ms) {
@@ -137,9 +167,7 @@ static void see_own(struct engine *e, const struct node *own, int64_t now)
 /* Once, before anything is written again: what others have taken over meanwhile is theirs. */
 static void miss_own(struct engine *e, int64_t now)
 {
-    bool reads = e->store.up && now - e->peers.read_ms <= 2 * e->conf.heartbeat_ms;
-
-    if (e->peers.missed || !reads || !e->peers.own_beat || now - e->peers.own_seen_ms < e->conf.node_ttl_ms / 2)
+    if (e->peers.missed || !reads(e, now) || !e->peers.own_beat || now - e->peers.own_seen_ms < e->conf.node_ttl_ms / 2)
         return;
     e->peers.unheard = e->peers.missed = true;
     e->peers.next_beat_ms = now + UNHEARD_MS;
