@@ -175,7 +175,6 @@ static void on_frame(void *arg, struct span payload)
     }
     if ((e->contact.hello || m.type == MSG_HELLO) && !e->contact.refused)
         on_msg(e, &m, a->now);
-    msg_clear(&m);
 }
 
 int engine_link_data(struct engine *e, const char *p, size_t n, int64_t now)

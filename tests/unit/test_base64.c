@@ -1,3 +1,5 @@
+#include <ctype.h>
+
 #include "base64.h"
 #include "helper.h"
 
@@ -55,4 +57,31 @@ Test(base64, what_is_not_base64_is_refused)
         cr_expect_null(bytes, "'%s' was taken", bad[i]);
         free(bytes);
     }
+}
+
+Test(base64, what_stands_in_its_own_place)
+{
+    char text[] = "Zm9vYmFyCg==";
+    size_t n = 0;
+
+    cr_expect(base64_decode(text, span_of(text), &n) && n == 7);
+    cr_expect_str_eq(text, "foobar\n");
+}
+
+static bool is_letter(int byte)
+{
+    return isalnum(byte) || byte == '+' || byte == '/';
+}
+
+Test(base64, any_byte_at_any_place)
+{
+    for (size_t at = 0; at < 8; at++)
+        for (int byte = 0; byte < 256; byte++) {
+            char text[] = "Zm9vYmFy", out[sizeof(text)];
+            size_t n = 0;
+
+            text[at] = (char)byte;
+            cr_expect(base64_decode(out, (struct span){text, 8}, &n) == (is_letter(byte) || (at == 7 && byte == '=')),
+                      "%d at %zu", byte, at);
+        }
 }

@@ -84,27 +84,11 @@ static const char *plain_field(struct flat *f, const char *p, const char *end)
     return p && p < end && (*p == ',' || *p == '}') ? p + 1 : NULL;
 }
 
-/* Moves the span from the object at `from` to the copy at `to`, where a NUL replaces its closing quote. */
-static void settle(struct span *s, const char *from, char *to)
+/* A NUL replaces the string's closing quote. */
+static void end_text(struct span s)
 {
-    if (!s->p)
-        return;
-    to += s->p - from;
-    to[s->n] = '\0';
-    s->p = to;
-}
-
-static bool keep(struct flat *f, const char *from, size_t n)
-{
-    f->bytes = malloc(n);
-    if (!f->bytes)
-        return false;
-    memcpy(f->bytes, from, n);
-    for (size_t i = 0; i < f->count; i++) {
-        settle(&f->fields[i].name, from, f->bytes);
-        settle(&f->fields[i].text, from, f->bytes);
-    }
-    return true;
+    if (s.p)
+        ((char *)s.p)[s.n] = '\0';
 }
 
 bool flat_plain(struct flat *f, struct span *rest)
@@ -117,8 +101,12 @@ bool flat_plain(struct flat *f, struct span *rest)
     do
         p = plain_field(f, p + (f->count == 0), end);
     while (p && p[-1] == ',');
-    if (!p || !keep(f, rest->p, (size_t)(p - rest->p)))
+    if (!p)
         return false;
+    for (size_t i = 0; i < f->count; i++) {
+        end_text(f->fields[i].name);
+        end_text(f->fields[i].text);
+    }
     *rest = (struct span){p, (size_t)(end - p)};
     return true;
 }
@@ -147,24 +135,20 @@ static void take_value(struct flat_field *field, const json_t *value, char **to)
     field->real = json_number_value(value);
 }
 
-/* A copy of what jansson has read is no longer than the text was, as a NUL takes the place of each opening quote. */
-static bool take_object(struct flat *f, json_t *object, size_t n)
+/* What jansson has read is no longer than the text was, as a NUL takes the place of each opening quote. */
+static void take_object(struct flat *f, const json_t *object, char *to)
 {
-    char *to = f->bytes = malloc(n + 1);
     const char *name;
     json_t *value;
 
     f->count = 0;
-    if (!to)
-        return false;
-    json_object_foreach(object, name, value)
+    json_object_foreach((json_t *)object, name, value)
     {
         struct flat_field *field = &f->fields[f->count++];
 
         *field = (struct flat_field){.name = copied(&to, name, strlen(name))};
         take_value(field, value, &to);
     }
-    return true;
 }
 
 static const char *fault(const json_t *object, const json_error_t *err)
@@ -182,9 +166,8 @@ int flat_any(struct flat *f, struct span *rest, char *why, size_t why_size)
     json_t *object = json_loadb(rest->p, rest->n, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &err);
     const char *text = fault(object, &err);
 
-    f->bytes = NULL;
-    if (!text && !take_object(f, object, (size_t)err.position))
-        text = strerror(ENOMEM);
+    if (!text)
+        take_object(f, object, (char *)rest->p);
     json_decref(object);
     if (text) {
         snprintf(why, why_size, "not a JSON object (%s at byte %d)", text, object ? 0 : err.position);

@@ -1,4 +1,5 @@
-/* Reads one JSON object, whose fields are strings and numbers, at the start of a buffer.
+/* Reads one JSON object, whose fields are strings and numbers, at the start of a buffer: in place, so that nothing is
+ * copied. What the fields point into is the buffer; the object's text is used up, as each string gets its NUL there.
  *
  * What the script writes is parsed here in one pass. Anything else (blanks, escapes, non-ASCII bytes, negative numbers,
  * other types) goes to jansson, which takes 200 instructions for each byte. So jansson decides what is valid JSON, and
@@ -22,16 +23,15 @@ struct flat_field {
 };
 
 struct flat {
-    char *bytes; /* owned: what the fields point into */
     size_t count;
     struct flat_field fields[FLAT_MAX];
 };
 
-/* Reads the object and moves *rest behind it. 0, and the caller frees f->bytes; or -EBADMSG with the reason in why (at
- * most why_size bytes), also when out of memory: then *rest is unchanged. */
+/* Reads the object and moves *rest behind it. 0; or -EBADMSG with the reason in why (at most why_size bytes), also when
+ * out of memory: then *rest and its bytes are unchanged. */
 int flat_read(struct flat *f, struct span *rest, char *why, size_t why_size);
 
-/* Both parsers, for tests. flat_plain() is false when the object is not plain, or when out of memory. */
+/* Both parsers, for tests. flat_plain() is false when the object is not plain. */
 bool flat_plain(struct flat *f, struct span *rest);
 int flat_any(struct flat *f, struct span *rest, char *why, size_t why_size);
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "poison.h"
+
 static int reserve(struct frame_reader *r, size_t need)
 {
     size_t cap = r->cap ? r->cap : 4096;
@@ -57,11 +59,22 @@ static int take_frame(const char *p, size_t n, frame_cb *cb, void *arg)
     return (int)(head + size + 1);
 }
 
+/* What has been consumed is over: whoever has kept a pointer into a payload is found. */
+static void consume(struct frame_reader *r, size_t used)
+{
+    r->len -= used;
+    if (used && r->len)
+        memmove(r->buf, r->buf + used, r->len);
+    POISON(r->buf + r->len, r->cap - r->len);
+}
+
 int frame_feed(struct frame_reader *r, const char *p, size_t n, frame_cb *cb, void *arg)
 {
     size_t used = 0;
-    int rc = reserve(r, r->len + n);
+    int rc;
 
+    UNPOISON(r->buf, r->cap);
+    rc = reserve(r, r->len + n);
     if (rc < 0)
         return rc;
     if (n)
@@ -69,9 +82,7 @@ int frame_feed(struct frame_reader *r, const char *p, size_t n, frame_cb *cb, vo
     r->len += n;
     while (used < r->len && (rc = take_frame(r->buf + used, r->len - used, cb, arg)) > 0)
         used += (size_t)rc;
-    r->len -= used;
-    if (used && r->len)
-        memmove(r->buf, r->buf + used, r->len);
+    consume(r, used);
     return rc < 0 ? rc : 0;
 }
 

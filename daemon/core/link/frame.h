@@ -20,7 +20,7 @@ struct frame_reader {
     size_t cap;
 };
 
-/* Called with each payload; the span is valid only during the call. */
+/* Called with each payload, whose bytes it may change, and which is valid only during the call. */
 typedef void frame_cb(void *arg, struct span payload);
 
 /* Feeds n more bytes. 0, or -EPROTO (not a netstring), -EMSGSIZE (longer than FRAME_MAX_IN), -ENOMEM. */

@@ -139,6 +139,11 @@ bool msg_is_address(const char *s)
     return false;
 }
 
+static bool is_span(enum kind kind)
+{
+    return kind == KIND_BASE64 || kind == KIND_BYTES || kind == KIND_SIP;
+}
+
 /* Any transport is accepted: nothing is ever sent there. */
 static bool is_source(const char *s)
 {
@@ -166,8 +171,8 @@ static bool take_text(const struct field *f, const struct flat_field *value, voi
 
 static bool take_base64(struct span text, struct span *at)
 {
-    at->p = text.n ? base64_bytes(text, &at->n) : NULL;
-    return at->p != NULL;
+    at->p = text.p;
+    return text.n && base64_decode((char *)text.p, text, &at->n);
 }
 
 /* The same, but may be empty. */
@@ -196,10 +201,8 @@ static void skip_empty_lines(struct span *msg)
 
     while (n < msg->n && (msg->p[n] == '\r' || msg->p[n] == '\n'))
         n++;
-    if (n > 0 && n < msg->n) {
-        memmove((char *)msg->p, msg->p + n, msg->n - n + 1); /* including the NUL */
-        msg->n -= n;
-    }
+    if (n < msg->n)
+        *msg = (struct span){msg->p + n, msg->n - n};
 }
 
 /* The value is the length of the message's base64, which is cut from the bytes behind the object. */
@@ -292,21 +295,11 @@ int msg_read(struct msg *m, struct span payload, char *why, size_t why_size)
     in.why = why;
     in.why_size = why_size;
     type = read_msg(&in, m);
-    m->bytes = in.object.bytes;
-    m->rest = in.rest;
-    if (type < 0) {
-        msg_clear(m);
+    if (type < 0)
         return -EBADMSG;
-    }
+    m->rest = in.rest;
     m->type = (enum msg_type)type;
     return 0;
-}
-
-void msg_clear(struct msg *m)
-{
-    free(m->bytes);
-    free((char *)m->msg.p);
-    *m = (struct msg){0};
 }
 
 /* Where the next event may begin: base64 contains no brace. */
@@ -329,32 +322,55 @@ int msg_event(struct event *ev, struct msg *m, char *why, size_t why_size)
     in.why = why;
     in.why_size = why_size;
     type = read_object(&in, events, COUNT(events), ev);
-    ev->bytes = in.object.bytes;
     ev->size = m->rest.n - in.rest.n;
     m->rest = in.rest;
     if (type < 0) {
-        m->rest = next_object(in.object.bytes ? in.rest : (struct span){in.rest.p + 1, in.rest.n - 1});
-        event_clear(ev);
+        m->rest = next_object(ev->size ? in.rest : (struct span){in.rest.p + 1, in.rest.n - 1});
+        *ev = (struct event){0};
         return -EBADMSG;
     }
     ev->type = (enum event_type)type;
     return 1;
 }
 
+/* The text in a field; empty: none, or a number. */
+static struct span text_in(const struct event *ev, const struct field *f)
+{
+    const void *at = (const char *)ev + f->at;
+
+    if (f->kind == KIND_INT || f->kind == KIND_TIME)
+        return (struct span){0};
+    return is_span(f->kind) ? *(const struct span *)at : span_of(*(const char *const *)at);
+}
+
+static void put_text(struct event *ev, const struct field *f, struct span text)
+{
+    void *at = (char *)ev + f->at;
+
+    if (is_span(f->kind))
+        *(struct span *)at = text;
+    else if (text.p)
+        *(const char **)at = text.p;
+}
+
+bool event_own(struct event *ev)
+{
+    const struct field *fields = events[ev->type].fields;
+    struct span texts[COUNT(events[0].fields)] = {{0}};
+
+    if (ev->own)
+        return true;
+    for (size_t i = 0; fields[i].name.p; i++)
+        texts[i] = text_in(ev, &fields[i]);
+    ev->own = span_dup_all(texts, COUNT(texts));
+    for (size_t i = 0; ev->own && fields[i].name.p; i++)
+        put_text(ev, &fields[i], texts[i]);
+    return ev->own != NULL;
+}
+
 void event_clear(struct event *ev)
 {
-    free(ev->bytes);
-    free((char *)ev->sent.p);
-    free((char *)ev->req.p);
-    free((char *)ev->msg.p);
-    free((char *)ev->via.p);
-    free((char *)ev->call_id.p);
-    free((char *)ev->from_tag.p);
-    free((char *)ev->to_tag.p);
-    free((char *)ev->value.p);
-    free((char *)ev->branch.p);
-    free((char *)ev->sent_by.p);
-    free((char *)ev->kept.p);
+    free(ev->own);
     *ev = (struct event){0};
 }
 

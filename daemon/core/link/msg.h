@@ -24,10 +24,10 @@ enum event_type {
     EVENT_UNTRACKED
 };
 
-/* Strings are those of the JSON; the struct owns spans decoded from base64. */
+/* All texts are NUL-terminated, and point into the payload. */
 struct event {
     enum event_type type;
-    char *bytes;                       /* owned: the texts point into them */
+    char *own;                         /* owned: a copy of all texts, see event_own(); else NULL */
     const char *src, *dst, *to, *sock; /* addresses */
     struct span sent, req, msg;        /* whole SIP messages; req may be empty, and msg of a reply */
     struct span via;                   /* branch parameter */
@@ -55,9 +55,9 @@ struct event {
     int64_t early_ms; /* since when it has waited for its transaction or call, 0: not at all */
 };
 
+/* The same. */
 struct msg {
     enum msg_type type;
-    char *bytes;               /* owned: the texts below point into them */
     int64_t node, n, k;        /* node id, frame number, stray number */
     const char *inc, *sip;     /* incarnation, SIP address */
     const char *nonce, *proof; /* of a hello: Kamailio's fresh value, and the proof of its identity */
@@ -67,14 +67,18 @@ struct msg {
     struct span rest;          /* borrowed: the events of `events` not yet read */
 };
 
-/* Reads one payload, which must outlive the struct. 0, and the caller ends with msg_clear(); or -EBADMSG with why (what
- * is wrong in which field, at most why_size bytes). Bad base64 and a failed allocation are reported alike. */
+/* Reads one payload in place, so that nothing is copied: its texts are decoded where they stand, and what has been read
+ * points there. 0; or -EBADMSG with why (what is wrong in which field, at most why_size bytes). Bad base64 and a failed
+ * allocation are reported alike. */
 int msg_read(struct msg *m, struct span payload, char *why, size_t why_size);
-void msg_clear(struct msg *m);
 
 /* Reads the next event of an `events` message: 1, 0 when there are no more, or -EBADMSG with why: then only this event
  * is lost. */
 int msg_event(struct event *ev, struct msg *m, char *why, size_t why_size);
+
+/* Copies the texts of an event that is to outlive its payload; the caller ends with event_clear(). False when out of
+ * memory. */
+bool event_own(struct event *ev);
 void event_clear(struct event *ev);
 
 /* Whether the text is exactly an address, "udp:192.0.2.7:5060". */

@@ -116,7 +116,7 @@ bool early_keep(struct engine *e, struct event *ev, struct span name, int64_t no
     bool urgent = is_urgent(ev);
     struct early *x = e->early.bytes[urgent] + bytes <= EARLY_BYTES ? calloc(1, sizeof(*x)) : NULL;
 
-    if (!x)
+    if (!x || !event_own(ev))
         return shed(e, x);
     x->of = find_or_add(e, name);
     if (!x->of)
