@@ -70,6 +70,9 @@ Test(as_sent, other_addresses_but_the_tag_of_a_dialog_stays)
 
     assert_span(((struct span){got, n}), "ACK x SIP/2.0\r\nFrom: F\r\nTo: b;tag=1\r\n\r\nFrom: c");
     free(got);
+    got = sip_readdressed(span_of("From: x SIP/2.0\r\nFrom: a\r\n\r\n"), "F", NULL, &n);
+    assert_span(((struct span){got, n}), "From: x SIP/2.0\r\nFrom: F\r\n\r\n");
+    free(got);
     got = sip_readdressed(span_of("CANCEL x SIP/2.0\r\nt: b\r\nFrom: a\r\n"), NULL, "T", &n);
     assert_span(((struct span){got, n}), "CANCEL x SIP/2.0\r\nTo: T\r\nFrom: a\r\n");
     free(got);

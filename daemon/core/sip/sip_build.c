@@ -95,6 +95,8 @@ char *sip_without(struct span request, enum sip_credentials name, size_t *len)
 
     if (!out)
         return NULL;
+    if (sip_cut_header(&header, &request)) /* the first line */
+        to = sip_put(to, header);
     while (sip_cut_header(&header, &request))
         if (header.n < n || memcmp(header.p, start, n) != 0)
             to = sip_put(to, header);

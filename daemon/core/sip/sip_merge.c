@@ -131,6 +131,8 @@ char *sip_readdressed(struct span request, const char *from, const char *to, siz
     char *out = malloc(size), *end = out;
     struct span header;
 
+    if (out && sip_cut_header(&header, &request)) /* the first line, whose method may be "From:" for libre */
+        end = sip_put(end, header);
     while (out && sip_cut_header(&header, &request)) {
         if (from && is_named(header, "From", "f"))
             end += sprintf(end, "From: %s\r\n", from);
