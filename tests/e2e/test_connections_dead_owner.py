@@ -1,7 +1,7 @@
 """The owner of ringing calls dies, whose legs are on real connections: what becomes of each call."""
 import pytest
 
-from lab.connections import ConnectedCallees, ConnectedCaller, connected_cluster
+from lab.connections import ConnectedCallees, ConnectedCaller, connected_cluster, take_over
 from lab.lab import Lab
 from lab.phone import Callees, Caller
 from lab.policies import to
@@ -23,6 +23,7 @@ class Stage:
         wait_until(lambda: each(DIALS, lambda dial: callees.rings(f'{dial}@lab')), 5, 'all ring')
         cluster['a'].wait_recorded(callees, *(call.call_id for call in self.calls.values()))
         lab.steer(to('b'))
+        take_over(lab, 'a', by='b')
         cluster['a'].kamsyncd.kill()
         cluster['a'].kamailio.kill()
         if self.is_lost():

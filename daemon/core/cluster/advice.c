@@ -21,7 +21,7 @@ void advice_address(struct engine *e, int64_t now)
     advise(e, CHECK_ADDRESS, NULL, now);
 }
 
-/* What left over a connection is answered by a new one at the address in the Via, whichever this one's is. */
+/* What left over a connection is answered where it came from, too: others may take that over (docs/transports.md). */
 bool advice_is_own(const struct engine *e, const char *sock)
 {
     return !msg_is_connection(sock) && strcmp(sock + strlen("udp:"), e->self.sip) == 0;

@@ -1,6 +1,6 @@
 """Real user agents as the callee: each starts at a port of the gateway, rings when it is called, and does as it is told.
 
-    agent = BaresipAgent(lab, 5060, 'answers')
+    agent = BaresipAgent(lab, 5060, 'answers', 'tcp')
     agent.user                                   # whom to dial
     agent.answer(), agent.reject()
     BaresipAgent.version()                       # '' if it is not installed
@@ -31,6 +31,7 @@ def _said(*argv):
 
 class Agent:
     name = ''
+    transports = ('udp', 'tcp')
     user, rejects_with, idle_ends_with = 'agent', 486, 200
 
     def answer(self):
@@ -47,10 +48,10 @@ class SippAgent(Agent):
     """It follows a scenario, and needs no order."""
     name, check = 'SIPp, `-rtcheck loose`', 'loose'
 
-    def __init__(self, lab, port, case):
+    def __init__(self, lab, port, case, over):
         self.user = 'ring1' if case == 'the caller cancels' else 'answer1'
         Gateway(lab, port, pause=IDLE_MS if case == 'idle for 40 s' else PAUSE_MS, options=('-rtcheck', self.check),
-                scenario='ring_busy' if case == 'rejects' else 'gateway')
+                scenario='ring_busy' if case == 'rejects' else 'gateway', over=over)
 
     @staticmethod
     def version():
@@ -63,14 +64,14 @@ class SippAgent(Agent):
 
 
 class StrictSippAgent(SippAgent):
-    name, check = 'SIPp, `-rtcheck full` (its default)', 'full'
+    name, check, transports = 'SIPp, `-rtcheck full` (its default)', 'full', ('udp',)   # over TCP nothing is repeated
 
 
 class KamailioAgent(Agent):
     """A proxy, and a phone behind it."""
     name = 'Kamailio as the next proxy'
 
-    def __init__(self, lab, port, case):
+    def __init__(self, lab, port, case, over):
         address = lab.address('gateway')
         self.phone = Callees(lab, ports=(port + 2000,), on_invite=self._rings)
         cfg = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'cfg/far_proxy.cfg')
@@ -99,7 +100,7 @@ class BaresipAgent(Agent):
     """Told what to do over its module `ctrl_tcp`."""
     name = 'baresip'
 
-    def __init__(self, lab, port, case):
+    def __init__(self, lab, port, case, over):
         self.lab, self.control = lab, port + 1000
         folder = lab.new_directory('baresip')
         with open(f'{folder}/config', 'w') as file:
@@ -111,9 +112,9 @@ class BaresipAgent(Agent):
             sound.setparams((1, 2, 8000, 0, 'NONE', ''))
             sound.writeframes(bytes(16000 * 10))
         with open(f'{folder}/accounts', 'w') as file:
-            file.write(f'<sip:agent@{lab.address("gateway")}:{port}>;regint=0;answermode=manual\n')
+            file.write(f'<sip:agent-{port}@{lab.address("gateway")}:{port};transport={over}>;regint=0;answermode=manual\n')
         self.proc = lab.start('gateway', f'baresip-{port}', ['baresip', '-f', folder])
-        self.proc.wait_udp(port)
+        self.proc.wait_socket(over, port)
 
     @staticmethod
     def version():
@@ -138,18 +139,18 @@ class LinphoneAgent(Agent):
     """Told what to do over its standard input, a FIFO. It gives up by itself after some 20 s, with a 503."""
     name, rejects_with, idle_ends_with = 'linphone', 603, 500
 
-    def __init__(self, lab, port, case):
+    def __init__(self, lab, port, case, over):
         folder = lab.new_directory('linphone')
         with open(f'{folder}/rc', 'w') as file:
-            file.write(f'[sip]\nsip_port={port}\nsip_tcp_port=0\nsip_tls_port=0\nuse_ipv6=0\ninc_timeout=120\nin_call_timeout=0\n'
-                       f'contact="agent" <sip:agent@{lab.address("gateway")}>\n'
+            file.write(f'[sip]\nsip_port={port}\nsip_tcp_port={port}\nsip_tls_port=0\nuse_ipv6=0\ninc_timeout=120\nin_call_timeout=0\n'
+                       f'contact="agent" <sip:agent-{port}@{lab.address("gateway")};transport={over}>\n'
                        f'[rtp]\naudio_rtp_port={port + 3000}\n[video]\nenabled=0\n')
         os.makedirs(f'{folder}/.local/share/linphone')
         os.mkfifo(f'{folder}/in')
         self.input = os.open(f'{folder}/in', os.O_RDWR)
         self.proc = lab.start('gateway', f'linphone-{port}', ['sh', '-c', f'exec linphonec -c {folder}/rc < {folder}/in'],
                               env={'HOME': folder})
-        self.proc.wait_udp(port)
+        self.proc.wait_socket(over, port)
         self._command('soundcard use files')
 
     @staticmethod

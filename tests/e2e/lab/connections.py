@@ -6,10 +6,11 @@
     call.over = connection                         # or over this one
     connection.close()                             # or reset(); connection.open tells whether the other end has closed it
     callees = ConnectedCallees(lab, 'TCP')         # listens at its ports; callees.connections: all that there were
-    callees.reuse = False                          # replies go over a new connection to the Via's address
+    callees.reuse = False                          # replies go over a new connection
     leg.to = callees.connect(5060)                 # this leg's replies go there; leg.over: its own requests
 
     cluster = connected_cluster(lab, 'TCP')        # nodes with kamailio-cfg/cookbook/connections.cfg and a gateway over TCP
+    take_over(lab, 'a', by='b')                    # the address that a connects from is now b's
 
 lab.steer() asks its policy once for each connection, with kind 'SYN' (lab/streams.py); lab.flap() moves living ones.
 connection.messages: what came over it, since the trace cannot look into TLS.
@@ -25,8 +26,8 @@ import time
 import websocket
 
 from lab import netns
-from lab.cluster import COOKBOOK, Cluster
-from lab.lab import ANYCAST, SIP_PORT, Lab
+from lab.cluster import COOKBOOK, Cluster, Node
+from lab.lab import ANYCAST, HOSTS, SIP_PORT, Lab
 from lab.phone import BATCH, PORTS, Callees, Caller, Endpoint, Message, new_branch
 from lab.streams import Stream
 
@@ -46,12 +47,35 @@ def certificate(lab):
     return paths
 
 
+def connect_address(node):
+    """Where it connects from: an address that all nodes have."""
+    return f'192.0.2.{100 + HOSTS[node]}'
+
+
+def take_over(lab, node, by):
+    """The gateway's route to the address that a node connects from."""
+    lab.run('gateway', ['ip', 'route', 'replace', f'{connect_address(node)}/32', 'via', lab.address(by)])
+
+
+class ConnectingNode(Node):
+    def __init__(self, *args):
+        super().__init__(*args)
+        for node in self.cluster.nodes:
+            self.lab.run(self.name, ['ip', 'addr', 'add', f'{connect_address(node)}/32', 'dev', 'lo'])
+        take_over(self.lab, self.name, by=self.name)
+
+    def _args(self):
+        others = [f'{kind}:{connect_address(node)}:{port}' for node in self.cluster.nodes if node != self.name
+                  for kind, port in (('tcp', SIP_PORT), ('tls', SIP_PORT + 1))]
+        return [*super()._args(), '-A', f'CONNECT_IP="{connect_address(self.name)}"', '-A', f'CONNECT_OTHERS={" ".join(others)}']
+
+
 def connected_cluster(lab, gateway='UDP', **options):
     """gateway: the transport to the gateway. options: as of Cluster."""
     cert, key = certificate(lab)
     address = f'{lab.address("gateway")}:{SIP_PORT};transport={gateway.lower()}'
     defines = {'GATEWAY': f'"{address}"', 'TLS_CERTIFICATE': f'"{cert}"', 'TLS_KEY': f'"{key}"', **options.pop('defines', {})}
-    return Cluster(lab, **{'routing': RECIPE, 'modules': RECIPE, 'defines': defines, **options})
+    return Cluster(lab, **{'routing': RECIPE, 'modules': RECIPE, 'defines': defines, 'node_class': ConnectingNode, **options})
 
 
 @contextlib.contextmanager
@@ -225,8 +249,8 @@ class Connected(Endpoint):
         connection.send(text)
 
     def answer_to(self, msg):
-        host, port = msg.sent_by
-        return msg.connection if self.reuse else None, (host, port)
+        """Over that connection, or else over a new one to where it came from (RFC 3261, 18.2.2)."""
+        return msg.connection if self.reuse else None, (msg.source[0], msg.sent_by[1])
 
     def _is_web(self):
         return self.transport in ('WS', 'WSS')

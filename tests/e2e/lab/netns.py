@@ -110,10 +110,10 @@ def read_proc_net(netns, name):
     return inside(netns, read)
 
 
-def has_udp_socket(netns, port):
-    """Is any UDP socket, IPv4 or IPv6, bound to this port?"""
+def has_socket(netns, kind, port):
+    """Is any 'udp' or 'tcp' socket, IPv4 or IPv6, bound to this port?"""
     wanted = f':{port:04X}'
-    for table in ('udp', 'udp6'):
+    for table in (kind, f'{kind}6'):
         for line in read_proc_net(netns, table).splitlines()[1:]:
             if line.split()[1].endswith(wanted):
                 return True

@@ -103,8 +103,10 @@ class Proc:
                            + self.tail())
 
     def wait_udp(self, port, timeout=10):
-        self.wait_ready(lambda: netns.has_udp_socket(self.namespace, port),
-                        timeout, f'UDP port {port} open')
+        self.wait_socket('udp', port, timeout)
+
+    def wait_socket(self, kind, port, timeout=10):
+        self.wait_ready(lambda: netns.has_socket(self.namespace, kind, port), timeout, f'{kind} port {port} open')
 
     def stop(self, timeout=5):
         """Ask it to end, then end it; whatever it left behind goes too."""

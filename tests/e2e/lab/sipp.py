@@ -123,16 +123,18 @@ class Caller(Sipp):
 class Gateway(Sipp):
     """SIPp taking calls; several may run, on different ports."""
 
-    def __init__(self, lab, port=SIP_PORT, family=4, pause=20, options=(), scenario='gateway'):
-        """pause: ms between 180 and 200."""
+    def __init__(self, lab, port=SIP_PORT, family=4, pause=20, options=(), scenario='gateway', over='udp'):
+        """pause: ms between 180 and 200. over: 'udp' or 'tcp'."""
         path = os.path.join(lab.new_directory('scenario'), 'gateway.xml')
         with open(os.path.join(SCENARIOS, f'{scenario}.xml')) as file:
             text = file.read().replace('LOCALPORT', str(port))
+        if over != 'udp':     # also in its Contact
+            text = text.replace('[local_port]>', f'[local_port];transport={over}>')
         with open(path, 'w') as file:
             file.write(text)
         super().__init__(lab, 'gateway', f'gateway-{port}', path,
-                         ['-p', port, '-d', pause, '-rtcheck', 'loose', *options], family)
-        self.proc.wait_udp(port)
+                         ['-p', port, '-d', pause, '-rtcheck', 'loose', '-t', f'{over[0]}1', *options], family)
+        self.proc.wait_socket(over, port)
 
     def stop(self):
         """End it and return the Result; calls still open do not count."""

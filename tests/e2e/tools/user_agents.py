@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What becomes of a ringing call after its proxy died, with real user agents as the callee.
 
-    sudo tests/e2e/tools/user_agents.py                     # prints the table; two minutes
+    sudo tests/e2e/tools/user_agents.py                     # prints the tables; some minutes
     sudo tests/e2e/tools/user_agents.py --write             # into docs/user-agents.md
     sudo tests/e2e/tools/user_agents.py --only baresip
 
@@ -17,14 +17,15 @@ if not __package__:  # run as a program
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from lab.agents import AGENTS
-from lab.cluster import CFG, Cluster
+from lab.cluster import CFG
+from lab.connections import connected_cluster, take_over
 from lab.lab import Lab
 from lab.phone import Caller
 from lab.proc import LabError, each, wait_until
 from lab.tables import rows_below, write
 
 PAGE = os.path.join(os.path.dirname(CFG), '../../docs/user-agents.md')
-HEADING, VARIABLE = '## UDP', 'KAMSYNC_AGENTS_TABLE'
+VARIABLE = 'KAMSYNC_AGENTS_TABLE'
 IDLE, IDLE_S = 'idle for 40 s', 40
 CASES = {'answers': (5060, 200), 'rejects': (5062, 486), 'the caller cancels': (5064, 487), IDLE: (5066, 200)}
 SDP = ('v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 30000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n')
@@ -33,8 +34,8 @@ SDP = ('v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 3
 class Played:
     """One call to one agent."""
 
-    def __init__(self, lab, caller, agent, case):
-        self.lab, self.agent, self.case = lab, agent, case
+    def __init__(self, lab, caller, agent, case, over):
+        self.lab, self.agent, self.case, self.over = lab, agent, case, over
         port, code = CASES[case]
         self.expected = {'rejects': agent.rejects_with, IDLE: agent.idle_ends_with}.get(case, code)
         self.call_id = f'agent-{port}@lab'
@@ -74,11 +75,16 @@ class Played:
         return len({p.to_tag for p in self.lab.trace.at('gateway', self.call_id)
                     if p.outgoing and p.cseq_method == 'INVITE' and p.to_tag}) > 1
 
+    def is_lost(self):
+        """For the caller."""
+        code = self.call.final and self.call.final.code
+        return code != self.expected or (code == 200 and not (self.at_agent('ACK', False) and self.bye and self.bye.code == 200))
+
     def cell(self):
         code = self.call.final.code if self.call.final else 'no final reply'
         parts = [str(code)]
-        if self.at_agent('ACK', False):
-            parts.append('ACK')
+        if self.call.final:
+            parts.append('ACK' if self.at_agent('ACK', False) else 'no ACK')
         if self.bye:
             parts.append(f'BYE {self.bye.code or "not answered"}')
         if self.repeated():
@@ -86,16 +92,20 @@ class Played:
             parts.append(f'180 again after {1000 * again[0]:.0f} ms' if again else 'no 180 again')
         if self.rang_twice():
             parts.append('**rang twice**')
-        return ('' if code == self.expected and not self.error else '**lost**: ') + ', '.join(parts)
+        return ('**lost**: ' if self.is_lost() else '') + ', '.join(parts)
 
 
 def kill(cluster, calls):
     """Node a dies, b takes over."""
     cluster.lab.route_all('b')
+    take_over(cluster.lab, 'a', by='b')
     for proc in (cluster['a'].kamailio, cluster['a'].kamsyncd):
         proc.kill()
-    wait_until(lambda: each(calls, Played.repeated), 8, 'INVITEs sent again')
-    wait_for_180(calls)
+    if calls[0].over == 'udp':
+        wait_until(lambda: each(calls, Played.repeated), 8, 'INVITEs sent again')
+        wait_for_180(calls)
+    else:
+        wait_until(lambda: cluster['b'].counters()['takeovers_done'] == len(calls), 15, 'all taken over')
 
 
 def rings(node, call_id):
@@ -103,12 +113,13 @@ def rings(node, call_id):
     return [branch['code'] for txn in node.ask('tx', call_id=call_id)['txns'] for branch in txn['branches']] == [180]
 
 
-def play(lab, agents, alive):
-    """The calls of one agent, one for each case."""
-    cluster = Cluster(lab, nodes='ab', routing=os.path.join(CFG, 'user_agents.cfg'))
+def play(lab, agents, over, alive):
+    """The calls of one agent, one for each case. What is dialled ends in its port."""
+    gateway = f'"{lab.address("gateway")}:" + $(rU{{s.select,1,-}}) + ";transport={over}"'
+    cluster = connected_cluster(lab, defines={'GATEWAY': gateway})
     with Caller(lab) as caller:
         lab.route_all('a')
-        calls = [Played(lab, caller, agent, case) for case, agent in agents.items()]
+        calls = [Played(lab, caller, agent, case, over) for case, agent in agents.items()]
         wait_until(lambda: each(calls, lambda played: played.call.got(180)), 8, 'all ring')
         wait_until(lambda: each(calls, lambda played: rings(cluster['a'], played.call_id)), 5, 'all records')
         wait_until(lambda: cluster['a'].status()['unwritten'] == '0', 5, 'all records written')
@@ -120,8 +131,8 @@ def play(lab, agents, alive):
         finish_all(calls, struck)
         caller.check()
     for played in calls:
-        if 'lost' in played.cell():
-            print(f'{played.case}: {played.error or ""}\n{lab.trace.show(played.call_id)}', file=sys.stderr)
+        if played.error or played.is_lost():
+            print(f'{played.case}: {played.error}\n{lab.trace.show(played.call_id)}', file=sys.stderr)
     return [played.cell() for played in calls]
 
 
@@ -145,14 +156,14 @@ def finish_all(calls, struck):
         idle.finish()
 
 
-def row_of(kind, alive=False, cases=tuple(CASES)):
+def row_of(kind, over, alive=False, cases=tuple(CASES)):
     """The cells of an agent: version, then one for each case."""
     with Lab(nodes='ab', keep_logs='KAMSYNC_KEEP_LOGS' in os.environ) as lab:
         agents = {}
         try:
             for case in cases:
-                agents[case] = kind(lab, CASES[case][0], case)
-            return [kind.version(), *play(lab, agents, alive)]
+                agents[case] = kind(lab, CASES[case][0], case, over)
+            return [kind.version(), *play(lab, agents, over, alive)]
         finally:
             for agent in agents.values():
                 agent.close()
@@ -163,25 +174,29 @@ def table(rows):
     return '\n'.join([*lines, *(f'| {name} | {" | ".join(cells)} |' for name, cells in rows.items())]) + '\n'
 
 
+def show(over, options):
+    """Prints the table of a transport, and writes it."""
+    heading, kinds = f'## {over.upper()}', [kind for kind in AGENTS if over in kind.transports]
+    fresh = {kind.name: row_of(kind, over, options.alive) for kind in kinds if options.only in kind.name and kind.version()}
+    known = {} if options.alive else rows_below(heading, VARIABLE)
+    rows = {kind.name: fresh.get(kind.name) or known.get(kind.name) or ['not run'] + ['—'] * len(CASES) for kind in kinds}
+    print(table(rows))
+    if options.write:
+        write(table(rows), VARIABLE, heading)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--only', default='', help='agents whose name contains this')
+    parser.add_argument('--over', nargs='+', choices=('udp', 'tcp'), default=('udp', 'tcp'))
     parser.add_argument('--write', action='store_true', help='into docs/user-agents.md')
     parser.add_argument('--alive', action='store_true', help='for comparison: nobody dies')
     options = parser.parse_args()
     if options.alive and options.write:
         parser.error('the page is about nodes that die')
     os.environ[VARIABLE] = PAGE
-    fresh = {kind.name: row_of(kind, options.alive) for kind in AGENTS if options.only in kind.name and kind.version()}
-    if options.alive:
-        print(table(fresh))
-        return
-    rows = {kind.name: ['not run'] + ['—'] * len(CASES) for kind in AGENTS}
-    rows.update(rows_below(HEADING, VARIABLE))
-    rows.update(fresh)
-    print(table(rows))
-    if options.write:
-        write(table(rows), VARIABLE, HEADING)
+    for over in options.over:
+        show(over, options)
 
 
 if __name__ == '__main__':
