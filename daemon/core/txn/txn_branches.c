@@ -15,8 +15,17 @@ static int code_of(const struct txn_branch *b)
     return b->code / 100 == 2 ? 0 : b->code;
 }
 
-/* "|<suffix> <code> <to> <sock> <R-URI> <Route set> <headers> <kept>", the last four base64. The suffix is tm's: the
- * index in hexadecimal, lowest digit first. A gap is written as an unknown branch. */
+/* The node that is in its Via: the one that sent it first. 0: none. */
+static int srvid_of(const struct txn_branch *b)
+{
+    const char *param = b->via ? strstr(b->via, ";srvid=") : NULL;
+    int id = 0;
+
+    return param && sscanf(param, ";srvid=%9d", &id) == 1 ? id : 0;
+}
+
+/* "|<suffix> <code> <to> <sock> <R-URI> <Route set> <headers> <kept> <srvid>", the four before the last base64. The
+ * suffix is tm's: the index in hexadecimal, lowest digit first. A gap is written as an unknown branch. */
 static int branch_line(char *out, size_t size, int index, const struct txn_branch *b, bool all)
 {
     static const struct txn_branch gap = {
@@ -33,8 +42,8 @@ static int branch_line(char *out, size_t size, int index, const struct txn_branc
     head = base64_text(span_of(all && b->head ? b->head : ""));
     kept = base64_text(span_of(all && b->kept ? b->kept : ""));
     if (ruri && route && head && kept)
-        n = snprintf(out, size, "|%s %d %s %s %s %s %s %s", suffix, code_of(b), b->to, b->sock, ruri,
-                     *route ? route : "-", *head ? head : "-", *kept ? kept : "-");
+        n = snprintf(out, size, "|%s %d %s %s %s %s %s %s %d", suffix, code_of(b), b->to, b->sock, ruri,
+                     *route ? route : "-", *head ? head : "-", *kept ? kept : "-", srvid_of(b));
     free(ruri);
     free(route);
     free(head);
