@@ -76,6 +76,48 @@ Test(large, who_dies_is_lost_as_soon)
     cr_expect(few > 2000 && many < few + TICK, "%d and %d ms", (int)few, (int)many);
 }
 
+/* Nobody has to ask again since others were first. */
+Test(large, all_ask_all_at_once)
+{
+    struct cluster *c = cluster_new(MANY);
+
+    for (size_t i = 0; i < MANY; i++)
+        cluster_cancel(c, i, 1);
+    cluster_run(c, 300);
+    for (size_t i = 0; i < MANY; i++) {
+        cr_expect(engine_counters(c->site[i].e)->barriers == 1);
+        cr_expect(c->refused[i] == 1, "node %zu: nobody has the call", i + 1);
+    }
+    cluster_free(c);
+}
+
+#define CALLS 300
+
+/* Node 1 has died: how many records all survivors have read for that, of calls that live at node 2. */
+static unsigned reads_of_a_search(size_t nodes)
+{
+    struct cluster *c = cluster_new(nodes);
+    unsigned before;
+
+    for (int i = 0; i < CALLS; i++)
+        cluster_call(c, 1, i);
+    cluster_run(c, 2000);
+    before = c->reads;
+    cluster_kill(c, 0);
+    cluster_run(c, 6000);
+    before = c->reads - before;
+    cluster_free(c);
+    return before;
+}
+
+Test(large, search_reads_no_record_at_each_node)
+{
+    unsigned few = reads_of_a_search(FEW), many = reads_of_a_search(MANY);
+
+    cr_expect(few > CALLS && few < 2 * CALLS, "%u: node 3 reads its share, and then all", few);
+    cr_expect(many > 4 * CALLS && many <= 5 * CALLS, "%u: one reads each, and then four do", many);
+}
+
 static int64_t until_out_of_reach(size_t nodes)
 {
     struct cluster *c = cluster_new(nodes);

@@ -61,8 +61,8 @@ void barrier_clear(struct engine *e);
 /* sites.c: who of the survivors takes over what a dead node had. */
 /* Whether the nodes stand in several sites. */
 bool sites_several(const struct engine *e);
-/* Whether the record with that key may be this node's in the first round, whoever had it. */
-bool sites_concern(const struct engine *e, const char *key);
+/* Whether the record with that key may be this node's in that round, whoever had it. */
+bool sites_concern(const struct engine *e, const char *key, enum round round);
 /* Whether it is, in that round, if that node had it (0: not known). */
 bool sites_may_take(const struct engine *e, int node, const char *key, enum round round);
 /* A living node of that node's site, which is to take it rather than this one; 0: there is none. */

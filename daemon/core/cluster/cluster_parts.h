@@ -34,8 +34,8 @@ struct peers {
     bool missed;         /* the last one is so old that others may think this node dead */
 };
 
-#define BARRIER_KEYS_MAX 64   /* records that one barrier asks about */
-#define BARRIER_ASKERS_MAX 32 /* nodes that may wait for an answer */
+#define BARRIER_KEYS_MAX 64    /* records that one barrier asks about */
+#define BARRIER_ASKERS_MAX 128 /* nodes that may wait for an answer: all of a large cluster */
 
 /* A node that has raised a barrier and waits for the answer. */
 struct asker {

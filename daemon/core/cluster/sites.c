@@ -7,6 +7,11 @@
  * left. A site without a node that can take anything over is none: then all survivors share what it had. */
 #include "cluster_impl.h"
 
+/* In the later rounds of a search each survivor reads all records, those of living nodes, too. Where there are more
+ * survivors than the first number, only the second number of them reads each. */
+#define SEARCHERS_ALL 16
+#define SEARCHERS 4
+
 /* Of a dead node, too, until its record ends; NULL: not known. */
 static const char *site_of(const struct engine *e, int node)
 {
@@ -25,32 +30,52 @@ static bool is_at(const struct node *n, const char *site)
     return strcmp(n->site, site) == 0;
 }
 
+static uint32_t mix(uint32_t hash)
+{
+    hash = (hash ^ hash >> 16) * 0x7feb352du;
+    hash = (hash ^ hash >> 15) * 0x846ca68bu;
+    return hash ^ hash >> 16;
+}
+
+/* Never 0. */
+static uint32_t weight(uint32_t key, int node)
+{
+    return mix(key ^ (uint32_t)node * 0x9e3779b1u) | 1;
+}
+
 static uint32_t hash_of(const char *key)
 {
     uint32_t hash = 2166136261u;
 
     for (; *key; key++)
         hash = (hash ^ (unsigned char)*key) * 16777619u;
-    hash = (hash ^ hash >> 16) * 0x7feb352du; /* otherwise the last bit is only the parity of the key */
-    hash = (hash ^ hash >> 15) * 0x846ca68bu;
-    return hash ^ hash >> 16;
+    return mix(hash); /* otherwise the last bit is only the parity of the key */
 }
 
-/* Survivors, of one site or of all (NULL), share the keys by a hash, which is the same on each node, so that they need
- * not agree. */
-static bool is_share(const struct engine *e, const char *key, const char *site)
+/* How many survivors, of one site or of all (NULL), come before this one for that key. Each has a weight by a hash of
+ * both, the same on each node, so that they need not agree; who thinks that another one lives leaves to it only what
+ * that would have had. */
+static size_t rank_of(const struct engine *e, const char *key, const char *site)
 {
-    size_t alive = 1, rank = 0;
+    uint32_t hash = hash_of(key), own = weight(hash, e->self.id);
+    size_t before = 0;
 
     for (size_t i = 0; i < e->nodes.count; i++) {
         const struct node *n = &e->nodes.list[i];
+        uint32_t its = lives(n) && (!site || is_at(n, site)) ? weight(hash, n->id) : 0;
 
-        if (lives(n) && (!site || is_at(n, site))) {
-            alive++;
-            rank += n->id < e->self.id;
-        }
+        before += its > own || (its == own && n->id < e->self.id);
     }
-    return hash_of(key) % alive == rank;
+    return before;
+}
+
+static bool are_many(const struct engine *e)
+{
+    size_t alive = 1;
+
+    for (size_t i = 0; i < e->nodes.count; i++)
+        alive += lives(&e->nodes.list[i]);
+    return alive > SEARCHERS_ALL;
 }
 
 /* How many other nodes of that site can take something over; *id is the one whose turn it is, if there are so many. */
@@ -82,9 +107,12 @@ bool sites_several(const struct engine *e)
     return false;
 }
 
-bool sites_concern(const struct engine *e, const char *key)
+/* Whoever is among the first of all is so within its site, too. */
+bool sites_concern(const struct engine *e, const char *key, enum round round)
 {
-    return is_share(e, key, e->self.site) || is_share(e, key, NULL);
+    if (round != ROUND_SHARE && !are_many(e))
+        return true;
+    return rank_of(e, key, e->self.site) < (round == ROUND_SHARE ? 1 : SEARCHERS);
 }
 
 bool sites_may_take(const struct engine *e, int node, const char *key, enum round round)
@@ -93,7 +121,7 @@ bool sites_may_take(const struct engine *e, int node, const char *key, enum roun
 
     if (is_others(e, site))
         return round == ROUND_ALL;
-    return round != ROUND_SHARE || is_share(e, key, site && is_at(&e->self, site) ? site : NULL);
+    return round != ROUND_SHARE || rank_of(e, key, site && is_at(&e->self, site) ? site : NULL) == 0;
 }
 
 int sites_heir(const struct engine *e, int node, const char *key)

@@ -19,7 +19,7 @@ void search_begin(struct engine *e, bool whole)
 void engine_scan_key(struct engine *e, const char *key)
 {
     const struct search *s = &e->search;
-    bool read = s->round != ROUND_SHARE || sites_concern(e, key);
+    bool read = sites_concern(e, key, s->round);
 
     if (key_is_call(key) && (s->learn || (read && s->calls)))
         failover_wait(e, key, s->round);

@@ -115,6 +115,7 @@ struct cluster {
     uint64_t entry_seq;
     size_t scan_part; /* names in each part of a scan */
     unsigned scan_failures;
+    unsigned reads; /* lookups of records so far */
     /* A fault of the store, to see whether anybody notices; NULL: none. "fence": any record goes over any
      * other. "claim": every claim on an INVITE wins. "end":
      * a call can end again and again. "same": whoever has a call's transaction does not get the call from another node.

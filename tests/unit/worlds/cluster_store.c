@@ -212,6 +212,7 @@ void store_apply(struct cluster *c, struct task *t)
         struct entry *x = entry_find(c, data_of(c, t), t->key);
         struct task *a = store_answer_to(c, t);
 
+        c->reads++;
         a->status = x ? GET_FOUND : GET_ABSENT;
         cluster_note(&c->site[t->site], "* store: get %s %.60s", t->key, x ? x->value : "-");
         a->value = x ? strdup(x->value) : NULL;
