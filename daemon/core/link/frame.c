@@ -1,8 +1,8 @@
 #include "frame.h"
 
 #include <errno.h>
-#include <stdio.h>
 
+#include "decimal.h"
 #include "poison.h"
 
 static int reserve(struct frame_reader *r, size_t need)
@@ -94,15 +94,16 @@ void frame_reset(struct frame_reader *r)
 
 char *frame_make(struct span payload, size_t *len)
 {
-    char *frame = malloc(payload.n + 32);
-    int head;
+    char *frame = malloc(DECIMAL_SIZE + payload.n + 2);
+    size_t head;
 
     if (!frame)
         return NULL;
-    head = snprintf(frame, 32, "%zu:", payload.n);
+    head = decimal(frame, (int64_t)payload.n);
+    frame[head++] = ':';
     if (payload.n)
         memcpy(frame + head, payload.p, payload.n);
-    frame[(size_t)head + payload.n] = ',';
-    *len = (size_t)head + payload.n + 1;
+    frame[head + payload.n] = ',';
+    *len = head + payload.n + 1;
     return frame;
 }

@@ -1,6 +1,7 @@
 #include "msg.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include <jansson.h>
@@ -114,12 +115,20 @@ static const struct shape events[] = {
     [EVENT_SHED] = {"shed", {NUMBER(struct event, count, 1, INT32_MAX)}},
 };
 
+static bool is_of_address(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == '.' || c == ':' ||
+           c == '[' || c == ']';
+}
+
 /* Addresses are copied into the X-Kamsync header unchanged, so only characters of an address are accepted. */
 bool msg_is_sip_address(const char *s)
 {
-    size_t n = strlen(s), plain = strspn(s, "0123456789abcdefABCDEF.:[]");
+    size_t n = 0, colons = 0;
 
-    return n > 2 && n < TEXT_MAX && plain == n && strchr(s, ':');
+    for (; n < TEXT_MAX && is_of_address(s[n]); n++)
+        colons += s[n] == ':';
+    return n > 2 && n < TEXT_MAX && !s[n] && colons;
 }
 
 bool msg_is_connection(const char *address)
@@ -399,10 +408,14 @@ char *msg_keys(int64_t n)
     return text_of(json_pack("{s:s,s:I}", "t", "keys", "n", (json_int_t)n));
 }
 
+/* The one that ordinary calls cause: jansson takes ten times as many instructions. */
 char *msg_ack(int64_t n, int64_t events_read, int64_t strays)
 {
-    return text_of(json_pack("{s:s,s:I,s:I,s:I}", "t", "ack", "n", (json_int_t)n, "events", (json_int_t)events_read,
-                             "strays", (json_int_t)strays));
+    char *text;
+    int rc = asprintf(&text, "{\"t\":\"ack\",\"n\":%" PRId64 ",\"events\":%" PRId64 ",\"strays\":%" PRId64 "}", n,
+                      events_read, strays);
+
+    return rc < 0 ? NULL : text;
 }
 
 char *msg_node(int64_t n, int id, const char *sip, const char *inc, bool up)
