@@ -41,6 +41,20 @@ static void io_log(void *ctx, const struct log_entry *line)
     cluster_note(ctx, "%s", line->text);
 }
 
+#define NODE_1 101 /* the last number of the first node's address */
+
+char *address_of(const struct site *s)
+{
+    return scratch("192.0.2.%d:5060", NODE_1 + s->id - 1);
+}
+
+int node_at(const struct cluster *c, const char *address)
+{
+    int last = 0, id = sscanf(address, "192.0.2.%d:5060", &last) == 1 ? last - NODE_1 + 1 : 0;
+
+    return id > 0 && id <= (int)c->count ? id : 0;
+}
+
 /* ---- accidents ---- */
 
 void cluster_hang(struct cluster *c, size_t node, bool hung)

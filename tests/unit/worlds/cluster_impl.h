@@ -139,6 +139,10 @@ struct task *store_answer_to(struct cluster *c, const struct task *t);
 /* Writes a text, or (NULL) something without one. */
 struct entry *entry_add(struct cluster *c, struct data *d, const char *key, const char *value, int64_t ttl_ms);
 
+/* A node's own address, which is not the one that all share (192.0.2.10); the node that has it, 0: none. */
+char *address_of(const struct site *s);
+int node_at(const struct cluster *c, const char *address);
+
 /* cluster_kamailio.c: a packet or a frame reaches Kamailio; what a hung one finds when it goes on. */
 void to_kamailio(struct site *s, const struct task *t);
 void read_inbox(struct site *s);
@@ -171,10 +175,6 @@ struct handed {
 /* route[KAMSYNC_HANDOVER], to a node that it knows; what makes one of the network unique. */
 void hand_over(struct site *s, size_t to, const char *why, const char *at, const char *msg);
 char *handover_at(struct site *s);
-
-/* A node's own address, which is not the one that all share (192.0.2.10); the node that has it, 0: none. */
-char *address_of(const struct site *s);
-int node_at(const struct cluster *c, const char *address);
 
 /* cluster_connections.c: the text, about that call, with its caller's connection in place of his address. */
 char *connected_text(const struct cluster *c, int call, const char *text);

@@ -11,7 +11,6 @@
 #define LINGER_MS 5000 /* tm's wt_timer */
 #define LOSS 12        /* one packet in so many, where they get lost */
 #define REPLAY_S 10    /* so old a handover may be */
-#define NODE_1 101     /* the last number of the first node's address */
 
 /* When the script saw it, as it writes that into each event of a call. */
 char *kamailio_now(const struct site *s)
@@ -109,18 +108,6 @@ static bool is_parted(const struct site *s, size_t to)
     return s->c->parted && cluster_are_apart(s->c, (size_t)(s - s->c->site), to);
 }
 
-char *address_of(const struct site *s)
-{
-    return scratch("192.0.2.%d:5060", NODE_1 + s->id - 1);
-}
-
-int node_at(const struct cluster *c, const char *address)
-{
-    int last = 0, id = sscanf(address, "192.0.2.%d:5060", &last) == 1 ? last - NODE_1 + 1 : 0;
-
-    return id > 0 && id <= (int)c->count ? id : 0;
-}
-
 /* A packet to the node with that number, counted from 0. Nothing leaves an isolated one, but what is for itself. */
 static void send_packet(struct site *s, size_t to, const char *msg)
 {
@@ -197,6 +184,14 @@ static bool is_given(const struct site *s, int call)
     return t && t->txn && t->txn->hold == HOLD_GIVEN;
 }
 
+/* Its caller has come here over another connection: no other node would do. */
+static bool has_caller(const struct site *s, int call)
+{
+    size_t node;
+
+    return cluster_connection(s->c, call, &node) && &s->c->site[node] == s;
+}
+
 /* Of a start of another Kamailio that has ended; nobody has given it away or released it. */
 static void note_taking(struct site *s, int call)
 {
@@ -205,7 +200,7 @@ static void note_taking(struct site *s, int call)
     unsigned start = 0;
 
     *x = (struct taking){0};
-    if (!t || !t->from.owner || t->from.owner == s->id || is_given(s, call) ||
+    if (!t || !t->from.owner || t->from.owner == s->id || is_given(s, call) || has_caller(s, call) ||
         sscanf(t->from.inc, "%*d.%u", &start) != 1)
         return;
     *x = (struct taking){.from = (size_t)t->from.owner - 1, .by = s->id, .at_ms = s->c->now};
