@@ -9,7 +9,7 @@ from lab.proc import each, wait_until
 
 WAIT_MS = 1500
 DIALS = ('answers', 'rejects', 'cancelled', 'quiet')
-WAYS = [('UDP', 'TCP'), ('TCP', 'UDP'), ('TCP', 'TCP'), ('TLS', 'UDP')]
+WAYS = [('UDP', 'TCP'), ('TCP', 'UDP'), ('TCP', 'TCP'), ('TLS', 'UDP'), ('WS', 'UDP'), ('WSS', 'TCP')]
 
 
 class Stage:
@@ -66,6 +66,8 @@ def test_caller_cancels(stage):
     call, leg = stage.calls['cancelled'], stage.leg('cancelled')
     wait_until(lambda: stage.cancel.code == 200, 10, 'the answer to the CANCEL')
     call.wait(487, 10)
+    if stage.is_lost():
+        assert sorted(msg.code for msg in call.over.messages if msg.code >= 200) == [200, 487]
     wait_until(lambda: leg.cancels, 10, 'the CANCEL at the phone')
     stage.expect_entry('cancelled', 'cancelled')
 

@@ -194,12 +194,10 @@ static bool wants_takeover(const struct engine *e, const struct stray *s, const 
     return e->conf.takeover && r->whole && !s->hopeless && s->kind != STRAY_ACK && (s->code / 100 != 2 || r->connected);
 }
 
-/* The caller sends it on another connection than the one that has ended with the owner. Over WebSocket ("ws:", "wss:")
- * he cannot be answered in a takeover: Kamailio's script cannot name such a connection. */
+/* The caller sends it on another connection than the one that has ended with the owner. */
 static bool is_back(const struct stray *s, const struct record *r)
 {
-    return r->connected && (s->kind == STRAY_CANCEL || s->kind == STRAY_INVITE) && msg_is_connection(s->src) &&
-           s->src[0] != 'w';
+    return r->connected && (s->kind == STRAY_CANCEL || s->kind == STRAY_INVITE) && msg_is_connection(s->src);
 }
 
 static void settle(struct engine *e, const struct stray *s, struct span text, int64_t now)
