@@ -13,6 +13,7 @@ import subprocess
 import wave
 
 from lab import netns
+from lab.cluster import CFG
 from lab.kamailios import versions
 from lab.phone import Callees
 from lab.sipp import Gateway
@@ -32,6 +33,7 @@ def _said(*argv):
 class Agent:
     name = ''
     transports = ('udp', 'tcp')
+    to_old_port = False      # over TCP it connects to the port that the closed connection came from
     user, rejects_with, idle_ends_with = 'agent', 486, 200
 
     def answer(self):
@@ -74,8 +76,7 @@ class KamailioAgent(Agent):
     def __init__(self, lab, port, case, over):
         address = lab.address('gateway')
         self.phone = Callees(lab, ports=(port + 2000,), on_invite=self._rings)
-        cfg = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'cfg/far_proxy.cfg')
-        lab.kamailio('gateway', cfg, {'LISTEN': f'{address}:{port}', 'PHONE': f'"{address}:{port + 2000}"'},
+        lab.kamailio('gateway', f'{CFG}/far_proxy.cfg', {'LISTEN': f'{address}:{port}', 'PHONE': f'"{address}:{port + 2000}"'},
                      name=f'proxy-{port}', port=port)
 
     @staticmethod
@@ -135,9 +136,33 @@ class BaresipAgent(Agent):
         self._command('hangup')
 
 
-class LinphoneAgent(Agent):
-    """Told what to do over its standard input, a FIFO. It gives up by itself after some 20 s, with a 503."""
+class PipedAgent(Agent):
+    """Told what to do over its standard input, a FIFO."""
+    orders = 'answer', 'reject'
+
+    def start(self, lab, name, command, **env):
+        folder = lab.new_directory(name)
+        os.mkfifo(f'{folder}/in')
+        self.input = os.open(f'{folder}/in', os.O_RDWR)
+        return lab.start('gateway', name, ['sh', '-c', f'exec {command} < {folder}/in'], env=env)
+
+    def say(self, command):
+        os.write(self.input, f'{command}\n'.encode())
+
+    def answer(self):
+        self.say(self.orders[0])
+
+    def reject(self):
+        self.say(self.orders[1])
+
+    def close(self):
+        os.close(self.input)
+
+
+class LinphoneAgent(PipedAgent):
+    """It gives up by itself after some 20 s, with a 503."""
     name, rejects_with, idle_ends_with = 'linphone', 603, 500
+    orders = 'answer', 'terminate'
 
     def __init__(self, lab, port, case, over):
         folder = lab.new_directory('linphone')
@@ -146,28 +171,50 @@ class LinphoneAgent(Agent):
                        f'contact="agent" <sip:agent-{port}@{lab.address("gateway")};transport={over}>\n'
                        f'[rtp]\naudio_rtp_port={port + 3000}\n[video]\nenabled=0\n')
         os.makedirs(f'{folder}/.local/share/linphone')
-        os.mkfifo(f'{folder}/in')
-        self.input = os.open(f'{folder}/in', os.O_RDWR)
-        self.proc = lab.start('gateway', f'linphone-{port}', ['sh', '-c', f'exec linphonec -c {folder}/rc < {folder}/in'],
-                              env={'HOME': folder})
-        self.proc.wait_socket(over, port)
-        self._command('soundcard use files')
+        self.start(lab, f'linphone-{port}', f'linphonec -c {folder}/rc', HOME=folder).wait_socket(over, port)
+        self.say('soundcard use files')
 
     @staticmethod
     def version():
         return _said('linphonec', '-v')
 
-    def _command(self, command):
-        os.write(self.input, f'{command}\n'.encode())
 
-    def answer(self):
-        self._command('answer')
+class TwinkleAgent(PipedAgent):
+    name = 'twinkle'
 
-    def reject(self):
-        self._command('terminate')
+    def __init__(self, lab, port, case, over):
+        folder = lab.new_directory('twinkle')
+        os.makedirs(f'{folder}/.twinkle')
+        with open(f'{folder}/.asoundrc', 'w') as file:
+            file.write('pcm.!default {\n\ttype null\n}\n')
+        with open(f'{folder}/.twinkle/agent.cfg', 'w') as file:
+            file.write(f'user_name=agent-{port}\nuser_domain={lab.address("gateway")}\nregister_at_startup=no\n'
+                       f'sip_transport={over}\ntimer_noanswer=120\n')
+        with open(f'{folder}/.twinkle/twinkle.sys', 'w') as file:
+            file.write(f'sip_port={port}\nrtp_port={port + 3000}\nvalidate_audio_dev=no\nplay_ringtone=no\nplay_ringback=no\n'
+                       'start_user_profile=agent\n')
+        self.start(lab, f'twinkle-{port}', 'twinkle-console', HOME=folder).wait_socket(over, port)
 
-    def close(self):
-        os.close(self.input)
+    @staticmethod
+    def version():
+        return _said('dpkg-query', '-W', 'twinkle-console') if shutil.which('twinkle-console') else ''
 
 
-AGENTS = (SippAgent, StrictSippAgent, KamailioAgent, BaresipAgent, LinphoneAgent)
+class SofiaAgent(PipedAgent):
+    """tools/sofia_agent.c, compiled once for a lab."""
+    name, to_old_port = 'sofia (as in FreeSWITCH)', True
+
+    def __init__(self, lab, port, case, over):
+        program = f'{lab.directory}/sofia_agent'
+        if not os.path.exists(program):
+            source = os.path.join(os.path.dirname(CFG), 'tools/sofia_agent.c')
+            flags = subprocess.run(['pkg-config', '--cflags', '--libs', 'sofia-sip-ua'], capture_output=True, text=True, check=True)
+            subprocess.run(['cc', '-O1', '-o', program, source, *flags.stdout.split()], check=True)
+        self.start(lab, f'sofia-{port}', f'{program} {lab.address("gateway")} {port} {over}').wait_socket(over, port)
+
+    @staticmethod
+    def version():
+        return _said('pkg-config', '--modversion', 'sofia-sip-ua').replace('devel', '').replace('unknown', '')
+
+
+AGENTS = (SippAgent, StrictSippAgent, KamailioAgent, BaresipAgent, LinphoneAgent, TwinkleAgent, SofiaAgent)

@@ -57,6 +57,13 @@ def take_over(lab, node, by):
     lab.run('gateway', ['ip', 'route', 'replace', f'{connect_address(node)}/32', 'via', lab.address(by)])
 
 
+def redirect_ports(lab, node, by):
+    """What comes to any port of that address goes to where Kamailio listens."""
+    to = connect_address(node)
+    lab.run(by, ['nft', 'table ip kamsync { chain moved { type nat hook prerouting priority dstnat; '
+                        f'ip daddr {to} tcp dport != {{ 5060, 5061 }} dnat to {to}:5060; }}; }}'])
+
+
 class ConnectingNode(Node):
     def __init__(self, *args):
         super().__init__(*args)

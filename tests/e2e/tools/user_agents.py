@@ -18,7 +18,7 @@ if not __package__:  # run as a program
 
 from lab.agents import AGENTS
 from lab.cluster import CFG
-from lab.connections import connected_cluster, take_over
+from lab.connections import connected_cluster, redirect_ports, take_over
 from lab.lab import Lab
 from lab.phone import Caller
 from lab.proc import LabError, each, wait_until
@@ -98,6 +98,8 @@ class Played:
 def kill(cluster, calls):
     """Node a dies, b takes over."""
     cluster.lab.route_all('b')
+    if calls[0].agent.to_old_port:
+        redirect_ports(cluster.lab, 'a', by='b')
     take_over(cluster.lab, 'a', by='b')
     for proc in (cluster['a'].kamailio, cluster['a'].kamsyncd):
         proc.kill()
