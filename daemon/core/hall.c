@@ -85,6 +85,7 @@ void engine_free(struct engine *e)
     txns_clear(&e->txns);
     link_free(&e->link);
     frame_reset(&e->reader);
+    free(e->owner.record.p);
     conf_clear(&e->conf);
     free(e);
 }

@@ -322,11 +322,11 @@ static bool is_plain(const struct world *w)
 {
     const struct engine *e = w->e;
 
-    return !e->reader.len && !e->link.waiting && !e->link.under_way && !e->txns.count && !e->strays.list &&
-           !e->early.count && !e->takeovers.count && !e->revoked && !e->calls.count && !ending_count(e) &&
-           !e->questions.list && !e->failovers.list && !e->pending && !e->trace.count && !w->gets.count &&
-           !w->claims.count && !w->writes.count && !w->readings.count && !w->listings.count && !w->archives.count &&
-           !w->kept_next && !w->answer;
+    return !e->reader.len && !e->owner.record.p && !e->link.waiting && !e->link.under_way && !e->txns.count &&
+           !e->strays.list && !e->early.count && !e->takeovers.count && !e->revoked && !e->calls.count &&
+           !ending_count(e) && !e->questions.list && !e->failovers.list && !e->pending && !e->trace.count &&
+           !w->gets.count && !w->claims.count && !w->writes.count && !w->readings.count && !w->listings.count &&
+           !w->archives.count && !w->kept_next && !w->answer;
 }
 
 /* Each input gets a copy: making it ready anew takes longer than most inputs do. */

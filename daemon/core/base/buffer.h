@@ -32,6 +32,13 @@ static inline bool buffer_grow(struct buffer *b, size_t n)
     return true;
 }
 
+/* Empty, but with its memory. */
+static inline void buffer_clear(struct buffer *b)
+{
+    b->n = 0;
+    b->failed = false;
+}
+
 static inline void buffer_put(struct buffer *b, const char *p, size_t n)
 {
     if (b->size <= b->n + n && !buffer_grow(b, n))

@@ -2,6 +2,7 @@
 #ifndef KAMSYNC_OWN_PARTS_H
 #define KAMSYNC_OWN_PARTS_H
 
+#include "buffer.h"
 #include "cluster_parts.h"
 #include "engine.h"
 
@@ -72,6 +73,7 @@ struct owner {
     uint64_t last_put;            /* the number of the last one */
     uint64_t under_way[PUTS_MAX]; /* their tokens, each at the place of its number; 0: answered */
     int64_t retry_ms;             /* when the next postponed transaction is written; 0: none is */
+    struct buffer record;         /* in which each record is written */
 };
 
 /* When all records are written again (resync.c). */

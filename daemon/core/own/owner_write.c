@@ -48,7 +48,7 @@ static void put(struct engine *e, struct txn *t, int64_t now)
     enum head_state state = t->hold == HOLD_GIVEN ? HEAD_GIVEN : HEAD_HELD;
     const struct head head = {t->epoch, e->self.id, e->self.inc, state, &t->from};
     int64_t ttl_ms = txn_is_done(t) ? e->conf.done_ttl_ms : e->conf.tx_ttl_ms;
-    char *record = record_write(t, &head, calls_vars(e, t), e->conf.takeover);
+    const char *record = record_put(&e->owner.record, t, &head, calls_vars(e, t), e->conf.takeover);
 
     if (!record) {
         txns_mark(&e->txns, t); /* out of memory: later */
@@ -64,7 +64,6 @@ static void put(struct engine *e, struct txn *t, int64_t now)
         e->io.claim(e->io.ctx, t->key, record, ttl_ms, t->token);
     else
         e->io.put(e->io.ctx, t->key, record, ttl_ms, t->token);
-    free(record);
 }
 
 /* Each loss takes two frames to Kamailio, whose acknowledgement makes this node continue here. */

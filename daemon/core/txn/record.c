@@ -172,26 +172,34 @@ static void put_request(struct buffer *t, const struct txn *txn)
     put_sip(t, txn->req);
 }
 
-char *record_write(const struct txn *txn, const struct head *h, json_t *vars, bool whole)
+const char *record_put(struct buffer *to, const struct txn *txn, const struct head *h, json_t *vars, bool whole)
 {
     bool pending = !txn_is_done(txn) && (whole || txn->cancelled), req = txn->req.n && (pending || txn_unfinished(txn));
-    struct buffer t = {0};
 
-    put_head(&t, h);
-    put_state(&t, txn);
-    put_branches(&t, txn);
+    buffer_clear(to);
+    put_head(to, h);
+    put_state(to, txn);
+    put_branches(to, txn);
     if (req && pending && vars) {
-        buffer_text(&t, KEY("vars"));
-        put_json(&t, json_incref(vars));
+        buffer_text(to, KEY("vars"));
+        put_json(to, json_incref(vars));
     }
     if (req)
-        put_request(&t, txn);
+        put_request(to, txn);
     json_decref(vars);
-    buffer_text(&t, "}");
-    if (!t.failed)
-        return t.p;
-    free(t.p);
-    return NULL;
+    buffer_text(to, "}");
+    return to->failed ? NULL : to->p;
+}
+
+char *record_write(const struct txn *txn, const struct head *h, json_t *vars, bool whole)
+{
+    struct buffer t = {0};
+
+    if (!record_put(&t, txn, h, vars, whole)) {
+        free(t.p);
+        return NULL;
+    }
+    return t.p;
 }
 
 /* ---- reading ---- */

@@ -2,6 +2,7 @@
 #ifndef KAMSYNC_RECORD_H
 #define KAMSYNC_RECORD_H
 
+#include "buffer.h"
 #include "txn.h"
 
 #define RECORD_NOBODY "none" /* incarnation in a released record */
@@ -29,6 +30,8 @@ struct head {
  * (or NULL; taken), are included if whole is set or the caller has cancelled, while the transaction is not over; the
  * request also if it is unfinished. SIP text that is not UTF-8 is written as {"base64": …}. */
 char *record_write(const struct txn *t, const struct head *h, json_t *vars, bool whole);
+/* The same into a buffer, whose memory serves one record after the other; what is returned is the buffer's. */
+const char *record_put(struct buffer *to, const struct txn *t, const struct head *h, json_t *vars, bool whole);
 
 /* The length of the head without `from` and its state. 0: no record. */
 size_t record_head(struct span text);
