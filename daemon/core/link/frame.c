@@ -65,7 +65,8 @@ static void consume(struct frame_reader *r, size_t used)
     r->len -= used;
     if (used && r->len)
         memmove(r->buf, r->buf + used, r->len);
-    POISON(r->buf + r->len, r->cap - r->len);
+    if (r->cap)
+        POISON(r->buf + r->len, r->cap - r->len);
 }
 
 int frame_feed(struct frame_reader *r, const char *p, size_t n, frame_cb *cb, void *arg)
