@@ -422,6 +422,23 @@ Test(legs, takeover_of_another_leg_than_the_ringing_one)
     fake_free(f);
 }
 
+/* A spiral: node 2 had the first leg, by which the call lives, and this one the second. Else nobody would end it. */
+Test(legs, takeover_of_the_leg_that_the_call_lives_by)
+{
+    struct fake *f = ready();
+    struct leg inner = leg(f, 2), outer = call_make(1);
+
+    f->call_result = CALL_OTHER;
+    take_over(f, &outer);
+    cr_expect(fake_writes(f, CALL_TAKE) == 1);
+    f->call_result = CALL_WRITTEN;
+    fake_pass(f, 1000);
+    fake_replied(f, &outer, "0", 486, NULL, AT(1020));
+    fake_replied(f, &inner, "0", 486, NULL, AT(1021));
+    fake_pass(f, 3000);
+    expect_end(f, TX(2), "rejected", "486");
+}
+
 Test(legs, takeover_of_a_leg_whose_call_another_node_has)
 {
     struct fake *f = ready();

@@ -51,9 +51,17 @@ static void take(struct engine *e, struct call *c, struct txn *t, int64_t at)
     calls_mark(e, c);
 }
 
+/* The store has said that another node owns the call, so its record follows another leg than this node does: of a
+ * spiral, the first. */
+static bool is_anothers(const struct call *c)
+{
+    return c->role == CALL_OWNER && c->write_as == WRITE_NEW && c->tries && !c->answered;
+}
+
 void calls_take(struct engine *e, struct txn *t, int64_t now)
 {
     int64_t at = calls_time(e, NULL);
+    struct txn *leg = NULL;
     struct sip_id id;
     struct call *c;
 
@@ -65,11 +73,17 @@ void calls_take(struct engine *e, struct txn *t, int64_t now)
     if (!c || call_is_told(c, t->key))
         return;
     if (leg_goes_on(e, c) && strcmp(c->tx, t->key) != 0) {
-        leg_add(e, c, t);
-        return;
+        if (!is_anothers(c)) {
+            leg_add(e, c, t);
+            return;
+        }
+        leg = txns_by_key(&e->txns, c->tx);
     }
-    if (leg_follow(e, c, t, &id))
-        take(e, c, t, at);
+    if (!leg_follow(e, c, t, &id))
+        return;
+    if (leg)
+        leg_add(e, c, leg);
+    take(e, c, t, at);
 }
 
 static struct call *of_txn(const struct engine *e, const struct txn *t)
