@@ -5,6 +5,7 @@
     agent.answer(), agent.reject()
     BaresipAgent.version()                       # '' if it is not installed
 """
+import glob
 import os
 import re
 import shutil
@@ -217,4 +218,45 @@ class SofiaAgent(PipedAgent):
         return _said('pkg-config', '--modversion', 'sofia-sip-ua').replace('devel', '').replace('unknown', '')
 
 
-AGENTS = (SippAgent, StrictSippAgent, KamailioAgent, BaresipAgent, LinphoneAgent, TwinkleAgent, SofiaAgent)
+class AsteriskAgent(Agent):
+    """The installed one, or the command that KAMSYNC_ASTERISK has (tests/asterisk.sh). Its dialplan waits for a variable."""
+    name, command = 'Asterisk (PJSIP)', os.environ.get('KAMSYNC_ASTERISK', 'asterisk').split()
+    modules = ('pbx_config', 'app_verbose', 'bridge_simple', 'res_timing_timerfd', 'res_rtp_asterisk', 'codec_ulaw', 'chan_pjsip',
+               'res_pjproject', 'res_sorcery_config', 'res_sorcery_memory', 'res_sorcery_astdb', 'res_pjsip', 'res_pjsip_pubsub', 'res_pjsip_session',
+               'res_pjsip_sdp_rtp', 'res_pjsip_endpoint_identifier_anonymous')
+
+    def __init__(self, lab, port, case, over):
+        self.folder = lab.new_directory('asterisk')
+        root = shutil.which(self.command[-1]).removesuffix('/usr/sbin/asterisk')
+        [modules] = glob.glob(f'{root}/usr/lib/*/asterisk/modules')
+        own = ''.join(f'ast{name}dir => {self.folder}\n' for name in ('etc', 'varlib', 'db', 'key', 'agi', 'spool', 'run', 'log'))
+        self._write('asterisk', f'[directories]\n{own}astmoddir => {modules}\nastdatadir => {root}/usr/share/asterisk\n')
+        self._write('modules', '[modules]\nautoload=no\n' + ''.join(f'load => {name}.so\n' for name in self.modules))
+        self._write('pjsip', f'[bound]\ntype=transport\nprotocol={over}\nbind={lab.address("gateway")}:{port}\n'
+                             '[anonymous]\ntype=endpoint\ncontext=default\nallow=!all,ulaw\n')
+        self._write('extensions', '[default]\nexten => _[a-z].,1,Ringing()\nsame => n(wait),Wait(0.05)\n'
+                                  'same => n,GotoIf($["${ORDER}" = "answer"]?answer)\n'
+                                  'same => n,GotoIf($["${ORDER}" = "reject"]?reject:wait)\n'
+                                  'same => n(answer),Answer()\nsame => n,Wait(60)\nsame => n(reject),Hangup(17)\n')
+        lab.start('gateway', f'asterisk-{port}', [*self.command, '-C', f'{self.folder}/asterisk.conf', '-f']).wait_socket(over, port)
+        self._tell('core waitfullybooted')
+
+    @classmethod
+    def version(cls):
+        return _said(*cls.command, '-V')
+
+    def _write(self, name, text):
+        with open(f'{self.folder}/{name}.conf', 'w') as file:
+            file.write(text)
+
+    def _tell(self, order):
+        subprocess.run([*self.command, '-C', f'{self.folder}/asterisk.conf', '-rx', order], check=True, capture_output=True, timeout=20)
+
+    def answer(self):
+        self._tell('dialplan set global ORDER answer')
+
+    def reject(self):
+        self._tell('dialplan set global ORDER reject')
+
+
+AGENTS = (SippAgent, StrictSippAgent, KamailioAgent, BaresipAgent, LinphoneAgent, TwinkleAgent, SofiaAgent, AsteriskAgent)
