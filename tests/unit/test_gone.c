@@ -72,7 +72,7 @@ Test(gone, his_call_waits_for_him_and_is_nobodys_meanwhile)
     struct fake *f = searched(&c, NULL);
 
     cr_expect(f->put_count == 0 && fake_count(f, "send") == 0 && fake_status(f).takeovers == 0);
-    fake_pass(f, f->conf.caller_wait_ms - 4300);
+    fake_pass(f, f->conf.caller_wait_ms - 3000);
     cr_expect(f->put_count == 0);
     fake_free(f);
 }
@@ -216,7 +216,7 @@ Test(gone, reply_before_that_goes_to_nobody)
 
     stray(f, 1, answer(&c, ""));
     fake_stray_reply(f, 2, &c, "0", 486);
-    fake_pass(f, f->conf.caller_wait_ms - 4300);
+    fake_pass(f, f->conf.caller_wait_ms - 3000);
     cr_expect(fake_count(f, "send") == 0);
     fake_free(f);
 }

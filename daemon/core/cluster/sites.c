@@ -52,9 +52,25 @@ static uint32_t hash_of(const char *key)
     return mix(hash); /* otherwise the last bit is only the parity of the key */
 }
 
-/* How many survivors, of one site or of all (NULL), come before this one for that key. Each has a weight by a hash of
- * both, the same on each node, so that they need not agree; who thinks that another one lives leaves to it only what
- * that would have had. */
+/* Survivors, of one site or of all (NULL), share the keys by a hash, which is the same on each node, so that they need
+ * not agree. */
+static bool is_share(const struct engine *e, const char *key, const char *site)
+{
+    size_t alive = 1, rank = 0;
+
+    for (size_t i = 0; i < e->nodes.count; i++) {
+        const struct node *n = &e->nodes.list[i];
+
+        if (lives(n) && (!site || is_at(n, site))) {
+            alive++;
+            rank += n->id < e->self.id;
+        }
+    }
+    return hash_of(key) % alive == rank;
+}
+
+/* Among many, of whom some may not know yet that one lives or is dead: how many come before this one for that key, each
+ * with a weight by a hash of both. Who is wrong about a node is so only about that node's keys. */
 static size_t rank_of(const struct engine *e, const char *key, const char *site)
 {
     uint32_t hash = hash_of(key), own = weight(hash, e->self.id);
@@ -76,6 +92,11 @@ static bool are_many(const struct engine *e)
     for (size_t i = 0; i < e->nodes.count; i++)
         alive += lives(&e->nodes.list[i]);
     return alive > SEARCHERS_ALL;
+}
+
+static bool is_first(const struct engine *e, const char *key, const char *site)
+{
+    return are_many(e) ? rank_of(e, key, site) == 0 : is_share(e, key, site);
 }
 
 /* How many other nodes of that site can take something over; *id is the one whose turn it is, if there are so many. */
@@ -107,12 +128,12 @@ bool sites_several(const struct engine *e)
     return false;
 }
 
-/* Whoever is among the first of all is so within its site, too. */
+/* Whoever comes first among all does so within its site, too. */
 bool sites_concern(const struct engine *e, const char *key, enum round round)
 {
-    if (round != ROUND_SHARE && !are_many(e))
-        return true;
-    return rank_of(e, key, e->self.site) < (round == ROUND_SHARE ? 1 : SEARCHERS);
+    if (are_many(e))
+        return rank_of(e, key, e->self.site) < (round == ROUND_SHARE ? 1 : SEARCHERS);
+    return round != ROUND_SHARE || is_share(e, key, e->self.site) || is_share(e, key, NULL);
 }
 
 bool sites_may_take(const struct engine *e, int node, const char *key, enum round round)
@@ -121,7 +142,7 @@ bool sites_may_take(const struct engine *e, int node, const char *key, enum roun
 
     if (is_others(e, site))
         return round == ROUND_ALL;
-    return round != ROUND_SHARE || rank_of(e, key, site && is_at(&e->self, site) ? site : NULL) == 0;
+    return round != ROUND_SHARE || is_first(e, key, site && is_at(&e->self, site) ? site : NULL);
 }
 
 int sites_heir(const struct engine *e, int node, const char *key)
