@@ -74,7 +74,8 @@ class ConnectingNode(Node):
     def _args(self):
         others = [f'{kind}:{connect_address(node)}:{port}' for node in self.cluster.nodes if node != self.name
                   for kind, port in (('tcp', SIP_PORT), ('tls', SIP_PORT + 1))]
-        return [*super()._args(), '-A', f'CONNECT_IP="{connect_address(self.name)}"', '-A', f'CONNECT_OTHERS={" ".join(others)}']
+        defines = [f'CONNECT_IP="{connect_address(self.name)}"'] + ([f'CONNECT_OTHERS={" ".join(others)}'] if others else [])
+        return [*super()._args(), *(word for define in defines for word in ('-A', define))]
 
 
 def connected_cluster(lab, gateway='UDP', **options):
