@@ -70,8 +70,8 @@ def at_starts(variants, rate, rounds, seconds):
     return costs, seen
 
 
-def together(cost):
-    return Sample(a + b for a, b in zip(cost['kamailio'], cost['kamsyncd']))
+def together(cost, *names):
+    return Sample(map(sum, zip(*(cost[name] for name in names))))
 
 
 def show_costs(report, costs, results, base='plain'):
@@ -80,13 +80,15 @@ def show_costs(report, costs, results, base='plain'):
         idle, seen = cost['idle'], results[variant]
         p50, p99 = (statistics.median(life['setup_ms'][name] for life in seen) for name in ('p50', 'p99'))
         rows.append([name_of(variant), cost['kamailio'].against(costs[base]['kamailio']).percent(),
-                     together(cost).against(costs[base]['kamailio']).percent(), cost['kamailio'].text(0),
+                     together(cost, 'kamailio', 'kamsyncd').against(costs[base]['kamailio']).percent(),
+                     together(cost, 'kamailio', 'kamsyncd', 'redis').against(costs[base]['kamailio']).percent(),
+                     cost['kamailio'].text(0),
                      cost['kamsyncd'].text(0), cost['redis'].text(0),
                      f'{idle["kamailio"] / 2:.1f} + {idle["kamsyncd"] / 2:.1f}',
                      f'{p50:.2f} / {p99:.1f}',
                      ' / '.join(str(sum(n)) for n in zip(*((life['calls'] - life['done'], life['late'], life['repeats'])
                                                            for life in seen)))])
-    report.table(['', 'Kamailio', 'with kamsyncd', 'µs per call: Kamailio', 'kamsyncd', 'Redis',
+    report.table(['', 'Kamailio', 'with kamsyncd', 'with Redis', 'µs per call: Kamailio', 'kamsyncd', 'Redis',
                   'idle node, ms/s: Kamailio + kamsyncd', 'INVITE to 180, ms: p50 / p99', 'lost / late / repeated'], rows)
 
 
@@ -139,7 +141,7 @@ def main():
                 f'each, all of a table at once, started anew every {ROUNDS_PER_START} rounds; median (least to most).')
     for variants in groups:
         show_costs(report, *at_starts(variants, options.rate, rounds, seconds))
-    tries = options.max if options.max >= 0 else 0 if quick else 5 if full else 2
+    tries = options.max if options.max >= 0 else 1 if quick else 5 if full else 2
     if tries:
         report.text(f'Highest rate at which nothing was late or repeated, caller, gateway and Redis on the same '
                     f'cores ({tries} turns of {3 if full else 2} s steps):')

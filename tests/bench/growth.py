@@ -68,7 +68,7 @@ def with_rate(rate, rounds, seconds):
     costs, _ = call.at_starts(['plain', 'kamsync', 'floor'], rate, rounds, seconds)
     plain, mine = costs['plain']['kamailio'], costs['kamsync']
     shares = [cost.against(plain).percent() for variant in ('kamsync', 'floor')
-              for cost in (costs[variant]['kamailio'], call.together(costs[variant]))]
+              for cost in (costs[variant]['kamailio'], call.together(costs[variant], 'kamailio', 'kamsyncd'))]
     return [rate, plain.text(0), mine['kamailio'].text(0), mine['kamsyncd'].text(0), mine['redis'].text(0), *shares]
 
 
