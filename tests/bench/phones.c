@@ -4,8 +4,8 @@
  *     phones KIND CALLS RATE CALLER_NS CALLER_IP GATEWAY_NS GATEWAY_IP ANYCAST_IP [MARK]
  *
  * KIND call: INVITE, 180, 200, ACK, BYE. KIND cancel: INVITE, 180, CANCEL, 487; the CANCEL leaves with the firewall
- * mark MARK, by which it may be routed to another node than the INVITE. Nothing is ever repeated: what would have been
- * is counted as late. Prints one JSON object. */
+ * mark MARK, by which it may be routed to another node than the INVITE. KIND cancel-ack: so does the ACK. Nothing is
+ * ever repeated: what would have been is counted as late. Prints one JSON object. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -47,7 +47,7 @@ static struct call *calls;
 static struct queue rings, holds;
 static size_t total, begun, over, repeats;
 static int caller, gateway, mark;
-static bool cancels;
+static bool cancels, ack_astray;
 static const char *caller_ip, *gateway_ip, *anycast_ip, *run;
 static struct sockaddr_in anycast;
 
@@ -199,6 +199,13 @@ static void on_answer(size_t i, const char *msg, int64_t now)
     later(&holds, i, now + HOLD_US);
 }
 
+/* What is sent from here on leaves with the mark, or without. */
+static void set_mark(int value)
+{
+    if (mark)
+        setsockopt(caller, SOL_SOCKET, SO_MARK, &value, sizeof(value));
+}
+
 static void on_reply(size_t i, const char *msg, int64_t now)
 {
     struct call *c = &calls[i];
@@ -213,7 +220,9 @@ static void on_reply(size_t i, const char *msg, int64_t now)
         on_answer(i, msg, now);
     } else if (is_of(msg, "INVITE") && code >= 300) {
         copy_lines(to, to + sizeof(to), msg, "To: ");
+        set_mark(ack_astray ? mark : 0);
         request(i, "ACK", "sip:callee@192.0.2.1", 1, 1, to, "");
+        set_mark(0);
         over += !c->ended;
         c->ended = true;
     } else if (is_of(msg, "BYE") && code == 200) {
@@ -229,11 +238,9 @@ static void hang_up(size_t i, int64_t now)
         return;
     }
     calls[i].cancelled = now;
-    if (mark)
-        setsockopt(caller, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+    set_mark(mark);
     invite(i, "CANCEL");
-    if (mark)
-        setsockopt(caller, SOL_SOCKET, SO_MARK, &(int){0}, sizeof(int));
+    set_mark(0);
 }
 
 /* ---- gateway ---- */
@@ -419,7 +426,8 @@ static bool make_room(struct queue *q)
 
 static void set_up(char **argv)
 {
-    cancels = strcmp(argv[1], "cancel") == 0;
+    ack_astray = strcmp(argv[1], "cancel-ack") == 0;
+    cancels = ack_astray || strcmp(argv[1], "cancel") == 0;
     total = strtoul(argv[2], NULL, 10);
     caller_ip = argv[5];
     gateway_ip = argv[7];

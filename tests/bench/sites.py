@@ -1,4 +1,4 @@
-"""Small clusters to be measured side by side: two nodes each, the same node.cfg and routing, and one difference.
+"""Small clusters to be measured side by side: two nodes each, or three ("kamsync-three"), the same node.cfg and routing, and one difference.
 
     with Sites(['plain', 'plain-again', 'kamsync']) as sites:
         sites['kamsync'].phones('call', 300, 100)
@@ -52,7 +52,7 @@ class BenchNode(Node):
 
 
 class Site:
-    """One cluster of two nodes; all calls go to the first."""
+    """One cluster; all calls go to its first node, and what is marked to its second."""
     lab_class = QuietLab
 
     def __init__(self, variant):
@@ -61,7 +61,7 @@ class Site:
         self.kind = self.kind.removesuffix('-again')
         self.kind, _, self.allocator = self.kind.partition('+')
         self.ms = float(ms or 0)
-        self.lab = self.lab_class(nodes=('a', 'b'))
+        self.lab = self.lab_class(nodes=('a', 'b', 'c') if self.kind.endswith('-three') else ('a', 'b'))
         self.proxy, self.settings = None, {}
         try:
             self._start()

@@ -12,16 +12,21 @@ import measure
 from measure import Report, Sample
 from sites import Sites, result, spent
 
-ROWS = [('plain', False, 'plain Kamailio, right node'), ('plain', False, 'the same again (A/A)'),
-        ('kamsync', False, 'kamsync, right node'), ('kamsync', True, 'kamsync, wrong node'),
-        ('stray-floor', False, 'floor, right node'), ('stray-floor', True, 'floor, wrong node: sent on, and nothing else'),
-        ('stray-floor-proof', False, 'floor with proof, right node'), ('stray-floor-proof', True, 'floor with proof, wrong node')]
+# what reaches the wrong node: (what the phones do, whether they mark what is to go there)
+NOTHING, CANCEL, BOTH = ('cancel', False), ('cancel', True), ('cancel-ack', True)
+ROWS = [('plain', NOTHING, 'plain Kamailio, right node'), ('plain', NOTHING, 'the same again (A/A)'),
+        ('kamsync', NOTHING, 'kamsync, right node'), ('kamsync', CANCEL, 'kamsync, wrong node'),
+        ('kamsync-three', NOTHING, 'kamsync with three nodes, right node'),
+        ('kamsync-three', BOTH, 'the same, CANCEL and ACK at a wrong node'),
+        ('stray-floor', NOTHING, 'floor, right node'), ('stray-floor', CANCEL, 'floor, wrong node: sent on, and nothing else'),
+        ('stray-floor-proof', NOTHING, 'floor with proof, right node'), ('stray-floor-proof', CANCEL, 'floor with proof, wrong node')]
 
 
-def one_round(sites, variant, wrong, calls, rate, idle):
+def one_round(sites, variant, astray, calls, rate, idle):
     site = sites[variant]
     before, begun = site.cpu(), time.monotonic()
-    seen = result(site.phones('cancel', calls, rate, wrong))
+    kind, marked = astray
+    seen = result(site.phones(kind, calls, rate, marked))
     took, after = time.monotonic() - begun, site.cpu()
     cpu = sum(after[name] - before[name] - idle[variant][name] * took for name in ('kamailio', 'kamsyncd'))
     return seen, 1e6 * cpu / calls
@@ -42,8 +47,8 @@ def main():
         idle = {variant: {name: value / 3 for name, value in names.items()}
                 for variant, names in spent(before, sites.cpu()).items()}
         for _ in range(rounds):
-            for (variant, wrong, _), row in zip(ROWS, times):
-                seen, cpu = one_round(sites, variant, wrong, calls, options.rate, idle)
+            for (variant, astray, _), row in zip(ROWS, times):
+                seen, cpu = one_round(sites, variant, astray, calls, options.rate, idle)
                 row['p50'].append(seen['cancel_ms']['p50'])
                 row['p99'].append(seen['cancel_ms']['p99'])
                 row['cpu'].append(cpu)
@@ -57,8 +62,9 @@ def main():
                    row['cpu'].against(times[0]['cpu']).percent(), row['lost']] for (_, _, name), row in zip(ROWS, times)])
     noise = added(times, 1, 0, 'p50')
     report.text(f'The wrong node adds {added(times, 3, 2, "p50")} ms at p50 and {added(times, 3, 2, "p99")} ms at p99; plain '
-                f'against itself differs by {noise} ms at p50. The floor adds {added(times, 5, 4, "p50")} ms at p50, '
-                f'{added(times, 7, 6, "p50")} ms with a proof.')
+                f'against itself differs by {noise} ms at p50. The floor adds {added(times, 7, 6, "p50")} ms at p50, '
+                f'{added(times, 9, 8, "p50")} ms with a proof. With three nodes, CANCEL and ACK both astray take '
+                f'{times[5]["cpu"].against(times[4]["cpu"]).text(2)} times the CPU of a call with none.')
     report.show()
 
 
