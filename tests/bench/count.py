@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Instructions of the pure parts, under callgrind, against the committed figures: the same on a busy machine.
+"""What an ordinary call costs that can be counted, the same on a busy machine, against the committed figures: instructions of
+kamsyncd's pure parts, under callgrind, and what real nodes say over evapi.
 
     count.py [--renew] [--junit FILE]
 
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 
+import budget
 import measure
 from measure import Report
 
@@ -24,7 +26,9 @@ FIGURES = os.path.join(measure.HERE, 'instructions.json')
 LIMIT = 1.10
 PARTS = {'frame': 'a frame with one branch event is read', 'msg': 'its JSON becomes an event',
          'record': 'a record is written', 'lookup': "a stray's identity and key are read",
-         'call': 'an ordinary call goes through the engine (5 events)'}
+         'call': 'an ordinary call goes through the engine (5 events)',
+         'evapi_events': 'over evapi: events of an ordinary call', 'evapi_bytes': 'over evapi: bytes to kamsyncd of an ordinary call'}
+COUNTED = ('frame', 'msg', 'record', 'lookup', 'call')   # by callgrind
 FEW, MANY = 20, 120
 
 
@@ -44,9 +48,9 @@ def count(part):
 
 
 def counted():
-    found = {part: round(count(part)) for part in PARTS}
+    found = {part: round(count(part)) for part in COUNTED}
     found['call'] -= round(count('script'))  # the making of its events
-    return found
+    return found | {part: round(value) for part, value in budget.evapi().items()}
 
 
 def junit(path, now, kept):
@@ -56,7 +60,7 @@ def junit(path, now, kept):
         if not kept:
             ET.SubElement(case, 'skipped', message=f'no figures for {distribution()}')
         elif part not in kept or value > LIMIT * kept[part]:
-            text = (f'{PARTS[part]}: {value} instructions, {kept.get(part)} are committed. If that is meant so: '
+            text = (f'{PARTS[part]}: {value}, {kept.get(part)} are committed. If that is meant so: '
                     './dev bench count --renew, and commit tests/bench/instructions.json')
             ET.SubElement(case, 'failure', message=text).text = text
     ET.ElementTree(suite).write(path)

@@ -1,0 +1,31 @@
+"""What an ordinary call makes a real Kamailio tell its kamsyncd over evapi: events and bytes."""
+import contextlib
+import re
+
+import measure  # noqa: F401: it knows where the lab is
+from lab.proc import wait_until
+from sites import Site, result
+
+CALLS, RATE = 200, 50     # so slow that hardly two calls share a frame
+EVENTS = ('events_branch', 'events_reply', 'events_bye')
+EVAPI_PORT = 8448
+NODE = 'a'
+
+
+def _told(site):
+    """Bytes, by the kernel's count, and events that kamsyncd has read."""
+    text = site.lab.run(NODE, ['ss', '-tinH', 'state', 'established', f'( dport = :{EVAPI_PORT} )']).stdout
+    counters = site.cluster[NODE].counters()
+    return int(re.search(r'bytes_received:(\d+)', text)[1]), sum(counters[name] for name in EVENTS)
+
+
+def evapi():
+    """{'evapi_bytes', 'evapi_events'} per call; what goes over the link without calls is too little to matter."""
+    with contextlib.closing(Site('kamsync')) as site:
+        before = _told(site)
+        seen = result(site.phones('call', CALLS, RATE))
+        if seen['done'] != CALLS or seen['repeats']:
+            raise RuntimeError(f'not {CALLS} ordinary calls: {seen}')
+        wait_until(lambda: site.cluster[NODE].counters()['calls_ended'] == CALLS, 10, 'all calls ended')
+        after = _told(site)
+    return dict(zip(('evapi_bytes', 'evapi_events'), ((now - then) / CALLS for now, then in zip(after, before))))
