@@ -29,9 +29,10 @@ static inline size_t plain_run(struct span s)
         if (found)
             return i + (size_t)__builtin_ctzll(found) / 8;
     }
-    while (i < s.n && s.p[i] >= ' ' && s.p[i] != '"' && s.p[i] != '\\')
-        i++;
-    return i;
+    eight = 0; /* fewer are left: a NUL, which is not plain, stands behind them */
+    if (i < s.n)
+        memcpy(&eight, s.p + i, s.n - i);
+    return i + (size_t)__builtin_ctzll(plain_ends(le64toh(eight))) / 8;
 }
 
 static inline bool plain_all(struct span s)

@@ -5,11 +5,15 @@
 
 #include <stddef.h>
 
-#ifndef __has_feature
-#define __has_feature(x) 0
+#if defined(__SANITIZE_ADDRESS__) /* gcc */
+#define POISON_WORKS
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define POISON_WORKS
+#endif
 #endif
 
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#ifdef POISON_WORKS
 #include <sanitizer/asan_interface.h>
 #define POISON(p, n) ASAN_POISON_MEMORY_REGION(p, n)
 #define UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
