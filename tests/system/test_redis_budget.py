@@ -1,9 +1,12 @@
 """What an ordinary call makes Redis do, step by step: commands, scripts and bytes, by Redis' own counts, which do not depend on the
-machine. As a command, with Redis' time and what each script calls:
+machine. As a command, with Redis' time and what each script calls; or the CPU that Redis takes for each call at a rate, with that
+of kamsyncd, whose binary KAMSYNCD names:
 
     /usr/bin/python3 -B test_redis_budget.py --calls 2000
+    /usr/bin/python3 -B test_redis_budget.py --calls 1000 --rate 200
 """
 import argparse
+import itertools
 import re
 import tempfile
 import time
@@ -23,6 +26,8 @@ BUDGET = {
     '200 to BYE': ('evalsha hmget hlen xadd hset pexpire', 1109),
 }
 MORE = 1.1            # of bytes; of commands not one
+DRAIN_S = 0.013       # Kamailio's timer
+PACE = (0, 0.06, 0.12, 0.5, 0.53)   # when each step of a call comes, in s
 
 
 class Talk(Call):
@@ -92,6 +97,26 @@ class Bench:
         wanted = len(calls) if 'pexpire' in words else 0
         wait_until(lambda: self.is_read() and self.redis.calls('pexpire') - before >= wanted, 20, f'{step}: all written')
 
+    def pace(self, rate):
+        """Calls that begin at that rate, in frames like Kamailio's. Redis' and kamsyncd's CPU, in us for each."""
+        events = sorted(((i / rate + after, step, call) for i, call in enumerate(Talk() for _ in range(self.calls))
+                         for after, step in zip(PACE, STEPS)), key=lambda event: event[0])
+        before, start = self.cpu(), time.monotonic()
+        while events:
+            time.sleep(DRAIN_S)   # not a wait for anything: the pace itself
+            due = list(itertools.takewhile(lambda event: event[0] <= time.monotonic() - start, events))[:FRAME]
+            del events[:len(due)]
+            if due:
+                self.kamailio.events(*[STEPS[step](call) for _, step, call in due])
+        wait_until(lambda: self.redis.do('XLEN', 'kamsync:cdr') == self.calls, 20, 'all ended')
+        return [1e6 * (now - then) / self.calls for now, then in zip(self.cpu(), before)]
+
+    def cpu(self):
+        """Of Redis and kamsyncd, in s."""
+        parts = re.findall(r'used_cpu_(?:sys|user):([\d.]+)', self.redis.do('INFO', 'cpu').decode())
+        with open(f'/proc/{self.daemon.popen.pid}/schedstat') as file:
+            return sum(map(float, parts)), int(file.read().split()[0]) / 1e9
+
     def is_read(self):
         acks = self.kamailio.of_type('ack')
         return acks and acks[-1]['events'] == self.kamailio.n
@@ -118,10 +143,14 @@ def test_an_ordinary_call(tmp_path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--calls', type=int, default=2000)
+    parser.add_argument('--rate', type=float, help='calls per second')
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(directory, options.calls)
         try:
+            if options.rate:
+                print('us of CPU per call: Redis {:.0f}, kamsyncd {:.0f}'.format(*bench.pace(options.rate)))
+                return
             outcome = bench.run()
         finally:
             bench.stop()
