@@ -23,6 +23,14 @@ def number_of(leg):
     return leg.invite['via'].split(';i=')[1].split(';')[0]
 
 
+def connects(phone):
+    """A node that starts listens at TCP a moment after UDP."""
+    try:
+        return phone.connect()
+    except OSError:
+        return None
+
+
 class Stage:
     """A call that rings by way of a; another phone's connection at b has the number that the caller's has at a."""
 
@@ -34,6 +42,7 @@ class Stage:
 
     def place(self, node, phone):
         self.lab.steer(to(node))
+        wait_until(lambda: connects(phone), 5, 'the node to listen')
         call = phone.call(f'{node}-{phone.port}@lab', 'phone')
         call.wait(180)
         [leg] = self.callees.legs(call.call_id)
