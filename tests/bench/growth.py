@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How each cost grows: with the number of nodes, with what is live, and with the call rate.
+"""How each cost grows: with what is live, and with the call rate; with the number of nodes: nodes.py.
 
     growth.py [--quick | --full]
 """
@@ -8,7 +8,7 @@ import tempfile
 import time
 
 import measure
-from harness import Redis, wait_until
+from harness import Redis
 from measure import Report, Sample
 from stream import Stream, frames, ordinary, ringing
 import call
@@ -32,22 +32,6 @@ def cost_per_call(stream, first, rounds):
         stream.pump(packed)
         costs.append(1e6 * (stream.cpu() - before) / CALLS)
     return costs
-
-
-def with_nodes(count, seconds, rounds):
-    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
-        redis = Redis(directory).start()
-        stack.callback(redis.kill)
-        streams = []
-        for number in range(1, count + 1):
-            streams.append(Stream(directory, redis.url, node=number))
-            stack.callback(streams[-1].close)
-        wait_until(lambda: all(s.daemon.report()['others'] == count - 1 for s in streams), 20, 'all know all', every=0.2)
-        idle = per_second(lambda: [measure.cpu(redis.popen.pid), *(s.cpu() for s in streams)], seconds)
-        kb = Sample(measure.rss(s.pid) / 1024 for s in streams)
-        costs = cost_per_call(streams[0], 0, rounds)
-        each = Sample(idle[1:])
-        return [count, each.text(2), f'{idle[0]:.2f}', f'{idle[0] / count:.2f}', kb.text(0), costs.text(0)]
 
 
 def with_live(count, seconds, rounds):
@@ -77,10 +61,6 @@ def main():
     quick = options.quick
     seconds, rounds = (3, 2) if quick else (6, 4)
     report = Report('Growth')
-    report.text(f'With the number of nodes (a kamsyncd each, the Kamailios are imitated), idle, and then with {CALLS} calls '
-                'at full speed through the first node:')
-    report.table(['nodes', 'idle kamsyncd, ms of CPU per s', 'Redis, ms/s', 'Redis per node', 'kB resident',
-                  'kamsyncd, µs per call'], [with_nodes(n, seconds, rounds) for n in ((2, 8) if quick else (2, 4, 8, 16))])
     report.text('With live (ringing) transactions in one kamsyncd:')
     report.table(['live', 'idle, ms of CPU per s', 'µs per s and transaction', 'kamsyncd, µs per call'],
                  [with_live(n, seconds, rounds) for n in ((0, 10000) if quick else (0, 1000, 10000, 100000))])

@@ -3,10 +3,10 @@
 
     run.py [PART…] [--quick | --full] [--write] [option of the part…]
 
-Parts: call, instructions (Kamailio's, under callgrind), stray, window, ingest, memory, growth, count (kamsyncd's
-instructions), and whatever else stands here with an __main__. Without PART all of them, with --quick the main ratios in
-about two minutes. --write puts what they print into docs/performance.md, each part in its own place; the rest of that
-page is left alone.
+Parts: call, instructions (Kamailio's, under callgrind), stray, window, ingest, memory, growth, nodes, count (kamsyncd's
+instructions), scale (a table of the others' figures), and whatever else stands here with an __main__. Without PART all of them, with --quick the main ratios in
+about two minutes. --write puts what they print into docs/performance.md (scale: docs/scale.md), each part in its own place; the
+rest of that page is left alone.
 """
 import os
 import re
@@ -15,9 +15,9 @@ import sys
 
 import measure
 
-PARTS = ('call', 'instructions', 'stray', 'window', 'ingest', 'memory', 'growth', 'count')
+PARTS = ('call', 'instructions', 'stray', 'window', 'ingest', 'memory', 'growth', 'nodes', 'count', 'scale')
 QUICK = ('call', 'stray', 'ingest', 'count')
-PAGE = os.path.join(measure.REPO, 'docs', 'performance.md')
+PAGES = {'scale': 'scale.md'}  # of all others: performance.md
 
 
 def known():
@@ -45,15 +45,14 @@ def write(part, text, where):
     """Puts the text between the part's marks in the page."""
     begin, end = f'<!-- {part}: written by ./dev bench {part} --write -->', f'<!-- end of {part} -->'
     block = f'{begin}\n\n_{where}_\n\n{text.strip()}\n\n{end}'
-    page = ''
-    if os.path.exists(PAGE):
-        with open(PAGE) as file:
-            page = file.read()
+    path = os.path.join(measure.REPO, 'docs', PAGES.get(part, 'performance.md'))
+    with open(path) as file:
+        page = file.read()
     if begin in page:
         page = re.sub(re.escape(begin) + '.*?' + re.escape(end), lambda _: block, page, flags=re.S)
     else:
         page = page.rstrip('\n') + f'\n\n{block}\n'
-    with open(PAGE, 'w') as file:
+    with open(path, 'w') as file:
         file.write(page.lstrip('\n'))
 
 

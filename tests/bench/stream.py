@@ -107,6 +107,7 @@ class Stream:
     def __init__(self, directory, store, node=1, **settings):
         self.node, self.port, self.going = node, free_port(), True
         self.sent = self.acked = self.told = 0
+        self.probes = 0
         self.sends = []      # moments at which `send` frames came
         self.listener = socket.create_server(('127.0.0.1', self.port))
         self.daemon = Daemon(directory, self.port, name=f'k{node}', store=store, **settings).start_quietly()
@@ -155,6 +156,7 @@ class Stream:
         """Answers a probe for the node that it is meant for."""
         marker = msg.find(b'z9hG4bK-kamsync.')
         if msg.startswith(b'OPTIONS') and marker >= 0:
+            self.probes += 1
             other = int(msg[marker:].split(b'.')[1])
             self._write(events_frame(max(self.sent, 1), text_of({'t': 'alive', 'id': other})))
         else:
@@ -193,9 +195,13 @@ class Stream:
     def cpu(self):
         return measure.cpu(self.pid)
 
-    def close(self):
+    def hang_up(self):
+        """This Kamailio dies."""
         self.going = False
-        self.daemon.kill()
         self.thread.join()
         self.conn.close()
+
+    def close(self):
+        self.daemon.kill()
+        self.hang_up()
         self.listener.close()
