@@ -35,14 +35,14 @@ struct ending {
     struct ending *prev, *next; /* in the list of its place, ordered by due time or token */
     enum ending_place place;
     UT_hash_handle hh; /* by name */
-    char *name;        /* of the dialog; all texts are owned */
-    char *call_id;
-    char *from_tag, *to_tag; /* of the BYE; the caller's is one of them */
-    bool turned;             /* assume the second */
-    bool both;               /* the other one was tried before */
-    bool weak;               /* it timed out, or its far end has no such dialog (any more) */
-    int64_t at;              /* of the BYE, ms since 1970 */
-    int64_t joined;          /* when this node first handled the call */
+    char *name;        /* of the dialog; owned: the next three are parts of it */
+    const char *call_id;
+    const char *from_tag, *to_tag; /* of the BYE; the caller's is one of them */
+    bool turned;                   /* assume the second */
+    bool both;                     /* the other one was tried before */
+    bool weak;                     /* it timed out, or its far end has no such dialog (any more) */
+    int64_t at;                    /* of the BYE, ms since 1970 */
+    int64_t joined;                /* when this node first handled the call */
     int64_t begun_ms, due_ms;
     int64_t tried_ms; /* since when the store is asked; 0: not yet */
     bool failed;      /* it gave no answer: that time does not count */
@@ -53,7 +53,7 @@ struct ending {
     bool writing;   /* the write of the end is under way */
     bool known;     /* this node knows its call */
     unsigned looks; /* lookups that did not find it */
-    size_t bytes;   /* of its texts */
+    size_t bytes;   /* of its name */
 };
 
 static void ending_free(struct ending *x)
@@ -61,9 +61,6 @@ static void ending_free(struct ending *x)
     if (!x)
         return;
     free(x->name);
-    free(x->call_id);
-    free(x->from_tag);
-    free(x->to_tag);
     free(x);
 }
 
@@ -92,11 +89,19 @@ static void finish(struct engine *e, struct ending *x)
     ending_free(x);
 }
 
-/* Call-ID and both tags, whichever side sent it: a BYE with other tags must not hide the call's own. */
+/* Whether the tag of To stands before that of From in the dialog's name, which is the same whichever side sent it. */
+static bool has_to_first(const struct event *ev)
+{
+    struct span a = ev->from_tag, b = ev->to_tag;
+
+    return a.n != b.n ? a.n > b.n : a.n && memcmp(a.p, b.p, a.n) > 0;
+}
+
+/* Call-ID and both tags, each with a NUL: a BYE with other tags must not hide the call's own. */
 static char *name_of(const struct event *ev, size_t *n)
 {
     struct span a = ev->from_tag, b = ev->to_tag;
-    bool turn = a.n != b.n ? a.n > b.n : a.n && memcmp(a.p, b.p, a.n) > 0;
+    bool turn = has_to_first(ev);
     struct span parts[] = {ev->call_id, turn ? b : a, turn ? a : b};
     char *name = malloc(ev->call_id.n + a.n + b.n + 3), *end = name;
 
@@ -147,7 +152,7 @@ static bool drop_stranger(struct engine *e)
 
 static bool make_room(struct engine *e, const struct event *ev)
 {
-    size_t bytes = 2 * (ev->call_id.n + ev->from_tag.n + ev->to_tag.n);
+    size_t bytes = ev->call_id.n + ev->from_tag.n + ev->to_tag.n + 3; /* as in name_of() */
 
     while (HASH_COUNT(e->endings.by_name) >= ENDINGS_MAX || e->endings.bytes + bytes > BYTES_MAX)
         if (!drop_stranger(e))
@@ -158,13 +163,18 @@ static bool make_room(struct engine *e, const struct event *ev)
 /* Its texts; returns the length of its name, 0 when out of memory. */
 static size_t fill(struct ending *x, const struct event *ev)
 {
+    bool turn = has_to_first(ev);
+    const char *tags;
     size_t n;
 
     x->name = name_of(ev, &n);
-    x->call_id = span_dup(ev->call_id);
-    x->from_tag = span_dup(ev->from_tag);
-    x->to_tag = span_dup(ev->to_tag);
-    return x->name && x->call_id && x->from_tag && x->to_tag ? n : 0;
+    if (!x->name)
+        return 0;
+    x->call_id = x->name;
+    tags = x->name + ev->call_id.n + 1;
+    x->from_tag = turn ? tags + ev->to_tag.n + 1 : tags;
+    x->to_tag = turn ? tags : tags + ev->from_tag.n + 1;
+    return n;
 }
 
 static struct ending *ending_new(struct engine *e, const struct event *ev, int64_t now)
@@ -182,7 +192,7 @@ static struct ending *ending_new(struct engine *e, const struct event *ev, int64
     if (n)
         HASH_ADD_KEYPTR(hh, e->endings.by_name, x->name, n, x); /* NOLINT(clang-analyzer-*): uthash */
     if (x->hh.tbl) {
-        x->bytes = n + ev->call_id.n + ev->from_tag.n + ev->to_tag.n;
+        x->bytes = n;
         e->endings.bytes += x->bytes;
         return x;
     }
