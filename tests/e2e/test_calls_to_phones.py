@@ -4,8 +4,8 @@ import contextlib
 
 import pytest
 
-from lab.cluster import CFG, Node
-from lab.connections import TRANSPORTS, ConnectedCallees, connected_cluster
+from lab.cluster import CFG
+from lab.connections import TRANSPORTS, ConnectedCallees, ConnectingNode, connected_cluster
 from lab.lab import ANYCAST, Lab
 from lab.phone import Caller, new_branch, request
 from lab.policies import by_kind, to
@@ -17,7 +17,7 @@ CONTROL = 'tcp:127.0.0.1:2049'
 LONG = 15       # a 2xx comes again 3.5 and 7.5 s later, and a dead node is missed after some 3 s
 
 
-class RegistrarNode(Node):
+class RegistrarNode(ConnectingNode):
     def start_kamailio(self):
         others = [node for node in self.cluster.nodes if node != self.name]
         uris = [f'"sip:{self.lab.address(node)}:5060"' for node in (self.name, others[0])]
