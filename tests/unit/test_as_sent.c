@@ -78,8 +78,8 @@ Test(as_sent, other_addresses_but_the_tag_of_a_dialog_stays)
     free(got);
 }
 
-/* What was sent on the first branch, or on failure_route's latest. */
-static struct fake *with_branches(bool as_sent)
+/* What was sent on the first branch, and then by failure_route, or beside it. */
+static struct fake *with_branches(bool as_sent, bool beside)
 {
     struct fake *f = fake_ready();
     struct leg c = call_make(1);
@@ -88,23 +88,120 @@ static struct fake *with_branches(bool as_sent)
 
     first = scratch("INVITE sip:one SIP/2.0\r\nX-First: 1\r\n%s", rest);
     second = scratch("INVITE sip:two SIP/2.0\r\nX-Second: 1\r\n%s", strchr(sip_sent_on(&c, "1"), '\n') + 1);
-    fake_say(f, "{\"t\":\"events\",\"n\":1}%s%s", branch_text(first, req, more),
-             branch_text(second, NULL, scratch("%s,\"step\":1", more)));
+    fake_say(f, "{\"t\":\"events\",\"n\":1}%s", branch_text(first, req, more));
+    if (!beside)
+        fake_reply(f, 2, &c, "0", 503);
+    fake_say(f, "{\"t\":\"events\",\"n\":3}%s",
+             branch_text(second, NULL, scratch("%s%s", more, beside ? "" : ",\"step\":1")));
     fake_turn(f);
     return f;
 }
 
 Test(as_sent, the_record_has_the_latest)
 {
-    struct fake *f = with_branches(true);
+    struct fake *f = with_branches(true, false);
     const char *req = json_string_value(fake_put_field(f, "req"));
 
     cr_expect(!strstr(req, "X-First") && strstr(req, "\r\nX-Second: 1\r\n") && !strstr(req, "192.0.2.10:5060;branch"),
               "%s", req);
     fake_free(f);
-    f = with_branches(false);
+    f = with_branches(false, false);
     req = json_string_value(fake_put_field(f, "req"));
     cr_expect(!strstr(req, "X-First") && !strstr(req, "X-Second"), "%s", req);
+    fake_free(f);
+}
+
+Test(as_sent, a_branch_beside_others_has_its_own)
+{
+    struct fake *f = with_branches(true, true);
+    const char *req = json_string_value(fake_put_field(f, "req"));
+    json_t *branches, *second;
+
+    cr_expect(strstr(req, "X-First") && !strstr(req, "X-Second"), "%s", req);
+    branches = fake_put_field(f, "branches");
+    cr_expect(!json_object_get(json_array_get(branches, 0), "apart"));
+    second = json_array_get(branches, 1);
+    req = json_string_value(json_object_get(second, "req"));
+    cr_expect(json_is_true(json_object_get(second, "apart")) && strstr(req, "\r\nX-Second: 1\r\n") &&
+                  !strstr(req, "X-First"),
+              "%s", req);
+    fake_free(f);
+}
+
+/* What sip_apart() tells, one in each line. */
+static void note(void *ctx, char what, struct span text)
+{
+    char **all = ctx;
+
+    *all = scratch("%s%c %.*s\n", *all, what, (int)text.n, text.p);
+}
+
+#define FIRST_LINE "INVITE sip:a@x SIP/2.0\r\n" THEIRS
+
+static void expect_apart(const char *was, const char *is, const char *expected)
+{
+    char *got = scratch("%s", "");
+
+    cr_assert(sip_apart(scratch_exact(span_of(was)), scratch_exact(span_of(is)), note, &got) == (expected != NULL));
+    if (expected)
+        cr_expect_str_eq(got, expected);
+}
+
+Test(as_sent, differences_as_a_script_can_make_them)
+{
+    expect_apart(FIRST_LINE "From: a\r\nA: 1\r\nl: 0\r\n\r\n", FIRST_LINE "From: a\r\nA: 1\r\nl: 0\r\n\r\n", "");
+    expect_apart(FIRST_LINE "From: a\r\nA: 1\r\nB: 1\r\na: 2\r\nl: 0\r\n\r\n",
+                 "INVITE sip:a@x SIP/2.0\r\nX: top\r\n" THEIRS
+                 "From: a\r\nP: 1,\r\n 2\r\nB: 1\r\nA: 1\r\nl: 0\r\nE: e\r\n\r\n",
+                 "r A\nb X: top\r\n\nf P: 1,\r\n 2\r\n\ne A: 1\r\n\ne E: e\r\n\n");
+    expect_apart(FIRST_LINE "t: b\r\nCall-ID: c\r\nc: x/y\r\nCSeq: 1 INVITE\r\n\r\nold",
+                 FIRST_LINE
+                 "t: b\r\nT1: 1\r\nCall-ID: c\r\nI: 1\r\nI: 2\r\nc: x/y\r\nCSeq: 1 INVITE\r\nS: 1\r\n\r\nnew\r\n",
+                 "t T1: 1\r\n\ni I: 1\r\nI: 2\r\n\ne S: 1\r\n\nd new\r\n\n");
+}
+
+Test(as_sent, one_more_header_of_a_name)
+{
+    expect_apart(FIRST_LINE "A: 1\r\nB: 1\r\na: 2\r\n\r\n", FIRST_LINE "A: 1\r\nB: 1\r\na: 2\r\nA: 3\r\n\r\n",
+                 "e A: 3\r\n\n");
+    expect_apart(FIRST_LINE "A: 1\r\nA: 2\r\n\r\n", FIRST_LINE "A: 1\r\n\r\n", "r A\ne A: 1\r\n\n");
+}
+
+Test(as_sent, differences_that_no_script_can_make)
+{
+    char *many = scratch("%s", FIRST_LINE);
+
+    expect_apart(FIRST_LINE "c: x/y\r\n\r\nbody", FIRST_LINE "c: x/y\r\n\r\n", NULL);
+    expect_apart(FIRST_LINE "\r\n", FIRST_LINE "\r\nbody", NULL);
+    expect_apart(FIRST_LINE "\r\none", FIRST_LINE "\r\ntwo", NULL);
+    for (int i = 0; i < 128; i++)
+        many = scratch("%sX: %d\r\n", many, i);
+    expect_apart(FIRST_LINE "\r\n", scratch("%s\r\n", many), NULL);
+}
+
+/* A dead node's branches, two of which were sent otherwise than the first one. */
+static char *branches_apart(const struct leg *c, const char *second, const char *third)
+{
+    char *b1 = fake_branch_json(c, 1, "1", 180, NULL), *b2 = fake_branch_json(c, 2, "2", 0, NULL);
+
+    return scratch("%s,%.*s,\"apart\":true%s},%.*s,\"apart\":true%s}", fake_branch_json(c, 0, "0", 180, NULL),
+                   (int)strlen(b1) - 1, b1, second, (int)strlen(b2) - 1, b2, third);
+}
+
+Test(as_sent, the_takers_script_is_told_of_each_branch)
+{
+    struct leg c = call_make(1);
+    json_t *req = json_string(sip_request(&c, "INVITE"));
+    char *text = json_dumps(req, JSON_ENCODE_ANY), *got, *expected;
+    struct fake *f = fake_injected(&c, branches_apart(&c, scratch(",\"far_from\":\"<sip:no>\",\"req\":%s", text), ""));
+
+    fake_token(f, &got);
+    expected = scratch(" 0 %s,-|2 0 udp:203.0.113.5:5060 - ", base64_of("<sip:no>"));
+    cr_expect(strncmp(got, "|0 180 ", strlen("|0 180 ")) == 0 && strstr(got, expected) &&
+                  strcmp(got + strlen(got) - strlen(" 0 -"), " 0 -") == 0,
+              "%s", got);
+    free(text);
+    json_decref(req);
     fake_free(f);
 }
 

@@ -22,7 +22,8 @@ static void expect_branches(const char *branches, const char *expected)
     fake_free(f);
 }
 
-/* As the script reads it: suffix, code, to, sock, R-URI, Route set, headers of the reply, what it kept, srvid. */
+/* As the script reads it: suffix, code, to, sock, R-URI, Route set, headers of the reply, what it kept, srvid, apart.
+ */
 static char *line_with(int index, const char *suffix, int code, const char *route, const char *rest)
 {
     return scratch("|%s %d udp:203.0.113.5:5060 udp:192.0.2.10:5060 %s %s %s", suffix, code,
@@ -31,7 +32,7 @@ static char *line_with(int index, const char *suffix, int code, const char *rout
 
 static char *line_of(int index, const char *suffix, int code, const char *route)
 {
-    return line_with(index, suffix, code, route, "- - 0");
+    return line_with(index, suffix, code, route, "- - 0 -");
 }
 
 Test(branches, one_that_rings)
@@ -56,7 +57,7 @@ Test(branches, with_route_and_ended_ones_with_their_code)
 Test(branches, with_gaps_and_in_any_order)
 {
     struct leg c = call_make(1);
-    char *gap = scratch(" -599 udp:127.0.0.1:9 - %s - - - 0", base64_of("sip:gap"));
+    char *gap = scratch(" -599 udp:127.0.0.1:9 - %s - - - 0 -", base64_of("sip:gap"));
 
     expect_branches(scratch("%s,%s", fake_branch_json(&c, 4, "4", 0, NULL), fake_branch_json(&c, 1, "1", 404, NULL)),
                     scratch("|0%s%s|2%s|3%s%s", gap, line_of(1, "1", 404, NULL), gap, gap, line_of(4, "4", 0, NULL)));
@@ -86,7 +87,7 @@ static char *challenged(const struct leg *c, const char *head)
 Test(branches, with_the_headers_of_their_reply)
 {
     struct leg c = call_make(1);
-    char *head = scratch("%s - 0", base64_of("Proxy-Authenticate: x\r\n"));
+    char *head = scratch("%s - 0 -", base64_of("Proxy-Authenticate: x\r\n"));
 
     expect_branches(
         scratch("%s,%s", challenged(&c, "Proxy-Authenticate: x\\r\\n"), fake_branch_json(&c, 1, "1", 180, NULL)),
@@ -96,7 +97,7 @@ Test(branches, with_the_headers_of_their_reply)
 Test(branches, with_what_the_script_keeps)
 {
     struct leg c = call_make(1);
-    char *kept = scratch("- %s 0", base64_of("32 64 a i7 "));
+    char *kept = scratch("- %s 0 -", base64_of("32 64 a i7 "));
 
     expect_branches(scratch("%s,%s", fake_branch_json(&c, 0, "0", 503, NULL),
                             with_field(fake_branch_json(&c, 1, "1", 180, NULL), "\"kept\":\"32 64 a i7 \"")),
@@ -111,7 +112,7 @@ Test(branches, with_the_srvid_that_was_sent)
 
     for (size_t i = 0; i < COUNT(params); i++)
         expect_branches(fake_branch_json(&c, 0, params[i][0], 180, NULL),
-                        line_with(0, "0", 180, NULL, scratch("- - %s", params[i][1])));
+                        line_with(0, "0", 180, NULL, scratch("- - %s -", params[i][1])));
 }
 
 /* A record is not believed further than it can harm: what is no header is none. */

@@ -24,6 +24,7 @@
     X(txns_lost, "transactions that another node took over while this one was thought dead")                           \
     X(txns_given, "transactions that another node took over because this one gave them away (evacuation)")             \
     X(txns_second, "transactions forgotten because another node had routed their INVITE already")                      \
+    X(branches_withheld, "branches changed by the script that a takeover does not send again: too large")              \
     X(puts, "records given to the store")                                                                              \
     X(records_left, "records of a dead Kamailio that were given to a store which did not have them")                   \
     X(puts_failed, "records that the store did not take")                                                              \

@@ -18,9 +18,10 @@ static bool concerns(const struct txn_branch *b, bool ack)
  * what the script has hidden. */
 static char *for_branch(const struct txn *t, const struct txn_branch *b, struct span request, size_t *len)
 {
-    bool changed = t->far_from || t->far_to;
+    const char *from = b->apart ? b->as.from : t->far_from, *to = b->apart ? b->as.to : t->far_to;
+    bool changed = from || to;
     size_t n = request.n;
-    char *far = changed ? sip_readdressed(request, t->far_from, t->far_to, &n) : NULL, *msg = NULL;
+    char *far = changed ? sip_readdressed(request, from, to, &n) : NULL, *msg = NULL;
 
     if (far || !changed)
         msg = sip_adopted((struct span){far ? far : request.p, n}, b->ruri, b->via, b->route, len);
@@ -69,7 +70,8 @@ void adopt_ack(struct engine *e, const struct txn *t, int index, struct span rep
 
 void adopt_invite(struct engine *e, const struct txn *t, const struct txn_branch *b, int64_t now)
 {
-    send_branch(e, t, b, t->req, now);
+    if (!txn_is_withheld(b))
+        send_branch(e, t, b, b->apart ? b->as.req : t->req, now);
 }
 
 void adopt_cancel_branch(struct engine *e, const struct txn *t, const struct txn_branch *b, int64_t now)

@@ -94,8 +94,18 @@ static struct txn *taken_over(struct engine *e, struct span branch, int *index, 
     return txns_by_branch(&e->txns, branch, index);
 }
 
+static void note_withheld(struct engine *e, const struct txn *t, int index)
+{
+    if (!txn_withholds(t, index))
+        return;
+    e->count.branches_withheld++;
+    engine_log_call(e, LOG_LEVEL_WARN, (struct about){.call_id = span_of(t->call_id)},
+                    "what the script has changed in branch %d is too large: a takeover will not send it again", index);
+}
+
 /* Adds the branch, or renews one that was taken over: it rings, as far as known, but tm does not know that. */
-static int take_branch(struct txn *t, const struct event *ev, const struct sip_sent *sent, int index, int64_t now)
+static int take_branch(struct engine *e, struct txn *t, const struct event *ev, const struct sip_sent *sent, int index,
+                       int64_t now)
 {
     int code = txn_branch_code(t, index), rc;
 
@@ -103,6 +113,7 @@ static int take_branch(struct txn *t, const struct event *ev, const struct sip_s
         return 0; /* the caller's retransmission, which is routed like the first */
     rc = txn_add_branch(t, ev, sent, now);
 
+    note_withheld(e, t, index);
     if (rc == 0 && t->taken_ms && code > 100 && code < 200)
         txn_rang(t, index, code);
     return rc;
@@ -227,7 +238,7 @@ void owner_branch(struct engine *e, struct event *ev, int64_t now)
     if (!t && rc == 0 && is_passed_over(e, ev, &sent, now))
         return;
     if (t)
-        rc = take_branch(t, ev, &sent, index, now);
+        rc = take_branch(e, t, ev, &sent, index, now);
     else if (rc == 0 && ev->req.n)
         t = begin(e, ev, &sent, now, &rc);
     if (rc < 0)

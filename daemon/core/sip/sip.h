@@ -97,6 +97,13 @@ struct sip_as_sent {
 int sip_read_as_sent(struct sip_as_sent *as, struct span received, struct span sent);
 void sip_as_sent_clear(struct sip_as_sent *as);
 
+/* What a script has to do to make the second INVITE of the first: r: remove all headers of that name; add headers, b:
+ * at the beginning, e: at the end, f, t, i, c: behind From, To, Call-ID, CSeq; d: the body. */
+typedef void sip_apart_fn(void *ctx, char what, struct span text);
+/* Tells that one after the other. The two are alike in what tm makes its Via branch of. False when a script cannot do
+ * it: too many headers, or only one has a body. */
+bool sip_apart(struct span was, struct span is, sip_apart_fn *tell, void *ctx);
+
 /* A copy of a request with another From, and another To if its own has no tag (NULL: as it is). The caller frees it;
  * NULL when out of memory. */
 char *sip_readdressed(struct span request, const char *from, const char *to, size_t *len);

@@ -88,7 +88,20 @@ static inline void number(struct buffer *t, const char *key, int64_t value)
     buffer_number(t, value);
 }
 
-static void put_branch(struct buffer *t, const struct txn_branch *b)
+/* How the INVITE, or this branch's, was sent. */
+static void put_as_sent(struct buffer *t, struct span req, const char *from, const char *to)
+{
+    if (from)
+        field(t, KEY("far_from"), from);
+    if (to)
+        field(t, KEY("far_to"), to);
+    if (!req.p)
+        return;
+    buffer_text(t, KEY("req"));
+    put_sip(t, req);
+}
+
+static void put_branch(struct buffer *t, const struct txn_branch *b, bool req)
 {
     number(t, FIRST("i"), b->index);
     number(t, KEY("code"), b->code);
@@ -106,6 +119,10 @@ static void put_branch(struct buffer *t, const struct txn_branch *b)
         buffer_text(t, KEY("rang") "true");
     if (b->head)
         field(t, KEY("head"), b->head);
+    if (req && b->apart) {
+        buffer_text(t, KEY("apart") "true");
+        put_as_sent(t, b->as.req, b->as.from, b->as.to);
+    }
     buffer_text(t, "}");
 }
 
@@ -132,13 +149,13 @@ static void put_state(struct buffer *t, const struct txn *txn)
     field(t, KEY("dst"), txn->dst);
 }
 
-static void put_branches(struct buffer *t, const struct txn *txn)
+static void put_branches(struct buffer *t, const struct txn *txn, bool req)
 {
     buffer_text(t, KEY("branches") "[");
     for (size_t i = 0; i < txn->branch_count; i++) {
         if (i > 0)
             buffer_text(t, ",");
-        put_branch(t, &txn->branches[i]);
+        put_branch(t, &txn->branches[i], req);
     }
     buffer_text(t, "]");
 }
@@ -162,16 +179,6 @@ static void put_head(struct buffer *t, const struct head *h)
         buffer_text(t, h->state == HEAD_TAKING ? KEY("taking") "true" : KEY("given") "true");
 }
 
-static void put_request(struct buffer *t, const struct txn *txn)
-{
-    if (txn->far_from)
-        field(t, KEY("far_from"), txn->far_from);
-    if (txn->far_to)
-        field(t, KEY("far_to"), txn->far_to);
-    buffer_text(t, KEY("req"));
-    put_sip(t, txn->req);
-}
-
 const char *record_put(struct buffer *to, const struct txn *txn, const struct head *h, json_t *vars, bool whole)
 {
     bool pending = !txn_is_done(txn) && (whole || txn->cancelled), req = txn->req.n && (pending || txn_unfinished(txn));
@@ -179,13 +186,13 @@ const char *record_put(struct buffer *to, const struct txn *txn, const struct he
     buffer_clear(to);
     put_head(to, h);
     put_state(to, txn);
-    put_branches(to, txn);
+    put_branches(to, txn, req);
     if (req && pending && vars) {
         buffer_text(to, KEY("vars"));
         put_json(to, json_incref(vars));
     }
     if (req)
-        put_request(to, txn);
+        put_as_sent(to, txn->req, txn->far_from, txn->far_to);
     json_decref(vars);
     buffer_text(to, "}");
     return to->failed ? NULL : to->p;
@@ -458,6 +465,32 @@ static char *take_head(const json_t *json)
     return head;
 }
 
+/* From and To for the far end. -EBADMSG also when memory is short: without them it would see what the script has
+ * hidden.
+ */
+static int take_far(char **from, char **to, const json_t *json)
+{
+    static const char *const names[] = {"far_from", "far_to"};
+    char **texts[] = {from, to};
+
+    for (size_t i = 0; i < COUNT(names); i++) {
+        take_texts(texts[i], json, &names[i], 1);
+        if (!one_line(*texts[i]) || (!*texts[i] && json_object_get(json, names[i])))
+            return -EBADMSG;
+    }
+    return 0;
+}
+
+/* What the branch has of its own. */
+static int take_apart(struct txn_branch *b, const json_t *json)
+{
+    b->apart = json_is_true(json_object_get(json, "apart"));
+    if (!b->apart)
+        return 0;
+    b->as.req.p = sip_bytes(json_object_get(json, "req"), &b->as.req.n);
+    return take_far(&b->as.from, &b->as.to, json);
+}
+
 static int take_branch(struct txn *t, const json_t *json, int64_t now)
 {
     struct txn_branch b = {.sent_ms = now};
@@ -466,11 +499,15 @@ static int take_branch(struct txn *t, const json_t *json, int64_t now)
 
     if (rc < 0)
         return rc;
+    if (take_apart(&b, json) < 0) {
+        txn_branch_clear(&b);
+        return -EBADMSG;
+    }
     b.index = (int)json_integer_value(json_object_get(json, "i"));
     b.code = (short)code;
     /* its provisional reply may have been lost with the connection */
-    b.rang =
-        (code > 100 && code < 200) || (!code && msg_is_connection(b.to)) || json_is_true(json_object_get(json, "rang"));
+    b.rang = (code > 100 && code < 200) || (!code && (msg_is_connection(b.to) || txn_is_withheld(&b))) ||
+             json_is_true(json_object_get(json, "rang"));
     b.over = code >= 300 && json_is_true(json_object_get(json, "over"));
     b.head = code >= 300 ? take_head(json) : NULL;
     return txn_give_branch(t, &b);
@@ -510,16 +547,8 @@ static void take_final(struct txn *t, const json_t *json)
 
 static int take_request(struct txn *t, const json_t *json)
 {
-    char **texts[] = {&t->far_from, &t->far_to};
-    static const char *const names[] = {"far_from", "far_to"};
-
     t->req.p = sip_bytes(json_object_get(json, "req"), &t->req.n);
-    for (size_t i = 0; i < COUNT(names); i++) {
-        take_texts(texts[i], json, &names[i], 1);
-        if (!one_line(*texts[i]) || (!*texts[i] && json_object_get(json, names[i])))
-            return -EBADMSG; /* or memory is short: the request alone would show what the script has hidden */
-    }
-    return t->req.p ? 0 : -EBADMSG;
+    return t->req.p ? take_far(&t->far_from, &t->far_to, json) : -EBADMSG;
 }
 
 static int take_all(struct txn *t, const json_t *json, int64_t now)

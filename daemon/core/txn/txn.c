@@ -31,10 +31,11 @@ int txn_split_branch(struct span branch, struct span *id, int *index)
     return 0;
 }
 
-static void branch_clear(struct txn_branch *b)
+void txn_branch_clear(struct txn_branch *b)
 {
     free(b->via);
     free(b->head);
+    sip_as_sent_clear(&b->as);
     *b = (struct txn_branch){0};
 }
 
@@ -118,6 +119,13 @@ static struct txn_branch *find_branch(const struct txn *t, int index)
     return NULL;
 }
 
+bool txn_withholds(const struct txn *t, int index)
+{
+    const struct txn_branch *b = find_branch(t, index);
+
+    return b && txn_is_withheld(b);
+}
+
 /* Adds one more branch at the end; NULL when there is no room. */
 static struct txn_branch *grow(struct txn *t)
 {
@@ -135,7 +143,7 @@ static int keep_branch(struct txn *t, const struct txn_branch *fresh)
     struct txn_branch *place = find_branch(t, fresh->index);
 
     if (place)
-        branch_clear(place);
+        txn_branch_clear(place);
     else
         place = t->branch_count < TXN_BRANCHES_MAX ? grow(t) : NULL;
     if (!place)
@@ -165,12 +173,47 @@ static void begin_step(struct txn *t)
         t->branches[i].over = true;
 }
 
-/* From now on the INVITE of a takeover is as this branch was sent. One that cannot be read changes nothing. */
-static void keep_as_sent(struct txn *t, struct span received, struct span sent)
+/* A branch beside others: what it has of its own stays with it, as far as there is room. One that cannot be read is not
+ * sent again: that would show its far end what was hidden. */
+static void keep_apart(struct txn *t, struct txn_branch *b, struct sip_as_sent *as)
+{
+    size_t used = as->req.n;
+
+    b->apart = !as->req.p || !span_eq(as->req, t->req) || !txn_same_text(as->from, t->far_from) ||
+               !txn_same_text(as->to, t->far_to);
+    if (!b->apart) {
+        sip_as_sent_clear(as);
+        return;
+    }
+    b->as = *as;
+    for (size_t i = 0; i < t->branch_count; i++)
+        used += &t->branches[i] != b ? t->branches[i].as.req.n : 0;
+    if (used <= TXN_APART_MAX)
+        return;
+    free((char *)b->as.req.p);
+    b->as.req = (struct span){0};
+}
+
+static bool is_beside_others(const struct txn *t, const struct txn_branch *b)
+{
+    for (size_t i = 0; i < t->branch_count; i++)
+        if (&t->branches[i] != b && t->branches[i].code < 300)
+            return true;
+    return false;
+}
+
+/* From now on the INVITE of a takeover is as this branch was sent, unless others wait for a reply beside it. One that
+ * cannot be read changes nothing. */
+static void keep_as_sent(struct txn *t, struct txn_branch *b, struct span sent)
 {
     struct sip_as_sent as;
+    bool known = sip_read_as_sent(&as, t->req, sent) == 0;
 
-    if (sip_read_as_sent(&as, received, sent) < 0)
+    if (is_beside_others(t, b)) {
+        keep_apart(t, b, &as);
+        return;
+    }
+    if (!known)
         return;
     free((char *)t->req.p);
     free(t->far_from);
@@ -195,9 +238,9 @@ int txn_add_branch(struct txn *t, const struct event *ev, const struct sip_sent 
     if (rc == 0)
         rc = keep_branch(t, &fresh);
     if (rc < 0)
-        branch_clear(&fresh);
+        txn_branch_clear(&fresh);
     else if (ev->as_sent && t->req.n)
-        keep_as_sent(t, t->req, ev->sent);
+        keep_as_sent(t, find_branch(t, fresh.index), ev->sent);
     return rc;
 }
 
@@ -231,7 +274,7 @@ int txn_give_branch(struct txn *t, struct txn_branch *b)
     if (rc == 0)
         rc = keep_branch(t, b);
     if (rc < 0)
-        branch_clear(b);
+        txn_branch_clear(b);
     return rc;
 }
 
@@ -260,7 +303,7 @@ int txn_begun(struct txn *t, const struct event *ev)
     }
     free((char *)was.p);
     while (t->branch_count > 0)
-        branch_clear(&t->branches[--t->branch_count]);
+        txn_branch_clear(&t->branches[--t->branch_count]);
     return 0;
 }
 
@@ -292,7 +335,7 @@ size_t txn_size(const struct txn *t)
         const struct txn_branch *b = &t->branches[i];
 
         n += sizeof(*b) + text_size(b->via) + text_size(b->ruri) + text_size(b->route) + text_size(b->kept) +
-             text_size(b->head);
+             text_size(b->head) + b->as.req.n + text_size(b->as.from) + text_size(b->as.to);
     }
     return n;
 }
@@ -325,7 +368,7 @@ void txn_free(struct txn *t)
     if (!t)
         return;
     for (size_t i = 0; i < t->branch_count; i++)
-        branch_clear(&t->branches[i]);
+        txn_branch_clear(&t->branches[i]);
     free(t->branches);
     free((char *)t->req.p);
     free(t->far_from);

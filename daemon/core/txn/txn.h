@@ -10,6 +10,7 @@
 #include "msg.h"
 #include "sip.h"
 
+#define TXN_APART_MAX 32768 /* bytes of a transaction's requests that branches have of their own */
 #define TXN_BRANCHES_MAX 31 /* tm's own limit (MAX_BRANCHES_LIMIT in core/config.h) */
 
 /* One branch as it was sent. */
@@ -28,6 +29,8 @@ struct txn_branch {
     const char *route; /* Route set as a header would hold it, "<sip:a;lr>, <sip:b;lr>"; NULL without */
     const char *kept;  /* flags and the like, which a takeover hands back to the script; NULL without */
     char *head;        /* owned: headers of its final reply that the caller needs (sip_reply_head()); NULL: none */
+    bool apart;        /* it was sent otherwise than the transaction's req, far_from and far_to say: as `as` does, */
+    struct sip_as_sent as; /* owned; without req that was too large, and the branch is not sent again */
     int64_t sent_ms;
 };
 
@@ -156,6 +159,9 @@ int txn_branch_texts(struct txn_branch *b, struct span *texts);
 int txn_texts(struct txn *t, struct span call_id, struct span from_tag, struct span branch, struct span sent_by,
               struct span src, struct span dst);
 
+/* Frees what the branch holds. */
+void txn_branch_clear(struct txn_branch *b);
+
 /* The caller is there now, on another connection. 0 or -ENOMEM. */
 int txn_moved(struct txn *t, const char *src, const char *dst);
 
@@ -178,6 +184,19 @@ bool txn_has_branch(const struct txn *t, int index);
 
 /* The last reply on a branch; 0 when there is none. */
 int txn_branch_code(const struct txn *t, int index);
+
+/* NULL only is the same as NULL. */
+static inline bool txn_same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Whether a takeover cannot send that branch again as it was sent. */
+static inline bool txn_is_withheld(const struct txn_branch *b)
+{
+    return b->apart && !b->as.req.p;
+}
+bool txn_withholds(const struct txn *t, int index);
 
 /* In a takeover: the branch that was sent again rang before, with that code. */
 void txn_rang(struct txn *t, int index, int code);
@@ -205,7 +224,8 @@ bool txn_unfinished(const struct txn *t);
 int txn_code(const struct txn *t);
 
 /* "X-Kamsync-Branches: <token>|<branch>|<branch>…", for a takeover: each branch at its index, so that later ones keep
- * theirs; with or without the headers of replies and what is kept. "X-Kamsync-Branches: <token> <code> <headers>" if it
+ * theirs; with or without the headers of replies and what is kept, and then without branches that were sent otherwise
+ * than the transaction's request, which nobody sends then. "X-Kamsync-Branches: <token> <code> <headers>" if it
  * has its final reply. The caller frees it; NULL when out of memory, or when too long for a frame. */
 char *txn_branches(const struct txn *t, uint64_t token, bool all);
 

@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "base64.h"
+#include "buffer.h"
+#include "count.h"
 #include "frame.h"
 #include "txn.h"
 
@@ -24,30 +26,91 @@ static int srvid_of(const struct txn_branch *b)
     return param && sscanf(param, ";srvid=%9d", &id) == 1 ? id : 0;
 }
 
-/* "|<suffix> <code> <to> <sock> <R-URI> <Route set> <headers> <kept> <srvid>", the four before the last base64. The
- * suffix is tm's: the index in hexadecimal, lowest digit first. A gap is written as an unknown branch. */
-static int branch_line(char *out, size_t size, int index, const struct txn_branch *b, bool all)
+/* Whether it is sent, and not as the others are. */
+static bool is_sent_apart(const struct txn_branch *b)
+{
+    return b->apart && b->code < 300;
+}
+
+static void put_base64(struct buffer *out, struct span s)
+{
+    char *text = base64_text(s);
+
+    buffer_text(out, text ? text : "");
+    out->failed = out->failed || !text;
+    free(text);
+}
+
+/* "-": as the transaction's; "=": as received. */
+static void put_far(struct buffer *out, const char *own, const char *all)
+{
+    if (txn_same_text(own, all))
+        buffer_text(out, "-");
+    else if (own)
+        put_base64(out, span_of(own));
+    else
+        buffer_text(out, "=");
+}
+
+static void put_difference(void *ctx, char what, struct span text)
+{
+    const char front[] = {',', what};
+
+    buffer_put(ctx, front, sizeof(front));
+    put_base64(ctx, text);
+}
+
+/* "<From>,<To>" and ",<what><base64>" for each difference (sip_apart()); "-" for a branch that is as the transaction's,
+ * NULL when it cannot be told. */
+static char *apart_text(const struct txn *t, const struct txn_branch *b)
+{
+    struct buffer out = {0};
+    bool told = true;
+
+    if (!is_sent_apart(b))
+        return span_dup(span_of("-"));
+    put_far(&out, b->as.from, t->far_from);
+    buffer_text(&out, ",");
+    put_far(&out, b->as.to, t->far_to);
+    told = !txn_is_withheld(b) && sip_apart(t->req, b->as.req, put_difference, &out);
+    if (told && !out.failed)
+        return out.p;
+    free(out.p);
+    return NULL;
+}
+
+/* base64, or "-" for none; NULL when out of memory. */
+static char *text_or_none(const char *text)
+{
+    return text && *text ? base64_text(span_of(text)) : span_dup(span_of("-"));
+}
+
+/* "|<suffix> <code> <to> <sock> <R-URI> <Route set> <headers> <kept> <srvid> <apart>", the four before srvid base64.
+ * The suffix is tm's: the index in hexadecimal, lowest digit first. A gap is written as an unknown branch. Nobody sends
+ * one without a socket: such as one that cannot be sent as it was. */
+static int branch_line(char *out, size_t size, int index, const struct txn *t, const struct txn_branch *b, bool all)
 {
     static const struct txn_branch gap = {
         .code = 599, .over = true, .to = "udp:127.0.0.1:9", .sock = "-", .ruri = "sip:gap"};
     static const char hex[] = "0123456789abcdef";
-    char suffix[3] = "", *ruri, *route, *head, *kept;
+    char suffix[3] = {hex[index & 15], index > 15 ? hex[index >> 4] : '\0', '\0'}, *texts[4], *apart;
+    bool whole = true;
     int n = -1;
 
     b = b ? b : &gap;
-    suffix[0] = hex[index & 15];
-    suffix[1] = index > 15 ? hex[index >> 4] : '\0';
-    ruri = base64_text(span_of(b->ruri));
-    route = base64_text(span_of(b->route ? b->route : ""));
-    head = base64_text(span_of(all && b->head ? b->head : ""));
-    kept = base64_text(span_of(all && b->kept ? b->kept : ""));
-    if (ruri && route && head && kept)
-        n = snprintf(out, size, "|%s %d %s %s %s %s %s %s %d", suffix, code_of(b), b->to, b->sock, ruri,
-                     *route ? route : "-", *head ? head : "-", *kept ? kept : "-", srvid_of(b));
-    free(ruri);
-    free(route);
-    free(head);
-    free(kept);
+    apart = all || !is_sent_apart(b) ? apart_text(t, b) : NULL;
+    texts[0] = text_or_none(b->ruri);
+    texts[1] = text_or_none(b->route);
+    texts[2] = text_or_none(all ? b->head : NULL);
+    texts[3] = text_or_none(all ? b->kept : NULL);
+    for (size_t i = 0; i < COUNT(texts); i++)
+        whole = whole && texts[i];
+    if (whole)
+        n = snprintf(out, size, "|%s %d %s %s %s %s %s %s %d %s", suffix, code_of(b), b->to, apart ? b->sock : "-",
+                     texts[0], texts[1], texts[2], texts[3], srvid_of(b), apart ? apart : "-");
+    for (size_t i = 0; i < COUNT(texts); i++)
+        free(texts[i]);
+    free(apart);
     return n;
 }
 
@@ -77,7 +140,20 @@ static char *final_reply(const struct txn *t, uint64_t token, bool heads)
     return out;
 }
 
-/* "X-Kamsync-Branches: <token>", and " 0 - <From> <To>", both base64, if the script had changed them. */
+/* Whether branches differ in From or To. */
+static bool is_far_apart(const struct txn *t)
+{
+    for (size_t i = 0; i < t->branch_count; i++) {
+        const struct txn_branch *b = &t->branches[i];
+
+        if (is_sent_apart(b) && !(txn_same_text(b->as.from, t->far_from) && txn_same_text(b->as.to, t->far_to)))
+            return true;
+    }
+    return false;
+}
+
+/* "X-Kamsync-Branches: <token>", and " 0 - <From> <To>", both base64, if the script had changed them; with two more "-"
+ * before these if branches differ in that, so that each has to get its own. */
 static size_t front(char *out, size_t size, const struct txn *t, uint64_t token)
 {
     char *from = base64_text(span_of(t->far_from ? t->far_from : ""));
@@ -87,7 +163,8 @@ static size_t front(char *out, size_t size, const struct txn *t, uint64_t token)
     if (!from || !to)
         n = (int)size; /* rather no takeover than one that shows what was hidden */
     else if (*from || *to)
-        n = snprintf(out, size, "X-Kamsync-Branches: %" PRIu64 " 0 - %s %s", token, *from ? from : "-", *to ? to : "-");
+        n = snprintf(out, size, "X-Kamsync-Branches: %" PRIu64 " 0 -%s %s %s", token, is_far_apart(t) ? " - -" : "",
+                     *from ? from : "-", *to ? to : "-");
     free(from);
     free(to);
     return (size_t)n < size ? (size_t)n : size;
@@ -104,7 +181,7 @@ char *txn_branches(const struct txn *t, uint64_t token, bool all)
     used = front(out, size, t, token);
     for (int i = 0; i <= last; i++) {
         const struct txn_branch *b = branch_at(t, i, &last);
-        int n = branch_line(out + used, size - used, i, b, all);
+        int n = branch_line(out + used, size - used, i, t, b, all);
 
         if (n < 0 || (size_t)n >= size - used) {
             free(out);
