@@ -114,3 +114,25 @@ def test_the_next_branch_has_its_own_nodes_id(taken):
     assert f';srvid={"abc".index(taken.owner("next@lab")) + 1}\r\n' in invite.text
     taken.leg('next', 5062).answer()
     taken.calls['next'].wait(200)
+
+
+def taken_by(cluster, node):
+    return {record['call_id'] for record in cluster.records().values() if record['owner'] == node and 'taking' not in record}
+
+
+def test_its_new_owner_dies_too():
+    """With another name for the $xavp, too."""
+    with Lab(nodes='abc') as lab, Phones(lab) as phones, Caller(lab) as caller:
+        cluster = Cluster(lab, nodes='abc', routing=f'{CFG}/same_bytes.cfg', defines={'KAMSYNC_VIA_PARAMS': '"via"'})
+        taken = Taken(lab, cluster, phones, caller)
+        owners = {dial: taken.owner(f'{dial}@lab') for dial in CALLS}
+        second = owners['answered']
+        theirs = [dial for dial in CALLS if owners[dial] == second]
+        lab.route_all('c' if second == 'b' else 'b')
+        number = 'abc'.index(second) + 1
+        wait_until(lambda: taken_by(cluster, number) >= {f'{dial}@lab' for dial in theirs}, 5, 'their records')
+        cluster[second].kamailio.kill()
+        taken.wait(lambda: each(theirs, lambda dial: len(taken.leg(dial).again) > 1), 'answered', 'INVITEs sent a third time')
+        for dial in theirs:
+            assert len({packet.text for packet in taken.invites(dial)}) == 1
+        lab.check()
