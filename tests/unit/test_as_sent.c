@@ -158,6 +158,7 @@ Test(as_sent, differences_as_a_script_can_make_them)
                  FIRST_LINE
                  "t: b\r\nT1: 1\r\nCall-ID: c\r\nI: 1\r\nI: 2\r\nc: x/y\r\nCSeq: 1 INVITE\r\nS: 1\r\n\r\nnew\r\n",
                  "t T1: 1\r\n\ni I: 1\r\nI: 2\r\n\ne S: 1\r\n\nd new\r\n\n");
+    expect_apart("INVITE sip:a@x SIP/2.0\nc: x/y\n\nold", "INVITE sip:a@x SIP/2.0\nc: x/y\n\nnew", "d new\n");
 }
 
 Test(as_sent, one_more_header_of_a_name)

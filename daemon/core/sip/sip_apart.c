@@ -107,6 +107,15 @@ static void tell_added(struct span was, struct span is, sip_apart_fn *tell, void
         tell(ctx, 'e', piece);
 }
 
+/* What follows the empty line between head and body. */
+static struct span body_of(struct span rest)
+{
+    const char *lf = rest.n ? memchr(rest.p, '\n', rest.n) : NULL;
+    size_t n = lf ? (size_t)(lf + 1 - rest.p) : rest.n;
+
+    return (struct span){rest.p + n, rest.n - n};
+}
+
 /* Splits it; false when it has too many headers. */
 static bool split(struct span msg, struct span *head, struct span *body)
 {
@@ -118,7 +127,7 @@ static bool split(struct span msg, struct span *head, struct span *body)
     while (sip_cut_header(&header, &msg))
         n++;
     head->n -= msg.n;
-    *body = msg.n > 2 ? (struct span){msg.p + 2, msg.n - 2} : (struct span){msg.p, 0};
+    *body = body_of(msg);
     return n <= HEADERS_MAX;
 }
 
