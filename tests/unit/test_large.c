@@ -118,6 +118,26 @@ Test(large, search_reads_no_record_at_each_node)
     cr_expect(many > 4 * CALLS && many <= 5 * CALLS, "%u: one reads each, and then four do", many);
 }
 
+#define LOST_CALLS 60
+
+/* Their kamsyncds have lost the store, and their Kamailios live: who is left finds all that a dead node had. */
+Test(large, who_is_cut_off_from_the_store_is_no_searcher)
+{
+    struct cluster *c = cluster_new(MANY);
+
+    for (int i = 0; i < LOST_CALLS; i++)
+        cluster_call(c, 1, i);
+    for (size_t i = 2; i < MANY - 20; i++)
+        cluster_cut(c, i);
+    cluster_run(c, 8000);
+    cr_assert(seen_by(c, MANY - 1, 2)->unseen);
+    cluster_kill(c, 1);
+    cluster_run(c, 8000);
+    for (int i = 0; i < LOST_CALLS; i++)
+        cr_expect(cluster_holders(c, i, NULL) == 1, "call %d", i);
+    cluster_free(c);
+}
+
 static int64_t until_out_of_reach(size_t nodes)
 {
     struct cluster *c = cluster_new(nodes);

@@ -25,6 +25,12 @@ static bool lives(const struct node *n)
     return n->up && !n->lost;
 }
 
+/* Without heartbeats it is cut off from the store, or has no kamsyncd. */
+static bool can_take(const struct node *n)
+{
+    return lives(n) && !n->unseen;
+}
+
 static bool is_at(const struct node *n, const char *site)
 {
     return strcmp(n->site, site) == 0;
@@ -69,8 +75,8 @@ static bool is_share(const struct engine *e, const char *key, const char *site)
     return hash_of(key) % alive == rank;
 }
 
-/* Among many, of whom some may not know yet that one lives or is dead: how many come before this one for that key, each
- * with a weight by a hash of both. Who is wrong about a node is so only about that node's keys. */
+/* Among many, of whom some may not know yet that one lives or is dead: how many that can take it come before this one
+ * for that key, each with a weight by a hash of both. Who is wrong about a node is so only about that node's keys. */
 static size_t rank_of(const struct engine *e, const char *key, const char *site)
 {
     uint32_t hash = hash_of(key), own = weight(hash, e->self.id);
@@ -78,7 +84,7 @@ static size_t rank_of(const struct engine *e, const char *key, const char *site)
 
     for (size_t i = 0; i < e->nodes.count; i++) {
         const struct node *n = &e->nodes.list[i];
-        uint32_t its = lives(n) && (!site || is_at(n, site)) ? weight(hash, n->id) : 0;
+        uint32_t its = can_take(n) && (!site || is_at(n, site)) ? weight(hash, n->id) : 0;
 
         before += its > own || (its == own && n->id < e->self.id);
     }
@@ -107,7 +113,7 @@ static size_t able(const struct engine *e, const char *site, size_t turn, int *i
     for (size_t i = 0; i < e->nodes.count; i++) {
         const struct node *n = &e->nodes.list[i];
 
-        if (lives(n) && !n->unseen && is_at(n, site) && count++ == turn)
+        if (can_take(n) && is_at(n, site) && count++ == turn)
             *id = n->id;
     }
     return count;
