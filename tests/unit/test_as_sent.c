@@ -166,6 +166,8 @@ Test(as_sent, one_more_header_of_a_name)
     expect_apart(FIRST_LINE "A: 1\r\nB: 1\r\na: 2\r\n\r\n", FIRST_LINE "A: 1\r\nB: 1\r\na: 2\r\nA: 3\r\n\r\n",
                  "e A: 3\r\n\n");
     expect_apart(FIRST_LINE "A: 1\r\nA: 2\r\n\r\n", FIRST_LINE "A: 1\r\n\r\n", "r A\ne A: 1\r\n\n");
+    expect_apart(FIRST_LINE "From: a\r\n\r\n", FIRST_LINE "A: 1\r\nFrom: a\r\nA: 2\r\n\r\n",
+                 "e A: 1\r\n\ne A: 2\r\n\n");
 }
 
 Test(as_sent, differences_that_no_script_can_make)

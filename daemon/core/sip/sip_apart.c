@@ -87,11 +87,12 @@ static char place_behind(struct span header)
     return 'e';
 }
 
-/* Those of one place stand in one piece of the message. */
+/* Those of one place stand in one piece of the message. Behind what is at the end all are there: several of one name
+ * keep their order. */
 static void tell_added(struct span was, struct span is, sip_apart_fn *tell, void *ctx)
 {
     struct span rest = is, header, piece = {is.p, 0};
-    char place = 'b';
+    char place = 'b', last = 'b';
 
     while (sip_cut_header(&header, &rest)) {
         if (is_added(was, is, header)) {
@@ -99,9 +100,9 @@ static void tell_added(struct span was, struct span is, sip_apart_fn *tell, void
             continue;
         }
         if (piece.n)
-            tell(ctx, place, piece);
+            tell(ctx, last = place, piece);
         piece = (struct span){rest.p, 0};
-        place = place_behind(header);
+        place = last == 'e' ? 'e' : place_behind(header);
     }
     if (piece.n)
         tell(ctx, 'e', piece);
