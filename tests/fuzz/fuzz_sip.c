@@ -69,7 +69,7 @@ static void check_values(struct span value)
 {
     struct sip_hop hop, any_hop;
     struct sip_party party, any_party;
-    struct sip_turn turn, any_turn;
+    struct sip_sequence seq, any_seq;
 
     if (sip_plain_hop(&hop, value))
         must(sip_any_hop(&any_hop, value) && span_eq(hop.sent_by, any_hop.sent_by) &&
@@ -77,8 +77,8 @@ static void check_values(struct span value)
     if (sip_plain_party(&party, value))
         must(sip_any_party(&any_party, value) && span_eq(party.uri, any_party.uri) &&
              span_eq(party.tag, any_party.tag));
-    if (sip_plain_turn(&turn, value))
-        must(sip_any_turn(&any_turn, value) && turn.number == any_turn.number && span_eq(turn.method, any_turn.method));
+    if (sip_plain_sequence(&seq, value))
+        must(sip_any_sequence(&any_seq, value) && seq.number == any_seq.number && span_eq(seq.method, any_seq.method));
 }
 
 static void check_head(struct span msg)

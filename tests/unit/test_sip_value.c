@@ -27,13 +27,13 @@ static bool plain_party(struct span value)
     return true;
 }
 
-static bool plain_turn(struct span value)
+static bool plain_sequence(struct span value)
 {
-    struct sip_turn plain, any;
+    struct sip_sequence plain, any;
 
-    if (!sip_plain_turn(&plain, value))
+    if (!sip_plain_sequence(&plain, value))
         return false;
-    cr_expect(sip_any_turn(&any, value) && plain.number == any.number && span_eq(plain.method, any.method),
+    cr_expect(sip_any_sequence(&any, value) && plain.number == any.number && span_eq(plain.method, any.method),
               "CSeq '%.*s'", (int)value.n, value.p);
     return true;
 }
@@ -94,7 +94,7 @@ static const struct kind kinds[] = {
       "A\tB <sip:a@x>",
       "\xc3\x84 <sip:a@x>",
       "A \"B\" <sip:a@x>"}},
-    {plain_turn,
+    {plain_sequence,
      {"1 INVITE", "0 A", "999999999 CANCEL", "007 ACK", "1 x/1"},
      {"", "1", "1 ", " 1 A", "1  A", "1\tA", "A", "A 1", "4294967295 ACK", "1 A B", "1 A ", "-1 A", "1 \xc3\xa4"}},
 };

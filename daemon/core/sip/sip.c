@@ -27,17 +27,17 @@ static bool read_address(struct span *uri, struct span *tag, struct span value)
 static int read_id(struct sip_id *id, const struct sip_head *h)
 {
     struct sip_hop top, hop;
-    struct sip_turn turn;
+    struct sip_sequence seq;
 
     *id = (struct sip_id){.code = h->code, .ruri = h->ruri, .call_id = h->call_id};
-    if (!sip_read_hop(&top, h->via) || !sip_read_turn(&turn, h->cseq) ||
+    if (!sip_read_hop(&top, h->via) || !sip_read_sequence(&seq, h->cseq) ||
         !read_address(&id->from_uri, &id->from_tag, h->from) || !read_address(&id->to_uri, &id->to_tag, h->to))
         return -EBADMSG;
     hop = top;
     if (h->code && !sip_read_hop(&hop, h->second_via))
         return -EBADMSG;
-    id->method = turn.method;
-    id->cseq = turn.number;
+    id->method = seq.method;
+    id->cseq = seq.number;
     id->via = top.branch;
     id->branch = hop.branch;
     id->sent_by = hop.sent_by;

@@ -71,7 +71,7 @@ static void read_address(struct span *uri, struct span *tag, struct span value)
 void sip_glean(struct sip_id *id, struct span msg)
 {
     struct sip_head h = {0};
-    struct sip_turn turn;
+    struct sip_sequence seq;
     struct sip_hop hop;
     struct span line;
 
@@ -86,8 +86,8 @@ void sip_glean(struct sip_id *id, struct span msg)
     *id = (struct sip_id){.ruri = h.ruri, .call_id = h.call_id};
     read_address(&id->from_uri, &id->from_tag, h.from);
     read_address(&id->to_uri, &id->to_tag, h.to);
-    if (sip_read_turn(&turn, h.cseq))
-        id->cseq = turn.number;
+    if (sip_read_sequence(&seq, h.cseq))
+        id->cseq = seq.number;
     if (sip_read_hop(&hop, h.via)) {
         id->branch = hop.branch;
         id->sent_by = hop.sent_by;

@@ -109,17 +109,17 @@ bool sip_plain_party(struct sip_party *party, struct span value)
 }
 
 /* "1 INVITE". */
-bool sip_plain_turn(struct sip_turn *turn, struct span value)
+bool sip_plain_sequence(struct sip_sequence *seq, struct span value)
 {
     size_t i = 0;
 
-    turn->number = 0;
+    seq->number = 0;
     for (; i < value.n && i < DIGITS_MAX && value.p[i] >= '0' && value.p[i] <= '9'; i++)
-        turn->number = turn->number * 10 + (uint32_t)(value.p[i] - '0');
+        seq->number = seq->number * 10 + (uint32_t)(value.p[i] - '0');
     if (i == 0 || i + 1 >= value.n || value.p[i] != ' ')
         return false;
-    turn->method = after(value, i + 1);
-    return plain_all(turn->method) && !find(turn->method, ' ');
+    seq->method = after(value, i + 1);
+    return plain_all(seq->method) && !find(seq->method, ' ');
 }
 
 /* ---- everything else ---- */
@@ -149,14 +149,14 @@ bool sip_any_party(struct sip_party *party, struct span value)
     return true;
 }
 
-bool sip_any_turn(struct sip_turn *turn, struct span value)
+bool sip_any_sequence(struct sip_sequence *seq, struct span value)
 {
     const struct pl pl = {value.p, value.n};
     struct sip_cseq cseq;
 
     if (!value.n || sip_cseq_decode(&cseq, &pl) != 0)
         return false;
-    *turn = (struct sip_turn){cseq.num, sip_span(&cseq.met)};
+    *seq = (struct sip_sequence){cseq.num, sip_span(&cseq.met)};
     return true;
 }
 
@@ -170,7 +170,7 @@ bool sip_read_party(struct sip_party *party, struct span value)
     return sip_plain_party(party, value) || sip_any_party(party, value);
 }
 
-bool sip_read_turn(struct sip_turn *turn, struct span value)
+bool sip_read_sequence(struct sip_sequence *seq, struct span value)
 {
-    return sip_plain_turn(turn, value) || sip_any_turn(turn, value);
+    return sip_plain_sequence(seq, value) || sip_any_sequence(seq, value);
 }

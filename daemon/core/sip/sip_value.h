@@ -21,7 +21,7 @@ struct sip_party {
 };
 
 /* The value of CSeq. */
-struct sip_turn {
+struct sip_sequence {
     uint32_t number;
     struct span method;
 };
@@ -29,14 +29,14 @@ struct sip_turn {
 /* False when the value is not valid. A Via without branch is not. */
 bool sip_read_hop(struct sip_hop *hop, struct span value);
 bool sip_read_party(struct sip_party *party, struct span value);
-bool sip_read_turn(struct sip_turn *turn, struct span value);
+bool sip_read_sequence(struct sip_sequence *seq, struct span value);
 
 /* Both ways, for tests. False: the value is not plain, or not valid. */
 bool sip_plain_hop(struct sip_hop *hop, struct span value);
 bool sip_any_hop(struct sip_hop *hop, struct span value);
 bool sip_plain_party(struct sip_party *party, struct span value);
 bool sip_any_party(struct sip_party *party, struct span value);
-bool sip_plain_turn(struct sip_turn *turn, struct span value);
-bool sip_any_turn(struct sip_turn *turn, struct span value);
+bool sip_plain_sequence(struct sip_sequence *seq, struct span value);
+bool sip_any_sequence(struct sip_sequence *seq, struct span value);
 
 #endif

@@ -35,10 +35,10 @@ static char *add_line(char *to, const char *name, struct span value)
 static char *made_of(const char *start, const char *method, struct span model, const char *to_more, size_t *len)
 {
     struct sip_head h;
-    struct sip_turn turn;
+    struct sip_sequence seq;
     char *out, *to;
 
-    if (sip_head_read(&h, model) < 0 || !h.from.n || !h.to.n || !h.call_id.n || !sip_read_turn(&turn, h.cseq))
+    if (sip_head_read(&h, model) < 0 || !h.from.n || !h.to.n || !h.call_id.n || !sip_read_sequence(&seq, h.cseq))
         return NULL;
     out = to = malloc(h.from.n + h.to.n + h.call_id.n + strlen(start) + strlen(to_more) + 160);
     if (!out)
@@ -50,7 +50,7 @@ static char *made_of(const char *start, const char *method, struct span model, c
         to += sprintf(to - 2, "%s\r\n", to_more) - 2;
     to = add_line(to, "Call-ID", h.call_id);
     to += sprintf(to, "CSeq: %u %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
-                  turn.number + (strcmp(method, "BYE") == 0), method);
+                  seq.number + (strcmp(method, "BYE") == 0), method);
     *len = (size_t)(to - out);
     return out;
 }
