@@ -11,11 +11,6 @@
 
 enum kind { NAME, TEXT, WORD, NUMBER };
 
-#define NAMED(name)                                                                                                    \
-    {                                                                                                                  \
-        name, sizeof(name) - 1                                                                                         \
-    }
-
 /* One row for each field of the record. */
 static const struct field {
     struct span name;
@@ -23,24 +18,24 @@ static const struct field {
     size_t at;
     bool end; /* only in the record of an ended call */
 } fields[] = {
-    {NAMED("call_id"), NAME, offsetof(struct call, call_id), false},
-    {NAMED("node"), NUMBER, offsetof(struct call, node), false},
-    {NAMED("inc"), TEXT, offsetof(struct call, inc), false},
-    {NAMED("caller"), TEXT, offsetof(struct call, caller), false},
-    {NAMED("callee"), TEXT, offsetof(struct call, callee), false},
-    {NAMED("ruri"), TEXT, offsetof(struct call, ruri), false},
-    {NAMED("source"), TEXT, offsetof(struct call, source), false},
-    {NAMED("from_tag"), NAME, offsetof(struct call, from_tag), false},
-    {NAMED("to_tag"), TEXT, offsetof(struct call, to_tag), false},
-    {NAMED("tx"), TEXT, offsetof(struct call, tx), false},
-    {NAMED("trying"), NUMBER, offsetof(struct call, trying), false},
-    {NAMED("ringing"), NUMBER, offsetof(struct call, ringing), false},
-    {NAMED("answered"), NUMBER, offsetof(struct call, answered), false},
-    {NAMED("code"), NUMBER, offsetof(struct call, code), false},
-    {NAMED("ended"), NUMBER, offsetof(struct call, ended), true},
-    {NAMED("how"), WORD, offsetof(struct call, how), true},
-    {NAMED("by"), WORD, offsetof(struct call, by), true},
-    {NAMED("untracked"), WORD, offsetof(struct call, untracked), false},
+    {SPAN("call_id"), NAME, offsetof(struct call, call_id), false},
+    {SPAN("node"), NUMBER, offsetof(struct call, node), false},
+    {SPAN("inc"), TEXT, offsetof(struct call, inc), false},
+    {SPAN("caller"), TEXT, offsetof(struct call, caller), false},
+    {SPAN("callee"), TEXT, offsetof(struct call, callee), false},
+    {SPAN("ruri"), TEXT, offsetof(struct call, ruri), false},
+    {SPAN("source"), TEXT, offsetof(struct call, source), false},
+    {SPAN("from_tag"), NAME, offsetof(struct call, from_tag), false},
+    {SPAN("to_tag"), TEXT, offsetof(struct call, to_tag), false},
+    {SPAN("tx"), TEXT, offsetof(struct call, tx), false},
+    {SPAN("trying"), NUMBER, offsetof(struct call, trying), false},
+    {SPAN("ringing"), NUMBER, offsetof(struct call, ringing), false},
+    {SPAN("answered"), NUMBER, offsetof(struct call, answered), false},
+    {SPAN("code"), NUMBER, offsetof(struct call, code), false},
+    {SPAN("ended"), NUMBER, offsetof(struct call, ended), true},
+    {SPAN("how"), WORD, offsetof(struct call, how), true},
+    {SPAN("by"), WORD, offsetof(struct call, by), true},
+    {SPAN("untracked"), WORD, offsetof(struct call, untracked), false},
 };
 
 #define FIELDS COUNT(fields)

@@ -48,11 +48,10 @@ struct input {
 
 /* Versions of clang-format differ on a body in braces. */
 /* clang-format off */
-#define NAME(name) {#name, sizeof(#name) - 1}
-#define NUMBER(type, name, min, max) {NAME(name), KIND_INT, offsetof(type, name), min, max, false}
-#define MAYBE(type, name, min, max) {NAME(name), KIND_INT, offsetof(type, name), min, max, true}
-#define FIELD(type, name, kind) {NAME(name), kind, offsetof(type, name), 0, 0, false}
-#define OPTIONAL(type, name, kind) {NAME(name), kind, offsetof(type, name), 0, 0, true}
+#define NUMBER(type, name, min, max) {SPAN(#name), KIND_INT, offsetof(type, name), min, max, false}
+#define MAYBE(type, name, min, max) {SPAN(#name), KIND_INT, offsetof(type, name), min, max, true}
+#define FIELD(type, name, kind) {SPAN(#name), kind, offsetof(type, name), 0, 0, false}
+#define OPTIONAL(type, name, kind) {SPAN(#name), kind, offsetof(type, name), 0, 0, true}
 /* clang-format on */
 
 static const struct shape messages[] = {
@@ -99,7 +98,7 @@ static const struct shape events[] = {
                     NUMBER(struct event, code, 0, 699),
                     OPTIONAL(struct event, by, KIND_TEXT),
                     OPTIONAL(struct event, at, KIND_TIME),
-                    {NAME(id), KIND_INT, offsetof(struct event, id), 1, INT32_MAX, true}}},
+                    {SPAN("id"), KIND_INT, offsetof(struct event, id), 1, INT32_MAX, true}}},
     [EVENT_SET] = {"set",
                    {FIELD(struct event, call_id, KIND_BASE64), OPTIONAL(struct event, from_tag, KIND_BYTES),
                     OPTIONAL(struct event, to_tag, KIND_BYTES), FIELD(struct event, name, KIND_TEXT),
@@ -258,7 +257,7 @@ static bool take_field(struct input *in, const struct field *f, void *out, size_
  * object are taken, no further optional one is looked for. */
 static int take_shape(struct input *in, const struct shape *shapes, size_t count, void *out)
 {
-    const struct flat_field *t = flat_find(&in->object, (struct span)NAME(t));
+    const struct flat_field *t = flat_find(&in->object, (struct span)SPAN("t"));
     size_t i = 0, left = in->object.count; /* fields not yet taken, and "t" */
 
     while (i < count && (!t || !t->text.p || strcmp(shapes[i].name, t->text.p) != 0))

@@ -173,21 +173,16 @@ bool sip_read_request_line(struct span *ruri, struct span line)
     return !memchr(ruri->p, ' ', ruri->n);
 }
 
-#define NAME(name)                                                                                                     \
-    {                                                                                                                  \
-        name, sizeof(name) - 1                                                                                         \
-    }
-
 struct span *sip_head_value(struct sip_head *h, struct span name)
 {
     static const struct {
         struct span name, compact;
         size_t at; /* offset in the head */
-    } headers[] = {{NAME("Via"), NAME("v"), offsetof(struct sip_head, via)},
-                   {NAME("From"), NAME("f"), offsetof(struct sip_head, from)},
-                   {NAME("To"), NAME("t"), offsetof(struct sip_head, to)},
-                   {NAME("Call-ID"), NAME("i"), offsetof(struct sip_head, call_id)},
-                   {NAME("CSeq"), NAME(""), offsetof(struct sip_head, cseq)}};
+    } headers[] = {{SPAN("Via"), SPAN("v"), offsetof(struct sip_head, via)},
+                   {SPAN("From"), SPAN("f"), offsetof(struct sip_head, from)},
+                   {SPAN("To"), SPAN("t"), offsetof(struct sip_head, to)},
+                   {SPAN("Call-ID"), SPAN("i"), offsetof(struct sip_head, call_id)},
+                   {SPAN("CSeq"), SPAN(""), offsetof(struct sip_head, cseq)}};
 
     for (size_t i = 0; i < COUNT(headers); i++)
         if (span_caseeq(name, headers[i].name) || span_caseeq(name, headers[i].compact))

@@ -65,7 +65,7 @@ bool sip_plain_hop(struct sip_hop *hop, struct span value)
         return false;
     rest = after(rest, 1);
     hop->sent_by = until(rest, ';');
-    hop->branch = param(after(rest, hop->sent_by.n), (struct span){"branch", 6});
+    hop->branch = param(after(rest, hop->sent_by.n), (struct span)SPAN("branch"));
     return hop->sent_by.n && hop->branch.n && !find(rest, ' ');
 }
 
@@ -104,7 +104,7 @@ bool sip_plain_party(struct sip_party *party, struct span value)
     if (!params.n || !is_plain_uri(party->uri))
         return false;
     params = after(params, 1);
-    party->tag = param(params, (struct span){"tag", 3});
+    party->tag = param(params, (struct span)SPAN("tag"));
     return !params.n || *params.p == ';';
 }
 
