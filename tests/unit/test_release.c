@@ -472,3 +472,77 @@ Test(release, node_that_could_not_is_well_again)
     cancel_all(c, 1);
     cluster_free(c);
 }
+
+/* ---- what a living node gives away ---- */
+
+static bool is_in_record(const struct cluster *c, int call, const char *name)
+{
+    json_t *record = cluster_record(c, call);
+    bool yes = json_is_true(json_object_get(record, name));
+
+    json_decref(record);
+    return yes;
+}
+
+static size_t owner_of(const struct cluster *c, int call)
+{
+    json_t *record = cluster_record(c, call);
+    size_t node = (size_t)json_integer_value(json_object_get(record, "owner")) - 1;
+
+    json_decref(record);
+    return node;
+}
+
+/* Calls of the first of three nodes, given to the others, whose Kamailios do not answer. */
+static struct cluster *given_in_vain(int calls)
+{
+    struct cluster *c = cluster_new(3);
+
+    for (int i = 0; i < calls; i++)
+        cluster_call(c, 0, i);
+    cluster_run(c, 2000);
+    c->site[1].silent = c->site[2].silent = true;
+    cr_assert_null(engine_evacuate(c->site[0].e, true, c->now));
+    cluster_run(c, 100);
+    for (int i = 0; i < calls; i++)
+        cr_assert(is_in_record(c, i, "taking"));
+    return c;
+}
+
+static void comes_back(struct cluster *c, int call)
+{
+    for (int ms = 0; ms < 14500 && is_in_record(c, call, "taking"); ms++)
+        cluster_run(c, 1);
+    cr_assert(!is_in_record(c, call, "taking") && owner_of(c, call) == 0);
+}
+
+Test(release, what_was_given_in_vain_stays_for_a_while)
+{
+    struct cluster *c = given_in_vain(1);
+
+    comes_back(c, 0);
+    for (int ms = 0; ms < 2500; ms++) {
+        cluster_run(c, 1);
+        cr_assert(!is_in_record(c, 0, "given") && !is_in_record(c, 0, "taking"), "after %d ms", ms);
+    }
+    cluster_run(c, 1000);
+    cr_expect(is_in_record(c, 0, "taking"), "then it is given again");
+    cluster_free(c);
+}
+
+/* The INVITE had also come to the third, which routed it and waits for the outcome: it learns that it is the second. */
+Test(release, what_was_given_in_vain_is_nobody_elses)
+{
+    struct cluster *c = given_in_vain(20);
+
+    for (int i = 0; i < 20; i++) {
+        cluster_call(c, 3 - owner_of(c, i), i);
+        cluster_run(c, 10);
+    }
+    for (int i = 0; i < 20; i++)
+        comes_back(c, i);
+    cluster_run(c, 1000);
+    for (int i = 0; i < 20; i++)
+        cr_expect(c->site[0].holds[i] && cluster_holders(c, i, NULL) == 1, "call %d", i);
+    cluster_free(c);
+}

@@ -108,6 +108,8 @@ static void proven(struct engine *e, struct txn *t, int64_t now)
     t->wait_ms = 0;
     if (was_new)
         return;
+    if (t->given_ms)
+        t->given_ms = now; /* it has come back, maybe long after it was given */
     if (t->outdated)
         message_taken(e, t->call, t->key);
     t->outdated = false;

@@ -108,7 +108,7 @@ struct txn {
                              came into doubt */
     uint64_t ask_token;   /* of the question whether a rival owner lives; 0: none under way */
     int64_t asked_rival;  /* the epoch of the rival's record that the last such question was about; 0: none */
-    int64_t given_ms;     /* when it was last given away (evacuate.c); 0: never */
+    int64_t given_ms;     /* when it was last given away, or came back (evacuate.c); 0: never */
     int64_t wait_ms;      /* until when another node's takeover may still fail; 0: there is none */
 
     enum txn_record record;
