@@ -106,6 +106,20 @@ static void see_ways(struct life *l, size_t node)
             l->way_ms[node][i] = l->touch_ms[node] = l->c->now;
 }
 
+#define TAKING_MS 14500 /* a takeover that fails is released by then, or its owner writes over it (fence.c) */
+
+/* Two have routed its INVITE, and a third takes it over, or has just ended that: the second waits for the outcome
+ * (fence.c). */
+static bool is_undecided(const struct life *l, int call)
+{
+    json_t *r = l->c->doubled[call] ? cluster_record(l->c, call) : NULL;
+    int64_t most = json_is_true(json_object_get(r, "taking")) ? TAKING_MS : HANDED_MS;
+    bool yes = r && cluster_record_age(l->c, call) < most;
+
+    json_decref(r);
+    return yes;
+}
+
 /* No two nodes that have had no trouble for long own one call, whatever befalls the third. */
 static bool one_owner_among_the_well(struct life *l)
 {
@@ -121,7 +135,7 @@ static bool one_owner_among_the_well(struct life *l)
             l->well_ms[i] = c->now;
         see_ways(l, i);
         for (int call = 0; is_well(l, i) && call < CALLS; call++)
-            check((owners[call] += s->holds[call]) < 2 || is_contested(l, call),
+            check((owners[call] += s->holds[call]) < 2 || is_contested(l, call) || is_undecided(l, call),
                   "call %d has two owners who have long been well", call);
     }
     return true;
@@ -228,8 +242,6 @@ bool all_answered(struct life *l)
 /* ---- records ---- */
 
 #define BEHIND_MS 3000 /* a record is not longer behind what its writer knows */
-
-#define TAKING_MS 14500 /* a takeover that fails is released by then, or its owner writes over it (fence.c) */
 
 /* Another node is taking it over, and may fail yet; or has had trouble since: the store may not have its word that this
  * failed. */
