@@ -305,6 +305,13 @@ static bool may_be_lost(const struct life *l, int call)
     return cluster_is_connected(l->c, call) && (!lives || l->c->cut[call] || !is_well(l, node));
 }
 
+/* He has cancelled, and his connection is gone: a 200 that crosses that, if it comes to any node at all, is ended in
+ * his stead. */
+static bool is_unheard(const struct life *l, int call)
+{
+    return may_be_lost(l, call) && l->phones.phone[call].code != 200;
+}
+
 /* Whether it can have ended so, seen from the people. */
 static bool is_plausible(const struct life *l, int call, const char *how, const char *by)
 {
@@ -313,7 +320,8 @@ static bool is_plausible(const struct life *l, int call, const char *how, const 
     if (strcmp(how, "completed") == 0)
         return l->c->final[call] == 200 && p->bye[strcmp(by, "callee") == 0].since_ms;
     if (strcmp(how, "cancelled") == 0)
-        return p->cancel.since_ms && (l->c->final[call] != 200 || l->c->timed_out[call]) && strcmp(by, "caller") == 0;
+        return p->cancel.since_ms && strcmp(by, "caller") == 0 &&
+               (l->c->final[call] != 200 || l->c->timed_out[call] || is_unheard(l, call));
     if (strcmp(how, "rejected") == 0)
         return l->c->final[call] == 486 && strcmp(by, "callee") == 0;
     if (strcmp(how, "caller lost") == 0)
@@ -337,6 +345,12 @@ static bool answers_yet(const struct life *l, int call)
     return !r->since_ms || l->c->now - r->since_ms < WELL_MS;
 }
 
+/* Nobody is left to hear the answer, says this end. */
+static bool is_gone(const struct life *l, int call, const char *how)
+{
+    return strcmp(how, "caller lost") == 0 || (strcmp(how, "cancelled") == 0 && is_unheard(l, call));
+}
+
 static bool is_fine(struct life *l, json_t *entry)
 {
     const char *answered = text_of(entry, "answered"), *ended = text_of(entry, "ended");
@@ -346,7 +360,7 @@ static bool is_fine(struct life *l, json_t *entry)
           "an entry of no call");
     check(++l->entries[call] == 1, "call %d: %u entries in the archive", call, l->entries[call]);
     check(!l->ended[call], "call %d: ended once more, as the store has forgotten its end", call);
-    l->lost[call] = strcmp(text_of(entry, "how"), "caller lost") == 0 && answers_yet(l, call);
+    l->lost[call] = is_gone(l, call, text_of(entry, "how")) && answers_yet(l, call);
     check(is_plausible(l, call, text_of(entry, "how"), text_of(entry, "by")), "call %d: %s by %s, final reply %d", call,
           text_of(entry, "how"), text_of(entry, "by"), l->c->final[call]);
     check(!*answered || is_late(l, call, answered) || strtoll(answered, NULL, 10) <= strtoll(ended, NULL, 10),

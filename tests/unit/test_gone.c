@@ -164,6 +164,17 @@ Test(gone, two_hundred_is_acknowledged_and_its_dialog_ended)
     fake_free(f);
 }
 
+Test(gone, two_hundred_that_crossed_his_cancel_is_ended_too)
+{
+    struct leg c = call_make(1);
+    struct fake *f = searched(&c, fake_cancelled(orphan(&c)));
+
+    fake_forget(f);
+    stray(f, 1, answer(&c, ""));
+    cr_expect(fake_sent_count(f, "ACK sip:") == 1 && fake_sent_count(f, "BYE sip:") == 1 && fake_count(f, "send") == 2);
+    fake_free(f);
+}
+
 Test(gone, without_a_route_set_it_goes_to_the_far_end)
 {
     struct leg c;
