@@ -1,9 +1,11 @@
-"""What an ordinary call makes a real Kamailio tell its kamsyncd over evapi: events and bytes."""
+"""What an ordinary call makes a real Kamailio tell its kamsyncd over evapi, and kamsyncd its Redis."""
 import contextlib
 import re
+import tempfile
 
 import measure  # noqa: F401: it knows where the lab is
 from lab.proc import wait_until
+from redis_budget import Bench
 from sites import Site, result
 
 CALLS, RATE = 200, 50     # so slow that hardly two calls share a frame
@@ -29,3 +31,12 @@ def evapi():
         wait_until(lambda: site.cluster[NODE].counters()['calls_ended'] == CALLS, 10, 'all calls ended')
         after = _told(site)
     return dict(zip(('evapi_bytes', 'evapi_events'), ((now - then) / CALLS for now, then in zip(after, before))))
+
+
+def redis():
+    """{'redis_scripts', 'redis_commands', 'redis_bytes'} per call; what scripts call is among the commands."""
+    with tempfile.TemporaryDirectory() as directory, Bench(directory, CALLS) as bench:
+        steps = bench.run().values()
+    counts = [(name, calls) for commands, _ in steps for name, (calls, _) in commands.items()]
+    return {'redis_scripts': sum(calls for name, calls in counts if name == 'evalsha'),
+            'redis_commands': sum(calls for _, calls in counts), 'redis_bytes': sum(size for _, size in steps)}

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What an ordinary call costs that can be counted, the same on a busy machine, against the committed figures: instructions of
-kamsyncd's pure parts, under callgrind, and what real nodes say over evapi.
+"""The budget: what an ordinary call costs that can be counted, the same on a busy machine, against the committed figures: instructions of
+kamsyncd's pure parts, under callgrind, what a real Kamailio says over evapi, and what Redis is asked.
 
     count.py [--renew] [--junit FILE]
 
-Fails when a part takes over 10 % more than instructions.json says. Is that meant so, then `./dev bench count --renew`
-writes the new figures; commit them with the change and say why. They hold for gcc and this buildtype only, and each
+Fails when a part takes over 10 % more than budget.json says. Is that meant so, then `./dev bench count --renew`
+writes the new figures; commit them with the change and say why. Instructions hold for gcc and this buildtype only, and each
 distribution has its own, with its compiler and libraries; on one that has none, all parts are skipped.
 """
 import argparse
@@ -22,12 +22,14 @@ import budget
 import measure
 from measure import Report
 
-FIGURES = os.path.join(measure.HERE, 'instructions.json')
+FIGURES = os.path.join(measure.HERE, 'budget.json')
 LIMIT = 1.10
 PARTS = {'frame': 'a frame with one branch event is read', 'msg': 'its JSON becomes an event',
          'record': 'a record is written', 'lookup': "a stray's identity and key are read",
          'call': 'an ordinary call goes through the engine (5 events)',
-         'evapi_events': 'over evapi: events of an ordinary call', 'evapi_bytes': 'over evapi: bytes to kamsyncd of an ordinary call'}
+         'evapi_events': 'over evapi: events of an ordinary call', 'evapi_bytes': 'over evapi: bytes to kamsyncd of an ordinary call',
+         'redis_scripts': 'Redis: scripts of an ordinary call', 'redis_commands': 'Redis: commands, with those that scripts call',
+         'redis_bytes': 'Redis: bytes to it'}
 COUNTED = ('frame', 'msg', 'record', 'lookup', 'call')   # by callgrind
 FEW, MANY = 20, 120
 
@@ -50,7 +52,7 @@ def count(part):
 def counted():
     found = {part: round(count(part)) for part in COUNTED}
     found['call'] -= round(count('script'))  # the making of its events
-    return found | {part: round(value) for part, value in budget.evapi().items()}
+    return found | {part: round(value) for part, value in (budget.evapi() | budget.redis()).items()}
 
 
 def junit(path, now, kept):
@@ -61,7 +63,7 @@ def junit(path, now, kept):
             ET.SubElement(case, 'skipped', message=f'no figures for {distribution()}')
         elif part not in kept or value > LIMIT * kept[part]:
             text = (f'{PARTS[part]}: {value}, {kept.get(part)} are committed. If that is meant so: '
-                    './dev bench count --renew, and commit tests/bench/instructions.json')
+                    './dev bench count --renew, and commit tests/bench/budget.json')
             ET.SubElement(case, 'failure', message=text).text = text
     ET.ElementTree(suite).write(path)
 
@@ -94,13 +96,13 @@ def main():
         renew(now)
     kept = committed().get(distribution(), {})
     worse = [part for part in now if kept and (part not in kept or now[part] > LIMIT * kept[part])]
-    report = Report('Instructions')
+    report = Report('The budget')
     report.table(['', 'now', 'committed', 'change'],
                  [[PARTS[part], value, kept.get(part, '-'),
                    f'{100 * (value / kept[part] - 1):+.1f} %' if part in kept else '-'] for part, value in now.items()])
     if worse:
         report.text(f'More than 10 % over the committed figures: {", ".join(worse)}. If that is meant so: '
-                    '`./dev bench count --renew`, and commit `tests/bench/instructions.json`.')
+                    '`./dev bench count --renew`, and commit `tests/bench/budget.json`.')
     report.show()
     if options.junit:
         junit(options.junit, now, kept)
