@@ -145,7 +145,7 @@ def test_each_version_gets_the_same_lines():
 
 def check(config, cwd):
     """Kamailio's own check of a configuration, started in that directory."""
-    return subprocess.run([*kamailio_of(), '-c', '-f', config], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run([*kamailio_of(), '-M', '16', '-c', '-f', config], cwd=cwd, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize('config, cwd', [('{}/kamailio.cfg', '/'), ('kamailio.cfg', '{}'), ('./kamailio.cfg', '{}'),

@@ -13,7 +13,7 @@ def check(tmp_path, module, config=CONFIG):
     modules = tmp_path / 'modules.cfg'
     modules.write_text(f'loadmodule "{module}.so"\n')
     defines = {'NODE_ID': '1', 'NODE_IP': '"127.0.0.2"', 'ANYCAST_IP': '"127.0.0.3"', 'GATEWAY': '"127.0.0.4:5060"'}
-    return subprocess.run([*kamailio_of(), '-c', '-f', str(config), f'--substdef=!KAMSYNC_MODULES!{modules}!g',
+    return subprocess.run([*kamailio_of(), '-M', '16', '-c', '-f', str(config), f'--substdef=!KAMSYNC_MODULES!{modules}!g',
                            *(part for name, value in defines.items() for part in ('-A', f'{name}={value}'))],
                           capture_output=True, text=True, timeout=60)
 

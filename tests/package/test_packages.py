@@ -127,7 +127,7 @@ def test_four_lines_are_enough(node):
     modules = ''.join(f'loadmodule "{name}.so"\n' for name in ('tm', 'sl', 'rr', 'pv', 'xlog'))
     text = listens + modules + FOUR_LINES.replace('…\n', '') + '    t_relay();\n}\n'
     node.run(f"cat >/etc/kamailio/four.cfg <<'END'\n{text}\nEND")
-    node.run('kamailio -c -f /etc/kamailio/four.cfg')
+    node.run('kamailio -M 16 -c -f /etc/kamailio/four.cfg')
 
 
 def test_the_stock_configuration(node):
