@@ -83,14 +83,15 @@ static bool is_hasty(const struct life *l, const struct taking *t)
     return false;
 }
 
-static bool own_site_first(struct life *l)
+static bool takeovers_are_due(struct life *l)
 {
     for (int i = 0; i < CALLS; i++) {
         struct taking *t = &l->c->taking[i];
-        bool hasty = t->by && is_hasty(l, t);
+        bool unwritten = t->by && t->unwritten, hasty = t->by && is_hasty(l, t);
         int by = t->by;
 
         t->by = 0;
+        check(!unwritten, "call %d: node %d carries a takeover out without a record", i, by);
         check(!hasty, "call %d: node %d of another site has taken it over %lld ms after node %zu had died", i, by,
               (long long)(t->at_ms - t->gone_ms), t->from + 1);
     }
@@ -413,8 +414,8 @@ bool is_alive(struct life *l, int call)
 
 bool holds_always(struct life *l)
 {
-    return limits(l) && own_site_first(l) && no_second_call(l) && one_owner_among_the_well(l) && one_answer_each(l) &&
-           one_end_each(l) && none_begins_anew(l) && records_are_fresh(l);
+    return limits(l) && takeovers_are_due(l) && no_second_call(l) && one_owner_among_the_well(l) &&
+           one_answer_each(l) && one_end_each(l) && none_begins_anew(l) && records_are_fresh(l);
 }
 
 /* Whoever gives a call up knows who has it. */

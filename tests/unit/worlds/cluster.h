@@ -96,6 +96,7 @@ struct taking {
     size_t from;
     int by; /* that node's id */
     int64_t at_ms, gone_ms;
+    bool unwritten; /* though the store has never taken its record for that */
 };
 
 struct cluster {
@@ -143,11 +144,12 @@ struct cluster {
     bool begun[CALLS_MAX];      /* a Kamailio has routed its INVITE */
     bool loose[CALLS_MAX];      /* one did so without a claim, or the store may have forgotten the claim */
     bool doubled[CALLS_MAX];    /* another one routed it, too, while the first had it still: */
-    int64_t doubled_ms[CALLS_MAX];   /* when one last did; INT64_MAX: that is not known any more; */
-    struct taking taking[CALLS_MAX]; /* the last takeover of each call */
-    int64_t handed_ms[CALLS_MAX];    /* when a Kamailio last took it from another that gave it away */
-    bool wrongly[CALLS_MAX];         /* though it had a claim, as had the first */
-    int re_code[CALLS_MAX];          /* what the far end has answered to the last re-INVITE, 0: nothing yet */
+    int64_t doubled_ms[CALLS_MAX];         /* when one last did; INT64_MAX: that is not known any more; */
+    struct taking taking[CALLS_MAX];       /* the last takeover of each call */
+    int64_t written[SITES_MAX][CALLS_MAX]; /* the highest epoch of each node's records that the store has taken */
+    int64_t handed_ms[CALLS_MAX];          /* when a Kamailio last took it from another that gave it away */
+    bool wrongly[CALLS_MAX];               /* though it had a claim, as had the first */
+    int re_code[CALLS_MAX];                /* what the far end has answered to the last re-INVITE, 0: nothing yet */
     size_t cancel_count;
     int cancel_call[CANCELS_MAX];
     unsigned delivered[CANCELS_MAX], refused[CANCELS_MAX];

@@ -199,8 +199,8 @@ static void note_taking(struct site *s, int call)
     struct taking *x = &s->c->taking[call];
     unsigned start = 0;
 
-    *x = (struct taking){0};
-    if (!t || !t->from.owner || t->from.owner == s->id || is_given(s, call) || has_caller(s, call) ||
+    *x = (struct taking){.by = s->id, .unwritten = t && s->c->written[s - s->c->site][call] < t->epoch};
+    if (x->unwritten || !t || !t->from.owner || t->from.owner == s->id || is_given(s, call) || has_caller(s, call) ||
         sscanf(t->from.inc, "%*d.%u", &start) != 1)
         return;
     *x = (struct taking){.from = (size_t)t->from.owner - 1, .by = s->id, .at_ms = s->c->now};

@@ -185,6 +185,16 @@ static bool is_fenced(struct cluster *c, const struct task *t)
     return x && record_fences(span_of(x->value), span_of(t->value));
 }
 
+static void note_written(struct cluster *c, const struct task *t)
+{
+    struct record r = {0};
+    int call;
+
+    if (sscanf(t->key, "kamsync:tx:{call-%d@caller.example}:1:", &call) == 1 &&
+        record_read(&r, span_of(t->value)) == 0 && r.epoch > c->written[t->site][call])
+        c->written[t->site][call] = r.epoch;
+}
+
 static void apply_put(struct cluster *c, struct task *t)
 {
     struct task *a = store_answer_to(c, t);
@@ -198,8 +208,10 @@ static void apply_put(struct cluster *c, struct task *t)
                  a->status == PUT_FENCED ? x->value : "");
     if (a->status == PUT_FENCED)
         a->value = strdup(x->value);
-    if (a->status == PUT_DONE)
-        entry_add(c, data_of(c, t), t->key, t->value, t->ttl_ms);
+    if (a->status != PUT_DONE)
+        return;
+    entry_add(c, data_of(c, t), t->key, t->value, t->ttl_ms);
+    note_written(c, t);
 }
 
 void store_apply(struct cluster *c, struct task *t)
