@@ -141,7 +141,7 @@ static void on_msg(struct engine *e, struct msg *m, int64_t now)
         break;
     case MSG_ACK:
         on_ack(e, m->n, now);
-        kamailio_up(e, true);
+        kamailio_up(e, true, now);
         break;
     case MSG_EVENTS:
         on_events(e, m, now);
@@ -204,10 +204,8 @@ void engine_store_up(struct engine *e, int64_t now)
     e->store.back_ms = e->store.lost_ms ? now : 0;
     e->peers.since_ms = 0;
     e->peers.own_seen_ms = now;
-    e->peers.unheard = e->peers.own_beat > 0;
     e->peers.missed = false;
-    peers_beat(e, true);
-    e->peers.next_beat_ms = now;
+    peers_appear(e, now);
     /* It may have lost everything; and if it was away for long, the others may have thought this node dead. */
     owner_doubt(e, now - (e->peers.read_ms < e->store.lost_ms ? e->peers.read_ms : e->store.lost_ms) >=
                        e->conf.node_ttl_ms / 2);

@@ -16,7 +16,7 @@ void hall_write(struct engine *e, int64_t now);
 /* Kamailio's hello, if its proof verifies. */
 void kamailio_hello(struct engine *e, const struct msg *m, int64_t now);
 /* It answers (again). */
-void kamailio_up(struct engine *e, bool same_incarnation);
+void kamailio_up(struct engine *e, bool same_incarnation, int64_t now);
 /* Whether a silence has lasted too long. */
 void kamailio_tick(struct engine *e, int64_t now);
 int64_t kamailio_due(const struct engine *e);

@@ -56,7 +56,7 @@ void kamailio_tick(struct engine *e, int64_t now)
     down(e, "Kamailio does not answer", now);
 }
 
-void kamailio_up(struct engine *e, bool same_incarnation)
+void kamailio_up(struct engine *e, bool same_incarnation, int64_t now)
 {
     bool was_down = !e->self.up;
 
@@ -65,8 +65,8 @@ void kamailio_up(struct engine *e, bool same_incarnation)
         left_alive(e);
         owner_doubt(e, true);
     }
-    if (was_down)
-        peers_beat(e, true);
+    if (was_down || !same_incarnation)
+        peers_appear(e, now);
 }
 
 /* Transactions of the previous incarnation are orphans now; their records stay in the store. */
@@ -110,7 +110,7 @@ static void on_hello(struct engine *e, const struct msg *m, int64_t now)
     }
     revoked_again(e, now);
     advice_address(e, now);
-    kamailio_up(e, known && !restarted);
+    kamailio_up(e, known && !restarted, now);
     for (size_t i = 0; i < e->nodes.count; i++)
         peers_tell(e, &e->nodes.list[i], now);
 }

@@ -7,7 +7,7 @@ void hall_see_standstill(struct engine *e, int64_t now)
 {
     if (e->turn_ms && now - e->turn_ms >= e->conf.node_ttl_ms / 2) {
         e->contact.progress_ms = now;
-        peers_beat(e, true);
+        peers_appear(e, now);
         owner_doubt(e, true);
     }
     e->turn_ms = now;

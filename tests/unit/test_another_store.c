@@ -5,11 +5,13 @@
 
 TestSuite(another_store, .fini = no_leaks);
 
+#define BEATS 10000 /* more than it has said so far */
+
 static struct span own_record(int64_t beat)
 {
     return span_of(
         scratch("{\"id\":1,\"name\":\"n\",\"sip\":\"192.0.2.1:5060\",\"inc\":\"100.1\",\"beat\":%lld,\"up\":true}",
-                (long long)beat));
+                (long long)(BEATS + beat)));
 }
 
 static void see_own(struct fake *f, int64_t beat)
@@ -18,13 +20,13 @@ static void see_own(struct fake *f, int64_t beat)
     engine_nodes_read(f->e, true, f->now);
 }
 
-/* An engine that owns call 1, written, and has seen its own beat 5. */
+/* An engine that has seen its own beat 5, and owns call 1, written. */
 static struct fake *owning(struct leg *c)
 {
-    struct fake *f = fake_owning(c);
+    struct fake *f = fake_ready();
 
     see_own(f, 5);
-    fake_forget(f);
+    fake_own(f, c);
     return f;
 }
 

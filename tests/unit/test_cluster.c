@@ -464,3 +464,85 @@ Test(cluster, owner_that_comes_back_to_a_store_that_has_forgotten)
         cr_expect(cluster_holders(c, i, NULL) == 1 && !c->site[0].holds[i], "call %d", i);
     quiet(c);
 }
+
+/* ---- a node of which the others do not know yet that it lives ---- */
+
+#define LATE_MS 200 /* the master that has the nodes has its beats so much later than the others what they get */
+
+static void stood_still(struct cluster *c, bool over)
+{
+    cluster_stand(c, 0, !over);
+}
+
+static void kamailio_died(struct cluster *c, bool over)
+{
+    if (over)
+        cluster_restart(c, 0);
+    else
+        cluster_kill(c, 0);
+}
+
+static void link_was_broken(struct cluster *c, bool over)
+{
+    (over ? cluster_mend : cluster_break)(c, 0);
+}
+
+static void all_was_away(struct cluster *c, bool over)
+{
+    if (!over)
+        cluster_crash(c, 0);
+    else
+        cluster_join(c, 0);
+    kamailio_died(c, over);
+}
+
+/* A call whose record is at another master than the nodes'. */
+static int call_elsewhere(const struct cluster *c)
+{
+    int call = 0;
+
+    while (cluster_master_of(c, call) == 0)
+        call++;
+    return call;
+}
+
+/* A call begins there, and its INVITE comes to a second node, which thinks that the first is dead. */
+static void begin_unknown(void (*befalls)(struct cluster *c, bool over))
+{
+    struct cluster *c = cluster_new(3);
+    int call;
+
+    c->masters = 3;
+    call = call_elsewhere(c);
+    befalls(c, false);
+    cluster_run(c, 20000);
+    cluster_delay(c, 0, 0, LATE_MS);
+    befalls(c, true);
+    cluster_delay(c, 0, 0, LATE_MS);
+    cluster_run(c, 10); /* the script's first words */
+    cluster_call(c, 0, call);
+    cluster_invite(c, 1, call);
+    cluster_run(c, 10000);
+    cr_expect(cluster_holders(c, call, NULL) == 1, "%zu nodes have it", cluster_holders(c, call, NULL));
+    quiet(c);
+}
+
+Test(cluster, call_of_a_host_that_stood_still_and_is_thought_dead)
+{
+    begin_unknown(stood_still);
+}
+
+Test(cluster, call_of_a_kamailio_that_has_just_started)
+{
+    begin_unknown(kamailio_died);
+}
+
+Test(cluster, call_of_a_kamailio_whose_link_was_broken)
+{
+    begin_unknown(link_was_broken);
+}
+
+Test(cluster, call_of_a_node_that_has_just_started)
+{
+    begin_unknown(all_was_away);
+}

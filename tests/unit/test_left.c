@@ -249,6 +249,7 @@ Test(left, call_that_comes_back_with_its_first_record_ends_here)
     engine_link_up(f->e, "tag-2", f->now);
     fake_turn(f);
     fake_hello(f, 1, "100.1");
+    own_beat(f);
     fake_pass(f, 1000);
     cr_assert(fake_status(f).txns == 1 && json_integer_value(fake_put_field(f, "epoch")) == 3);
     fake_reply(f, f->events + 1, &c, "0", 200);

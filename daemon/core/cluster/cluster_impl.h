@@ -15,6 +15,9 @@ void peers_tick(struct engine *e, int64_t now);
 int64_t peers_due(const struct engine *e);
 /* Writes this node's record; with announce, tells all others at once. */
 void peers_beat(struct engine *e, bool announce);
+/* The others may think that this node, or its Kamailio, is dead: it beats, and nothing is written before that beat
+ * stands in the store. */
+void peers_appear(struct engine *e, int64_t now);
 /* Whether that incarnation of the node is certainly dead. For a node never heard of, only after its heartbeat had time
  * to come. */
 bool peers_dead(const struct engine *e, int id, const char *inc, int64_t now);

@@ -30,7 +30,8 @@ struct peers {
     bool ripe;           /* that is longer than the node TTL */
     int64_t own_beat;    /* this node's last heartbeat read back from the store; 0: none yet */
     int64_t own_seen_ms; /* when it was read */
-    bool unheard;        /* the store accepted no heartbeat since it came back, or for long: nothing else is written */
+    int64_t said_beat;   /* the first one of the node as it is now; 0: it stands in the store */
+    bool unheard;        /* that one does not yet, or none has for long: nothing else is written */
     bool missed;         /* the last one is so old that others may think this node dead */
 };
 

@@ -28,6 +28,15 @@ void peers_beat(struct engine *e, bool announce)
     free(record);
 }
 
+/* Another master of the store than the one that has the nodes may have a record before that one has the beat. */
+void peers_appear(struct engine *e, int64_t now)
+{
+    peers_beat(e, true);
+    e->peers.said_beat = e->self.beat;
+    e->peers.unheard = e->peers.own_beat > 0;
+    e->peers.next_beat_ms = now; /* and is read at once */
+}
+
 void peers_tell(struct engine *e, const struct node *n, int64_t now)
 {
     int64_t number = link_next_n(&e->link);
@@ -147,6 +156,17 @@ void peers_own_lost(struct engine *e, int64_t now)
     engine_post(e, (struct notice){.type = NOTICE_DOUBTED}, now);
 }
 
+/* Whoever has thought this node dead reads from now on that it lives. The first time nothing waits for that. */
+static void appeared(struct engine *e, int64_t now)
+{
+    bool early = e->peers.said_beat && !e->peers.unheard;
+
+    e->peers.unheard = e->peers.missed = false;
+    e->peers.said_beat = 0;
+    if (early)
+        engine_post(e, (struct notice){.type = NOTICE_DOUBTED}, now);
+}
+
 /* A store that takes no writes (READONLY, OOM) refuses the heartbeats, too, and nothing else reveals it: the
  * others may think this node dead though it reads the store all the time. So this node checks its own record there.
  */
@@ -161,7 +181,8 @@ static void see_own(struct engine *e, const struct node *own, int64_t now)
         return;
     e->peers.own_beat = own->beat;
     e->peers.own_seen_ms = now;
-    e->peers.unheard = e->peers.missed = false;
+    if (own->beat >= e->peers.said_beat)
+        appeared(e, now);
 }
 
 /* Once, before anything is written again: what others have taken over meanwhile is theirs. */

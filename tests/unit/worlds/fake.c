@@ -275,10 +275,8 @@ struct fake *fake_ready(void)
     return f;
 }
 
-struct fake *fake_owning(struct leg *c)
+void fake_own(struct fake *f, struct leg *c)
 {
-    struct fake *f = fake_ready();
-
     *c = call_make(1);
     f->answer_puts = true;
     fake_branch(f, 1, c, "0", true);
@@ -287,6 +285,13 @@ struct fake *fake_owning(struct leg *c)
     fake_turn(f);
     cr_assert(f->put_count == 1);
     fake_forget(f);
+}
+
+struct fake *fake_owning(struct leg *c)
+{
+    struct fake *f = fake_ready();
+
+    fake_own(f, c);
     return f;
 }
 

@@ -131,7 +131,9 @@ void fake_free(struct fake *f);
 
 /* Brings the link and the store up and says hello as node 1. Frames and beats so far are forgotten. */
 struct fake *fake_ready(void);
-/* The same, and it owns call 1, which is written. Puts are answered at once from then on. */
+/* It owns call 1, which is written. Puts are answered at once from then on. */
+void fake_own(struct fake *f, struct leg *c);
+/* Both. */
 struct fake *fake_owning(struct leg *c);
 
 const struct counters *fake_counters(const struct fake *f);
