@@ -361,7 +361,7 @@ static bool is_fine(struct life *l, json_t *entry)
           "an entry of no call");
     check(++l->entries[call] == 1, "call %d: %u entries in the archive", call, l->entries[call]);
     check(!l->ended[call], "call %d: ended once more, as the store has forgotten its end", call);
-    l->lost[call] = is_gone(l, call, text_of(entry, "how")) && answers_yet(l, call);
+    l->lost_ms[call] = is_gone(l, call, text_of(entry, "how")) && answers_yet(l, call) ? l->c->now : 0;
     check(is_plausible(l, call, text_of(entry, "how"), text_of(entry, "by")), "call %d: %s by %s, final reply %d", call,
           text_of(entry, "how"), text_of(entry, "by"), l->c->final[call]);
     check(!*answered || is_late(l, call, answered) || strtoll(answered, NULL, 10) <= strtoll(ended, NULL, 10),
@@ -448,11 +448,13 @@ bool holds_when_well(struct life *l)
     return none_rings_for_nobody(l) && one_owner(l) && none_vanishes(l) && all_quiet(l);
 }
 
-/* A far end that has answered a caller who is gone still says its 2xx: it is ended in his stead. */
+/* A far end that has answered a caller who is gone still says its 2xx: it is ended in his stead. Unless no copy has
+ * come to anybody since: all got lost, or came to Kamailios that were dead, or died before they read them. */
 static bool none_talks_to_nobody(struct life *l)
 {
     for (int i = 0; i < CALLS; i++)
-        check(!l->lost[i] || l->c->final[i] != 200 || l->phones.phone[i].final.answered,
+        check(!l->lost_ms[i] || l->c->said_ms[i] <= l->lost_ms[i] || l->c->final[i] != 200 ||
+                  l->phones.phone[i].final.answered,
               "call %d: it was answered, its caller is gone, and nobody ends it", i);
     return true;
 }

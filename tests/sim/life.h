@@ -22,7 +22,7 @@ struct life {
     bool contested[CALLS];       /* when the store forgot who has claimed it: two may have it from then on */
     size_t archived;             /* entries that have been looked at */
     unsigned entries[CALLS];
-    bool lost[CALLS];              /* its caller is, it says */
+    int64_t lost_ms[CALLS];        /* since when its caller is, it says, and its far end still speaks; 0: not so */
     bool ended[CALLS];             /* its end stood in a store that has forgotten it, and all nodes knew */
     bool alive[CALLS];             /* when all hung up */
     unsigned answers[CANCELS_MAX]; /* to each CANCEL, that have been looked at */

@@ -140,6 +140,7 @@ struct cluster {
     bool vanished[CALLS_MAX];      /* its Kamailio gave it up for another that has it, but none does */
     int64_t changed_ms[CALLS_MAX]; /* when a Kamailio last took, lost or ended it */
     int final[CALLS_MAX];       /* what the far end has answered, 0: it rings; its replies are packets of their own */
+    int64_t said_ms[CALLS_MAX]; /* when such a reply last came to a Kamailio that has a kamsyncd; 0: not yet */
     size_t first_at[CALLS_MAX]; /* the node that its replies name */
     bool begun[CALLS_MAX];      /* a Kamailio has routed its INVITE */
     bool loose[CALLS_MAX];      /* one did so without a claim, or the store may have forgotten the claim */

@@ -279,6 +279,8 @@ static void on_final(struct site *s, const char *why, const char *msg)
     int call = call_of(msg), code = atoi(msg + strlen("SIP/2.0 "));
     size_t to = s->c->first_at[call];
 
+    if (s->linked && s->hello)
+        s->c->said_ms[call] = s->c->now;
     if (kamailio_has(s, call))
         kamailio_final(s, call, code);
     else if (!why && &s->c->site[to] != s && *s->knows[to + 1])
