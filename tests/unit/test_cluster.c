@@ -465,6 +465,27 @@ Test(cluster, owner_that_comes_back_to_a_store_that_has_forgotten)
     quiet(c);
 }
 
+/* It learns what its Kamailio had, and does not know yet that others have it by now. */
+Test(cluster, cancels_of_what_was_given_away_when_the_kamsyncd_is_new)
+{
+    struct cluster *c = with_calls(3, 100);
+
+    c->large = true;
+    cr_assert_null(engine_evacuate(c->site[0].e, true, c->now));
+    cluster_run(c, 3000);
+    cluster_crash(c, 0);
+    cluster_mend(c, 0);
+    cluster_join(c, 0);
+    for (int i = 0; i < 100; i++) {
+        cr_assert(!c->site[0].holds[i] && cluster_cancel(c, 0, i) == (size_t)i);
+        cluster_run(c, 1);
+    }
+    cluster_run(c, 3000);
+    for (int i = 0; i < 100; i++)
+        cr_expect(c->delivered[i] == 1 && c->refused[i] == 0, "call %d", i);
+    cluster_free(c);
+}
+
 /* ---- a node of which the others do not know yet that it lives ---- */
 
 #define LATE_MS 200 /* the master that has the nodes has its beats so much later than the others what they get */

@@ -137,11 +137,12 @@ static void begin(struct engine *e, struct stray *s, int64_t now)
 {
     struct txn *own = txns_by_key(&e->txns, s->key);
     bool full = e->strays.count > STRAYS_MAX || e->strays.bytes > STRAYS_BYTES;
+    bool sure = own && (own->hold != HOLD_PROVING || full || !e->store.up); /* else its record may be another's */
 
     if (is_late(e, s, own, now))
         return;
     e->count.strays_shed += full && !own;
-    if (own)
+    if (sure)
         stray_conclude(e, s, VERDICT_MINE, e->self.id, now);
     else if (full || !e->store.up)
         stray_conclude(e, s, VERDICT_UNAVAILABLE, 0, now);
