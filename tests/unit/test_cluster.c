@@ -465,6 +465,26 @@ Test(cluster, owner_that_comes_back_to_a_store_that_has_forgotten)
     quiet(c);
 }
 
+/* The caller's node is dead, and he does not come back: his call is cancelled by a node that hangs. */
+Test(cluster, branch_of_a_caller_who_is_gone_is_cancelled_however_long_kamailio_hangs)
+{
+    struct cluster *c = cluster_new(2);
+
+    c->connects = true;
+    cluster_connect(c, 0, 1);
+    cluster_call(c, 0, 1);
+    cluster_run(c, 1000);
+    cluster_kill(c, 0);
+    cluster_run(c, c->site[1].conf.caller_wait_ms - 1000);
+    cluster_hang(c, 1, true);
+    cluster_run(c, 20000);
+    cr_assert(cluster_is_connected(c, 1) && c->final[1] == 0);
+    cluster_hang(c, 1, false);
+    cluster_run(c, 3000);
+    cr_expect(c->final[1] == 487, "it rings on: %d", c->final[1]);
+    quiet(c);
+}
+
 /* It learns what its Kamailio had, and does not know yet that others have it by now. */
 Test(cluster, cancels_of_what_was_given_away_when_the_kamsyncd_is_new)
 {

@@ -48,8 +48,11 @@ void finish_failed(struct engine *e, struct txn *t, int64_t now)
 
 void finish_look(struct engine *e, struct txn *t, int64_t now)
 {
-    int64_t past = now - t->changed_ms;
+    int64_t past;
 
+    if (!e->self.up && t->end == END_NO_TM)
+        t->changed_ms = now; /* nothing leaves a Kamailio that hangs: it has its time when that goes on */
+    past = now - t->changed_ms;
     if (now < t->finish_ms || past > RING_MS)
         return;
     for (size_t i = 0; i < t->branch_count; i++) {
