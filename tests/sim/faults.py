@@ -57,7 +57,7 @@ FAULTS = [
     ("a takeover is released while its INVITE may yet be carried out", "takeover_act.c",
      "t->sent_ms + CARRIED_OUT_MS;", "now;", "its record says|two owners"),
     ("who takes over does not ask the store whether the owner lives", "takeover.c",
-     "? EV_FREE : EV_ORPHAN;", "? EV_FREE : EV_FREE;", "two owners|its record says|nobody ends it"),
+     "? EV_FREE : EV_ORPHAN;", "? EV_FREE : EV_FREE;", "two owners|its record says|nobody ends it|waits for its caller"),
     ("tm does not forget what another node was given", "keep.c",
      "        e->count.txns_given++;", "        e->count.txns_given++;\n        return;", "two owners|its record says"),
     ("another node's newer record is written over at once", "fence.c",
