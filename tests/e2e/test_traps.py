@@ -272,6 +272,50 @@ def test_credit_that_got_lost_comes_back(lab, kamailio):
     client.close()
 
 
+class Talk:
+    """INVITEs, each of which is a frame of events for the client."""
+
+    def __init__(self, lab, client, port):
+        self.lab, self.client, self.peer, self.told = lab, client, Peer(lab, 'caller', port), 0
+
+    def frames(self):
+        return [message for message in self.client.others if message['t'] == 'events']
+
+    def call(self, name):
+        request = Request(f'{name}@lab', branch=f'z9hG4bK{name}')
+        self.peer.send(request.invite(self.peer), (self.lab.address('a'), 5060))
+
+    def wait_told(self, timeout=5):
+        """Until a frame has the new call of this caller; its number."""
+        source = f'"src":"udp:{self.peer.ip}:{self.peer.port}"'
+
+        def is_told():
+            self.client.read(0.05)
+            return any(source in frame['behind'] for frame in self.frames()[self.told:])
+        wait_until(is_told, timeout, 'an event')
+        self.told = len(self.frames())
+        return self.frames()[-1]['n']
+
+
+def test_what_was_acknowledged_is_not_sent_again(lab, kamailio):
+    """Not even the last frames, all sent by SIP processes: the timer, which sends again what was not, has had nothing to do."""
+    client = EvapiClient(lab, 'a')
+    talk = Talk(lab, client, 15099)
+    for number in range(50):
+        talk.call(f'known{number}')
+        told, n = talk.wait_told(), client.next_n()
+        client.write(credit(n, told, 0))
+        assert client.wait_acked(n)
+    assert told >= 50
+    new = EvapiClient(lab, 'a')
+    other = Talk(lab, new, 15100)
+    other.call('new')
+    other.wait_told()
+    assert [message['n'] for message in other.frames()] == [1]
+    for one in (talk.peer, other.peer, client, new):
+        one.close()
+
+
 def test_stray_that_got_lost_is_not_waited_for(lab, kamailio):
     client, peer = EvapiClient(lab, 'a'), Peer(lab, 'caller', 15098)
 

@@ -87,7 +87,8 @@ class EvapiClient:
             raise ConnectionError('Kamailio closed the connection')
         self._rest += data
         while (payload := self._take()) is not None:
-            message, _ = json.JSONDecoder().raw_decode(payload.decode())  # a stray's bytes stand behind it
+            message, end = json.JSONDecoder().raw_decode(payload.decode())
+            message['behind'] = payload.decode()[end:]  # events, or a stray's bytes
             if message['t'] == 'ack':
                 self.acked.add(message['n'])
             else:
