@@ -12,7 +12,7 @@ import pytest
 
 from lab import netns
 from lab.accidents import LARGE
-from lab.cluster import Cluster
+from lab.cluster import CFG, Cluster
 from lab.evapiclient import EvapiClient, frame, harmless
 from lab.lab import ANYCAST
 from lab.policies import to
@@ -281,8 +281,8 @@ class Talk:
     def frames(self):
         return [message for message in self.client.others if message['t'] == 'events']
 
-    def call(self, name):
-        request = Request(f'{name}@lab', branch=f'z9hG4bK{name}')
+    def call(self, name, dial='ring1'):
+        request = Request(f'{name}@lab', branch=f'z9hG4bK{name}', dial=dial)
         self.peer.send(request.invite(self.peer), (self.lab.address('a'), 5060))
 
     def wait_told(self, timeout=5):
@@ -314,6 +314,18 @@ def test_what_was_acknowledged_is_not_sent_again(lab, kamailio):
     assert [message['n'] for message in other.frames()] == [1]
     for one in (talk.peer, other.peer, client, new):
         one.close()
+
+
+def test_a_turn_that_is_never_given_back(lab):
+    """To send events (kamsync_turn): some seconds later the timer takes it."""
+    Cluster(lab, nodes='a', daemons=False, routing=f'{CFG}/turn.cfg')
+    client = EvapiClient(lab, 'a')
+    talk = Talk(lab, client, 15101)
+    for name, dial in (('before', 'ring1'), ('held', 'hold'), ('after', 'ring1')):
+        talk.call(name, dial)
+        talk.wait_told(10)
+    talk.peer.close()
+    client.close()
 
 
 def test_stray_that_got_lost_is_not_waited_for(lab, kamailio):
