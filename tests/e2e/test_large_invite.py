@@ -1,5 +1,6 @@
 """An INVITE that is longer than a frame to Kamailio, and its owner dies: it is taken over all the same."""
 from lab.cluster import Cluster
+from lab.lab import ANYCAST
 from lab.phone import Callees, Caller
 from lab.policies import to
 from lab.proc import wait_until
@@ -30,4 +31,18 @@ def test_it_is_taken_over(lab):
         callees.check()
         caller.check()
     assert sum(cluster[name].counters()['takeovers_failed'] for name in 'bc') == 0
+    cluster.stop()
+
+
+def test_twice_in_an_event_is_too_long(lab):
+    """With a Route the event has it as received and as sent: then the archive says that the call is not tracked."""
+    cluster = Cluster(lab, nodes='a')
+    lab.steer(to('a'))
+    with Callees(lab) as callees, Caller(lab) as caller:
+        call = caller.call('twice@lab', 'one', headers=(('Route', f'<sip:{ANYCAST};lr>'), ('X-Fill', 'x' * SIZES[-1])))
+        call.wait(180)
+        callees.legs(call.call_id)[0].reject(486)
+        call.wait(486)
+        [entry] = wait_until(lambda: cluster.store.archive(call.call_id), 40, 'an entry in the archive')
+        assert entry['untracked'] == 'large'
     cluster.stop()
