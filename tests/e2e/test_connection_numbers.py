@@ -6,7 +6,7 @@ connection (RFC 3261, 18.2.2).
 """
 import contextlib
 
-from lab.connections import ConnectedCaller, connected_cluster
+from lab.connections import ConnectedCaller, connect_soon, connected_cluster
 from lab.lab import Lab
 from lab.phone import Callees, response
 from lab.policies import by_kind, to
@@ -23,14 +23,6 @@ def number_of(leg):
     return leg.invite['via'].split(';i=')[1].split(';')[0]
 
 
-def connects(phone):
-    """A node that starts listens at TCP a moment after UDP."""
-    try:
-        return phone.connect()
-    except OSError:
-        return None
-
-
 class Stage:
     """A call that rings by way of a; another phone's connection at b has the number that the caller's has at a."""
 
@@ -42,7 +34,7 @@ class Stage:
 
     def place(self, node, phone):
         self.lab.steer(to(node))
-        wait_until(lambda: connects(phone), 5, 'the node to listen')
+        connect_soon(phone)
         call = phone.call(f'{node}-{phone.port}@lab', 'phone')
         call.wait(180)
         [leg] = self.callees.legs(call.call_id)

@@ -6,9 +6,12 @@ import pytest
 
 from lab.accidents import LARGE
 from lab.cluster import CFG, Cluster
+from lab.connections import ConnectedCaller, connect_soon
+from lab.lab import ANYCAST
 from lab.phone import T1, Callees, Caller
 from lab.policies import by_kind, to
 from lab.proc import wait_until
+from lab.rawsip import Peer, answer_to
 
 SEARCHED = 3     # seconds; the second search comes a second after the first
 EVERYWHERE = {'one node': to('a'), 'elsewhere': by_kind({'INVITE': 'a'}, default='b')}
@@ -104,3 +107,20 @@ def test_an_invite_that_comes_again(lab, phones, where):
     bye = call.bye()
     wait_until(lambda: bye.code == 200, 2 * T1, '200 to BYE')
     assert archived(cluster, 'again@lab') == ('completed', '200')
+
+
+def test_a_reply_goes_back_over_the_connection_of_its_request(lab):
+    """To a phone that cannot be reached otherwise; before any INVITE."""
+    cluster = cluster_of(lab, defines={'OVER_TCP': None})
+    lab.steer(to('a'))
+    gateway = Peer(lab, 'gateway', 5060)
+    with ConnectedCaller(lab, 'TCP') as phone:
+        connection = connect_soon(phone)
+        connection.send(f'REGISTER sip:x@{ANYCAST} SIP/2.0\r\nVia: SIP/2.0/TCP phone.invalid;branch=z9hG4bKregister\r\n'
+                        f'From: <sip:x@{ANYCAST}>;tag=x\r\nTo: <sip:x@{ANYCAST}>\r\nCall-ID: register@lab\r\nCSeq: 1 REGISTER\r\n'
+                        'Content-Length: 0\r\n\r\n')
+        gateway.send(answer_to(gateway.expect('REGISTER').encode(), '200 OK'))
+        wait_until(lambda: connection.messages, 3, 'the 200')
+        assert connection.messages[0].code == 200
+    gateway.close()
+    cluster.stop()

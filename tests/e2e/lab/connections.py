@@ -29,6 +29,7 @@ from lab import netns
 from lab.cluster import COOKBOOK, Cluster, Node
 from lab.lab import ANYCAST, HOSTS, SIP_PORT, Lab
 from lab.phone import BATCH, PORTS, Callees, Caller, Endpoint, Message, new_branch
+from lab.proc import wait_until
 from lab.streams import Stream
 
 TRANSPORTS = ('TCP', 'TLS', 'WS', 'WSS')
@@ -270,6 +271,16 @@ class Connected(Endpoint):
     def contact(self, user, port):
         host = f'{self.name}.invalid' if self._is_web() else f'{self.ip}:{port}'
         return f'sip:{user}@{host};transport={"ws" if self._is_web() else self.transport.lower()}'
+
+
+def connect_soon(phone):
+    """A node that starts listens at TCP a moment after UDP."""
+    def connects():
+        try:
+            return phone.connect()
+        except OSError:
+            return None
+    return wait_until(connects, 5, 'the node to listen at TCP')
 
 
 class ConnectedCaller(Connected, Caller):
