@@ -1,5 +1,5 @@
-"""The moment after an INVITE was sent on, in which its record is still on its way: events wait for the timer that sends
-them, and kamsyncd for the store. A CANCEL at another node that comes then must find it all the same: in a large cluster
+"""The moment after an INVITE was sent on, in which its record is still on its way: events may wait in Kamailio's queue,
+and kamsyncd for the store. A CANCEL at another node that comes then must find it all the same: in a large cluster
 by a lookup; in a small one it goes to all at once.
 
 What is printed is the CANCEL's way from the caller to the gateway, and how often the record was not there at once."""
