@@ -1,5 +1,7 @@
 """Redirects must not change the order of writes to a record: an older one over a newer one of the same node would stay, since only
 epochs are compared. The masters are made up, so that each answer comes when the test says."""
+import re
+
 import pytest
 
 from fake_redis import DO, MOVED, NOSCRIPT, FakeCluster
@@ -24,12 +26,19 @@ class Bed:
         self.call = next(call for call in iter(Call, None) if cluster.owner_of(slot_of(call.key(True))) is self.first)
         self.slot = slot_of(self.call.key(True))
         self.code = 179
+        beat = wait_until(self.beat, 10, 'a beat')
+        wait_until(lambda: self.beat() > beat + 1, 10, 'beats')  # what it writes before it has read the first it writes again
         node.kamailio.events(self.call.branch_event())
         wait_until(lambda: cluster.executed, 10, 'the record')
         self.first.holds = True
         for count in range(2, 5):
             self.write()
             self.first.wait_came(count)
+
+    def beat(self):
+        with self.cluster.lock:
+            return max((int(beat) for value in self.cluster.values.values() for beat in re.findall(rb'"beat":(\d+)', value)),
+                       default=0)
 
     def write(self):
         self.code += 1
