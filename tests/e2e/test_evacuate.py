@@ -158,7 +158,7 @@ def test_a_node_is_empty_and_its_kamailio_is_stopped(desk):
     desk.all_at('a')
     calls = desk.ring(COUNT, 'moved')
     node = desk.cluster['a']
-    wait_until(lambda: node.status()['unwritten'] == '0', PATIENCE, 'all records written')
+    node.wait_recorded(desk.callees, *(call.call_id for _, call in calls))
     desk.all_at('b')
     load = Load(desk.other)
     took = desk.empty('a')
