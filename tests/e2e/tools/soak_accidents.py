@@ -3,7 +3,7 @@
 An accident excuses a call by one rule only: a process was killed with -9, and in the last IN_FLIGHT_S before that a message of the
 call passed between a phone and that process's node, or between a phone and any node while that node was the call's owner.
 
-* Kamailio killed: the message may have died in it, or what it was to report of it, which waits up to 26 ms in its queue (160 ms with few calls). A single
+* Kamailio killed: the message may have died in it, or what it was to report of it, which waits up to 40 ms in its queue. A single
   plain Kamailio loses its calls then, too.
 * kamsyncd killed: what Kamailio had reported may have died on its way to Redis. That excuses what the archive says of the call,
   and nothing else: calls go on without kamsyncd.
