@@ -16,15 +16,10 @@ static struct span name_of(struct span header)
     return (struct span){header.p, n};
 }
 
-static bool same_name(struct span a, struct span b)
-{
-    return a.n == b.n && strncasecmp(a.p, b.p, a.n) == 0;
-}
-
 static bool next_named(struct span *header, struct span *rest, struct span name)
 {
     while (sip_cut_header(header, rest))
-        if (same_name(name_of(*header), name))
+        if (span_caseeq(name_of(*header), name))
             return true;
     return false;
 }
