@@ -1,7 +1,7 @@
 """The owner of ringing calls dies, whose legs are on real connections: what becomes of each call."""
 import pytest
 
-from lab.connections import ConnectedCallees, ConnectedCaller, connected_cluster, take_over
+from lab.connections import ConnectedCallees, ConnectedCaller, connected_cluster, take_over, talk_and_end
 from lab.lab import Lab
 from lab.phone import Callees, Caller
 from lab.policies import to
@@ -78,10 +78,7 @@ def test_phone_answers(stage):
         wait_until(lambda: leg.acked and leg.ended, 20, 'ACK and BYE, since nobody hears it')
         stage.expect_entry('answers', 'caller lost')
         return
-    call.wait(200, 10)
-    wait_until(lambda: leg.acked, 5, 'the ACK')
-    bye = call.bye()
-    wait_until(lambda: bye.code == 200 and leg.ended, 5, 'the BYE')
+    talk_and_end(call, leg, 10)
     stage.expect_entry('answers', 'completed')
 
 

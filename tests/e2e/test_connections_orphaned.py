@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lab.connections import ConnectedCallees, connected_cluster
+from lab.connections import ConnectedCallees, connected_cluster, talk_and_end
 from lab.lab import ANYCAST, Lab
 from lab.phone import Callees, Caller
 from lab.proc import each, wait_until
@@ -100,10 +100,7 @@ def test_no_invite_is_repeated_over_a_connection(orphaned):
 def test_gateway_answers(orphaned):
     call, leg = orphaned[0]['answers'], leg_of(orphaned, 'answers')
     leg.answer()
-    call.wait(200)
-    wait_until(lambda: leg.acked, 5, 'the ACK')
-    bye = call.bye()
-    wait_until(lambda: bye.code == 200 and leg.ended, 5, 'the BYE')
+    talk_and_end(call, leg)
     expect_entry(orphaned, 'answers', 'completed')
 
 

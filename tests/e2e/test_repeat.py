@@ -6,7 +6,7 @@ import re
 import pytest
 
 from lab.cluster import CFG
-from lab.connections import connected_cluster, take_over
+from lab.connections import connected_cluster, take_over, talk_and_end
 from lab.lab import SIP_PORT, Lab
 from lab.phone import Callees, Caller
 from lab.policies import to
@@ -60,10 +60,7 @@ def test_the_gateway_takes_it_for_the_same(taken):
 def test_phone_answers(taken):
     call, leg = taken[0]['answers'], leg_of(taken, 'answers')
     leg.answer()
-    call.wait(200)
-    wait_until(lambda: leg.acked, 5, 'the ACK')
-    bye = call.bye()
-    wait_until(lambda: bye.code == 200 and leg.ended, 5, 'the BYE')
+    talk_and_end(call, leg)
 
 
 def test_phone_rejects(taken):
