@@ -12,6 +12,7 @@ void hall_notice(struct engine *e, const struct notice *n, int64_t now)
         break;
     case NOTICE_DEATH:
         search_begin(e, n->whole);
+        strays_death(e, now);
         break;
     case NOTICE_DOUBTED:
         owner_doubt(e, true);

@@ -130,6 +130,17 @@ void stray_await(struct engine *e, struct stray *s, const struct node *owner, in
     s->awaits = true;
 }
 
+void strays_death(struct engine *e, int64_t now)
+{
+    struct stray *s;
+
+    DL_FOREACH(e->strays.list, s)
+    {
+        if (s->awaits)
+            s->again_ms = now;
+    }
+}
+
 bool stray_is_answered_here(const struct stray *s)
 {
     return s->kind == STRAY_CANCEL && msg_is_connection(s->src);
