@@ -340,6 +340,23 @@ Test(gone, cancel_is_handed_over_again_until_its_owner_acts)
     fake_free(f);
 }
 
+/* Its takeover may wait for the caller for less than the next look is away. */
+Test(gone, cancel_is_looked_up_at_once_when_its_owner_has_died)
+{
+    struct leg c;
+    struct fake *f = owned(&c, "CANCEL");
+    size_t before;
+
+    fake_pass(f, 500);
+    fake_answer(f, fake_record(&c, 2, "200.1", false));
+    fake_turn(f);
+    before = f->get_count;
+    fake_node(f, 2, 1000000, "200.1", false);
+    fake_pass(f, 10);
+    cr_expect(f->get_count == before + 1, "%zu", f->get_count - before);
+    fake_free(f);
+}
+
 Test(gone, ack_for_a_living_owner_is_not_answered)
 {
     struct leg c;
