@@ -20,7 +20,7 @@ bool strays_claimed(struct engine *e, uint64_t token, enum claim_status status, 
 void strays_take(struct engine *e, const struct arrived *a, int64_t now);
 /* Another node's kamsyncd has written the record of that key again; or (NULL) all have answered the last barrier. */
 void strays_look(struct engine *e, const char *key, int64_t now);
-/* A Kamailio has died: what waits for its owner to act is looked up now, before a takeover gives its caller up. */
+/* A Kamailio has died: what waits for its owner to act is looked up, before a takeover gives its caller up. */
 void strays_death(struct engine *e, int64_t now);
 /* The owner of that CANCEL, which all nodes got with that time, has acted. */
 void strays_acted(struct engine *e, const char *at, int node, int64_t now);

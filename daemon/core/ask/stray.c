@@ -136,8 +136,8 @@ void strays_death(struct engine *e, int64_t now)
 
     DL_FOREACH(e->strays.list, s)
     {
-        if (s->awaits)
-            s->again_ms = now;
+        if (s->awaits && s->again_ms > now)
+            s->again_ms = now + 1; /* this tick has looked at the strays already */
     }
 }
 
