@@ -14,7 +14,7 @@ import time
 
 import measure
 from measure import Report, Sample
-from sites import Sites, result, spent
+from sites import PARTS, Sites, result, spent
 
 QUICK = ['plain', 'plain-again', 'kamsync']
 VARIANTS = [*QUICK, 'kamsync+tlsf', 'floor', 'floor-invite']
@@ -26,6 +26,7 @@ NAMES = {'plain': 'plain Kamailio', 'plain-again': 'plain Kamailio again (A/A)',
 SETTLE_S = 7    # tm keeps a transaction for 5 s after its end: only then what comes and what goes are even
 ENOUGH = 1.1    # the highest rate is known that well
 ROUNDS_PER_START = 2
+NODES = 2
 
 
 def name_of(variant):
@@ -35,14 +36,14 @@ def name_of(variant):
 
 
 def at_fixed_rate(sites, rate, rounds, seconds):
-    """{variant: {'kamailio': Sample of µs per call, 'kamsyncd', 'redis', 'idle': {name: ms per s}}}, and what the phones saw."""
+    """{variant: {part or 'kamailio': Sample of µs per call, 'idle': {part or 'kamailio': ms per s of a node}}}, and what the phones saw."""
     before = sites.cpu()
     time.sleep(4)
     idle = spent(before, sites.cpu())
     calls = int(rate * (SETTLE_S + rounds * seconds + 2))
     phones = {variant: site.phones('call', calls, rate) for variant, site in sites.site.items()}
     time.sleep(SETTLE_S)
-    costs = {variant: {name: Sample() for name in ('kamailio', 'kamsyncd', 'redis')} for variant in sites.site}
+    costs = {variant: {name: Sample() for name in names} for variant, names in idle.items()}
     for _ in range(rounds):
         before, begun = sites.cpu(), time.monotonic()
         time.sleep(seconds)
@@ -51,7 +52,7 @@ def at_fixed_rate(sites, rate, rounds, seconds):
             for name, value in names.items():
                 costs[variant][name].append(1e6 * (value - idle[variant][name] / 4 * took) / (rate * took))
     for variant, names in idle.items():
-        costs[variant]['idle'] = {name: 1000 * value / 4 for name, value in names.items()}
+        costs[variant]['idle'] = {name: 1000 * value / 4 / NODES for name, value in names.items()}
     return costs, {variant: result(proc) for variant, proc in phones.items()}
 
 
@@ -77,19 +78,24 @@ def together(cost, *names):
 def show_costs(report, costs, results, base='plain'):
     rows = []
     for variant, cost in costs.items():
-        idle, seen = cost['idle'], results[variant]
+        seen, plain = results[variant], costs[base]['kamailio']
         p50, p99 = (statistics.median(life['setup_ms'][name] for life in seen) for name in ('p50', 'p99'))
-        rows.append([name_of(variant), cost['kamailio'].against(costs[base]['kamailio']).percent(),
-                     together(cost, 'kamailio', 'kamsyncd').against(costs[base]['kamailio']).percent(),
-                     together(cost, 'kamailio', 'kamsyncd', 'redis').against(costs[base]['kamailio']).percent(),
-                     cost['kamailio'].text(0),
-                     cost['kamsyncd'].text(0), cost['redis'].text(0),
-                     f'{idle["kamailio"] / 2:.1f} + {idle["kamsyncd"] / 2:.1f}',
-                     f'{p50:.2f} / {p99:.1f}',
+        rows.append([name_of(variant), cost['kamailio'].against(plain).percent(),
+                     together(cost, 'kamailio', 'kamsyncd').against(plain).percent(),
+                     together(cost, 'kamailio', 'kamsyncd', 'redis').against(plain).percent(), f'{p50:.2f} / {p99:.1f}',
                      ' / '.join(str(sum(n)) for n in zip(*((life['calls'] - life['done'], life['late'], life['repeats'])
                                                            for life in seen)))])
-    report.table(['', 'Kamailio', 'with kamsyncd', 'with Redis', 'µs per call: Kamailio', 'kamsyncd', 'Redis',
-                  'idle node, ms/s: Kamailio + kamsyncd', 'INVITE to 180, ms: p50 / p99', 'lost / late / repeated'], rows)
+    report.table(['CPU over plain', 'Kamailio', 'with kamsyncd', 'with Redis', 'INVITE to 180, ms: p50 / p99',
+                  'lost / late / repeated'], rows)
+    show_parts(report, costs)
+
+
+def show_parts(report, costs):
+    columns = ['Kamailio', *(part.replace('redis', 'Redis') for part in PARTS)]
+    report.table(['µs per call', *columns],
+                 [[name_of(variant), *(cost[part].text(0) for part in ('kamailio', *PARTS))] for variant, cost in costs.items()])
+    report.table(['idle node, ms per s', *columns],
+                 [[name_of(variant), *(f'{cost["idle"][part]:.1f}' for part in ('kamailio', *PARTS))] for variant, cost in costs.items()])
 
 
 def can_take(site, rate, seconds):

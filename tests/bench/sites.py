@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import subprocess
 import time
 
@@ -22,6 +23,10 @@ SHARED_MB = 1024
 PROXY_PORT = 6380
 NEAR_PORT = 6381
 MARK, TABLE = 2, 102
+CTL = os.path.join(measure.HERE, 'ctl.cfg')
+# Kamailio's processes, by what core.psx says of them; the last are all others
+KAMAILIO = {'SIP processes': 'udp receiver', "evapi's process": 'EvAPI', 'timer of events': 'RTIMER', 'other processes': ''}
+PARTS = (*KAMAILIO, 'kamsyncd', 'redis')
 ROUTING = {'ndb_redis': 'ndb_redis.cfg', 'dialog': 'dialog_dmq.cfg', 'htable': 'htable_dmq.cfg',
            'floor': 'floor.cfg', 'floor-invite': 'floor.cfg'}
 # in the place of kamsync.cfg
@@ -41,6 +46,7 @@ class BenchNode(Node):
     def __init__(self, *args, allocator=''):
         super().__init__(*args)
         self.allocator = allocator
+        self.door = f'{self.directory}/ctl'
 
     def _args(self):
         return super()._args() + (['-x', self.allocator] if self.allocator else [])
@@ -48,7 +54,14 @@ class BenchNode(Node):
     def start_kamailio(self):
         for name, node in (('DMQ_SELF', self.name), ('DMQ_PEER', 'b' if self.name == 'a' else 'a')):
             self.cluster.defines[name] = f'"sip:{self.lab.address(node)}:{SIP_PORT}"'
+        self.cluster.defines['BENCH_CTL'] = f'"unix:{self.door}"'
         super().start_kamailio()
+
+    def processes(self):
+        """[(part, pid)] of Kamailio's."""
+        asked = subprocess.run(['kamcmd', '-s', f'unix:{self.door}', 'core.psx'], capture_output=True, text=True, check=True)
+        return [(next(part for part, word in KAMAILIO.items() if word in what), int(pid))
+                for pid, what in re.findall(r'PID: (\d+)\s+DSC: (.*)', asked.stdout)]
 
 
 class Site:
@@ -80,7 +93,7 @@ class Site:
             self._start_replica()
         config = self._script()
         self.cluster = Cluster(lab, kamsync=self.kind.startswith('kamsync') or bool(config), daemons=not config, redis=False,
-                               routing=routing, config=config or cluster.CONFIG, log_level=0,
+                               routing=routing, modules=CTL, config=config or cluster.CONFIG, log_level=0,
                                shared_mb=SHARED_MB, store=store, **self.settings,
                                node_class=functools.partial(BenchNode, allocator=self.allocator),
                                defines={'LAB_REDIS': f'"name=lab;addr={lab.address("store")};port='
@@ -90,14 +103,18 @@ class Site:
             lab.route(side, 'a')
         netns.ip(f'route add {ANYCAST}/32 via {lab.address("b")} table {TABLE}',
                  f'rule add fwmark {MARK} table {TABLE}', netns=lab.namespace('caller'))
-        self.pids = {'kamailio': [], 'kamsyncd': []}
+        self.sinks = [self._start_sink(name) for name in self.cluster.node if ROUTING.get(self.kind) == 'floor.cfg']
+
+    @functools.cached_property
+    def pids(self):
+        """{part: [pid]}"""
+        found = {part: [] for part in PARTS}
         for node in self.cluster.node.values():
-            self.pids['kamailio'] += measure.family(node.kamailio.pid)
-            if node.kamsyncd:
-                self.pids['kamsyncd'] += measure.family(node.kamsyncd.pid)
-            elif ROUTING.get(self.kind) == 'floor.cfg':
-                self.pids['kamsyncd'] += measure.family(self._start_sink(node.name).pid)
-        self.pids['redis'] = measure.family(self.redis.pid)
+            for part, pid in node.processes():
+                found[part].append(pid)
+        daemons = [node.kamsyncd for node in self.cluster.node.values() if node.kamsyncd] + self.sinks
+        found['kamsyncd'] = [pid for daemon in daemons for pid in measure.family(daemon.pid)]
+        return found | {'redis': measure.family(self.redis.pid)}
 
     def _script(self):
         """A node.cfg that includes another script than kamsync.cfg."""
@@ -129,8 +146,9 @@ class Site:
         self.lab.close()
 
     def cpu(self):
-        """Seconds so far: {'kamailio': …, 'kamsyncd': …, 'redis': …}."""
-        return {name: measure.cpu_of(pids) for name, pids in self.pids.items()}
+        """Seconds so far: {part: …}, and of all Kamailio's processes as 'kamailio'."""
+        used = {part: measure.cpu_of(pids) for part, pids in self.pids.items()}
+        return used | {'kamailio': sum(used[part] for part in KAMAILIO)}
 
     def phones(self, kind, calls, rate, wrong_node=False):
         """Starts calls; result() has what became of them."""
