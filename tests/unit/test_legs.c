@@ -374,6 +374,24 @@ Test(legs, answer_comes_while_the_record_is_refused)
     fake_free(f);
 }
 
+/* The other leg is cancelled as soon as this one is answered, so the store has to know of the answer at once. */
+Test(legs, answer_comes_while_another_node_owns_the_record)
+{
+    struct fake *f = ready();
+    struct leg c = leg(f, 1);
+
+    f->mute_calls = true;
+    fake_turn(f);
+    fake_replied(f, &c, "0", 200, "b2", AT(11));
+    fake_turn(f);
+    f->mute_calls = false;
+    fake_call_written(f, CALL_OTHER);
+    fake_turn(f);
+    cr_expect(f->call_count == 2 && f->calls[1].mode == CALL_BEGIN, "%zu", f->call_count);
+    expect_text(f, "state", "answered");
+    fake_free(f);
+}
+
 /* ---- takeovers ---- */
 
 /* Node 2's call 1, which rang, is back in Kamailio here. */

@@ -146,6 +146,8 @@ static void is_others(struct engine *e, struct call *c, int64_t now)
     } else if (is_ours(e, c)) {
         c->write_as = WRITE_TAKE;
         calls_move(e, c, CALL_DIRTY);
+    } else if (c->changed) { /* maybe it was answered meanwhile, which makes it this node's */
+        calls_move(e, c, CALL_DIRTY);
     } else if (!is_decided(e, c) || c->tries++ < TRIES_MAX) {
         calls_hold(e, c, now + TRY_MS);
     } else {
