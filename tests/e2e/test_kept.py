@@ -26,7 +26,7 @@ def calls():
     """(callees, calls, {(dial, port): X-Seen of the 180 before the death}): a fork, one at the first gateway, one at the second."""
     with Lab(nodes='ab') as lab, Callees(lab) as callees, Caller(lab) as caller:
         cluster = Cluster(lab, nodes='ab', routing=ROUTING,
-                          defines={'KAMSYNC_AVPS': '"word,number,next,missing,empty"'})
+                          defines={'KAMSYNC_AVPS': '"word, number,next ,missing,empty"'})
         lab.route_all('a')
         calls = {dial: caller.call(f'{dial}@lab', dial) for dial in ('fork', 'first', 'second')}
         [leg] = wait_until(lambda: callees.legs('second@lab'), 5, 'the first gateway rings')
