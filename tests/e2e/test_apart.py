@@ -1,5 +1,5 @@
 """With KAMSYNC_AS_SENT a takeover sends each branch of a fork again as that one was sent: headers, From, R-URI and body that
-branch_route has changed in one branch only. A branch whose difference is too large is not sent again at all: it would show its far
+branch_route has changed in one branch only, or failure_route for the next gateway. A branch whose difference is too large is not sent again at all: it would show its far
 end what was hidden."""
 import pytest
 
@@ -33,6 +33,11 @@ def taken():
         wait_until(lambda: each(CALLS[:-1], lambda dial: len(legs_of(callees, dial)) == 3), 5, 'all ring')
         for leg in legs_of(callees, 'silent'):
             leg.manner = 'silence'
+        calls.update(call_all(caller, ['nextlast']))
+        wait_until(lambda: len(legs_of(callees, 'nextlast')) == 3, 5, 'three gateways ring')
+        for leg in legs_of(callees, 'nextlast'):
+            leg.reject(503)
+        wait_until(lambda: legs_of(callees, 'nextlast', (5066,)), 5, 'the fourth one')
         cluster['a'].wait_recorded(callees, *(call.call_id for call in calls.values()))
         lab.cut('a', 'gateway')
         calls.update(call_all(caller, ['lost']))
@@ -45,6 +50,10 @@ def taken():
         for leg in legs_of(callees, 'next'):
             leg.reject(503)
         wait_until(lambda: legs_of(callees, 'next', (5066,)), 5, 'the next gateway')
+        [leg] = legs_of(callees, 'nextlast', (5066,))
+        wait_until(lambda: leg.again, 5, 'the INVITE again at the fourth one')
+        leg.reject(503)
+        wait_until(lambda: len(legs_of(callees, 'nextlast', (5060,))) == 2, 5, 'the last gateway')
         calls['cancelled'].cancel()
         calls['cancelled'].wait(487)
         wait_until(lambda: each(legs_of(callees, 'silent'), lambda leg: leg.invites >= 3), 5, 'INVITEs of kamsyncd')
@@ -99,6 +108,14 @@ def test_a_cancel_hides_who_calls(taken):
 def test_the_next_gateway_has_what_all_had(taken):
     [text] = at(taken, 'next', 'INVITE', 'b', 5066)
     assert 'X-All: same' in text and 'X-Next: yes' in text and 'X-Branch' not in text
+
+
+def test_what_failure_route_added_is_for_that_gateway_only(taken):
+    [first], again = at(taken, 'nextlast', 'INVITE', 'a', 5066), at(taken, 'nextlast', 'INVITE', 'b', 5066)
+    assert 'X-Next: yes' in first and 'home.example' not in first and set(again) == {first}
+    [text] = at(taken, 'nextlast', 'INVITE', 'b', 5060)
+    assert 'X-Last: yes' in text and 'X-All: same' in text and 'X-Next' not in text
+    assert 'P-Asserted-Identity: <sip:caller@home.example>' in text, 'only the fourth gateway was not to see it'
 
 
 @pytest.mark.parametrize('deed', ['answer', 'cancel'])

@@ -78,16 +78,15 @@ Test(as_sent, other_addresses_but_the_tag_of_a_dialog_stays)
     free(got);
 }
 
-/* What was sent on the first branch, and then by failure_route, or beside it. */
-static struct fake *with_branches(bool as_sent, bool beside)
+/* What was sent on the first branch, and then, as second, by failure_route, or beside it. */
+static struct fake *with_second(bool as_sent, bool beside, const char *second)
 {
     struct fake *f = fake_ready();
     struct leg c = call_make(1);
-    const char *req = sip_request(&c, "INVITE"), *more = as_sent ? ",\"as_sent\":1" : "", *first, *second;
+    const char *req = sip_request(&c, "INVITE"), *more = as_sent ? ",\"as_sent\":1" : "", *first;
     const char *rest = strchr(sip_sent_on(&c, "0"), '\n') + 1;
 
     first = scratch("INVITE sip:one SIP/2.0\r\nX-First: 1\r\n%s", rest);
-    second = scratch("INVITE sip:two SIP/2.0\r\nX-Second: 1\r\n%s", strchr(sip_sent_on(&c, "1"), '\n') + 1);
     fake_say(f, "{\"t\":\"events\",\"n\":1}%s", branch_text(first, req, more));
     if (!beside)
         fake_reply(f, 2, &c, "0", 503);
@@ -97,23 +96,40 @@ static struct fake *with_branches(bool as_sent, bool beside)
     return f;
 }
 
-Test(as_sent, the_record_has_the_latest)
+static struct fake *with_branches(bool as_sent, bool beside)
 {
-    struct fake *f = with_branches(true, false);
+    struct leg c = call_make(1);
+
+    return with_second(as_sent, beside,
+                       scratch("INVITE sip:two SIP/2.0\r\nX-Second: 1\r\n%s", strchr(sip_sent_on(&c, "1"), '\n') + 1));
+}
+
+Test(as_sent, without_it_the_record_has_what_was_received)
+{
+    struct fake *f = with_branches(false, false);
     const char *req = json_string_value(fake_put_field(f, "req"));
 
-    cr_expect(!strstr(req, "X-First") && strstr(req, "\r\nX-Second: 1\r\n") && !strstr(req, "192.0.2.10:5060;branch"),
-              "%s", req);
-    fake_free(f);
-    f = with_branches(false, false);
-    req = json_string_value(fake_put_field(f, "req"));
     cr_expect(!strstr(req, "X-First") && !strstr(req, "X-Second"), "%s", req);
     fake_free(f);
 }
 
-Test(as_sent, a_branch_beside_others_has_its_own)
+/* failure_route's next gateway would else see the caller's. */
+Test(as_sent, one_with_another_from_takes_the_place_of_the_first)
 {
-    struct fake *f = with_branches(true, true);
+    struct leg c = call_make(1);
+    const char *text = sip_sent_on(&c, "1"), *from = strstr(text, "\r\nFrom: ") + strlen("\r\nFrom: ");
+    struct fake *f =
+        with_second(true, false, scratch("%.*s<sip:hidden>;tag=1%s", (int)(from - text), text, strchr(from, '\r')));
+    const char *req = json_string_value(fake_put_field(f, "req"));
+
+    cr_expect(!strstr(req, "X-First") && !strstr(req, "192.0.2.10:5060;branch"), "%s", req);
+    cr_expect_str_eq(json_string_value(fake_put_field(f, "far_from")), "<sip:hidden>;tag=1");
+    fake_free(f);
+}
+
+static void expect_own(bool beside)
+{
+    struct fake *f = with_branches(true, beside);
     const char *req = json_string_value(fake_put_field(f, "req"));
     json_t *branches, *second;
 
@@ -126,6 +142,12 @@ Test(as_sent, a_branch_beside_others_has_its_own)
                   !strstr(req, "X-First"),
               "%s", req);
     fake_free(f);
+}
+
+Test(as_sent, a_further_branch_has_its_own)
+{
+    expect_own(true);
+    expect_own(false);
 }
 
 /* What sip_apart() tells, one in each line. */
@@ -178,8 +200,10 @@ Test(as_sent, differences_that_no_script_can_make)
     expect_apart(FIRST_LINE "\r\n", FIRST_LINE "\r\nbody", NULL);
     expect_apart(FIRST_LINE "\r\none", FIRST_LINE "\r\ntwo", NULL);
     for (int i = 0; i < 128; i++)
-        many = scratch("%sX: %d\r\n", many, i);
+        many = scratch("%sX%d: 1\r\n", many, i);
     expect_apart(FIRST_LINE "\r\n", scratch("%s\r\n", many), NULL);
+    many = strstr(many, "X31:");
+    expect_apart(scratch(FIRST_LINE "%s\r\n", many), FIRST_LINE "\r\n", NULL);
 }
 
 /* A dead node's branches, two of which were sent otherwise than the first one. */

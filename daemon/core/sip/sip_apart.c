@@ -6,6 +6,21 @@
 #include "sip_head.h"
 
 #define HEADERS_MAX 128 /* each is compared with all others */
+#define DIFFERENCES_MAX                                                                                                \
+    96 /* KAMSYNC_APART makes each in a loop, and Kamailio ends one after 100 rounds (max_while_loops) */
+
+/* Whom differences are told, and how many there were. */
+struct teller {
+    sip_apart_fn *fn;
+    void *ctx;
+    size_t n;
+};
+
+static void tell(struct teller *t, char what, struct span text)
+{
+    t->n++;
+    t->fn(t->ctx, what, text);
+}
 
 static struct span name_of(struct span header)
 {
@@ -59,7 +74,7 @@ static bool is_added(struct span was, struct span is, struct span header)
     return !is_length(header) && (!stay(was, is, name) || count(is, name, header.p) >= count(was, name, was.p + was.n));
 }
 
-static void tell_removed(struct span was, struct span is, sip_apart_fn *tell, void *ctx)
+static void tell_removed(struct span was, struct span is, struct teller *to)
 {
     struct span rest = was, header, first, all;
 
@@ -67,7 +82,7 @@ static void tell_removed(struct span was, struct span is, sip_apart_fn *tell, vo
         all = was;
         if (!is_length(header) && !stay(was, is, name_of(header)) && next_named(&first, &all, name_of(header)) &&
             first.p == header.p)
-            tell(ctx, 'r', name_of(header));
+            tell(to, 'r', name_of(header));
     }
 }
 
@@ -84,7 +99,7 @@ static char place_behind(struct span header)
 
 /* Those of one place stand in one piece of the message. Behind what is at the end all are there: several of one name
  * keep their order. */
-static void tell_added(struct span was, struct span is, sip_apart_fn *tell, void *ctx)
+static void tell_added(struct span was, struct span is, struct teller *to)
 {
     struct span rest = is, header, piece = {is.p, 0};
     char place = 'b', last = 'b';
@@ -95,12 +110,12 @@ static void tell_added(struct span was, struct span is, sip_apart_fn *tell, void
             continue;
         }
         if (piece.n)
-            tell(ctx, last = place, piece);
+            tell(to, last = place, piece);
         piece = (struct span){rest.p, 0};
         place = last == 'e' ? 'e' : place_behind(header);
     }
     if (piece.n)
-        tell(ctx, 'e', piece);
+        tell(to, 'e', piece);
 }
 
 /* What follows the empty line between head and body. */
@@ -136,17 +151,18 @@ static bool can_change_body(struct span head, struct span was, struct span is)
            (next_named(&header, &head, span_of("Content-Type")) || next_named(&header, &all, span_of("c")));
 }
 
-bool sip_apart(struct span was, struct span is, sip_apart_fn *tell, void *ctx)
+bool sip_apart(struct span was, struct span is, sip_apart_fn *fn, void *ctx)
 {
+    struct teller to = {.fn = fn, .ctx = ctx};
     struct span was_head, was_body, is_head, is_body;
 
     if (!split(was, &was_head, &was_body) || !split(is, &is_head, &is_body))
         return false;
     if (!span_eq(was_body, is_body) && !can_change_body(was_head, was_body, is_body))
         return false;
-    tell_removed(was_head, is_head, tell, ctx);
-    tell_added(was_head, is_head, tell, ctx);
+    tell_removed(was_head, is_head, &to);
+    tell_added(was_head, is_head, &to);
     if (!span_eq(was_body, is_body))
-        tell(ctx, 'd', is_body);
-    return true;
+        tell(&to, 'd', is_body);
+    return to.n <= DIFFERENCES_MAX;
 }

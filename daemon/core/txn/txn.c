@@ -169,16 +169,27 @@ static void begin_step(struct txn *t)
     for (size_t i = 0; i < t->branch_count; i++)
         if (t->branches[i].code < 300)
             return;
-    for (size_t i = 0; i < t->branch_count; i++)
+    for (size_t i = 0; i < t->branch_count; i++) {
         t->branches[i].over = true;
+        free((char *)t->branches[i].as.req.p); /* it is not sent again */
+        t->branches[i].as.req = (struct span){0};
+    }
 }
 
-/* A branch beside others: what it has of its own stays with it, as far as there is room. One that cannot be read is not
- * sent again: that would show its far end what was hidden. */
-static void keep_apart(struct txn *t, struct txn_branch *b, struct sip_as_sent *as)
+/* Whether there is room for what one more branch has of its own. */
+static bool has_room(const struct txn *t, const struct txn_branch *b, const struct sip_as_sent *as)
 {
     size_t used = as->req.n;
 
+    for (size_t i = 0; i < t->branch_count; i++)
+        used += &t->branches[i] != b ? t->branches[i].as.req.n : 0;
+    return used <= TXN_APART_MAX;
+}
+
+/* What a further branch has of its own stays with it, as far as there is room. One that cannot be read is not sent
+ * again: that would show its far end what was hidden. */
+static void keep_apart(struct txn *t, struct txn_branch *b, struct sip_as_sent *as)
+{
     b->apart = !as->req.p || !span_eq(as->req, t->req) || !txn_same_text(as->from, t->far_from) ||
                !txn_same_text(as->to, t->far_to);
     if (!b->apart) {
@@ -186,9 +197,7 @@ static void keep_apart(struct txn *t, struct txn_branch *b, struct sip_as_sent *
         return;
     }
     b->as = *as;
-    for (size_t i = 0; i < t->branch_count; i++)
-        used += &t->branches[i] != b ? t->branches[i].as.req.n : 0;
-    if (used <= TXN_APART_MAX)
+    if (has_room(t, b, as))
         return;
     free((char *)b->as.req.p);
     b->as.req = (struct span){0};
@@ -202,14 +211,31 @@ static bool is_beside_others(const struct txn *t, const struct txn_branch *b)
     return false;
 }
 
-/* From now on the INVITE of a takeover is as this branch was sent, unless others wait for a reply beside it. One that
- * cannot be read changes nothing. */
+static void ignore_difference(void *ctx, char what, struct span text)
+{
+    (void)ctx;
+    (void)what;
+    (void)text;
+}
+
+/* Whether branch_route can make it of the first one. Not if it has another From or To: these a takeover then sets for
+ * each branch, and failure_route's next gateway would see the caller's own. */
+static bool is_of_first(const struct txn *t, const struct txn_branch *b, const struct sip_as_sent *as)
+{
+    return t->branch_count > 1 && has_room(t, b, as) && txn_same_text(as->from, t->far_from) &&
+           txn_same_text(as->to, t->far_to) && sip_apart(t->req, as->req, ignore_difference, NULL);
+}
+
+/* The INVITE of a takeover is as the first branch was sent: tm makes each further one of that, too, and what
+ * failure_route or branch_route has added for one gateway, such as credentials, is not for the next. A branch that
+ * cannot be made of it takes its place, unless others wait for a reply beside it. One that cannot be read changes
+ * nothing. */
 static void keep_as_sent(struct txn *t, struct txn_branch *b, struct span sent)
 {
     struct sip_as_sent as;
     bool known = sip_read_as_sent(&as, t->req, sent) == 0;
 
-    if (is_beside_others(t, b)) {
+    if (is_beside_others(t, b) || (known && is_of_first(t, b, &as))) {
         keep_apart(t, b, &as);
         return;
     }
