@@ -26,6 +26,10 @@ def taken():
         calls = {dial: caller.call(f'{dial}@lab', dial, headers=HEADERS, body=BODY) for dial in CALLS[:-1]}
         wait_until(lambda: each(calls, lambda dial: callees.legs(f'{dial}@lab')), 5, 'all ring')
         callees.legs('silent@lab')[0].manner = 'silence'
+        calls['second'] = caller.call('second@lab', 'second', headers=HEADERS, body=BODY)
+        [leg] = wait_until(lambda: callees.legs('second@lab'), 5, 'the first gateway rings')
+        leg.reject(503)
+        wait_until(lambda: callees.rings('second@lab') == {5060: 1, 5062: 1}, 5, 'the second one')
         cluster['a'].wait_recorded(callees, *(call.call_id for call in calls.values()))
         lab.cut('a', 'gateway')
         calls['lost'] = caller.call('lost@lab', 'lost', headers=HEADERS, body=BODY)
@@ -40,6 +44,10 @@ def taken():
         calls['cancelled'].cancel()
         calls['cancelled'].wait(487)
         wait_until(lambda: callees.legs('silent@lab')[0].invites >= 3, 5, 'an INVITE of kamsyncd')
+        [leg] = callees.legs('second@lab', 5062)
+        wait_until(lambda: leg.again, 5, 'the INVITE again at the second gateway')
+        leg.reject(500)
+        calls['second'].wait(500)
         yield lab
         lab.check()
 
@@ -51,9 +59,9 @@ def at(lab, dial, kind, node, port=5060):
     return found
 
 
-@pytest.mark.parametrize('dial', ['rings', 'next'])
-def test_the_same_bytes(taken, dial):
-    [first], again = at(taken, dial, 'INVITE', 'a'), at(taken, dial, 'INVITE', 'b')
+@pytest.mark.parametrize('dial, port', [('rings', 5060), ('next', 5060), ('second', 5062)])
+def test_the_same_bytes(taken, dial, port):
+    [first], again = at(taken, dial, 'INVITE', 'a', port), at(taken, dial, 'INVITE', 'b', port)
     assert set(again) == {first}
 
 

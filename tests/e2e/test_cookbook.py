@@ -134,7 +134,8 @@ def test_accounting():
 
 @pytest.mark.skipif(not shutil.which('rtpengine'), reason='needs rtpengine')
 def test_rtpengine():
-    """A call that is answered when its node dies, one that is answered later, and one that goes on to the next gateway then."""
+    """A call that is answered when its node dies, one that is answered later, one that goes on to the next gateway then, and one
+    that both gateways refuse."""
     with kitchen('rtpengine.cfg', KAMSYNC_AS_SENT=None, RTPENGINE=lambda lab: f'"{start_rtpengine(lab)}"',
                  GATEWAY2=lambda lab: f'"{lab.address("gateway")}:5062"') as k, Media(k.lab) as media:
         def place(call_id):
@@ -150,14 +151,19 @@ def test_rtpengine():
         answered = place('before@lab')
         answer_and_talk(*answered)
         wait_until(lambda: answered[1].acked, 5, 'ACK')
-        rings, fails = place('rings@lab'), place('fails@lab')
-        k.take_over('rings@lab', 'fails@lab')
+        rings, fails, refused = place('rings@lab'), place('fails@lab'), place('refused@lab')
+        k.take_over('rings@lab', 'fails@lab', 'refused@lab')
         media.talk(*answered)
         answer_and_talk(*rings)
         fails[1].reject(503)
         [further] = wait_until(lambda: k.callees.legs('fails@lab', 5062), 5, 'the next gateway rings')
         media.answer(further)
         answer_and_talk(fails[0], further)
+        refused[1].reject(503)
+        [further] = wait_until(lambda: k.callees.legs('refused@lab', 5062), 5, 'the next gateway rings')
+        further.reject(486)
+        refused[0].wait(486)
+        assert k.callees.rings('refused@lab') == {5060: 1, 5062: 1}
         for call in (answered[0], rings[0], fails[0]):
             bye = call.bye()
             wait_until(lambda bye=bye: bye.code == 200, 5, 'the answer to the BYE')
