@@ -1,10 +1,11 @@
-"""What an ordinary call makes a real Kamailio tell its kamsyncd over evapi, and kamsyncd its Redis."""
+"""What an ordinary call makes a real Kamailio do and tell its kamsyncd over evapi, and kamsyncd its Redis."""
 import contextlib
 import re
 import tempfile
 
 import measure  # noqa: F401: it knows where the lab is
 from lab.proc import wait_until
+from instructions import of_sip_processes
 from redis_budget import Bench
 from sites import Site, result
 
@@ -40,3 +41,9 @@ def redis():
     counts = [(name, calls) for commands, _ in steps for name, (calls, _) in commands.items()]
     return {'redis_scripts': sum(calls for name, calls in counts if name == 'evalsha'),
             'redis_commands': sum(calls for _, calls in counts), 'redis_bytes': sum(size for _, size in steps)}
+
+
+def kamailio():
+    """{'kamailio': instructions}, of the SIP processes with -x tlsf: how long the usual allocator looks for a free piece depends
+    on what is free."""
+    return {'kamailio': of_sip_processes('kamsync+tlsf')}

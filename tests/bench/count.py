@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The budget: what an ordinary call costs that can be counted, the same on a busy machine, against the committed figures: instructions of
-kamsyncd's pure parts, under callgrind, what a real Kamailio says over evapi, and what Redis is asked.
+kamsyncd's pure parts and of Kamailio's SIP processes, under callgrind, what a real Kamailio says over evapi, and what Redis is asked.
 
     count.py [--renew] [--junit FILE]
 
@@ -27,6 +27,7 @@ LIMIT = 1.10
 PARTS = {'frame': 'a frame with one branch event is read', 'msg': 'its JSON becomes an event',
          'record': 'a record is written', 'lookup': "a stray's identity and key are read",
          'call': 'an ordinary call goes through the engine (5 events)',
+         'kamailio': "Kamailio's SIP processes at an ordinary call (with -x tlsf)",
          'evapi_events': 'over evapi: events of an ordinary call', 'evapi_bytes': 'over evapi: bytes to kamsyncd of an ordinary call',
          'redis_scripts': 'Redis: scripts of an ordinary call', 'redis_commands': 'Redis: commands, with those that scripts call',
          'redis_bytes': 'Redis: bytes to it'}
@@ -52,7 +53,7 @@ def count(part):
 def counted():
     found = {part: round(count(part)) for part in COUNTED}
     found['call'] -= round(count('script'))  # the making of its events
-    return found | {part: round(value) for part, value in (budget.evapi() | budget.redis()).items()}
+    return found | {part: round(value) for part, value in (budget.kamailio() | budget.evapi() | budget.redis()).items()}
 
 
 def junit(path, now, kept):

@@ -3,12 +3,13 @@
 
     instructions.py [--quick] [--calls 200] [--rate 10] [--functions 12] [--variants plain,floor,kamsync]
 
-Each variant runs twice for the same time, with calls and without; the difference is theirs. Retransmissions, which a slow
-machine brings, are shown, since they count, too. "floor" is the least that any script can do to report five events.
+Each variant runs twice for the same time, with calls and without; the difference is theirs. "floor" is the least that any
+script can do to report five events. The cluster has one node, whose tm repeats nothing (callgrind.cfg).
 """
 import collections
 import contextlib
 import glob
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from sites import QuietLab, Site, result
 NODE = 'a'
 START_S = 60    # how long a start may take
 LAST_S = 8      # tm keeps a transaction for 5 s after its end
-ROLES = (('SIP processes', 'udp_rcv_loop'), ('evapi: to and from kamsyncd', 'evapi_run_dispatcher'),
+SIP = 'SIP processes'
+ROLES = ((SIP, 'udp_rcv_loop'), ('evapi: to and from kamsyncd', 'evapi_run_dispatcher'),
          ('timer that sends the events', 'mq_head_fetch'))
 OTHER = 'timers and the rest'
 
@@ -41,6 +43,7 @@ class CallgrindLab(QuietLab):
 
 class CallgrindSite(Site):
     lab_class = CallgrindLab
+    nodes, modules = (NODE,), os.path.join(measure.HERE, 'callgrind.cfg')
 
     def counts(self):
         """Ends Kamailio: [{function: instructions}] of its processes."""
@@ -86,6 +89,18 @@ def per_call(variant, calls, rate):
         found.subtract(idle.get(name, {}))
         cost[name] = collections.Counter({function: n / calls for function, n in found.items()})
     return cost, seen
+
+
+def of_sip_processes(variant, few=10, many=50, rate=5):
+    """Of one call, by the difference between two lives, which run at the same time."""
+    with contextlib.ExitStack() as stack:
+        lives = {calls: stack.enter_context(contextlib.closing(CallgrindSite(variant))) for calls in (few, many)}
+        phones = {calls: site.phones('call', calls, rate * calls / many) for calls, site in lives.items()}
+        for calls, proc in phones.items():
+            if result(proc)['done'] != calls:
+                raise RuntimeError(f'not all of {calls} calls came to their end')
+        counts = [sum(sum(found.values()) for found in site.counts() if role(found) == SIP) for site in lives.values()]
+    return (counts[1] - counts[0]) / (many - few)
 
 
 def main():

@@ -67,6 +67,7 @@ class BenchNode(Node):
 class Site:
     """One cluster; all calls go to its first node, and what is marked to its second."""
     lab_class = QuietLab
+    nodes, modules = None, CTL      # None: all of the lab
 
     def __init__(self, variant):
         self.variant = variant
@@ -92,8 +93,8 @@ class Site:
         if self.kind == 'kamsync-near':
             self._start_replica()
         config = self._script()
-        self.cluster = Cluster(lab, kamsync=self.kind.startswith('kamsync') or bool(config), daemons=not config, redis=False,
-                               routing=routing, modules=CTL, config=config or cluster.CONFIG, log_level=0,
+        self.cluster = Cluster(lab, self.nodes, kamsync=self.kind.startswith('kamsync') or bool(config), daemons=not config,
+                               redis=False, routing=routing, modules=self.modules, config=config or cluster.CONFIG, log_level=0,
                                shared_mb=SHARED_MB, store=store, **self.settings,
                                node_class=functools.partial(BenchNode, allocator=self.allocator),
                                defines={'LAB_REDIS': f'"name=lab;addr={lab.address("store")};port='
