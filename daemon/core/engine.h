@@ -48,9 +48,10 @@ struct pair {
  *
  * Nothing is written to a call that has ended. A record follows one INVITE transaction ("tx"); another one with the
  * same name is a leg of that call. A leg takes the record over, and removes the other one's state ("ringing", "code"),
- * if that was not answered, and is this node's or nobody's, or if the leg itself was answered. After the end of a call
- * a leg begins a new call if it came after that end ("trying"), or was answered and the ended call was not. Otherwise
- * the result is CALL_FOREIGN, or CALL_OTHER, and a leg never ends another one's call. */
+ * if that was not answered, and is this node's or nobody's; or if the leg itself was answered, or came first
+ * ("trying") and goes on. After the end of a call a leg begins a new call if it came after that end, or was answered
+ * and the ended call was not. Otherwise the result is CALL_FOREIGN, or CALL_OTHER, and a leg never ends another one's
+ * call. */
 enum call_mode {
     CALL_ADD,          /* adds to the record, or begins it */
     CALL_BEGIN,        /* begins it, or adds to it if its "node" is `node` or -1 (nobody), or it is not answered and has

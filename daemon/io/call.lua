@@ -58,19 +58,19 @@ local begins = mode == 'begin' or mode == 'first' or mode == 'take'
 local weak, given, first = #ARGV - 2 * ARGV[5], {}, ends and tonumber(ARGV[11]) or 7
 for i = first, #ARGV - 1, 2 do given[ARGV[i]] = ARGV[i + 1] end
 
+local function number(text)
+  return text and #text < 16 and text:match('^%d+$') and tonumber(text)
+end
+
 -- The existing record. Only an end reads all of it, and a leg, at the bottom.
-local was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered')
-local ended, owner, tx, answered = was[1], was[2], was[3], was[4]
+local was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered', 'trying')
+local ended, owner, tx, answered, trying = was[1], was[2], was[3], was[4], number(was[5])
 local all = ends and redis.call('HGETALL', key)
 local had = {}
 for i = 1, ends and #all or 0, 2 do had[all[i]] = all[i + 1] end
 
 local function is_other(id)
   return id and id ~= '-1' and id ~= node
-end
-
-local function number(text)
-  return text and #text < 16 and text:match('^%d+$') and tonumber(text)
 end
 
 -- Compares two times as written, without leading zeros.
@@ -89,10 +89,12 @@ if ended then
   owner, tx, answered, leg = nil, nil, nil, false
 end
 
--- A leg, another INVITE of the same name, takes nothing from one that was answered, or is another node's.
+-- A leg, another INVITE of the same name, takes nothing from one that was answered, or is another node's and came first.
 if leg and mode ~= 'add' then
   if answered or ends and is_other(owner) then return 'foreign' end
-  if is_other(owner) and not given.answered then return 'other' end
+  local from, goes_on = number(given.trying), given.node == node and given.state ~= 'ended'
+  local is_first = goes_on and from and trying and from < trying
+  if is_other(owner) and not given.answered and not is_first then return 'other' end
 end
 if ends and #all == 0 then return 'absent' end
 if mode == 'end-answered' and not answered then return 'early' end

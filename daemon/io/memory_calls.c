@@ -173,13 +173,23 @@ static enum call_result of_ended(const struct fields *f, const struct call_write
     return begins_anew(f, w) ? CALL_WRITTEN : CALL_FOREIGN;
 }
 
+/* Whether it came before the other one, and goes on. */
+static bool is_first(const struct fields *f, const struct call_write *w)
+{
+    const struct pair *trying = given(w, "trying"), *node = given(w, "node"), *state = given(w, "state");
+    int64_t from = trying ? fields_time(trying->value) : -1;
+
+    return from >= 0 && from < fields_ms(f, "trying") && node && !span_eq(node->value, span_of("-1")) &&
+           !(state && span_eq(state->value, span_of("ended")));
+}
+
 static enum call_result of_leg(const struct fields *f, const struct call_write *w)
 {
     bool other = is_other(f, w->node);
 
     if (fields_find(f, span_of("answered")) || (ends(w) && other))
         return CALL_FOREIGN;
-    return other && !given(w, "answered") ? CALL_OTHER : CALL_WRITTEN;
+    return other && !given(w, "answered") && !is_first(f, w) ? CALL_OTHER : CALL_WRITTEN;
 }
 
 /* Why nothing is written, or CALL_WRITTEN. */

@@ -411,3 +411,67 @@ Test(cluster_calls, call_that_one_inherits_and_another_takes_over)
     cr_expect(json_array_size(c->store.archive) == 20);
     expect_gone(c);
 }
+
+/* ---- legs at several nodes ---- */
+
+/* Leg i of call 0. */
+static struct leg leg_make(unsigned i)
+{
+    struct leg k = call_make(i);
+
+    k.call_id = call_make(0).call_id;
+    return k;
+}
+
+/* The event of its INVITE, which the node routes now. */
+static char *leg_event(const struct cluster *c, size_t node, unsigned i)
+{
+    struct leg k = leg_make(i);
+
+    return kamailio_branch(&c->site[node], &k, sip_request(&k, "INVITE"), true);
+}
+
+static void leg_replied(struct cluster *c, size_t node, unsigned i, int code)
+{
+    struct leg k = leg_make(i);
+
+    event(c, node, kamailio_replied(&c->site[node], &k, code));
+}
+
+/* A node routes the INVITE to another one, whose leg fails, and then to a mailbox. It may report its own later. */
+static void expect_spiral(int64_t outer_ms, int64_t inner_ms)
+{
+    struct cluster *c = cluster_new(3);
+    char *outer = leg_event(c, 0, 1), *inner;
+
+    cluster_run(c, 1);
+    inner = leg_event(c, 1, 2);
+    for (int64_t ms = 0; ms <= 100; ms += 10) {
+        if (ms == outer_ms)
+            event(c, 0, outer);
+        if (ms == inner_ms)
+            event(c, 1, inner);
+        cluster_run(c, 10);
+    }
+    leg_replied(c, 1, 2, 180);
+    cluster_run(c, 1000);
+    leg_replied(c, 1, 2, 486);
+    cluster_run(c, 8000);
+    cr_expect(json_array_size(c->store.archive) == 0, "%lld and %lld ms", (long long)outer_ms, (long long)inner_ms);
+    leg_replied(c, 0, 1, 200);
+    cluster_run(c, 1000);
+    expect_field(c, 0, "node", "1");
+    expect_field(c, 0, "state", "answered");
+    bye(c, 2, 0);
+    cluster_run(c, 1000);
+    expect_ended_once(c, 1);
+    expect_gone(c);
+}
+
+Test(cluster_calls, spiral_whose_inner_leg_fails)
+{
+    expect_spiral(0, 0);
+    expect_spiral(0, 40);
+    expect_spiral(40, 0);
+    expect_spiral(100, 0);
+}

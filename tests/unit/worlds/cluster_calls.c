@@ -42,13 +42,22 @@ static bool begins_anew(json_t *record, json_t *pairs)
            (*text_of(pairs, "trying") && atoll(text_of(pairs, "trying")) >= atoll(text_of(record, "ended")));
 }
 
+/* It came before the other one, and goes on. */
+static bool is_first(json_t *record, json_t *pairs)
+{
+    long long from = atoll(text_of(pairs, "trying"));
+
+    return from && from < atoll(text_of(record, "trying")) && atoi(text_of(pairs, "node")) > 0 &&
+           strcmp(text_of(pairs, "state"), "ended") != 0;
+}
+
 static enum call_result of_leg(json_t *record, enum call_mode mode, int node, json_t *pairs)
 {
     bool other = is_other(record, node);
 
     if (*text_of(record, "answered") || (ends(mode) && other))
         return CALL_FOREIGN;
-    return other && !*text_of(pairs, "answered") ? CALL_OTHER : CALL_WRITTEN;
+    return other && !*text_of(pairs, "answered") && !is_first(record, pairs) ? CALL_OTHER : CALL_WRITTEN;
 }
 
 /* Why nothing is written, or CALL_WRITTEN. */
