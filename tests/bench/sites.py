@@ -28,7 +28,7 @@ CTL = os.path.join(measure.HERE, 'ctl.cfg')
 KAMAILIO = {'SIP processes': 'udp receiver', "evapi's process": 'EvAPI', 'timer of events': 'RTIMER', 'other processes': ''}
 PARTS = (*KAMAILIO, 'kamsyncd', 'redis')
 ROUTING = {'ndb_redis': 'ndb_redis.cfg', 'dialog': 'dialog_dmq.cfg', 'htable': 'htable_dmq.cfg',
-           'floor': 'floor.cfg', 'floor-invite': 'floor.cfg'}
+           'floor': 'floor.cfg', 'floor-invite': 'floor.cfg', 'floor-records': 'floor_records.cfg'}
 # in the place of kamsync.cfg
 SCRIPTS = {'stray-floor': 'stray_floor.cfg', 'stray-floor-proof': 'stray_floor.cfg'}
 DEFINES = {'floor-invite': {'FLOOR_INVITE': None}, 'stray-floor-proof': {'STRAY_PROOF': None},
@@ -104,7 +104,7 @@ class Site:
             lab.route(side, 'a')
         netns.ip(f'route add {ANYCAST}/32 via {lab.address("b")} table {TABLE}',
                  f'rule add fwmark {MARK} table {TABLE}', netns=lab.namespace('caller'))
-        self.sinks = [self._start_sink(name) for name in self.cluster.node if ROUTING.get(self.kind) == 'floor.cfg']
+        self.sinks = [self._start_sink(name) for name in self.cluster.node if self.kind.startswith('floor')]
 
     @functools.cached_property
     def pids(self):
