@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
-"""What an ordinary call costs: INVITE, 180, 200, ACK, BYE, and how many a node can take.
+"""What an ordinary call costs: INVITE, 180, 200, ACK, BYE.
 
-    call.py [--quick | --full] [--rate 200] [--rtt 0,1,5,20] [--max 1] [--variants plain,kamsync,…]
+    call.py [--quick | --full] [--rate 200] [--rtt 1,5,20] [--variants plain,kamsync,…]
 
-CPU: all variants of a table carry the same load at the same time, so they meet the same disturbances; each round is one
+All variants of a table carry the same load at the same time, so they meet the same disturbances; each round is one
 stretch of that time. What the processes use without calls, over the same time, is subtracted and shown. All start anew
 every two rounds: a Kamailio's cost per call differs by some 10 % from start to start, as its allocator finds its memory.
-Highest rate: one after the other, in turns.
 """
-import itertools
 import statistics
 import time
 
@@ -17,16 +15,21 @@ from measure import Report, Sample
 from sites import PARTS, Sites, result, spent
 
 QUICK = ['plain', 'plain-again', 'kamsync']
-VARIANTS = [*QUICK, 'kamsync+tlsf', 'floor', 'floor-invite']
+VARIANTS = [*QUICK, 'kamsync+tlsf', 'floor-records', 'floor', 'floor-invite']
 INSTEAD = ['plain', 'ndb_redis', 'dialog', 'htable']
 NAMES = {'plain': 'plain Kamailio', 'plain-again': 'plain Kamailio again (A/A)', 'kamsync': 'with kamsync',
          'ndb_redis': 'the same writes by ndb_redis', 'dialog': 'dialog over DMQ', 'htable': 'htable over DMQ',
+         'floor-records': 'the least for the same events and records',
          'floor': 'the least over evapi: five empty events, five SETs',
          'floor-invite': 'the INVITE alone over evapi: one empty event, one SET'}
 SETTLE_S = 7    # tm keeps a transaction for 5 s after its end: only then what comes and what goes are even
-ENOUGH = 1.1    # the highest rate is known that well
 ROUNDS_PER_START = 2
 NODES = 2
+# at most so many % over plain Kamailio
+GOALS = {'CPU in Kamailio, over plain': (25, 'kamailio'), 'with kamsyncd': (40, 'kamailio', 'kamsyncd'),
+         'with Redis': (60, 'kamailio', 'kamsyncd', 'redis')}
+IDLE_GOAL = 3
+LEAST = 'floor-records'
 
 
 def name_of(variant):
@@ -98,47 +101,23 @@ def show_parts(report, costs):
                  [[name_of(variant), *(f'{cost["idle"][part]:.1f}' for part in ('kamailio', *PARTS))] for variant, cost in costs.items()])
 
 
-def can_take(site, rate, seconds):
-    seen = result(site.phones('call', int(rate * seconds), rate))
-    return seen['done'] == seen['calls'] and not seen['late'] and not seen['repeats']
+def show_goals(report, costs):
+    """Beside what kamsync takes, what any script and daemon have to, if that was measured."""
+    def row(goal, limit, show, value):
+        mine, least = (value(costs[variant]) if variant in costs else None for variant in ('kamsync', LEAST))
+        return [goal, show(limit), show(mine), '-' if least is None else show(least), 'reached' if mine <= limit else 'not reached']
 
-
-def highest_rate(site, start, seconds):
-    """The highest rate at which nothing had to be repeated, to within 10 %."""
-    good, bad = 0, None
-    rate = start
-    while bad is None or bad / max(good, 1) > ENOUGH:
-        if can_take(site, rate, seconds):
-            good = rate
-        else:
-            bad = rate
-            time.sleep(2)
-        if bad is None:
-            rate *= 1.6
-        elif good:
-            rate = (good * bad) ** 0.5
-        else:
-            rate /= 2
-            if rate < 2:
-                return 0
-    return good
-
-
-def show_highest(report, sites, rounds, seconds):
-    found = {variant: Sample() for variant in sites.site}
-    for _ in range(rounds):
-        for variant, site in sites.site.items():
-            start = 0.7 * found[variant][-1] if found[variant] else 300
-            found[variant].append(highest_rate(site, max(start, 20), seconds))
-    report.table(['', 'of plain', 'calls per second'],
-                 [[name_of(variant), f'{100 * rates.against(found["plain"]).median:.0f} %', rates.text(0)]
-                  for variant, rates in found.items()])
+    def over_plain(*names):
+        return lambda cost: 100 * (together(cost, *names).against(costs['plain']['kamailio']).median - 1)
+    rows = [row(goal, limit, lambda value: f'{value:+.0f} %', over_plain(*names)) for goal, (limit, *names) in GOALS.items()]
+    rows.append(row('idle node, ms of CPU per s: Kamailio and kamsyncd', IDLE_GOAL, lambda value: f'{value:.1f}',
+                    lambda cost: cost['idle']['kamailio'] + cost['idle']['kamsyncd']))
+    report.table(['goal', 'at most', 'kamsync', NAMES[LEAST], ''], rows)
 
 
 def main():
     options = measure.options(__doc__, ('--rate', 200, 'calls per second to each variant'),
-                              ('--rtt', '', 'round trips to Redis in ms'), ('--max', -1, 'rounds of highest rate'),
-                              ('--variants', '', 'which ones'))
+                              ('--rtt', '', 'round trips to Redis in ms'), ('--variants', '', 'which ones'))
     quick, full = options.quick, options.full
     groups = [options.variants.split(',')] if options.variants else [QUICK] if quick else [VARIANTS, INSTEAD]
     rounds, seconds = (4, 5) if quick else (16, 6) if full else (8, 6)
@@ -146,22 +125,16 @@ def main():
     report.text(f'CPU per call over that of plain Kamailio: {rounds} rounds of {seconds} s with {options.rate} calls per second '
                 f'each, all of a table at once, started anew every {ROUNDS_PER_START} rounds; median (least to most).')
     for variants in groups:
-        show_costs(report, *at_starts(variants, options.rate, rounds, seconds))
-    tries = options.max if options.max >= 0 else 1 if quick else 5 if full else 2
-    if tries:
-        report.text(f'Highest rate at which nothing was late or repeated, caller, gateway and Redis on the same '
-                    f'cores ({tries} turns of {3 if full else 2} s steps):')
-        with Sites(dict.fromkeys(itertools.chain(*groups))) as sites:
-            show_highest(report, sites, tries, 3 if full else 2)
+        costs, seen = at_starts(variants, options.rate, rounds, seconds)
+        if 'kamsync' in costs and options.rate == 200:
+            show_goals(report, costs)
+        show_costs(report, costs, seen)
     for ms in (options.rtt or ('' if quick else '1,5,20')).split(','):
         if ms in ('', '0'):
             continue
         far = ['plain', f'kamsync@{ms}', f'ndb_redis@{ms}']
         report.text(f'Redis {ms} ms away (a delaying proxy between; its CPU is not counted):')
         show_costs(report, *at_starts(far, options.rate, max(2, rounds // 2), seconds))
-        if tries:
-            with Sites(far) as sites:
-                show_highest(report, sites, 1, 2)
     report.show()
 
 

@@ -14,6 +14,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(REPO, 'build')
+PLATFORM = os.environ.get('KAMSYNC_PLATFORM')    # where tests/platform.sh runs it
 os.environ.setdefault('KAMSYNCD', os.path.join(BUILD, 'daemon', 'kamsyncd'))
 for folder in ('e2e', 'system'):
     sys.path.insert(0, os.path.join(REPO, 'tests', folder))
@@ -110,7 +111,7 @@ class Report:
     """Lines for people, in Markdown."""
 
     def __init__(self, title):
-        self.lines = [f'## {title}', '']
+        self.lines = [f'## {title}' + (f' on {PLATFORM}' if PLATFORM else ''), '']
 
     def text(self, line):
         self.lines += [line, '']

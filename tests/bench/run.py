@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """./dev bench: runs the parts of this folder one after the other.
 
-    run.py [PART…] [--quick | --full] [--write] [option of the part…]
+    ./dev bench [PART…] [--quick | --full] [--write] [--on debian13] [option of the part…]
 
-Parts: call, instructions (Kamailio's, under callgrind), stray, window, ingest, memory, growth, commands (Redis'), nodes, count
+Parts: call, highest, instructions (Kamailio's, under callgrind), stray, window, ingest, memory, growth, commands (Redis'), nodes, count
 (the budget), scale (a table of the others' figures), and whatever else stands here with an __main__. Without PART all of them,
 with --quick the main ratios in some minutes. --write puts what they print into docs/performance.md (scale: docs/scale.md), each
-part in its own place; the rest of that page is left alone.
+part in its own place; the rest of that page is left alone. --on measures in a root of that Debian, which has a place of its own.
 """
 import os
 import re
@@ -15,8 +15,8 @@ import sys
 
 import measure
 
-PARTS = ('call', 'instructions', 'stray', 'window', 'ingest', 'memory', 'growth', 'commands', 'nodes', 'count', 'scale')
-QUICK = ('call', 'stray', 'ingest', 'count')
+PARTS = ('call', 'highest', 'instructions', 'stray', 'window', 'ingest', 'memory', 'growth', 'commands', 'nodes', 'count', 'scale')
+QUICK = ('call', 'highest', 'stray', 'ingest', 'count')
 PAGES = {'scale': 'scale.md'}  # of all others: performance.md
 
 
@@ -43,7 +43,8 @@ def run(part, words):
 
 def write(part, text, where):
     """Puts the text between the part's marks in the page."""
-    begin, end = f'<!-- {part}: written by ./dev bench {part} --write -->', f'<!-- end of {part} -->'
+    there = f' --on {measure.PLATFORM}' if measure.PLATFORM else ''
+    begin, end = f'<!-- {part}{there}: written by ./dev bench {part}{there} --write -->', f'<!-- end of {part}{there} -->'
     block = f'{begin}\n\n_{where}_\n\n{text.strip()}\n\n{end}'
     path = os.path.join(measure.REPO, 'docs', PAGES.get(part, 'performance.md'))
     with open(path) as file:
