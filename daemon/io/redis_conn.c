@@ -9,12 +9,12 @@
 
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MAX_MS 250 /* lookups must work again within a second of Redis' return */
-#define WATCHDOG_MS 100
-#define IDLE_MS 1000   /* then it is asked PING */
-#define STEADY_MS 1000 /* a connection that lasted this long was good */
-#define SAY_MS 60000   /* another reason why it cannot connect is logged at this interval */
+#define IDLE_MS 1000       /* then it is asked PING */
+#define STEADY_MS 1000     /* a connection that lasted this long was good */
+#define SAY_MS 60000       /* another reason why it cannot connect is logged at this interval */
 
 static void look_up(struct redis_conn *c);
+static void on_watchdog(uv_timer_t *timer);
 static void connect_next(struct redis_conn *c);
 
 const char *redis_conn_where(const struct redis_conn *c, char *out, size_t size)
@@ -178,19 +178,36 @@ static void forget_unsent(const redisAsyncContext *ac)
     setsockopt(ac->c.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
-static void on_watchdog(uv_timer_t *timer)
+static bool waits(const struct redis_conn *c)
 {
-    struct redis_conn *c = timer->data;
-    bool waiting = c->pending > 0 || !c->is_ready;
-    redisAsyncContext *ac = c->ac;
-    /* Connecting takes one round trip. If the network drops packets now, that must not delay the next try when it no
-     * longer does. */
-    int64_t patience = ac && !(ac->c.flags & REDIS_CONNECTED) && !c->over ? c->timeout_ms / 2 : c->timeout_ms;
+    return c->pending > 0 || !c->is_ready;
+}
 
-    if (c->pinged && !waiting && uv_now(c->loop) - c->progress_ms >= IDLE_MS)
-        redis_conn_ping(c);
-    if (!ac || !waiting || uv_now(c->loop) - c->progress_ms < (uint64_t)patience)
-        return;
+/* Connecting takes one round trip. If the network drops packets now, that must not delay the next try when it no longer
+ * does. */
+static uint64_t patience(const struct redis_conn *c)
+{
+    bool connecting = !(c->ac->c.flags & REDIS_CONNECTED) && !c->over;
+
+    return waits(c) ? (uint64_t)(connecting ? c->timeout_ms / 2 : c->timeout_ms) : IDLE_MS;
+}
+
+/* Arms the watchdog, which wakes nobody as long as there is nothing to watch. It repeats, which tells it from a pause
+ * (tests/fuzz). */
+static void watch(struct redis_conn *c)
+{
+    uint64_t passed = uv_now(c->loop) - c->progress_ms;
+
+    if (!waits(c) && !c->pinged)
+        uv_timer_stop(&c->timer);
+    else
+        uv_timer_start(&c->timer, on_watchdog, passed < patience(c) ? patience(c) - passed : 0, IDLE_MS);
+}
+
+static void give_up(struct redis_conn *c)
+{
+    redisAsyncContext *ac = c->ac;
+
     if (ac->c.flags & REDIS_CONNECTED) {
         if (c->over)
             snprintf(c->refusal, sizeof(c->refusal), "no answer in time");
@@ -201,6 +218,22 @@ static void on_watchdog(uv_timer_t *timer)
     } else {
         redisAsyncFree(ac);
         gone(c, "no answer to connect");
+    }
+}
+
+static void on_watchdog(uv_timer_t *timer)
+{
+    struct redis_conn *c = timer->data;
+    bool late = c->ac && uv_now(c->loop) - c->progress_ms >= patience(c);
+
+    if (late && waits(c)) {
+        give_up(c);
+    } else if (c->ac) {
+        if (late && c->pinged) {
+            c->progress_ms = uv_now(c->loop);
+            redis_conn_ping(c);
+        }
+        watch(c);
     }
 }
 
@@ -336,7 +369,7 @@ static void connect_to(struct redis_conn *c, const char *ip)
     c->progress_ms = uv_now(c->loop);
     redisAsyncSetConnectCallback(ac, on_connect);
     redisAsyncSetDisconnectCallback(ac, on_disconnect);
-    uv_timer_start(&c->timer, on_watchdog, WATCHDOG_MS, WATCHDOG_MS);
+    watch(c);
 }
 
 static void connect_next(struct redis_conn *c)
@@ -437,8 +470,10 @@ void redis_conn_close(struct redis_conn *c)
 
 void redis_conn_sent(struct redis_conn *c)
 {
-    if (c->pending++ == 0)
+    if (c->pending++ == 0) {
         c->progress_ms = uv_now(c->loop);
+        watch(c);
+    }
     if (c->round_trips && !c->measured_ns) {
         c->measured_ns = uv_hrtime();
         c->measured_left = c->pending;
@@ -460,5 +495,7 @@ void redis_conn_answered(struct redis_conn *c)
     if (c->pending > 0)
         c->pending--;
     c->progress_ms = uv_now(c->loop);
+    if (c->pending == 0 && c->ac)
+        watch(c);
     measure(c);
 }
