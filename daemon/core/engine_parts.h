@@ -12,6 +12,8 @@
 #include "own_parts.h"
 #include "txns.h"
 
+#define ALONG_MS 20 /* what is due so soon is done along with what is due now: each time the loop wakes costs */
+
 struct engine {
     /* used by all rooms */
     struct engine_conf conf; /* texts owned */

@@ -303,21 +303,25 @@ void engine_flush(struct engine *e, int64_t now)
 
 void engine_tick(struct engine *e, int64_t now)
 {
+    bool clockwork = now >= peers_due(e) || now >= e->next_janitor_ms;
+    int64_t until = now + (clockwork ? ALONG_MS : 0);
+    bool beat = until >= e->peers.next_beat_ms;
+
     hall_see_standstill(e, now);
     strays_tick(e, now);
     dialog_tick(e, now);
     admin_tick(e, now);
     kamailio_tick(e, now);
-    if (now >= e->peers.next_beat_ms)
-        contact_probe(e, now);
     contact_tick(e, now);
-    peers_tick(e, now);
+    peers_tick(e, now, until);
+    if (beat)
+        contact_probe(e, now);
     resync_tick(e, now);
     owner_tick(e, now);
     second_tick(e, now);
     greeting_tick(e, now);
-    if (now >= e->next_janitor_ms) {
-        e->next_janitor_ms = now + JANITOR_MS;
+    if (until >= e->next_janitor_ms) {
+        e->next_janitor_ms = peers_probing(e, now + JANITOR_MS);
         engine_log_rest(e, now);
         grows_tick(e, now);
         early_janitor(e, now);

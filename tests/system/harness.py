@@ -194,9 +194,16 @@ class Daemon(Process):
         wait_until(lambda: values.items() <= self.report().items(), timeout,
                    lambda: f'{values} in {self.name}: {self.report()}', every=0.02)
 
-    def memory_kb(self):
+    def _kernel_says(self, name):
         with open(f'/proc/{self.popen.pid}/status') as f:
-            return int(re.search(r'VmRSS:\s+(\d+)', f.read()).group(1))
+            return int(re.search(rf'^{name}:\s+(\d+)', f.read(), re.M).group(1))
+
+    def memory_kb(self):
+        return self._kernel_says('VmRSS')
+
+    def sleeps(self):
+        """How often its loop has gone to sleep so far."""
+        return self._kernel_says('voluntary_ctxt_switches')
 
 
 class RedisError(Exception):

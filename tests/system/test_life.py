@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from conftest import wait_met
 from harness import COMMAND, SANITIZERS, SECRET, SLOWER, wait_until
 from sip import Call, key_of
 
@@ -219,3 +220,12 @@ def test_nobody_reads_the_log(kamailio, make_daemon):
     daemon.signal(signal.SIGTERM)
     assert daemon.popen.wait(20) == 0
     os.close(ours)
+
+
+def test_idle_it_sleeps(make_node):
+    """Twice a second it probes the other node, with that come beats and more; and their answers wake it."""
+    a, b = (make_node(number, heartbeat_ms=1000, node_ttl_ms=3000) for number in (1, 2))
+    wait_met(a, b)
+    before = a.daemon.sleeps()
+    time.sleep(3)
+    assert 6 <= a.daemon.sleeps() - before <= 3 * 12

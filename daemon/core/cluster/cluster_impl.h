@@ -11,8 +11,11 @@ struct record;
 /* peers.c: the other nodes. */
 /* The store has lost this node's last heartbeats. */
 void peers_own_lost(struct engine *e, int64_t now);
-void peers_tick(struct engine *e, int64_t now);
+/* Does what is due until then. */
+void peers_tick(struct engine *e, int64_t now, int64_t until);
 int64_t peers_due(const struct engine *e);
+/* The last time until then at which nodes are probed: what is due with them wakes nobody by itself. */
+int64_t peers_probing(const struct engine *e, int64_t until);
 /* Writes this node's record; with announce, tells all others at once. */
 void peers_beat(struct engine *e, bool announce);
 /* The others may think that this node, or its Kamailio, is dead: it beats, and nothing is written before that beat

@@ -102,7 +102,7 @@ static void probe_some(struct engine *e, int64_t now)
     room = turns ? (count + turns - 1) / turns : 0;
     for (size_t i = 0; i < all->count; i++) {
         struct node *n = &all->list[((size_t)e->self.id + i) % all->count];
-        bool turn = room && now - n->asked_ms >= (int64_t)turns * PROBE_MS;
+        bool turn = room && now + ALONG_MS - n->asked_ms >= (int64_t)turns * PROBE_MS;
 
         if (!node_is_probed(n) || !(turn || node_is_doubtful(n, now, late_ms)))
             continue;
@@ -285,20 +285,30 @@ enum verdict engine_judge(const struct engine *e, const struct record *r, int64_
     return r->done ? VERDICT_DONE : VERDICT_ORPHAN;
 }
 
-void peers_tick(struct engine *e, int64_t now)
+void peers_tick(struct engine *e, int64_t now, int64_t until)
 {
-    if (now >= e->peers.next_beat_ms) {
-        e->peers.next_beat_ms = now + (e->peers.unheard ? UNHEARD_MS : e->conf.heartbeat_ms);
+    bool probe = until >= e->peers.next_probe_ms;
+
+    if (probe)
+        e->peers.next_probe_ms = now + PROBE_MS;
+    if (until >= e->peers.next_beat_ms) {
+        e->peers.next_beat_ms = e->peers.unheard ? now + UNHEARD_MS : peers_probing(e, now + e->conf.heartbeat_ms);
         peers_beat(e, false);
         if (e->store.up)
             e->io.read_nodes(e->io.ctx);
     }
-    if (now >= e->peers.next_probe_ms) {
-        e->peers.next_probe_ms = now + PROBE_MS;
+    if (probe) {
         probe_nodes(e, now);
         lose_nodes(e, now);
         miss_own(e, now);
     }
+}
+
+int64_t peers_probing(const struct engine *e, int64_t until)
+{
+    int64_t past = until - e->peers.next_probe_ms;
+
+    return past > 0 ? until - past % PROBE_MS : until;
 }
 
 int64_t peers_due(const struct engine *e)

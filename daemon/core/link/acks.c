@@ -54,7 +54,8 @@ static bool may_send(const struct engine *e)
 
 void acks_send(struct engine *e, int64_t now)
 {
-    bool late = e->acks.late_ms && now >= e->acks.late_ms;
+    int64_t until = now + (e->link.waiting ? ALONG_MS : 0);
+    bool late = e->acks.late_ms && until >= e->acks.late_ms;
     int64_t n;
 
     if ((!e->acks.due && !late) || !may_send(e))

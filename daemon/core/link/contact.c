@@ -31,12 +31,14 @@ size_t contact_acked(struct engine *e, int64_t n, int64_t now)
     return lost;
 }
 
-/* A script that no longer answers is as good as dead, even if its connection is open. */
+/* A script that no longer answers is as good as dead, even if its connection is open. Any frame that is about to be
+ * sent shows that as well as a ping. */
 void contact_probe(struct engine *e, int64_t now)
 {
-    int64_t n, stalled = link_oldest(&e->link) < 0 ? STALL_MS : now - e->contact.progress_ms;
+    bool idle = link_oldest(&e->link) < 0;
+    int64_t n, stalled = idle ? STALL_MS : now - e->contact.progress_ms;
 
-    if (!e->contact.hello || e->contact.pings >= PINGS_MAX ||
+    if (!e->contact.hello || (idle && e->link.waiting) || e->contact.pings >= PINGS_MAX ||
         stalled < (e->contact.pings ? e->conf.hang_ms / 2 : STALL_MS))
         return;
     n = link_next_n(&e->link);
