@@ -129,7 +129,7 @@ def main():
         if 'kamsync' in costs and options.rate == 200:
             show_goals(report, costs)
         show_costs(report, costs, seen)
-    for ms in (options.rtt or ('' if quick else '1,5,20')).split(','):
+    for ms in (options.rtt or ('' if quick else '5,20')).split(','):
         if ms in ('', '0'):
             continue
         far = ['plain', f'kamsync@{ms}', f'ndb_redis@{ms}']

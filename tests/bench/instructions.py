@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Instructions of Kamailio's processes per ordinary call, under callgrind: the same on a busy machine, and it says where.
 
-    instructions.py [--quick] [--calls 200] [--rate 10] [--functions 12] [--variants plain,floor,kamsync]
+    instructions.py [--quick] [--calls 200] [--rate 10] [--functions 12] [--variants plain,kamsync,plain+tlsf,…]
 
-Each variant runs twice for the same time, with calls and without; the difference is theirs. "floor" is the least that any
-script can do to report five events. The cluster has one node, whose tm repeats nothing (callgrind.cfg).
+Each variant lives twice at the same time, with few calls and with many; the difference is theirs. "floor-records" is the least
+that any script can do for the same events and records. How long Kamailio's usual allocator searches differs from start to start,
+by a third of what kamsync takes; "+tlsf" does not search. The cluster has one node, whose tm repeats nothing (callgrind.cfg).
 """
 import collections
 import contextlib
@@ -16,16 +17,19 @@ import sys
 import time
 
 import measure
+from call import name_of
 from measure import Report
 from sites import QuietLab, Site, result
 
 NODE = 'a'
 START_S = 60    # how long a start may take
 LAST_S = 8      # tm keeps a transaction for 5 s after its end
+FEW = 10        # calls of either life, since the first cost more
 SIP = 'SIP processes'
 ROLES = ((SIP, 'udp_rcv_loop'), ('evapi: to and from kamsyncd', 'evapi_run_dispatcher'),
-         ('timer that sends the events', 'mq_head_fetch'))
+         ('timer of events', 'stm_timer_exec'))
 OTHER = 'timers and the rest'
+VARIANTS = ('plain', 'floor-records', 'kamsync', 'plain+tlsf', 'floor-records+tlsf', 'kamsync+tlsf')
 
 
 class CallgrindLab(QuietLab):
@@ -64,65 +68,55 @@ def role(process):
     return next((name for name, function in ROLES if function in process), OTHER)
 
 
-def run(variant, calls, rate, seconds):
-    """{role: {function: instructions}} of one life of Kamailio, and what the phones saw."""
-    seen = {'repeats': 0, 'done': 0}
+def by_role(site):
+    """{role: {function: instructions}} of one life of Kamailio."""
     found = collections.defaultdict(collections.Counter)
-    with contextlib.closing(CallgrindSite(variant)) as site:
-        begun = time.monotonic()
-        if calls:
-            seen = result(site.phones('call', calls, rate))
-        time.sleep(max(0, begun + seconds - time.monotonic()))
-        for process in site.counts():
-            found[role(process)].update(process)
-    return found, seen
+    for process in site.counts():
+        found[role(process)].update(process)
+    return found
 
 
-def per_call(variant, calls, rate):
-    """The same, per call."""
-    seconds = calls / rate + LAST_S
-    idle, _ = run(variant, 0, rate, seconds)
-    busy, seen = run(variant, calls, rate, seconds)
-    cost = {}
-    for name, found in busy.items():
-        found = collections.Counter(found)
-        found.subtract(idle.get(name, {}))
-        cost[name] = collections.Counter({function: n / calls for function, n in found.items()})
-    return cost, seen
-
-
-def of_sip_processes(variant, few=10, many=50, rate=5):
-    """Of one call, by the difference between two lives, which run at the same time."""
+def per_call(variant, calls, rate, last_s=LAST_S):
+    """The same for one call, by the difference between two lives at the same time, one of which has so many calls more."""
     with contextlib.ExitStack() as stack:
-        lives = {calls: stack.enter_context(contextlib.closing(CallgrindSite(variant))) for calls in (few, many)}
-        phones = {calls: site.phones('call', calls, rate * calls / many) for calls, site in lives.items()}
-        for calls, proc in phones.items():
-            if result(proc)['done'] != calls:
-                raise RuntimeError(f'not all of {calls} calls came to their end')
-        counts = [sum(sum(found.values()) for found in site.counts() if role(found) == SIP) for site in lives.values()]
-    return (counts[1] - counts[0]) / (many - few)
+        sites = [stack.enter_context(contextlib.closing(CallgrindSite(variant))) for _ in range(2)]
+        phones = [site.phones('call', n, n * rate / calls) for site, n in zip(sites, (FEW, FEW + calls))]
+        for seen in map(result, phones):
+            if seen['done'] != seen['calls'] or seen['repeats']:
+                raise RuntimeError(f'not ordinary calls: {seen}')
+        time.sleep(last_s)
+        few, many = map(by_role, sites)
+    return {name: collections.Counter({function: (n - few[name][function]) / calls for function, n in found.items()})
+            for name, found in many.items()}
+
+
+def of_sip_processes(variant):
+    return sum(per_call(variant, 40, 5, 0)[SIP].values())
+
+
+def together(cost):
+    return sum(sum(found.values()) for found in cost.values())
 
 
 def main():
     options = measure.options(__doc__, ('--calls', 200, 'per variant'), ('--rate', 10, 'calls per second'),
-                              ('--functions', 14, 'how many are shown'), ('--variants', 'plain,floor,kamsync', 'which ones'))
+                              ('--functions', 14, 'how many are shown'), ('--variants', ','.join(VARIANTS), 'which ones'))
     calls = 100 if options.quick else options.calls
     costs = {variant: per_call(variant, calls, options.rate) for variant in options.variants.split(',')}
     report = Report("Instructions of Kamailio's processes")
-    base = sum(sum(found.values()) for found in costs['plain'][0].values())
     report.text(f'Thousands per ordinary call, of the node that has it; {calls} calls, {options.rate} per second, under callgrind.')
     roles = [name for name, _ in ROLES] + [OTHER]
-    report.table(['', *roles, 'together', 'of plain', 'repeated'],
-                 [[variant, *(f'{sum(cost.get(name, {}).values()) / 1000:.0f}' for name in roles),
-                   f'{sum(sum(found.values()) for found in cost.values()) / 1000:.0f}',
-                   f'{100 * sum(sum(found.values()) for found in cost.values()) / base - 100:+.1f} %', seen['repeats']]
-                  for variant, (cost, seen) in costs.items()])
-    for variant, (cost, _) in costs.items():
-        if variant == 'kamsync':
-            more = sum(cost.values(), collections.Counter())
-            more.subtract(sum(costs['plain'][0].values(), collections.Counter()))
-            report.text(f'What {variant} does more of than plain Kamailio, in thousands per call:')
-            report.table(['function', 'more'], [[name, f'{n / 1000:.1f}'] for name, n in more.most_common(options.functions)])
+    plain = {variant: costs[variant.replace(variant.partition('+')[0], 'plain')] for variant in costs}
+    report.table(['', *roles, 'together', 'of plain'],
+                 [[name_of(variant), *(f'{sum(cost.get(name, {}).values()) / 1000:.0f}' for name in roles),
+                   f'{together(cost) / 1000:.0f}', f'{100 * together(cost) / together(plain[variant]) - 100:+.1f} %']
+                  for variant, cost in costs.items()])
+    last = next((variant for variant in reversed(costs) if variant.startswith('kamsync')), None)
+    if last:
+        more = sum(costs[last].values(), collections.Counter())
+        more.subtract(sum(plain[last].values(), collections.Counter()))
+        report.text(f'What it does more of {name_of(last)} than without, in thousands per call:')
+        report.table(['function', 'more'], [[name, f'{n / 1000:.1f}'] for name, n in more.most_common(options.functions)])
     report.show()
 
 

@@ -4,8 +4,9 @@
  *     phones KIND CALLS RATE CALLER_NS CALLER_IP GATEWAY_NS GATEWAY_IP ANYCAST_IP [MARK]
  *
  * KIND call: INVITE, 180, 200, ACK, BYE. KIND cancel: INVITE, 180, CANCEL, 487; the CANCEL leaves with the firewall
- * mark MARK, by which it may be routed to another node than the INVITE. KIND cancel-ack: so does the ACK. Nothing is
- * ever repeated: what would have been is counted as late. Prints one JSON object. */
+ * mark MARK, by which it may be routed to another node than the INVITE. KIND cancel-ack: so does the ACK. KIND try: as
+ * call, but none begins any more once anything was repeated to us. We repeat nothing ourselves: what we would have is
+ * counted as late. Prints one JSON object. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -47,7 +48,7 @@ static struct call *calls;
 static struct queue rings, holds;
 static size_t total, begun, over, repeats;
 static int caller, gateway, mark;
-static bool cancels, ack_astray;
+static bool cancels, ack_astray, tries;
 static const char *caller_ip, *gateway_ip, *anycast_ip, *run;
 static struct sockaddr_in anycast;
 
@@ -367,6 +368,8 @@ static void live(double rate)
         ppoll(fds, 2, &tick, NULL);
         read_some(gateway);
         read_some(caller);
+        if (tries && repeats)
+            total = begun;
     }
     while (ppoll(fds, 2, &(struct timespec){0, 100000000}, NULL) > 0) { /* the last ACKs */
         read_some(gateway);
@@ -426,6 +429,7 @@ static bool make_room(struct queue *q)
 
 static void set_up(char **argv)
 {
+    tries = strcmp(argv[1], "try") == 0;
     ack_astray = strcmp(argv[1], "cancel-ack") == 0;
     cancels = ack_astray || strcmp(argv[1], "cancel") == 0;
     total = strtoul(argv[2], NULL, 10);
