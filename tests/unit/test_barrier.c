@@ -14,7 +14,7 @@ static struct fake *with_mute_peers(void)
     return f;
 }
 
-#define NAMED "1795229237.000001.47"
+#define NAMED "1800000999.000001.47"
 
 /* A CANCEL that the script has given to all nodes already. It is looked up 20 ms later, and then the roll is called. */
 static void cancel(struct fake *f, unsigned number)
@@ -182,7 +182,8 @@ Test(barrier, many_are_served_by_a_few)
     for (unsigned i = 1; i <= 300; i++) {
         struct leg c = call_make(i);
 
-        fake_say(f, "{\"t\":\"events\",\"n\":%u}%s", i, told_text(sip_request(&c, "CANCEL"), scratch("1.%u", i)));
+        fake_say(f, "{\"t\":\"events\",\"n\":%u}%s", i,
+                 told_text(sip_request(&c, "CANCEL"), scratch("1800001000.%u", i)));
         if (i % 3 == 0)
             fake_pass(f, 1); /* 100 ms in all */
     }
@@ -216,7 +217,7 @@ Test(barrier, asks_about_so_many_at_once)
     for (unsigned i = 1; i <= 100; i++)
         fake_say(f, "{\"t\":\"events\",\"n\":%u}%s", i,
                  told_text(sip_request(&(struct leg){call_make(i).call_id, 1, "z9hG4bKx", "a:1", "z9hG4bKt"}, "CANCEL"),
-                           scratch("1.%u", i)));
+                           scratch("1800001000.%u", i)));
     fake_pass(f, 20);
     here(f, 2, "200.1", called(f));
     here(f, 3, "300.1", called(f));
@@ -278,6 +279,22 @@ Test(barrier, its_owner_has_acted)
         cr_expect(f->get_count == (when == 2));
         fake_free(f);
     }
+}
+
+/* Over a connection it waits for a kamsyncd that is away. No node takes a handover with that time any more. */
+Test(barrier, one_that_has_waited_long_begins_anew)
+{
+    struct fake *f = fake_peers();
+    struct leg c = call_make(1);
+
+    fake_say(f, "{\"t\":\"events\",\"n\":1}%s", told_text(sip_request(&c, "CANCEL"), "1800000990.000001.47"));
+    fake_turn(f);
+    cr_assert(f->get_count == 1, "nobody acts meanwhile");
+    fake_answer(f, fake_record(&c, 2, "200.1", false));
+    fake_turn(f);
+    cr_assert(fake_count(f, "send") == 1);
+    cr_expect(!strstr(fake_handover(f, NULL), "at=1800000990"));
+    fake_free(f);
 }
 
 Test(barrier, another_one_was_acted_upon)

@@ -10,6 +10,7 @@
 #include "key.h"
 
 #define AGAIN_MS 500                 /* RFC 3261's T1, for what came over a connection */
+#define OLD_MS 8000                  /* no node takes a handover that is 10 s old (KAMSYNC_FRESH) */
 #define FIRST_RETRY_MS 5             /* first interval of lookups */
 #define QUESTION (UINT64_C(1) << 48) /* in a token the question's number is above the id of the stray */
 
@@ -177,7 +178,7 @@ void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner
     stray_end(e, s);
 }
 
-static int fill(struct stray *s, const struct arrived *a, const struct sip_id *id)
+static int fill(struct stray *s, const struct arrived *a, const struct sip_id *id, const char *all)
 {
     char *copy = span_dup(a->msg);
 
@@ -187,8 +188,8 @@ static int fill(struct stray *s, const struct arrived *a, const struct sip_id *i
     s->key = key_tx(id->call_id, id->cseq, id->branch, id->sent_by);
     s->call_id = span_dup(id->call_id);
     s->via = span_dup(id->via);
-    s->all = a->all != NULL;
-    s->at = a->all ? span_dup(span_of(a->all)) : NULL;
+    s->all = all != NULL;
+    s->at = all ? span_dup(span_of(all)) : NULL;
     if (s->all && !s->at)
         return -ENOMEM;
     return copy && s->src && s->dst && s->key && s->call_id && s->via ? 0 : -ENOMEM;
@@ -217,6 +218,7 @@ static int64_t came_at(const char *all, int64_t wall)
     return seconds > 0 && seconds <= wall / 1000 && us >= 0 && us < 1000000 ? 1000 * seconds + us / 1000 : wall;
 }
 
+/* What waited long in the script's queue for kamsyncd, over a connection, begins anew: nobody else answers it. */
 int stray_new(struct stray **out, const struct arrived *a, uint64_t id, int64_t wall, int64_t now)
 {
     struct sip_id sip;
@@ -234,7 +236,7 @@ int stray_new(struct stray **out, const struct arrived *a, uint64_t id, int64_t 
     s->came_ms = s->begun_ms = s->again_ms = s->all_ms = now;
     s->came = came_at(a->all, wall);
     s->retry_ms = FIRST_RETRY_MS;
-    rc = fill(s, a, &sip);
+    rc = fill(s, a, &sip, wall - s->came < OLD_MS ? a->all : NULL);
     if (rc < 0)
         stray_free(s);
     else
