@@ -168,6 +168,43 @@ def test_forged_handover_is_a_plain_message(cluster, caller, forgery):
     victim.close()
 
 
+def strays(cluster):
+    return {name: node.counters()['strays'] for name, node in cluster.node.items()}
+
+
+def test_an_ack_follows_its_cancel(cluster, caller):
+    """Both come to b, whose kamsyncd is asked about the ACK only when it is repeated, as it would be if it had not arrived."""
+    cluster.lab.steer(by_kind({'CANCEL': 'b', 'ACK': 'b'}, default='a'))
+    request, before = Request('follows@lab', branch='z9hG4bKfollows'), strays(cluster)
+    caller.send(request.invite(caller))
+    caller.expect('SIP/2.0 180')
+    caller.send(request.cancel(caller))
+    ack = request.ack(caller, caller.expect_all(['SIP/2.0 200', 'SIP/2.0 487'])['SIP/2.0 487'])
+    caller.send(ack)
+    caller.expect_nothing('SIP/2.0 487', 0.8)
+    assert strays(cluster) == {**before, 'b': before['b'] + 1}
+    caller.send(ack)
+    wait_until(lambda: strays(cluster) == {**before, 'b': before['b'] + 2}, 3, 'kamsyncd is asked')
+
+
+def test_anybody_may_mark_an_ack_as_a_copy(cluster, caller):
+    """It has no proof, and does what an ACK from the network does in tm, and nothing else: it is handed to nobody."""
+    cluster.lab.steer(to('a'))
+    request = Request('copy@lab', branch='z9hG4bKcopy')
+    caller.send(request.invite(caller))
+    caller.expect('SIP/2.0 180')
+    caller.send(request.cancel(caller))
+    final = caller.expect_all(['SIP/2.0 200', 'SIP/2.0 487'])['SIP/2.0 487']
+    caller.send(with_header(request.ack(caller, final), 'X-Kamsync: copy\r\n'))
+    caller.expect_nothing('SIP/2.0 487', 0.8)
+    before, other = strays(cluster), Request('other@lab', branch='z9hG4bKother').ack(caller, final)
+    caller.send(with_header(other, 'X-Kamsync: copy\r\n'))
+    caller.expect_nothing('SIP/2.0', 0.3)
+    assert strays(cluster) == before
+    caller.send(other)
+    wait_until(lambda: strays(cluster) == {**before, 'a': before['a'] + 1}, 3, 'one without the mark is a stray')
+
+
 @pytest.mark.parametrize('why', ['owner', 'takeover', 'lost', 'state'])
 def test_an_invite_for_the_kamailio_before_is_no_new_call(cluster, caller, why):
     """What kamsyncd had to say of a transaction may come when Kamailio has been killed and started again."""
@@ -183,12 +220,12 @@ def test_a_good_handover_is_never_handed_over_again(cluster, caller):
     """Its call is unknown at a. A plain CANCEL would be looked up; this one is answered at once."""
     node = cluster['a']
     request = Request('again@lab', branch='z9hG4bKagain')
-    before = {name: n.counters()['strays'] for name, n in cluster.node.items()}
+    before = strays(cluster)
     message = request.cancel(caller)
     header = handover_header(node, 'owner', f'udp:{caller.ip}:{caller.port}', message, SECRET, incarnation(node))
     caller.send(with_header(message, header), to=(node.ip, 5060))
     caller.expect('SIP/2.0 481')
-    assert {name: n.counters()['strays'] for name, n in cluster.node.items()} == before
+    assert strays(cluster) == before
 
 
 @pytest.mark.parametrize('sender, age', [(2, 13), (2, -13), (1, 13)])
