@@ -74,8 +74,9 @@ struct call_write {
     bool first;         /* (CALL_BEGIN) the same "tx" does not suffice: another node may have that transaction */
     struct span dialog; /* (the two that end) only the dialog with this tag of the callee's has ended: the call ends
                          * with its last one, at the latest time. Empty: all have */
+    const char *tx; /* that the call follows, if it is this node's own, as `pairs` say; else NULL. With it CALL_END ends
+                     * no unanswered call while a leg of it goes on at another node */
     /* What spares the store work, and changes nothing else. */
-    const char *tx;           /* that the call follows, if it is this node's own, as `pairs` say; else NULL */
     size_t known;             /* (the two that end) with tx: how many fields the record has if only this node has
                                * written it; 0: not known. The entry in the archive is then */
     const struct pair *whole; /* all but `times`; NULL: `pairs` are */
@@ -91,7 +92,7 @@ enum call_result {
     CALL_ABSENT,  /* of the two that end a call, and with `other`: there is no record */
     CALL_EARLY,   /* only of CALL_END_ANSWERED: the call was not answered */
     CALL_FOREIGN, /* with `dialog`: the call has no such dialog, nothing was written; or it is a leg (see above) */
-    CALL_GOES_ON, /* with `dialog`: noted, as another dialog goes on */
+    CALL_GOES_ON, /* with `dialog`: noted, as another dialog goes on; or a leg does, and the record is nobody's now */
     CALL_FAILED,  /* the store's answer is unknown, or it takes no writes */
     CALL_REFUSED  /* the store refuses this record, but not others */
 };

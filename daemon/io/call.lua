@@ -9,7 +9,8 @@
 --         3  TTL of the record in ms
 --         4  limit of entries in the archive, 0: no limit
 --         5  how many of the last pairs replace no existing field
---         6  the transaction that the call follows, if it is the writer's own; else ""
+--         6  the transaction that the call follows, if it is the writer's own; else "". With it an unanswered call does
+--            not end while a leg of it goes on at another node
 --         7  (the two that end) the dialog's tag, "": all its dialogs are over
 --         8  (the two that end) how many fields the record has if only its writer has written it; 0: not known. Else
 --         9  (the two that end) from 12 to here stands the whole entry for the archive, as pairs,
@@ -63,7 +64,8 @@ local function number(text)
 end
 
 -- The existing record. Only an end reads all of it, and a leg, at the bottom.
-local was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered', 'trying')
+local mark = 'leg.' .. node
+local was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered', 'trying', mark)
 local ended, owner, tx, answered, trying = was[1], was[2], was[3], was[4], number(was[5])
 local all = ends and redis.call('HGETALL', key)
 local had = {}
@@ -90,14 +92,33 @@ if ended then
 end
 
 -- A leg, another INVITE of the same name, takes nothing from one that was answered, or is another node's and came first.
+-- While it goes on all the same, it leaves a mark.
+local is_first = false
 if leg and mode ~= 'add' then
   if answered or ends and is_other(owner) then return 'foreign' end
   local from, goes_on = number(given.trying), given.node == node and given.state ~= 'ended'
-  local is_first = goes_on and from and trying and from < trying
-  if is_other(owner) and not given.answered and not is_first then return 'other' end
+  is_first = goes_on and from and trying and from < trying
+  if is_other(owner) and not given.answered and not is_first then
+    local text = goes_on and given.state and given.trying or ''
+    if text ~= (was[6] or '') then redis.call('HSET', key, mark, text) end
+    return 'other'
+  end
 end
 if ends and #all == 0 then return 'absent' end
 if mode == 'end-answered' and not answered then return 'early' end
+
+-- Who only adds has left its leg alone.
+if mode == 'add' and (was[6] or '') ~= '' then redis.call('HSET', key, mark, '') end
+
+-- Another node's leg goes on: the call is free to live by that.
+if ends and ARGV[6] ~= '' and not answered then
+  for name, at in pairs(had) do
+    if name:sub(1, 4) == 'leg.' and name ~= mark and at ~= '' then
+      redis.call('HSET', key, 'node', '-1', 'state', had.ringing and 'ringing' or 'trying')
+      return 'goes-on'
+    end
+  end
+end
 
 -- One of its dialogs is over; the call ends with the last of them.
 if ends and ARGV[7] ~= '' and had.to_tag then
@@ -139,7 +160,9 @@ if ends then
       more[#more + 1] = is[name]
     end
   end
-  for i = 1, #all, 2 do add(all[i], all[i + 1]) end
+  for i = 1, #all, 2 do
+    if all[i]:sub(1, 4) ~= 'leg.' then add(all[i], all[i + 1]) end
+  end
   for i = first, #ARGV - 1, 2 do
     if i < weak or is[ARGV[i]] == nil then add(ARGV[i], ARGV[i + 1]) end
   end
@@ -159,10 +182,11 @@ if leg and begins then
   local fields, kept = redis.call('HGETALL', key), {}
   for i = 1, #fields do
     local name = fields[i - (i + 1) % 2]
-    if name ~= 'ringing' and name ~= 'code' then kept[#kept + 1] = fields[i] end
+    if name ~= 'ringing' and name ~= 'code' and name ~= mark then kept[#kept + 1] = fields[i] end
   end
   redis.call('PEXPIRE', key, 0)
   redis.call('HSET', key, unpack(kept))
+  if is_first and given.state and is_other(owner) then redis.call('HSET', key, 'leg.' .. owner, was[5]) end
 end
 
 if weak > first then redis.call('HSET', key, unpack(ARGV, first, weak)) end

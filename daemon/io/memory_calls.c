@@ -1,4 +1,5 @@
-/* Calls and their archive in this process' memory, with the same semantics as in Redis (redis_calls.c). */
+/* Calls and their archive in this process' memory, with the same semantics as in Redis (redis_calls.c). Only the marks
+ * of other nodes' legs are missing: there are no other nodes. */
 #include <stdio.h>
 #include <utlist.h>
 

@@ -475,3 +475,94 @@ Test(cluster_calls, spiral_whose_inner_leg_fails)
     expect_spiral(40, 0);
     expect_spiral(100, 0);
 }
+
+/* Two legs ring at two nodes, one of them since long. */
+static struct cluster *two_legs(int64_t ms)
+{
+    struct cluster *c = cluster_new(3);
+
+    for (unsigned i = 1; i <= 2; i++) {
+        event(c, i - 1, leg_event(c, i - 1, i));
+        leg_replied(c, i - 1, i, 180);
+        cluster_run(c, 10);
+    }
+    cluster_run(c, ms);
+    return c;
+}
+
+static void leg_cancelled(struct cluster *c, size_t node, unsigned i)
+{
+    struct leg k = leg_make(i);
+
+    event(c, node, scratch("%s,%s}", cancel_event(&k), kamailio_now(&c->site[node])));
+    leg_replied(c, node, i, 487);
+}
+
+static void expect_talk_and_end(struct cluster *c)
+{
+    cr_expect(json_array_size(c->store.archive) == 0);
+    expect_field(c, 0, "state", "answered");
+    bye(c, 2, 0);
+    cluster_run(c, 3000);
+    expect_ended_once(c, 1);
+    expect_gone(c);
+}
+
+/* One leg is answered while its kamsyncd or its way to the store is away, and the proxy cancels the other. */
+Test(cluster_calls, answer_that_the_store_hears_of_late)
+{
+    for (int64_t ms = 10; ms < 20000; ms *= 5) {
+        for (unsigned kind = 0; kind < 4; kind++) {
+            struct cluster *c = two_legs(kind & 1 ? 100 : 6000);
+            struct leg k = leg_make(2);
+
+            (kind & 2 ? cluster_break : cluster_cut)(c, 1);
+            kamailio_event(&c->site[1], kamailio_replied(&c->site[1], &k, 200));
+            leg_cancelled(c, 0, 1);
+            cluster_run(c, ms);
+            cr_expect(calls(c, 0) <= 1);
+            (kind & 2 ? cluster_mend : cluster_join)(c, 1);
+            cluster_run(c, 5000);
+            expect_talk_and_end(c);
+        }
+    }
+}
+
+/* One leg fails long before the other is answered. */
+Test(cluster_calls, leg_that_fails_before_another_is_answered)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned fails = i & 1;
+        struct cluster *c = two_legs(i & 2 ? 100 : 6000);
+
+        leg_replied(c, fails, fails + 1, 486);
+        cluster_run(c, 10000);
+        leg_replied(c, !fails, 2 - fails, 200);
+        cluster_run(c, 2000);
+        expect_talk_and_end(c);
+    }
+}
+
+static void expect_one_end(struct cluster *c, const char *how)
+{
+    cr_expect(json_array_size(c->store.archive) == 1, "%zu", json_array_size(c->store.archive));
+    expect_field(c, 0, "state", "ended");
+    expect_field(c, 0, "how", how);
+    expect_gone(c);
+}
+
+/* Both fail: the call ends once, with the last. */
+Test(cluster_calls, legs_that_fail_one_after_the_other)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned fails = i & 1;
+        struct cluster *c = two_legs(i & 2 ? 100 : 6000);
+
+        leg_replied(c, fails, fails + 1, 486);
+        cluster_run(c, 10000);
+        cr_expect(json_array_size(c->store.archive) == 0, "%u", i);
+        leg_cancelled(c, !fails, 2 - fails);
+        cluster_run(c, 8000);
+        expect_one_end(c, "cancelled");
+    }
+}

@@ -94,3 +94,76 @@ Test(store_known, without_the_right_to_hlen)
     clients_free(&loop, &c, 1);
     redis_server_stop(&r);
 }
+
+/* ---- legs at two nodes ---- */
+
+/* The first node's leg has failed. tx: NULL: it does not wait for the other any more. */
+static enum call_result end_leg(struct client *c, const char *key, const char *tx)
+{
+    const struct pair pairs[] = {{span_of("node"), span_of("1")},
+                                 {span_of("tx"), span_of("t")},
+                                 {span_of("ended"), span_of("900")},
+                                 {span_of("how"), span_of("cancelled")}};
+    struct call_write w = {
+        .key = key, .mode = CALL_END, .node = 1, .pairs = pairs, .count = COUNT(pairs), .ttl_ms = 60000, .tx = tx};
+
+    c->store->ops->call_write(c->store, &w, ++c->token);
+    client_wait(c);
+    return (enum call_result)c->results[c->token];
+}
+
+static void expect_field(struct client *c, const char *key, const char *name, const char *value)
+{
+    const char *text;
+
+    cr_assert(client_get(c, key) == GET_FOUND);
+    text = json_string_value(json_object_get(c->record, name));
+    cr_expect_str_eq(text ? text : "(none)", value, "%s: %s", key, name);
+}
+
+#define LEG_1 "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\",\"state\":\"ringing\",\"ringing\":\"150\"}"
+#define LEG_2(more) "{\"node\":\"2\",\"tx\":\"u\",\"trying\":\"101\"," more "}"
+
+/* What the other node does next, what this one's end is then, and whether it is the call's. */
+static void leg_elsewhere(struct client *c)
+{
+    static const struct {
+        const char *what, *pairs;
+        enum call_mode mode;
+        const char *tx;
+        enum call_result end;
+    } others[] = {
+        {"it rings", LEG_2("\"state\":\"ringing\""), CALL_BEGIN, "t", CALL_GOES_ON},
+        {"it rings for too long", LEG_2("\"state\":\"ringing\""), CALL_BEGIN, NULL, CALL_WRITTEN},
+        {"it has failed", LEG_2("\"state\":\"ended\""), CALL_BEGIN, "t", CALL_WRITTEN},
+        {"it is left alone", "{\"var.x\":\"1\"}", CALL_ADD, "t", CALL_WRITTEN},
+        {"it is answered", LEG_2("\"state\":\"answered\",\"answered\":\"800\""), CALL_BEGIN, "t", CALL_FOREIGN},
+    };
+
+    for (size_t i = 0; i < COUNT(others); i++) {
+        const char *key = scratch("kamsync:call:{%zu}:a", i);
+        size_t before, now;
+
+        cr_assert(client_archive(c, NULL, 100));
+        before = json_array_size(c->archive);
+        client_write(c, key, CALL_BEGIN, 1, LEG_1);
+        cr_expect(client_write(c, key, CALL_BEGIN, 2, LEG_2("\"state\":\"trying\"")) == CALL_OTHER);
+        expect_field(c, key, "leg.2", "101");
+        client_write(c, key, others[i].mode, 2, others[i].pairs);
+        cr_expect(end_leg(c, key, others[i].tx) == others[i].end, "%s", others[i].what);
+        cr_assert(client_archive(c, NULL, 100));
+        now = json_array_size(c->archive);
+        cr_expect(now - before == (others[i].end == CALL_WRITTEN), "%s: %zu entries", others[i].what, now - before);
+        cr_expect(!now || !json_object_get(json_array_get(json_array_get(c->archive, now - 1), 1), "leg.2"));
+    }
+    expect_field(c, "kamsync:call:{0}:a", "node", "-1");
+    expect_field(c, "kamsync:call:{0}:a", "state", "ringing");
+    cr_expect(client_write(c, "kamsync:call:{0}:a", CALL_BEGIN, 2, LEG_2("\"state\":\"ended\"")) == CALL_WRITTEN);
+    cr_expect(end_leg(c, "kamsync:call:{0}:a", "t") == CALL_FOREIGN, "the call lives by the other leg");
+    expect_field(c, "kamsync:call:{0}:a", "leg.2", "(none)");
+}
+
+Test(store_known, leg_elsewhere)
+{
+    with_store(leg_elsewhere, true, 0);
+}

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "call.h"
+#include "call_impl.h"
 #include "count.h"
 #include "record.h"
 #include "siptext.h"
@@ -78,7 +79,7 @@ static bool is_gone(const struct engine *e, const struct call *c)
 {
     const struct txn *t = c->tx ? txns_by_key(&e->txns, c->tx) : NULL;
 
-    return c->role == CALL_AWAY || (t && t->cancelled && txn_state(t) == TXN_FAILED);
+    return c->role == CALL_AWAY || calls_elsewhere(c) || (t && t->cancelled && txn_state(t) == TXN_FAILED);
 }
 
 static bool matches(const struct call *c, const struct filter *f)

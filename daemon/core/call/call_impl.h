@@ -45,6 +45,8 @@ void calls_taken(struct engine *e, struct span name, const char *tx);
 void calls_keep(struct engine *e, const struct txn *t);
 /* This node's Kamailio was restarted: what other nodes have taken over is theirs. */
 void calls_restarted(struct engine *e);
+/* Its record is another node's for long, by another leg. */
+bool calls_elsewhere(const struct call *c);
 /* Writes changed records to the store, up to the limit under way. */
 void calls_flush(struct engine *e);
 bool calls_written(struct engine *e, uint64_t token, enum call_result result, int64_t now);

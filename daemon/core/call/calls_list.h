@@ -30,6 +30,8 @@ bool calls_follow(struct engine *e, struct call *c, const char *tx, const char *
 void calls_conclude(struct engine *e, struct call *c, const char *how, const char *by, int64_t at);
 
 /* legs.c */
+/* The transaction that the call follows is this node's, and has no final reply yet. */
+bool leg_rings(const struct engine *e, const struct call *c);
 /* False for an in-dialog INVITE, or one that cannot be read. */
 bool leg_read(const struct txn *t, struct sip_id *id);
 /* calls_follow(), at the transaction's own time. */

@@ -13,7 +13,8 @@
 #define WRITING_MAX 1024 /* limit of writes under way */
 #define TRIES_MAX 3      /* another node owns the call: it may be about to leave it */
 #define TRY_MS 500
-#define OTHER_TRIES_MAX 10  /* the store may have lost the call, and its node writes it again */
+#define AWAIT_MAX 200      /* so often another node's leg keeps an unanswered call from its end: longer than it rings */
+#define OTHER_TRIES_MAX 10 /* the store may have lost the call, and its node writes it again */
 #define TTL_MORE_MS 3600000 /* the record outlives the longest call */
 
 /* It may still be undecided whether another node has the transaction that the call follows (fence.c). */
@@ -45,7 +46,7 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
     w.ttl_ms = end ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
     if (c->role != CALL_GUEST) /* one that only adds to another node's call leaves it with that node */
         c->node = call_is_refused(c) ? CALL_NOBODY : e->self.id;
-    w.tx = c->role == CALL_GUEST ? NULL : c->tx;
+    w.tx = c->role == CALL_GUEST || c->tries > AWAIT_MAX ? NULL : c->tx;
     call_pairs(&p, c, &e->self, end);
     w.count = p.count;
     w.weak = p.weak;
@@ -112,6 +113,7 @@ static void written(struct engine *e, struct call *c)
         return;
     }
     calls_move(e, c, CALL_IDLE);
+    c->tries = 0;
     c->write_as = c->how && !c->changed && !c->back_ms ? WRITE_END : is_written_as(c);
     if (c->changed || c->write_as == WRITE_END)
         calls_mark(e, c);
@@ -150,9 +152,23 @@ static void is_others(struct engine *e, struct call *c, int64_t now)
         calls_move(e, c, CALL_DIRTY);
     } else if (!is_decided(e, c) || c->tries++ < TRIES_MAX) {
         calls_hold(e, c, now + TRY_MS);
+    } else if (leg_rings(e, c) && !json_object_size(c->vars)) {
+        calls_move(e, c, CALL_IDLE); /* the other leg may yet end before this one */
     } else {
         calls_leave(e, c);
     }
+}
+
+bool calls_elsewhere(const struct call *c)
+{
+    return !c->how && c->tries > TRIES_MAX;
+}
+
+/* Another node's leg goes on: then the call ends with that, or lives by it. */
+static void is_awaited(struct engine *e, struct call *c, int64_t now)
+{
+    c->tries++;
+    calls_hold(e, c, now + TRY_MS);
 }
 
 /* The record is from another INVITE of the same name: an answer here is one more dialog of that call. A leg that
@@ -199,6 +215,8 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         is_others(e, c, now);
     else if (result == CALL_FOREIGN)
         is_leg(e, c);
+    else if (result == CALL_GOES_ON)
+        is_awaited(e, c, now);
     else if (result == CALL_ABSENT && c->other_tag && c->tries++ < OTHER_TRIES_MAX)
         calls_hold(e, c, now + TRY_MS); /* not yet */
     else if (result == CALL_OVER || (result == CALL_ABSENT && c->other_tag))

@@ -28,6 +28,13 @@ bool leg_goes_on(const struct engine *e, const struct call *c)
            (c->answered || c->role == CALL_HEIR || c->role == CALL_AWAY || (t && !txn_is_done(t)));
 }
 
+bool leg_rings(const struct engine *e, const struct call *c)
+{
+    const struct txn *t = txn_of(e, c);
+
+    return t && !txn_is_done(t) && !c->how && !c->answered;
+}
+
 /* The transaction of that key, if it is not over. */
 static struct txn *alive(const struct engine *e, const char *key)
 {

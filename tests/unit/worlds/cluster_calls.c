@@ -42,13 +42,22 @@ static bool begins_anew(json_t *record, json_t *pairs)
            (*text_of(pairs, "trying") && atoll(text_of(pairs, "trying")) >= atoll(text_of(record, "ended")));
 }
 
+static bool goes_on(json_t *pairs)
+{
+    return atoi(text_of(pairs, "node")) > 0 && strcmp(text_of(pairs, "state"), "ended") != 0;
+}
+
+static const char *mark_of(int node)
+{
+    return scratch("leg.%d", node);
+}
+
 /* It came before the other one, and goes on. */
 static bool is_first(json_t *record, json_t *pairs)
 {
     long long from = atoll(text_of(pairs, "trying"));
 
-    return from && from < atoll(text_of(record, "trying")) && atoi(text_of(pairs, "node")) > 0 &&
-           strcmp(text_of(pairs, "state"), "ended") != 0;
+    return from && from < atoll(text_of(record, "trying")) && goes_on(pairs);
 }
 
 static enum call_result of_leg(json_t *record, enum call_mode mode, int node, json_t *pairs)
@@ -58,6 +67,30 @@ static enum call_result of_leg(json_t *record, enum call_mode mode, int node, js
     if (*text_of(record, "answered") || (ends(mode) && other))
         return CALL_FOREIGN;
     return other && !*text_of(pairs, "answered") && !is_first(record, pairs) ? CALL_OTHER : CALL_WRITTEN;
+}
+
+/* Leaves the mark of a leg, which goes on or is over, in another node's record. */
+static bool leave_mark(json_t *record, int node, json_t *pairs)
+{
+    json_object_set_new(record, mark_of(node), json_string(goes_on(pairs) ? text_of(pairs, "trying") : ""));
+    return true;
+}
+
+/* Whether another node's leg goes on, by its mark; then the record is nobody's. */
+static bool is_awaited(json_t *record, int node)
+{
+    const char *name;
+    json_t *at;
+
+    json_object_foreach(record, name, at)
+    {
+        if (strncmp(name, "leg.", 4) != 0 || strcmp(name, mark_of(node)) == 0 || !*json_string_value(at))
+            continue;
+        json_object_set_new(record, "node", json_string("-1"));
+        json_object_set_new(record, "state", json_string(*text_of(record, "ringing") ? "ringing" : "trying"));
+        return true;
+    }
+    return false;
 }
 
 /* Why nothing is written, or CALL_WRITTEN. */
@@ -108,6 +141,10 @@ enum call_result model_write(json_t **record, json_t *archive, enum call_mode mo
     if (begins(mode) && is_leg(*record, mode, pairs)) {
         json_object_del(*record, "ringing");
         json_object_del(*record, "code");
+        json_object_del(*record, mark_of(node));
+        if (is_other(*record, node) && !*text_of(pairs, "answered") && *text_of(pairs, "state"))
+            json_object_set_new(*record, scratch("leg.%s", text_of(*record, "node")),
+                                json_incref(json_object_get(*record, "trying")));
     }
     if (!*record)
         *record = json_object();
@@ -160,6 +197,12 @@ static bool is_foreign(json_t *record, const struct task *t)
            !is_leg(record, t->mode, t->json);
 }
 
+/* Its own node ends the call, which was not answered. */
+static bool is_last(json_t *record, const struct task *t)
+{
+    return !*text_of(record, "answered") && !*text_of(record, "ended") && !is_leg(record, t->mode, t->json);
+}
+
 static void apply_write(struct cluster *c, struct task *t)
 {
     struct data *d = data_of(c, t);
@@ -174,10 +217,14 @@ static void apply_write(struct cluster *c, struct task *t)
         json_object_del(t->json, "tx");
     result = is_refused(c, t)        ? CALL_FAILED
              : is_foreign(record, t) ? CALL_OTHER
-                                     : model_write(&record, d->archive, t->mode, t->node, t->json, t->weak, t->value);
+             : t->mode == CALL_END && t->own && is_last(record, t) && is_awaited(record, t->node)
+                 ? CALL_GOES_ON
+                 : model_write(&record, d->archive, t->mode, t->node, t->json, t->weak, t->value);
     if (json_array_size(d->archive) > json_array_size(d->archived_ms))
         json_array_append_new(d->archived_ms, json_integer(c->now));
-    written = result == CALL_WRITTEN || (result == CALL_OTHER && !begins(t->mode));
+    written = result == CALL_WRITTEN || result == CALL_GOES_ON ||
+              (result == CALL_OTHER &&
+               (!begins(t->mode) || (is_leg(record, t->mode, t->json) && leave_mark(record, t->node, t->json))));
 
     cluster_note(&c->site[t->site], "* store: write %s: mode %d, result %d", t->key, (int)t->mode, (int)result);
     if (written)
@@ -259,6 +306,7 @@ static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
     t->node = w->node;
     t->json = json_of_pairs(w->pairs, w->count - w->weak);
     t->first = w->first;
+    t->own = w->tx;
     t->weak = json_of_pairs(w->pairs + w->count - w->weak, w->weak);
 }
 
