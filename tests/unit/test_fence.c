@@ -291,6 +291,23 @@ Test(fence, taker_who_never_finishes)
     fake_free(f);
 }
 
+/* The next one has his own time. */
+Test(fence, taker_who_follows_another)
+{
+    struct leg c;
+    struct fake *f = waiting(&c);
+
+    for (int beat = 2; beat < 30; beat++) {
+        if (beat == 13)
+            f->record = fake_epoch(fake_orphan(&c, 3, "300.1"), NEWER + 1, true);
+        fake_node(f, 2, beat, "200.1", true);
+        fake_node(f, 3, beat, "300.1", true);
+        fake_pass(f, 1000);
+        cr_assert(epoch(f) == (beat < 27 ? 2 : NEWER + 2), "beat %d: %lld", beat, (long long)epoch(f));
+    }
+    fake_free(f);
+}
+
 /* ---- doubt ---- */
 
 static void link_again(struct fake *f)

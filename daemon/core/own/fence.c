@@ -94,8 +94,10 @@ void fence_got(struct engine *e, uint64_t token, enum get_status status, struct 
 /* The rival takes it over, and may have to let go again. If it does not finish in time, its record was a late write. */
 static void wait_for_taker(struct engine *e, struct fenced *f, int64_t now)
 {
-    if (!f->txn->wait_ms)
+    if (!f->txn->wait_ms || f->txn->wait_epoch != f->r.epoch) {
         f->txn->wait_ms = now + TAKING_MS;
+        f->txn->wait_epoch = f->r.epoch;
+    }
     if (now >= f->txn->wait_ms)
         write_over(e, f, now);
     else

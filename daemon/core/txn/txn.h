@@ -110,6 +110,7 @@ struct txn {
     int64_t asked_rival;  /* the epoch of the rival's record that the last such question was about; 0: none */
     int64_t given_ms;     /* when it was last given away, or came back (evacuate.c); 0: never */
     int64_t wait_ms;      /* until when another node's takeover may still fail; 0: there is none */
+    int64_t wait_epoch;   /* that of its record */
 
     enum txn_record record;
     uint64_t token;    /* of its last write, which may be under way */
