@@ -6,8 +6,8 @@
 #include "sip_head.h"
 
 #define HEADERS_MAX 128 /* each is compared with all others */
-#define DIFFERENCES_MAX                                                                                                \
-    96 /* KAMSYNC_APART makes each in a loop, and Kamailio ends one after 100 rounds (max_while_loops) */
+/* KAMSYNC_APART makes each in a loop, and Kamailio ends one after 100 rounds (max_while_loops). */
+#define DIFFERENCES_MAX 96
 
 /* Whom differences are told, and how many there were. */
 struct teller {
