@@ -91,16 +91,28 @@ if ended then
   owner, tx, answered, leg = nil, nil, nil, false
 end
 
+-- The fields of a record, in which nobody has this transaction's mark: whoever left one may be dead, and the writer has
+-- the transaction now.
+local function without_its_mark(fields)
+  for i = 1, #fields, 2 do
+    if fields[i]:sub(1, 4) == 'leg.' and fields[i + 1] == given.tx then fields[i + 1] = '' end
+  end
+  return fields
+end
+
 -- A leg, another INVITE of the same name, takes nothing from one that was answered, or is another node's and came first.
--- While it goes on all the same, it leaves a mark.
+-- While it goes on all the same, it leaves a mark: its transaction.
 local is_first = false
 if leg and mode ~= 'add' then
   if answered or ends and is_other(owner) then return 'foreign' end
   local from, goes_on = number(given.trying), given.node == node and given.state ~= 'ended'
   is_first = goes_on and from and trying and from < trying
   if is_other(owner) and not given.answered and not is_first then
-    local text = goes_on and given.state and given.trying or ''
-    if text ~= (was[6] or '') then redis.call('HSET', key, mark, text) end
+    local text = goes_on and given.state and given.tx or ''
+    if text ~= (was[6] or '') then
+      redis.call('HSET', key, unpack(without_its_mark(redis.call('HGETALL', key))))
+      redis.call('HSET', key, mark, text)
+    end
     return 'other'
   end
 end
@@ -112,8 +124,8 @@ if mode == 'add' and (was[6] or '') ~= '' then redis.call('HSET', key, mark, '')
 
 -- Another node's leg goes on: the call is free to live by that.
 if ends and ARGV[6] ~= '' and not answered then
-  for name, at in pairs(had) do
-    if name:sub(1, 4) == 'leg.' and name ~= mark and at ~= '' then
+  for name, of in pairs(had) do
+    if name:sub(1, 4) == 'leg.' and name ~= mark and of ~= '' and of ~= ARGV[6] then
       redis.call('HSET', key, 'node', '-1', 'state', had.ringing and 'ringing' or 'trying')
       return 'goes-on'
     end
@@ -179,14 +191,14 @@ end
 
 -- Removes the state of the INVITE before this leg.
 if leg and begins then
-  local fields, kept = redis.call('HGETALL', key), {}
+  local fields, kept = without_its_mark(redis.call('HGETALL', key)), {}
   for i = 1, #fields do
     local name = fields[i - (i + 1) % 2]
     if name ~= 'ringing' and name ~= 'code' and name ~= mark then kept[#kept + 1] = fields[i] end
   end
   redis.call('PEXPIRE', key, 0)
   redis.call('HSET', key, unpack(kept))
-  if is_first and given.state and is_other(owner) then redis.call('HSET', key, 'leg.' .. owner, was[5]) end
+  if is_first and given.state and is_other(owner) then redis.call('HSET', key, 'leg.' .. owner, was[3]) end
 end
 
 if weak > first then redis.call('HSET', key, unpack(ARGV, first, weak)) end

@@ -97,19 +97,25 @@ Test(store_known, without_the_right_to_hlen)
 
 /* ---- legs at two nodes ---- */
 
-/* The first node's leg has failed. tx: NULL: it does not wait for the other any more. */
-static enum call_result end_leg(struct client *c, const char *key, const char *tx)
+static enum call_result end_tx(struct client *c, const char *key, const char *tx, bool own)
 {
     const struct pair pairs[] = {{span_of("node"), span_of("1")},
-                                 {span_of("tx"), span_of("t")},
+                                 {span_of("tx"), span_of(tx)},
                                  {span_of("ended"), span_of("900")},
                                  {span_of("how"), span_of("cancelled")}};
     struct call_write w = {
-        .key = key, .mode = CALL_END, .node = 1, .pairs = pairs, .count = COUNT(pairs), .ttl_ms = 60000, .tx = tx};
+        .key = key, .mode = CALL_END, .node = 1, .pairs = pairs, .count = COUNT(pairs), .ttl_ms = 60000};
 
+    w.tx = own ? tx : NULL;
     c->store->ops->call_write(c->store, &w, ++c->token);
     client_wait(c);
     return (enum call_result)c->results[c->token];
+}
+
+/* The first node's leg has failed. tx: NULL: it does not wait for the other any more. */
+static enum call_result end_leg(struct client *c, const char *key, const char *tx)
+{
+    return end_tx(c, key, "t", tx);
 }
 
 static void expect_field(struct client *c, const char *key, const char *name, const char *value)
@@ -148,7 +154,7 @@ static void leg_elsewhere(struct client *c)
         before = json_array_size(c->archive);
         client_write(c, key, CALL_BEGIN, 1, LEG_1);
         cr_expect(client_write(c, key, CALL_BEGIN, 2, LEG_2("\"state\":\"trying\"")) == CALL_OTHER);
-        expect_field(c, key, "leg.2", "101");
+        expect_field(c, key, "leg.2", "u");
         client_write(c, key, others[i].mode, 2, others[i].pairs);
         cr_expect(end_leg(c, key, others[i].tx) == others[i].end, "%s", others[i].what);
         cr_assert(client_archive(c, NULL, 100));
@@ -166,4 +172,26 @@ static void leg_elsewhere(struct client *c)
 Test(store_known, leg_elsewhere)
 {
     with_store(leg_elsewhere, true, 0);
+}
+
+/* Its node has died: whoever takes its transaction over has the mark, too, or has the call. */
+static void leg_of_a_dead_node(struct client *c)
+{
+    for (int taker = 1; taker <= 3; taker += 2) {
+        const char *key = scratch("kamsync:call:{%d}:a", taker);
+        const char *taken = scratch("{\"node\":\"%d\",\"tx\":\"u\",\"trying\":\"101\",\"state\":\"%%s\"}", taker);
+
+        client_write(c, key, CALL_BEGIN, 1, LEG_1);
+        client_write(c, key, CALL_BEGIN, 2, LEG_2("\"state\":\"trying\""));
+        client_write(c, key, CALL_BEGIN, taker, scratch(taken, "ringing"));
+        expect_field(c, key, "leg.2", "");
+        expect_field(c, key, "leg.3", taker == 1 ? "(none)" : "u");
+        client_write(c, key, CALL_BEGIN, taker, scratch(taken, "ended"));
+        cr_expect(end_tx(c, key, taker == 1 ? "u" : "t", true) == CALL_WRITTEN, "taken over by %d", taker);
+    }
+}
+
+Test(store_known, leg_of_a_dead_node)
+{
+    with_store(leg_of_a_dead_node, true, 0);
 }

@@ -69,10 +69,24 @@ static enum call_result of_leg(json_t *record, enum call_mode mode, int node, js
     return other && !*text_of(pairs, "answered") && !is_first(record, pairs) ? CALL_OTHER : CALL_WRITTEN;
 }
 
+/* Nobody has left a mark of that transaction, which the writer has now. */
+static void forget_its_mark(json_t *record, json_t *pairs)
+{
+    const char *name;
+    json_t *of;
+
+    json_object_foreach(record, name, of)
+    {
+        if (strncmp(name, "leg.", 4) == 0 && json_equal(of, json_object_get(pairs, "tx")))
+            json_string_set(of, "");
+    }
+}
+
 /* Leaves the mark of a leg, which goes on or is over, in another node's record. */
 static bool leave_mark(json_t *record, int node, json_t *pairs)
 {
-    json_object_set_new(record, mark_of(node), json_string(goes_on(pairs) ? text_of(pairs, "trying") : ""));
+    forget_its_mark(record, pairs);
+    json_object_set_new(record, mark_of(node), json_string(goes_on(pairs) ? text_of(pairs, "tx") : ""));
     return true;
 }
 
@@ -80,11 +94,12 @@ static bool leave_mark(json_t *record, int node, json_t *pairs)
 static bool is_awaited(json_t *record, int node)
 {
     const char *name;
-    json_t *at;
+    json_t *of;
 
-    json_object_foreach(record, name, at)
+    json_object_foreach(record, name, of)
     {
-        if (strncmp(name, "leg.", 4) != 0 || strcmp(name, mark_of(node)) == 0 || !*json_string_value(at))
+        if (strncmp(name, "leg.", 4) != 0 || strcmp(name, mark_of(node)) == 0 || !*json_string_value(of) ||
+            json_equal(of, json_object_get(record, "tx")))
             continue;
         json_object_set_new(record, "node", json_string("-1"));
         json_object_set_new(record, "state", json_string(*text_of(record, "ringing") ? "ringing" : "trying"));
@@ -139,12 +154,13 @@ enum call_result model_write(json_t **record, json_t *archive, enum call_mode mo
     if (json_object_get(*record, "ended"))
         json_object_clear(*record);
     if (begins(mode) && is_leg(*record, mode, pairs)) {
+        forget_its_mark(*record, pairs);
         json_object_del(*record, "ringing");
         json_object_del(*record, "code");
         json_object_del(*record, mark_of(node));
         if (is_other(*record, node) && !*text_of(pairs, "answered") && *text_of(pairs, "state"))
             json_object_set_new(*record, scratch("leg.%s", text_of(*record, "node")),
-                                json_incref(json_object_get(*record, "trying")));
+                                json_deep_copy(json_object_get(*record, "tx")));
     }
     if (!*record)
         *record = json_object();
