@@ -1,6 +1,7 @@
 """Calls to phones that are registered over TCP, TLS, WS and WSS, with the recipe kamailio-cfg/cookbook/connections.cfg: the phone's
 connection is at node a, its calls come to b, and what follows to any node."""
 import contextlib
+import re
 
 import pytest
 
@@ -14,6 +15,7 @@ from lab.proc import each, wait_until
 PORT = 5080
 USER = 'alice'
 CONTROL = 'tcp:127.0.0.1:2049'
+FORGETFUL = {'SOON_FORGOTTEN': None}
 LONG = 15       # a 2xx comes again 3.5 and 7.5 s later, and a dead node is missed after some 3 s
 
 
@@ -24,9 +26,16 @@ class RegistrarNode(ConnectingNode):
         self.cluster.defines.update(zip(('DMQ_SELF', 'DMQ_OTHER'), uris))
         super().start_kamailio()
 
+    def kamcmd(self, *words):
+        return self.lab.run(self.name, ['kamcmd', '-s', CONTROL, *words], check=False)
+
     def knows(self, user):
         """Has its registrar heard where the phone is?"""
-        return self.lab.run(self.name, ['kamcmd', '-s', CONTROL, 'ul.lookup', 'location', user], check=False).returncode == 0
+        return self.kamcmd('ul.lookup', 'location', user).returncode == 0
+
+    def has_forgotten(self):
+        """Has its tm no transaction?"""
+        return re.search(r'current: 0\b', self.kamcmd('tm.stats').stdout)
 
 
 class Phone(ConnectedCallees):
@@ -90,10 +99,10 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(transport, **options):
+def stage(transport, defines=(), **options):
     with Lab() as lab, Phone(lab, transport) as phone, Caller(lab) as caller:
         nodes = '|'.join(lab.address(node) for node in lab.nodes)
-        cluster = connected_cluster(lab, defines={'NODES': f'"^({nodes})$"'}, node_class=RegistrarNode,
+        cluster = connected_cluster(lab, defines={'NODES': f'"^({nodes})$"', **dict(defines)}, node_class=RegistrarNode,
                                     modules=f'{CFG}/calls_to_phones.cfg', **options)
         yield Stage(lab, phone, caller, cluster)
         phone.check()
@@ -104,7 +113,7 @@ def stage(transport, **options):
 
 @pytest.fixture(scope='module', params=TRANSPORTS)
 def ready(request):
-    with stage(request.param) as s:
+    with stage(request.param, FORGETFUL) as s:
         yield s
 
 
@@ -130,6 +139,18 @@ def test_call(ready, node, ends):
     assert len(ready.phone.connections) == 1, 'nobody connects to a phone'
 
 
+def test_repeated_200(ready):
+    """No tm knows its INVITE any more. It still tells the caller where his ACK has to go."""
+    calls = [ready.answer(*ready.place(node, 'repeated')) for node in 'ab']
+    wait_until(lambda: each('ab', lambda node: ready.cluster[node].has_forgotten()), 10, 'transactions to end')
+    for call, leg in calls:
+        leg.repeat()
+        wait_until(lambda leg=leg: leg.acks == 2, 5, 'the ACK to the repeated 200')
+        first, again = [msg['contact'] for msg in call.replies if msg.code == 200]
+        assert first == again
+        assert answered(call.bye()) == 200
+
+
 def test_no_answer(ready):
     """One is cancelled at a third node, one refused."""
     calls = {(what, node): ready.place(node, what) for what in ('cancelled', 'rejected') for node in 'ab'}
@@ -148,8 +169,9 @@ def test_no_answer(ready):
 
 @pytest.mark.parametrize('transport', ['TCP', 'WSS'])
 def test_node_that_has_the_call_dies(transport):
-    """b, while it rings; the phone's connection is at a. What the phone says at once is lost, or waits, until b is missed."""
-    with stage(transport) as s:
+    """b, while it rings; the phone's connection is at a. What the phone says at once is lost, or waits, until b is missed: by
+    then a has forgotten the INVITE of a 200."""
+    with stage(transport, FORGETFUL) as s:
         calls = {what: s.place('b', what) for what in ('answered', 'refused', 'cancelled', 'hung-up')}
         s.wait_recorded('b', *(call for call, _ in calls.values()))
         s.kill('b')

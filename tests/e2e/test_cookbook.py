@@ -36,12 +36,12 @@ class Kitchen:
 
 
 @contextlib.contextmanager
-def kitchen(recipe, on_invite=None, modules=False, **defines):
+def kitchen(recipe, on_invite=None, modules=False, settings=(), **defines):
     path = os.path.join(COOKBOOK, recipe)
     with Lab(nodes='ab') as lab, Callees(lab, on_invite=on_invite) as callees, Caller(lab) as caller:
         more = {name: value and value(lab) for name, value in defines.items()}
         cluster = Cluster(lab, nodes='ab', routing=path, modules=path if modules else None,
-                          defines={'GATEWAY': f'"{lab.address("gateway")}:5060"', **more})
+                          defines={'GATEWAY': f'"{lab.address("gateway")}:5060"', **more}, **dict(settings))
         lab.route_all('a')
         yield Kitchen(lab, callees, caller, cluster)
         lab.check()
@@ -55,9 +55,9 @@ def behind_nat(leg):
     leg.ring()
 
 
-def talk_and_hang_up(call, leg):
+def talk_and_hang_up(call, leg, timeout=5):
     leg.answer()
-    call.wait(200)
+    call.wait(200, timeout)
     wait_until(lambda: leg.acked, 5, 'the ACK at the phone')
     bye = call.bye()
     wait_until(lambda: leg.ended and bye.code == 200, 5, 'the BYE at the phone')
@@ -69,6 +69,16 @@ def test_nat():
         call, leg = k.place('after@lab')
         k.take_over('after@lab')
         talk_and_hang_up(call, leg)
+
+
+def test_nat_without_takeover():
+    """The 200 of a dead node's call is passed on, and no tm sees it."""
+    with kitchen('nat.cfg', on_invite=behind_nat, settings={'takeover': 0}) as k:
+        call, leg = k.place('after@lab')
+        k.cluster['a'].wait_recorded(k.callees, 'after@lab')
+        k.lab.route_all('b')
+        k.cluster['a'].kamailio.kill()
+        talk_and_hang_up(call, leg, timeout=15)     # it comes again 3.5 and 7.5 s later
 
 
 # ---- dispatcher.cfg

@@ -12,7 +12,7 @@ CALL = re.compile(r'\broute(?:_if_exists)?\("?(\w+)"?\)')
 VARIABLE = re.compile(r"\bvar\((ks_\w+)\)|\bxavp\((kamsync\w*)")
 SET = re.compile(r"\s*\$(?:var\((ks_\w+)\)|xavp\((kamsync\w*)\[\*\]\)) = ")
 # the user's own
-OPTIONAL = {"KAMSYNC_RESUME"}
+OPTIONAL = {"KAMSYNC_RESUME", "KAMSYNC_PASSED"}
 
 
 def name_of(kind, name):
