@@ -143,20 +143,19 @@ static struct call *find_token(const struct engine *e, uint64_t token)
 /* Another node owns the record: that may change for a while. */
 static void is_others(struct engine *e, struct call *c, int64_t now)
 {
-    if (c->role == CALL_AWAY) {
-        calls_move(e, c, CALL_IDLE);
-    } else if (is_ours(e, c)) {
+    bool ours = c->role != CALL_AWAY && is_ours(e, c);
+
+    calls_move(e, c, CALL_IDLE);
+    if (c->role == CALL_AWAY)
+        return;
+    if (ours)
         c->write_as = WRITE_TAKE;
+    if (ours || c->changed) /* maybe it was answered meanwhile, which makes it this node's */
         calls_move(e, c, CALL_DIRTY);
-    } else if (c->changed) { /* maybe it was answered meanwhile, which makes it this node's */
-        calls_move(e, c, CALL_DIRTY);
-    } else if (!is_decided(e, c) || c->tries++ < TRIES_MAX) {
+    else if (!is_decided(e, c) || c->tries++ < TRIES_MAX)
         calls_hold(e, c, now + TRY_MS);
-    } else if (leg_rings(e, c) && !json_object_size(c->vars)) {
-        calls_move(e, c, CALL_IDLE); /* the other leg may yet end before this one */
-    } else {
+    else if (!leg_rings(e, c) || json_object_size(c->vars)) /* else the other leg may yet end before this one */
         calls_leave(e, c);
-    }
 }
 
 bool calls_elsewhere(const struct call *c)
