@@ -75,7 +75,8 @@ struct call_write {
     struct span dialog; /* (the two that end) only the dialog with this tag of the callee's has ended: the call ends
                          * with its last one, at the latest time. Empty: all have */
     const char *tx; /* that the call follows, if it is this node's own, as `pairs` say; else NULL. With it CALL_END ends
-                     * no unanswered call while a leg of it goes on at another node */
+                     * no unanswered call while a leg of it goes on at another node; which others of the call this node
+                     * has had may follow it then, each behind a newline: their marks are old */
     /* What spares the store work, and changes nothing else. */
     size_t known;             /* (the two that end) with tx: how many fields the record has if only this node has
                                * written it; 0: not known. The entry in the archive is then */

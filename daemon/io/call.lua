@@ -10,7 +10,8 @@
 --         4  limit of entries in the archive, 0: no limit
 --         5  how many of the last pairs replace no existing field
 --         6  the transaction that the call follows, if it is the writer's own; else "". With it an unanswered call does
---            not end while a leg of it goes on at another node
+--            not end while a leg of it goes on at another node. Of an end's writer also its others of the call, each
+--            behind a newline
 --         7  (the two that end) the dialog's tag, "": all its dialogs are over
 --         8  (the two that end) how many fields the record has if only its writer has written it; 0: not known. Else
 --         9  (the two that end) from 12 to here stands the whole entry for the archive, as pairs,
@@ -104,6 +105,7 @@ end
 -- While it goes on all the same, it leaves a mark: its transaction.
 local is_first = false
 if leg and mode ~= 'add' then
+  if ends and is_other(owner) and (was[6] or '') ~= '' then redis.call('HSET', key, mark, '') end
   if answered or ends and is_other(owner) then return 'foreign' end
   local from, goes_on = number(given.trying), given.node == node and given.state ~= 'ended'
   is_first = goes_on and from and trying and from < trying
@@ -124,8 +126,10 @@ if mode == 'add' and (was[6] or '') ~= '' then redis.call('HSET', key, mark, '')
 
 -- Another node's leg goes on: the call is free to live by that.
 if ends and ARGV[6] ~= '' and not answered then
+  local own = {['']=true}
+  for name in ARGV[6]:gmatch('[^\n]+') do own[name] = true end
   for name, of in pairs(had) do
-    if name:sub(1, 4) == 'leg.' and name ~= mark and of ~= '' and of ~= ARGV[6] then
+    if name:sub(1, 4) == 'leg.' and name ~= mark and not own[of] then
       redis.call('HSET', key, 'node', '-1', 'state', had.ringing and 'ringing' or 'trying')
       return 'goes-on'
     end

@@ -440,6 +440,23 @@ Test(legs, takeover_of_another_leg_than_the_ringing_one)
     fake_free(f);
 }
 
+/* It has left its mark in the record, which must not put the end off. */
+Test(legs, end_of_a_call_names_the_leg_that_was_taken_over)
+{
+    struct fake *f = ready();
+    struct leg first = leg(f, 1), second = call_make(2);
+
+    fake_turn(f);
+    second.call_id = first.call_id;
+    take_over(f, &second);
+    fake_replied(f, &second, "0", 486, NULL, AT(1020));
+    fake_replied(f, &first, "0", 486, NULL, AT(1021));
+    fake_pass(f, 12000);
+    cr_assert(fake_writes(f, CALL_END) == 1);
+    cr_expect(strstr(f->calls[f->call_count - 1].own, "\n" TX(2)), "%s", f->calls[f->call_count - 1].own);
+    fake_free(f);
+}
+
 /* A spiral: node 2 had the first leg, by which the call lives, and this one the second. Else nobody would end it. */
 Test(legs, takeover_of_the_leg_that_the_call_lives_by)
 {

@@ -97,25 +97,24 @@ Test(store_known, without_the_right_to_hlen)
 
 /* ---- legs at two nodes ---- */
 
-static enum call_result end_tx(struct client *c, const char *key, const char *tx, bool own)
+static enum call_result end_tx(struct client *c, const char *key, const char *tx, const char *own)
 {
     const struct pair pairs[] = {{span_of("node"), span_of("1")},
                                  {span_of("tx"), span_of(tx)},
                                  {span_of("ended"), span_of("900")},
                                  {span_of("how"), span_of("cancelled")}};
     struct call_write w = {
-        .key = key, .mode = CALL_END, .node = 1, .pairs = pairs, .count = COUNT(pairs), .ttl_ms = 60000};
+        .key = key, .mode = CALL_END, .node = 1, .pairs = pairs, .count = COUNT(pairs), .ttl_ms = 60000, .tx = own};
 
-    w.tx = own ? tx : NULL;
     c->store->ops->call_write(c->store, &w, ++c->token);
     client_wait(c);
     return (enum call_result)c->results[c->token];
 }
 
-/* The first node's leg has failed. tx: NULL: it does not wait for the other any more. */
-static enum call_result end_leg(struct client *c, const char *key, const char *tx)
+/* The first node's leg has failed. own: NULL: it does not wait for the other any more. */
+static enum call_result end_leg(struct client *c, const char *key, const char *own)
 {
-    return end_tx(c, key, "t", tx);
+    return end_tx(c, key, "t", own);
 }
 
 static void expect_field(struct client *c, const char *key, const char *name, const char *value)
@@ -142,6 +141,8 @@ static void leg_elsewhere(struct client *c)
         {"it rings", LEG_2("\"state\":\"ringing\""), CALL_BEGIN, "t", CALL_GOES_ON},
         {"it rings for too long", LEG_2("\"state\":\"ringing\""), CALL_BEGIN, NULL, CALL_WRITTEN},
         {"it has failed", LEG_2("\"state\":\"ended\""), CALL_BEGIN, "t", CALL_WRITTEN},
+        {"it has ended", LEG_2("\"state\":\"ended\",\"ended\":\"800\""), CALL_END, "t", CALL_WRITTEN},
+        {"it was taken over, and ended, here", LEG_2("\"state\":\"ringing\""), CALL_BEGIN, "t\nu", CALL_WRITTEN},
         {"it is left alone", "{\"var.x\":\"1\"}", CALL_ADD, "t", CALL_WRITTEN},
         {"it is answered", LEG_2("\"state\":\"answered\",\"answered\":\"800\""), CALL_BEGIN, "t", CALL_FOREIGN},
     };
@@ -187,7 +188,8 @@ static void leg_of_a_dead_node(struct client *c)
         expect_field(c, key, "leg.2", "");
         expect_field(c, key, "leg.3", taker == 1 ? "(none)" : "u");
         client_write(c, key, CALL_BEGIN, taker, scratch(taken, "ended"));
-        cr_expect(end_tx(c, key, taker == 1 ? "u" : "t", true) == CALL_WRITTEN, "taken over by %d", taker);
+        cr_expect(end_tx(c, key, taker == 1 ? "u" : "t", taker == 1 ? "u" : "t") == CALL_WRITTEN, "taken over by %d",
+                  taker);
     }
 }
 

@@ -34,19 +34,40 @@ static enum call_mode mode_of(const struct call *c)
     return c->role != CALL_GUEST ? CALL_BEGIN : CALL_ADD;
 }
 
+/* The transaction that the call follows, and the others of it that this node has had: the marks of those are of nodes
+ * that have died. The caller frees it; NULL when out of memory, as for whoever waits no longer. */
+static char *own_txns(const struct call *c)
+{
+    const char *key;
+    json_t *value;
+    char *text = c->tries > AWAIT_MAX || !c->tx ? NULL : strdup(c->tx);
+
+    json_object_foreach(c->legs, key, value) /* c->legs may be NULL */
+    {
+        char *more = NULL;
+
+        if (text && asprintf(&more, "%s\n%s", text, key) < 0)
+            more = NULL;
+        free(text);
+        text = more;
+    }
+    return text;
+}
+
 static void give_to_store(struct engine *e, struct call *c, const char *key, const char *other)
 {
     struct call_pairs p;
     struct call_times times;
     struct call_write w = {.key = key, .other = other, .node = e->self.id, .pairs = p.list, .times = times.list};
     bool end = c->write_as == WRITE_END;
+    char *own = end ? own_txns(c) : NULL;
 
     w.mode = mode_of(c);
     w.first = c->write_as == WRITE_NEW && (!c->tries || !is_decided(e, c));
     w.ttl_ms = end ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
     if (c->role != CALL_GUEST) /* one that only adds to another node's call leaves it with that node */
         c->node = call_is_refused(c) ? CALL_NOBODY : e->self.id;
-    w.tx = c->role == CALL_GUEST || c->tries > AWAIT_MAX ? NULL : c->tx;
+    w.tx = c->role == CALL_GUEST ? NULL : end ? own : c->tx;
     call_pairs(&p, c, &e->self, end);
     w.count = p.count;
     w.weak = p.weak;
@@ -61,6 +82,7 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
     calls_move(e, c, CALL_WRITING);
     e->count.call_writes++;
     e->io.call_write(e->io.ctx, &w, c->token);
+    free(own);
 }
 
 static void write_call(struct engine *e, struct call *c)

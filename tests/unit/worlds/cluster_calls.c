@@ -90,16 +90,25 @@ static bool leave_mark(json_t *record, int node, json_t *pairs)
     return true;
 }
 
+/* Whether it is among these, each behind a newline. */
+static bool is_among(const char *names, const char *name)
+{
+    const char *at = strstr(names, name);
+
+    while (at && at[strlen(name)] && at[strlen(name)] != '\n')
+        at = strstr(at + 1, name);
+    return at;
+}
+
 /* Whether another node's leg goes on, by its mark; then the record is nobody's. */
-static bool is_awaited(json_t *record, int node)
+static bool is_awaited(json_t *record, int node, const char *own)
 {
     const char *name;
     json_t *of;
 
     json_object_foreach(record, name, of)
     {
-        if (strncmp(name, "leg.", 4) != 0 || strcmp(name, mark_of(node)) == 0 || !*json_string_value(of) ||
-            json_equal(of, json_object_get(record, "tx")))
+        if (strncmp(name, "leg.", 4) != 0 || strcmp(name, mark_of(node)) == 0 || is_among(own, json_string_value(of)))
             continue;
         json_object_set_new(record, "node", json_string("-1"));
         json_object_set_new(record, "state", json_string(*text_of(record, "ringing") ? "ringing" : "trying"));
@@ -233,7 +242,7 @@ static void apply_write(struct cluster *c, struct task *t)
         json_object_del(t->json, "tx");
     result = is_refused(c, t)        ? CALL_FAILED
              : is_foreign(record, t) ? CALL_OTHER
-             : t->mode == CALL_END && t->own && is_last(record, t) && is_awaited(record, t->node)
+             : t->mode == CALL_END && t->own && is_last(record, t) && is_awaited(record, t->node, t->own)
                  ? CALL_GOES_ON
                  : model_write(&record, d->archive, t->mode, t->node, t->json, t->weak, t->value);
     if (json_array_size(d->archive) > json_array_size(d->archived_ms))
@@ -322,7 +331,7 @@ static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
     t->node = w->node;
     t->json = json_of_pairs(w->pairs, w->count - w->weak);
     t->first = w->first;
-    t->own = w->tx;
+    t->own = w->tx ? strdup(w->tx) : NULL;
     t->weak = json_of_pairs(w->pairs + w->count - w->weak, w->weak);
 }
 

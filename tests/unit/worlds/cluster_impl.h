@@ -61,7 +61,7 @@ struct task {
     json_t *json; /* names of a scan, records of nodes, fields of a call, entries of the archive */
     enum call_mode mode;
     bool first; /* the first write of a call */
-    bool own;   /* the writer has the transaction that the call lives by */
+    char *own;  /* call_write.tx */
     int node;   /* who writes to a call; who is told something */
 };
 

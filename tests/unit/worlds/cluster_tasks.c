@@ -12,6 +12,7 @@ void task_free(struct task *t)
 {
     free(t->key);
     free(t->value);
+    free(t->own);
     json_decref(t->json);
     json_decref(t->weak);
     free(t);

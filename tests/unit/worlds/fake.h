@@ -39,6 +39,7 @@ struct fake_call {
     json_t *pairs; /* names to texts */
     int64_t ttl_ms;
     uint64_t token;
+    char *own; /* call_write.tx, "": NULL */
 };
 
 struct fake_tell {

@@ -44,8 +44,13 @@ static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
     struct fake *f = ctx;
 
     cr_assert(f->call_count < FAKE_MAX);
-    f->calls[f->call_count++] = (struct fake_call){
-        scratch("%s", w->key), w->mode, w->node, json_of_pairs(w->pairs, w->count), w->ttl_ms, token};
+    f->calls[f->call_count++] = (struct fake_call){scratch("%s", w->key),
+                                                   w->mode,
+                                                   w->node,
+                                                   json_of_pairs(w->pairs, w->count),
+                                                   w->ttl_ms,
+                                                   token,
+                                                   scratch("%s", w->tx ? w->tx : "")};
     if (!f->mute_calls)
         fake_add(f, (struct fake_later){say_written, token, (int)f->call_result, NULL});
 }
