@@ -1,5 +1,6 @@
 /* A store that is not what it was: it takes no beats, or has lost the last ones, or what was taken over. Then this node
  * may have lost its transactions to others, and writes them with another epoch, which shows it. */
+#include "cluster.h"
 #include "fake.h"
 #include "record.h"
 
@@ -134,12 +135,12 @@ Test(another_store, what_was_taken_over_is_written_again)
     }
 }
 
-/* Whatever the epochs: the first write stands. */
+/* With a higher epoch than this node has had, also if that is the one that it was about to write. */
 Test(another_store, what_another_has_taken_over_there_is_lost)
 {
     struct leg c = call_make(1);
 
-    for (int epoch = 2; epoch <= 3; epoch++) {
+    for (int epoch = 3; epoch <= 4; epoch++) {
         struct fake *f = taken_and(&c, false, fake_epoch(fake_orphan(&c, 3, "300.1"), epoch, false));
 
         cr_expect(f->put_count == 1 && json_integer_value(fake_put_field(f, "epoch")) == 3, "epoch %d", epoch);
@@ -203,11 +204,11 @@ static bool has_said_that_it_has_it(const struct fake *f)
 }
 
 /* Should node 2 have it all the same, it is to look, once the record is there. */
-Test(another_store, who_had_it_before_does_not_get_it_back)
+static void meet_at(int epoch)
 {
     struct leg c;
     struct fake *f = proving_what_was_taken(&c, 3);
-    char *record = fake_epoch(fake_orphan(&c, 2, "200.1"), 2, false);
+    char *record = fake_epoch(fake_orphan(&c, 2, "200.1"), epoch, false);
     int64_t before = json_integer_value(fake_put_field(f, "epoch"));
 
     f->mute_calls = true;
@@ -219,6 +220,13 @@ Test(another_store, who_had_it_before_does_not_get_it_back)
     fake_put_done(f, 1, true);
     cr_expect(has_said_that_it_has_it(f));
     fake_free(f);
+}
+
+/* This node has had it at epoch 4. */
+Test(another_store, who_had_it_before_does_not_get_it_back)
+{
+    for (int epoch = 2; epoch <= 4; epoch++)
+        meet_at(epoch);
 }
 
 Test(another_store, who_hears_that_another_has_it_looks)
@@ -245,8 +253,33 @@ Test(another_store, who_has_had_it_again_has_it)
     struct leg c;
     struct fake *f = proving_what_was_taken(&c, 3);
 
-    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 2, "200.1"), 9, false));
+    fake_put_fenced(f, fake_epoch(fake_orphan(&c, 2, "200.1"), 5, false));
     fake_turn(f);
     cr_expect(fake_status(f).txns == 0 && engine_counters(f->e)->txns_lost == 1);
     fake_free(f);
+}
+
+/* The second node has routed the same INVITE in a store that lacked the record, and had epoch 1 there, too. Then the
+ * store is the one with the first node's record again. */
+Test(another_store, two_of_one_epoch_do_not_give_way_to_each_other)
+{
+    struct cluster *c = cluster_new(3);
+
+    c->lag_ms = 1000;
+    cluster_run(c, 1000);
+    cluster_call(c, 0, 1);
+    cluster_run(c, 500);
+    cluster_cut(c, 0);
+    cluster_failover(c, 0, 600, 1);
+    cluster_run(c, 100);
+    cluster_invite(c, 1, 1);
+    cluster_run(c, 100);
+    cr_assert(cluster_holders(c, 1, NULL) == 2);
+    cluster_join(c, 0);
+    cluster_run(c, 1000);
+    cr_expect(cluster_holders(c, 1, NULL) == 1);
+    cluster_failback(c, 0, false, 1);
+    cluster_run(c, 3000);
+    cr_expect(cluster_holders(c, 1, NULL) == 1, "%zu nodes have it", cluster_holders(c, 1, NULL));
+    cluster_free(c);
 }

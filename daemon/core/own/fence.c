@@ -115,8 +115,9 @@ static void give_way(struct engine *e, struct fenced *f, int64_t now)
         second_lose(e, f->txn, &f->r, f->text, now);
 }
 
-/* The store has had a later record of this node's, and has gone back in time: that node has lost the transaction, or
- * took it in the meantime. It is to look at the record. */
+/* The store has had a record of this node's with that epoch or a later one, and has gone back in time: that node has
+ * lost the transaction, or took it in the meantime. It is to look at the record. Whoever gives way does so to an epoch
+ * higher than any of its own: so no two nodes give way to each other, whichever old records they see. */
 static void go_on(struct engine *e, struct fenced *f, int64_t now)
 {
     f->r.epoch = f->txn->proven_epoch;
@@ -141,7 +142,7 @@ static enum rival rival_of(const struct engine *e, const struct fenced *f, int64
     case VERDICT_OWNER:
         if (r->state == HEAD_TAKING)
             return BY_TAKER;
-        return f->txn->hold != HOLD_NEW && r->epoch < f->txn->proven_epoch ? BY_FORMER : BY_OWNER;
+        return f->txn->hold != HOLD_NEW && r->epoch <= f->txn->proven_epoch ? BY_FORMER : BY_OWNER;
     case VERDICT_UNAVAILABLE:
         return BY_UNKNOWN;
     default:
