@@ -115,6 +115,9 @@ void cluster_kill(struct cluster *c, size_t node)
     s->dead = true;
     s->gone_ms[s->starts % STARTS_KEPT] = c->now;
     s->hung = false;
+    for (int call = 0; call < CALLS_MAX; call++)
+        if (s->holds[call] && c->last_at[call] == s)
+            c->orphaned[call] = true;
     memset(s->holds, 0, sizeof(s->holds));
     memset(s->left, 0, sizeof(s->left));
     memset(s->re, 0, sizeof(s->re));

@@ -137,8 +137,10 @@ struct cluster {
     /* What happened to each call, and to each CANCEL. */
     unsigned injected[CALLS_MAX], lost[CALLS_MAX];
     bool ended[CALLS_MAX];
-    bool vanished[CALLS_MAX];      /* its Kamailio gave it up for another that has it, but none does */
-    int64_t changed_ms[CALLS_MAX]; /* when a Kamailio last took, lost or ended it */
+    bool vanished[CALLS_MAX];        /* its Kamailio gave it up for another that has it, but none does */
+    struct site *last_at[CALLS_MAX]; /* whose Kamailio was the last to take it; */
+    bool orphaned[CALLS_MAX];        /* that has died with it, maybe before the one of before heard to give it up */
+    int64_t changed_ms[CALLS_MAX];   /* when a Kamailio last took, lost or ended it */
     int final[CALLS_MAX];       /* what the far end has answered, 0: it rings; its replies are packets of their own */
     int64_t said_ms[CALLS_MAX]; /* when such a reply last came to a Kamailio that has a kamsyncd; 0: not yet */
     size_t first_at[CALLS_MAX]; /* the node that its replies name */

@@ -67,14 +67,21 @@ void kamailio_reply(struct site *s, int call, int code)
     kamailio_event(s, kamailio_replied(s, &k, code));
 }
 
+/* Its tm has it from now on. */
+static void hold(struct site *s, int call)
+{
+    s->holds[call] = true;
+    s->c->last_at[call] = s;
+    s->c->vanished[call] = s->c->orphaned[call] = false;
+    s->c->changed_ms[call] = s->c->now;
+}
+
 void kamailio_call(struct site *s, int call)
 {
     struct leg k = call_make((unsigned)call);
 
-    s->holds[call] = true;
-    s->c->vanished[call] = false;
+    hold(s, call);
     s->left[call] = false;
-    s->c->changed_ms[call] = s->c->now;
     if (!s->c->begun[call])
         s->c->first_at[call] = (size_t)(s - s->c->site);
     s->c->begun[call] = true;
@@ -236,10 +243,8 @@ static void on_takeover(struct site *s, const char *msg)
         s->c->handed_ms[call] = s->c->now;
     note_taking(s, call);
     s->c->injected[call]++;
-    s->c->changed_ms[call] = s->c->now;
     cluster_note(s, "* Kamailio: call %d is taken over", call);
-    s->holds[call] = true;
-    s->c->vanished[call] = false;
+    hold(s, call);
     kamailio_event(s,
                    scratch("%s{\"t\":\"taken\",\"token\":%lld,\"ok\":1}", kamailio_branch(s, &k, NULL, false), token));
     if (s->c->final[call] == 200) {
@@ -476,7 +481,7 @@ static void on_lost(struct site *s, const char *frame)
     s->c->changed_ms[call] = s->c->now;
     s->left[call] = true;
     s->c->lost[call]++;
-    s->c->vanished[call] = cluster_holders(s->c, call, NULL) == 0;
+    s->c->vanished[call] = cluster_holders(s->c, call, NULL) == 0 && !s->c->orphaned[call];
     free(id);
 }
 
