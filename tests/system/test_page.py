@@ -143,9 +143,11 @@ class Site:
 
 
 @pytest.fixture
-def site(browser, make_kamailio, make_daemon, redis):
+def site(browser, make_kamailio, make_daemon, redis, request):
+    """Two nodes; a test may say after how many ms a dead one is lost."""
+    lost_ms = getattr(request, 'param', 2000)
     kamailios = [make_kamailio(node).start() for node in (1, 2)]
-    daemons = [with_http(make_daemon, k, store=redis.url, heartbeat_ms=200, node_ttl_ms=2000) for k in kamailios]
+    daemons = [with_http(make_daemon, k, store=redis.url, heartbeat_ms=200, node_ttl_ms=lost_ms) for k in kamailios]
     kamailios[0].wait_frame('node', id=2, up=1)
     kamailios[1].wait_frame('node', id=1, up=1)
     return Site(browser, kamailios, daemons)
@@ -280,7 +282,9 @@ def test_the_browser_would_not_let_them(site):
         assert reason in reasons, reasons
 
 
+# Until it is lost a node is said to be silent: longer than the page takes from round to round.
 @needs_browser
+@pytest.mark.parametrize('site', [6000], indirect=True)
 def test_nodes_and_who_sees_whom(site):
     site.open('?view=nodes')
     site.wait('all well')
