@@ -37,13 +37,15 @@ static void is_another_store(struct life *l, size_t master)
     memset(l->entries, 0, sizeof(l->entries));
 }
 
-/* When the last node was out of touch. */
+/* When the last node was out of touch: seen after each step, or shorter than one. */
 static int64_t all_in_touch_since(const struct life *l)
 {
     int64_t since = 0;
 
-    for (size_t i = 0; i < l->c->count; i++)
+    for (size_t i = 0; i < l->c->count; i++) {
         since = l->touch_ms[i] > since ? l->touch_ms[i] : since;
+        since = l->c->site[i].touch_ms > since ? l->c->site[i].touch_ms : since;
+    }
     return since;
 }
 

@@ -75,6 +75,7 @@ struct site {
     int64_t near_stop_ms;                          /* and not later than that; 0: it follows */
     int64_t link_at, hear_at;
     struct way way[MASTERS_MAX];
+    int64_t touch_ms; /* what it said or was told until then may have come late, or got lost */
 };
 
 /* What stands in one store. */

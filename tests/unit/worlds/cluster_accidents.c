@@ -44,6 +44,11 @@ bool store_again(struct cluster *c, struct task *t)
     return true;
 }
 
+static void lose_touch(struct site *s, int64_t until_ms)
+{
+    s->touch_ms = until_ms > s->touch_ms ? until_ms : s->touch_ms;
+}
+
 /* ---- announcements ---- */
 
 /* Whoever is on another store, or on a replica of it, is not there. */
@@ -86,6 +91,7 @@ void cluster_hear_late(struct cluster *c, size_t node, int64_t ms)
 {
     cluster_note(&c->site[node], "* announcements come late");
     c->site[node].hear_at = c->now + ms;
+    lose_touch(&c->site[node], c->now + ms);
 }
 
 void cluster_hear_not(struct cluster *c, size_t node, int64_t ms)
@@ -139,6 +145,7 @@ void cluster_delay(struct cluster *c, size_t node, size_t master, int64_t ms)
 {
     cluster_note(&c->site[node], "* master %zu of the store takes its time", master);
     c->site[node].way[master].apply_at = c->now + ms;
+    lose_touch(&c->site[node], c->now + ms);
 }
 
 static void come_back(struct site *s, int64_t in_ms)
@@ -162,6 +169,7 @@ static void give_up(struct site *s)
 
 void store_accident(struct site *s, const struct task *t)
 {
+    lose_touch(s, s->c->now);
     if (t->kind == CUT && s->connected && t->epoch == s->store_epoch)
         give_up(s);
     else if (t->kind == JOIN && !s->crashed && t->epoch == s->store_epoch)
