@@ -307,10 +307,10 @@ static bool may_be_lost(const struct life *l, int call)
 }
 
 /* He has cancelled, and his connection is gone: a 200 that crosses that, if it comes to any node at all, is ended in
- * his stead. */
+ * his stead. Whether he has heard it before only the record says. */
 static bool is_unheard(const struct life *l, int call)
 {
-    return may_be_lost(l, call) && l->phones.phone[call].code != 200;
+    return may_be_lost(l, call) && (l->phones.phone[call].code != 200 || l->unanswered[call]);
 }
 
 /* Whether it can have ended so, seen from the people. */

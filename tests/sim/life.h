@@ -24,6 +24,7 @@ struct life {
     unsigned entries[CALLS];
     int64_t lost_ms[CALLS];        /* since when its caller is, it says, and its far end still speaks; 0: not so */
     bool ended[CALLS];             /* its end stood in a store that has forgotten it, and all nodes knew */
+    bool unanswered[CALLS];        /* it was answered, but a store that went back in time has it ringing again */
     bool alive[CALLS];             /* when all hung up */
     unsigned answers[CANCELS_MAX]; /* to each CANCEL, that have been looked at */
 };

@@ -95,6 +95,14 @@ void forget(struct life *l)
         cluster_flush(l->c);
 }
 
+/* What was answered may ring there again: only who has seen the answer knows better. */
+static void note_unanswered(struct life *l, size_t master)
+{
+    for (int i = 0; i < CALLS; i++)
+        if (l->c->final[i] == 200 && cluster_master_of(l->c, i) == master && is_known(l->c, i))
+            l->unanswered[i] = true;
+}
+
 /* What had ended may stand there as if it went on. */
 static void fail_back(struct life *l, size_t master, int64_t split_ms)
 {
@@ -108,6 +116,7 @@ static void fail_back(struct life *l, size_t master, int64_t split_ms)
     if (!empty)
         memset(l->ended, 0, sizeof(l->ended));
     cluster_failback(l->c, master, empty, split_ms);
+    note_unanswered(l, master);
 }
 
 static void fail_over(struct life *l, size_t master)
@@ -120,6 +129,7 @@ static void fail_over(struct life *l, size_t master)
     }
     is_another_store(l, master);
     cluster_failover(l->c, master, dice(l->c, LAG_MS), split_ms);
+    note_unanswered(l, master);
 }
 
 /* One of several, for one node or for all. */
