@@ -92,11 +92,15 @@ if ended then
   owner, tx, answered, leg = nil, nil, nil, false
 end
 
--- The fields of a record, in which nobody has this transaction's mark: whoever left one may be dead, and the writer has
--- the transaction now.
-local function without_its_mark(fields)
+-- Reads the record, and takes this transaction's mark from whoever has left one: he may be dead, and the writer has the
+-- transaction now.
+local function without_its_mark()
+  local fields = redis.call('HGETALL', key)
   for i = 1, #fields, 2 do
-    if fields[i]:sub(1, 4) == 'leg.' and fields[i + 1] == given.tx then fields[i + 1] = '' end
+    if fields[i]:sub(1, 4) == 'leg.' and fields[i + 1] == given.tx then
+      fields[i + 1] = ''
+      redis.call('HSET', key, fields[i], '')
+    end
   end
   return fields
 end
@@ -112,7 +116,7 @@ if leg and mode ~= 'add' then
   if is_other(owner) and not given.answered and not is_first then
     local text = goes_on and given.state and given.tx or ''
     if text ~= (was[6] or '') then
-      redis.call('HSET', key, unpack(without_its_mark(redis.call('HGETALL', key))))
+      without_its_mark()
       redis.call('HSET', key, mark, text)
     end
     return 'other'
@@ -195,7 +199,7 @@ end
 
 -- Removes the state of the INVITE before this leg.
 if leg and begins then
-  local fields, kept = without_its_mark(redis.call('HGETALL', key)), {}
+  local fields, kept = without_its_mark(), {}
   for i = 1, #fields do
     local name = fields[i - (i + 1) % 2]
     if name ~= 'ringing' and name ~= 'code' and name ~= mark then kept[#kept + 1] = fields[i] end

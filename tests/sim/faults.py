@@ -133,19 +133,18 @@ def complaints(sim, seeds):
 def noticed(build, fault):
     """By what that rule is for: it may have other consequences, too, which some seeds meet first."""
     what, file, old, new, said = fault
-    heard, good = [], False
+    heard, last = [], ""
     with tempfile.TemporaryDirectory() as out:
         try:
             sim = mutant(build, file, old, new, out)
             for text in itertools.islice(complaints(sim, 0 if said in BY_THE_STORM else SEEDS), OTHERS_MAX):
-                heard = [l for l in text.splitlines() if any(s in l for s in said.split("|"))] or [text[-300:]]
-                good = any(s in heard[0] for s in said.split("|"))
-                if good:
+                heard, last = [l for l in text.splitlines() if any(s in l for s in said.split("|"))], text[-300:]
+                if heard:
                     break
         except (ValueError, subprocess.TimeoutExpired) as e:
-            heard = [e]
-    print(f"{'noticed' if good else 'NOT NOTICED'}: {what}: {heard[0]}", flush=True)
-    return good
+            last = e
+    print(f"{'noticed' if heard else 'NOT NOTICED'}: {what}: {heard[0] if heard else last}", flush=True)
+    return bool(heard)
 
 
 def main():

@@ -357,7 +357,8 @@ Test(legs, answered_beside_an_answered_one)
     fake_free(f);
 }
 
-Test(legs, answer_comes_while_the_record_is_refused)
+/* The first write of a leg is under way when it is answered, and has that result. */
+static struct fake *answered_while_written(enum call_result result)
 {
     struct fake *f = ready();
     struct leg c = leg(f, 1);
@@ -367,8 +368,15 @@ Test(legs, answer_comes_while_the_record_is_refused)
     fake_replied(f, &c, "0", 200, "b2", AT(11));
     fake_turn(f);
     f->mute_calls = false;
-    fake_call_written(f, CALL_FOREIGN);
+    fake_call_written(f, result);
     fake_turn(f);
+    return f;
+}
+
+Test(legs, answer_comes_while_the_record_is_refused)
+{
+    struct fake *f = answered_while_written(CALL_FOREIGN);
+
     cr_expect(f->calls[f->call_count - 1].mode == CALL_BEGIN);
     expect_text(f, "state", "answered");
     fake_free(f);
@@ -377,16 +385,8 @@ Test(legs, answer_comes_while_the_record_is_refused)
 /* The other leg is cancelled as soon as this one is answered, so the store has to know of the answer at once. */
 Test(legs, answer_comes_while_another_node_owns_the_record)
 {
-    struct fake *f = ready();
-    struct leg c = leg(f, 1);
+    struct fake *f = answered_while_written(CALL_OTHER);
 
-    f->mute_calls = true;
-    fake_turn(f);
-    fake_replied(f, &c, "0", 200, "b2", AT(11));
-    fake_turn(f);
-    f->mute_calls = false;
-    fake_call_written(f, CALL_OTHER);
-    fake_turn(f);
     cr_expect(f->call_count == 2 && f->calls[1].mode == CALL_BEGIN, "%zu", f->call_count);
     expect_text(f, "state", "answered");
     fake_free(f);

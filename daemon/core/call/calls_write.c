@@ -35,12 +35,12 @@ static enum call_mode mode_of(const struct call *c)
 }
 
 /* The transaction that the call follows, and the others of it that this node has had: the marks of those are of nodes
- * that have died. The caller frees it; NULL when out of memory, as for whoever waits no longer. */
+ * that have died. The caller frees it. NULL: there are no others, or no memory. */
 static char *own_txns(const struct call *c)
 {
     const char *key;
     json_t *value;
-    char *text = c->tries > AWAIT_MAX || !c->tx ? NULL : strdup(c->tx);
+    char *text = c->tx && json_object_size(c->legs) ? strdup(c->tx) : NULL;
 
     json_object_foreach(c->legs, key, value) /* c->legs may be NULL */
     {
@@ -67,7 +67,7 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
     w.ttl_ms = end ? e->conf.ended_ttl_ms : e->conf.call_max_ms + TTL_MORE_MS;
     if (c->role != CALL_GUEST) /* one that only adds to another node's call leaves it with that node */
         c->node = call_is_refused(c) ? CALL_NOBODY : e->self.id;
-    w.tx = c->role == CALL_GUEST ? NULL : end ? own : c->tx;
+    w.tx = c->role == CALL_GUEST || (end && c->tries > AWAIT_MAX) ? NULL : own ? own : c->tx;
     call_pairs(&p, c, &e->self, end);
     w.count = p.count;
     w.weak = p.weak;
