@@ -1,9 +1,9 @@
 """The owner of ringing calls dies, whose legs are on real connections: what becomes of each call."""
 import pytest
 
-from lab.connections import ConnectedCallees, ConnectedCaller, connected_cluster, take_over, talk_and_end
+from lab.connections import ConnectedCallees, ConnectedCaller, connected_cluster, take_over
 from lab.lab import Lab
-from lab.phone import Callees, Caller
+from lab.phone import Callees, Caller, talk_and_end
 from lab.policies import to
 from lab.proc import each, wait_until
 

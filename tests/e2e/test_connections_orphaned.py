@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from lab.connections import ConnectedCallees, connected_cluster, talk_and_end
+from lab.connections import ConnectedCallees, connected_cluster
 from lab.lab import ANYCAST, Lab
-from lab.phone import Callees, Caller
+from lab.phone import Callees, Caller, talk_and_end
 from lab.proc import each, wait_until
 
 WAIT_MS = 1500

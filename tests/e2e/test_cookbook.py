@@ -9,7 +9,7 @@ import pytest
 from lab.cluster import COOKBOOK, Cluster
 from lab.lab import Lab
 from lab.media import Media, start_rtpengine
-from lab.phone import Callees, Caller
+from lab.phone import Callees, Caller, talk_and_end
 from lab.proc import wait_until
 
 
@@ -57,10 +57,7 @@ def behind_nat(leg):
 
 def talk_and_hang_up(call, leg, timeout=5):
     leg.answer()
-    call.wait(200, timeout)
-    wait_until(lambda: leg.acked, 5, 'the ACK at the phone')
-    bye = call.bye()
-    wait_until(lambda: leg.ended and bye.code == 200, 5, 'the BYE at the phone')
+    talk_and_end(call, leg, timeout)
 
 
 def test_nat():

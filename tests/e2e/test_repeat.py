@@ -6,9 +6,9 @@ import re
 import pytest
 
 from lab.cluster import CFG
-from lab.connections import connected_cluster, take_over, talk_and_end
+from lab.connections import connected_cluster, take_over
 from lab.lab import SIP_PORT, Lab
-from lab.phone import Callees, Caller
+from lab.phone import Callees, Caller, talk_and_end
 from lab.policies import to
 from lab.proc import each, wait_until
 

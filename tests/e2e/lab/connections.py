@@ -294,11 +294,3 @@ class ConnectedCallees(Connected, Callees):
     def __init__(self, lab, transport, ports=PORTS, **options):
         self.port = ports[0]
         super().__init__(lab, transport, ports, **options)
-
-
-def talk_and_end(call, leg, timeout=5):
-    """The caller gets the 200 of a call that its phone answers or has answered; ACK and BYE reach the phone."""
-    call.wait(200, timeout)
-    wait_until(lambda: leg.acked, 5, 'the ACK')
-    bye = call.bye()
-    wait_until(lambda: bye.code == 200 and leg.ended, 5, 'the BYE')

@@ -570,3 +570,11 @@ class Caller(Endpoint):
             if known:
                 call.byes += 1
                 call.ended_at = call.ended_at or msg.time
+
+
+def talk_and_end(call, leg, timeout=5):
+    """The caller gets the 200 of a call that its phone answers or has answered; ACK and BYE reach the phone."""
+    call.wait(200, timeout)
+    wait_until(lambda: leg.acked, 5, 'the ACK')
+    bye = call.bye()
+    wait_until(lambda: bye.code == 200 and leg.ended, 5, 'the BYE')
