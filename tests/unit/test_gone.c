@@ -246,7 +246,7 @@ Test(gone, his_cancel_takes_it_over_with_the_connection_that_it_came_on)
     cr_expect(!fake_put_field(f, "gone"));
     fake_taken(f, 1, 1);
     fake_turn(f);
-    cr_expect(fake_sent_count(f, "why=owner;src=" ANOTHER) == 1, "and tm gets his CANCEL");
+    cr_expect(fake_sent_count(f, "why=perhaps;src=" ANOTHER) == 1, "and tm gets his CANCEL");
     fake_forget(f);
     fake_pass(f, 2 * f->conf.caller_wait_ms);
     cr_expect(fake_sent_count(f, "CANCEL sip:bob0") == 0 && fake_counters(f)->callers_lost == 0);
@@ -337,6 +337,26 @@ Test(gone, cancel_is_handed_over_again_until_its_owner_acts)
         fake_turn(f);
     }
     cr_expect(fake_sent_count(f, "why=acted") == 0 && fake_status(f).strays == 1);
+    fake_free(f);
+}
+
+/* It had waited in the script's queue before, and no node takes a copy that is 10 s old. */
+Test(gone, cancel_is_handed_over_under_a_new_name_when_the_old_one_is_too_old)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_served();
+    const char *msg = base64_of(sip_request(&c, "CANCEL"));
+    char *name = scratch(";at=%lld.000001.47", (long long)(FAKE_EPOCH + f->now) / 1000 - 6);
+
+    f->found = fake_record(&c, 2, "200.1", false);
+    fake_say(f,
+             "{\"t\":\"events\",\"n\":1}{\"t\":\"stray\",\"src\":\"" ANOTHER "\",\"dst\":\"" HERE
+             "\",\"all\":\"%s\",\"msg\":%zu}%s",
+             name + strlen(";at="), strlen(msg), msg);
+    fake_pass(f, 1600);
+    cr_expect(fake_sent_count(f, name) == 3 && fake_sent_count(f, "why=perhaps") == 3);
+    fake_pass(f, 2000);
+    cr_expect(fake_sent_count(f, name) == 3 && fake_sent_count(f, "why=perhaps") == 4);
     fake_free(f);
 }
 

@@ -15,6 +15,7 @@ static struct fake *sent_again(struct leg *c, int code)
     fake_branch(f, 1, c, "0", false);
     fake_branch(f, 2, c, "1", false);
     fake_turn(f);
+    fake_act(f, c, 0);
     fake_ack_all(f);
     return f;
 }
@@ -89,6 +90,7 @@ Test(silent, one_of_two_that_rang)
     fake_branch(f, 2, &c, "1", false);
     fake_reply(f, 3, &c, "1", 180);
     fake_turn(f);
+    fake_act(f, &c, 0);
     fake_ack_all(f);
     fake_pass(f, 100);
     cr_expect(fake_sent_count(f, "SIP/2.0 100 ") == 1, "%zu", fake_sent_count(f, "SIP/2.0 100 "));

@@ -10,6 +10,8 @@
 #include "key.h"
 
 #define AGAIN_MS 500                 /* RFC 3261's T1, for what came over a connection */
+#define AT_WORK_MS 5000              /* so long after a takeover the script may still be routing the INVITE, */
+#define SOON_MS 20                   /* which takes far less than this, unless the host is busy */
 #define OLD_MS 8000                  /* no node takes a handover that is 10 s old (KAMSYNC_FRESH) */
 #define FIRST_RETRY_MS 5             /* first interval of lookups */
 #define QUESTION (UINT64_C(1) << 48) /* in a token the question's number is above the id of the stray */
@@ -46,15 +48,41 @@ static void count_verdict(struct counters *c, enum verdict v)
     ++*counter[v];
 }
 
-char *stray_handed_to(struct engine *e, const struct stray *s, const struct node *to, enum verdict why)
+/* An event waits in the script's queue, but `all` begins with the time, "<seconds>.<microseconds>.". */
+static int64_t came_at(const char *all, int64_t wall)
 {
-    struct handover h = {
-        .to = to->id, .inc = to->inc, .why = verdict_names[why], .src = s->src, .dst = s->dst, .at = s->at};
+    int64_t seconds, us = 0;
+    char *end;
 
+    if (!all)
+        return wall;
+    seconds = strtoll(all, &end, 10);
+    if (*end == '.')
+        us = strtoll(end + 1, NULL, 10);
+    return seconds > 0 && seconds <= wall / 1000 && us >= 0 && us < 1000000 ? 1000 * seconds + us / 1000 : wall;
+}
+
+/* So its sender's copies begin anew, and are acted upon once more: who has been answered by then ignores that. */
+static void forget_old(struct engine *e, struct stray *s)
+{
+    int64_t wall = e->io.wall(e->io.ctx);
+
+    if (!s->at || wall - came_at(s->at, wall) < OLD_MS)
+        return;
+    free(s->at);
+    s->at = NULL;
+}
+
+char *stray_handed_to(struct engine *e, struct stray *s, const struct node *to, enum verdict why)
+{
+    struct handover h = {.to = to->id, .inc = to->inc, .why = verdict_names[why], .src = s->src, .dst = s->dst};
+
+    forget_old(e, s);
+    h.at = s->at;
     return engine_handover(e, h, s->msg);
 }
 
-void stray_send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now)
+void stray_send_on(struct engine *e, struct stray *s, enum verdict v, const struct node *to, int64_t now)
 {
     /* "mine": Kamailio may have the transaction by now, or it has just ended. The script gets both as a handover; but a
      * reply without transaction would come back from there as a stray again. */
@@ -102,6 +130,7 @@ bool stray_give(struct engine *e, struct stray *s, const struct node *to, int64_
     struct handover h = {.to = to->id, .inc = to->inc, .why = "perhaps", .src = s->src, .dst = s->dst};
     char *text = NULL;
 
+    forget_old(e, s);
     if (!s->at)
         s->at = perhaps_at(e);
     h.at = s->at;
@@ -109,7 +138,7 @@ bool stray_give(struct engine *e, struct stray *s, const struct node *to, int64_
         text = engine_handover(e, h, s->msg);
     if (!text)
         return false;
-    if (to->reached)
+    if (to->reached || to->id == e->self.id)
         engine_send(e, to->sip, NULL, text, now);
     else
         message_handover(e, to->id, text);
@@ -126,7 +155,7 @@ void stray_await(struct engine *e, struct stray *s, const struct node *owner, in
         stray_give(e, s, owner, now);
     else if (owner->reached)
         stray_send_on(e, s, VERDICT_OWNER, owner, now);
-    s->retry_ms = s->awaits ? 2 * s->retry_ms : AGAIN_MS;
+    s->retry_ms = s->awaits ? 2 * s->retry_ms : owner->id == e->self.id ? SOON_MS : AGAIN_MS;
     s->again_ms = now + s->retry_ms;
     s->awaits = true;
 }
@@ -152,8 +181,21 @@ bool stray_is_repeated_here(const struct stray *s)
     return stray_is_answered_here(s) || (s->kind == STRAY_REPLY && s->code >= 300 && msg_is_connection(s->src));
 }
 
+/* Whether the Kamailio of this node, which has just taken the transaction over, may still be at work with its INVITE:
+ * the script drops a CANCEL meanwhile, as tm would cancel no branch. It may even have reported the first branch. */
+static bool is_at_work(const struct engine *e, const struct stray *s, int64_t now)
+{
+    const struct txn *own = s->kind == STRAY_CANCEL ? txns_by_key(&e->txns, s->key) : NULL;
+
+    return own && own->taken_ms && now - own->taken_ms < AT_WORK_MS && !txn_is_done(own);
+}
+
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now)
 {
+    if (v == VERDICT_MINE && is_at_work(e, s, now)) {
+        stray_await(e, s, &e->self, now);
+        return;
+    }
     count_verdict(&e->count, v);
     if (is_unheard(e, s, v, owner))
         return;
@@ -173,7 +215,7 @@ void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner
     } else if (v != VERDICT_ACTED && (s->kind != STRAY_ACK || v == VERDICT_UNAVAILABLE || v == VERDICT_MINE)) {
         stray_send_on(e, s, v, &e->self, now);
     }
-    if (v == VERDICT_ACTED && stray_is_answered_here(s))
+    if (v == VERDICT_ACTED && owner != e->self.id && stray_is_answered_here(s))
         stray_send_on(e, s, VERDICT_ACTED, &e->self, now);
     stray_end(e, s);
 }
@@ -202,20 +244,6 @@ static enum stray_kind kind_of(const struct sip_id *id)
     if (span_eq(id->method, span_of("INVITE")))
         return STRAY_INVITE;
     return span_eq(id->method, span_of("ACK")) ? STRAY_ACK : STRAY_CANCEL;
-}
-
-/* An event waits in the script's queue, but `all` begins with the time, "<seconds>.<microseconds>.". */
-static int64_t came_at(const char *all, int64_t wall)
-{
-    int64_t seconds, us = 0;
-    char *end;
-
-    if (!all)
-        return wall;
-    seconds = strtoll(all, &end, 10);
-    if (*end == '.')
-        us = strtoll(end + 1, NULL, 10);
-    return seconds > 0 && seconds <= wall / 1000 && us >= 0 && us < 1000000 ? 1000 * seconds + us / 1000 : wall;
 }
 
 /* What waited long in the script's queue for kamsyncd, over a connection, begins anew: nobody else answers it. */

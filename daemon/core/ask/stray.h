@@ -61,12 +61,13 @@ void stray_show(struct engine *e, const struct stray *s, const struct node *to);
 /* A decision about it, for kamsyncctl trace. */
 void stray_note(struct engine *e, const struct stray *s, const char *what, int owner);
 /* The stray as a handover to that node: base64, which the caller frees, or NULL. */
-char *stray_handed_to(struct engine *e, const struct stray *s, const struct node *to, enum verdict why);
+char *stray_handed_to(struct engine *e, struct stray *s, const struct node *to, enum verdict why);
 /* Sends the stray on: to its owner, or back to this Kamailio, which handles it by the verdict. */
-void stray_send_on(struct engine *e, const struct stray *s, enum verdict v, const struct node *to, int64_t now);
+void stray_send_on(struct engine *e, struct stray *s, enum verdict v, const struct node *to, int64_t now);
 /* Over a connection nobody sends another copy of a CANCEL or a negative reply. But the owner may be dead and not missed
  * yet, or a copy gets lost: so he gets one again and again, until the record shows that he has acted, or says another
- * owner. The CANCEL is only answered then, since the answer stops the caller. */
+ * owner. The CANCEL is only answered then, since the answer stops the caller. The same holds for this node's own
+ * Kamailio just after a takeover. */
 bool stray_is_repeated_here(const struct stray *s);
 void stray_await(struct engine *e, struct stray *s, const struct node *owner, int64_t now);
 /* Whether this node's Kamailio is to answer it, since the owner, who has it, lacks the connection that it came over:
@@ -75,7 +76,8 @@ bool stray_is_answered_here(const struct stray *s);
 /* Hands a CANCEL to that node, which drops it if it lacks the transaction, and tells this one if it has acted. False:
  * out of memory. */
 bool stray_give(struct engine *e, struct stray *s, const struct node *to, int64_t now);
-/* Acts upon that verdict about that owner (0: none), and ends the stray. */
+/* Acts upon that verdict about that owner (0: none), and ends the stray; but a CANCEL of a transaction that this node
+ * has just taken over only ends when Kamailio has acted upon it. */
 void stray_conclude(struct engine *e, struct stray *s, enum verdict v, int owner, int64_t now);
 
 /* near.c: asks the near replica about it. False: that is of no use for this one, or it is away. */

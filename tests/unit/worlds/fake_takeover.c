@@ -29,3 +29,14 @@ struct fake *fake_injected(struct leg *c, const char *branches)
     cr_assert(fake_sent_count(f, "why=takeover") == 1);
     return f;
 }
+
+void fake_act(struct fake *f, const struct leg *c, size_t n)
+{
+    json_t *frame;
+    const char *msg = fake_sent(f, "why=perhaps", n, &frame), *at = msg ? strstr(msg, ";at=") : NULL;
+
+    cr_assert_not_null(at);
+    at += strlen(";at=");
+    fake_say(f, "{\"t\":\"events\",\"n\":%lld}%s,\"all\":\"1.%.*s\"}", f->events + 1, cancel_event(c),
+             (int)strcspn(at, "-;"), at);
+}

@@ -11,5 +11,7 @@ char *fake_taking_it(const struct leg *c);
 struct fake *fake_taking(struct leg *c, const char *branches);
 /* The same, and the store has that, and Kamailio the INVITE. */
 struct fake *fake_injected(struct leg *c, const char *branches);
+/* Kamailio acts upon the CANCEL that it was given as the n-th (from 0, of all that are given to be acted upon once). */
+void fake_act(struct fake *f, const struct leg *c, size_t n);
 
 #endif
