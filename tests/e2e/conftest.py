@@ -34,6 +34,17 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     if call.when == 'call':
         item.failed = outcome.get_result().failed
+        if item.failed:
+            _keep_logs(item)
+
+
+def _keep_logs(item):
+    """Also of a lab that a whole module has."""
+    for fixture in getattr(item, 'funcargs', {}).values():
+        the_lab = fixture if isinstance(fixture, Lab) else getattr(fixture, 'lab', None)
+        if isinstance(the_lab, Lab):
+            the_lab.keep_logs = True
+            print(f'the logs are kept in {the_lab.directory}')
 
 
 @pytest.fixture(scope='module')
