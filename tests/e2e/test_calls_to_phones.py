@@ -2,6 +2,7 @@
 connection is at node a, its calls come to b, and what follows to any node."""
 import contextlib
 import re
+import signal
 
 import pytest
 
@@ -188,6 +189,27 @@ def test_node_that_has_the_call_dies(transport):
         for what, how in (('answered', 'completed'), ('hung-up', 'completed'), ('refused', 'rejected'), ('cancelled', 'cancelled')):
             s.expect_entry(calls[what][0], how)
         assert each(calls.values(), lambda pair: len(s.phone.legs(pair[0].call_id)) == 1), 'the phone rings twice'
+
+
+def test_node_that_has_the_call_dies_but_is_heard_of_last():
+    """b, whose kamsyncd was so slow that a had reported its legs before. What b had is taken over by a or by c."""
+    with stage('TCP') as s:
+        kamsyncd = s.cluster['b'].kamsyncd
+        kamsyncd.signal(signal.SIGSTOP)
+        calls = [s.place('b', f'late-{i}') for i in range(6)]
+        for call, _ in calls:
+            wait_until(lambda call=call: s.cluster['c'].ask('tx', call_id=call.call_id)['txns'], 5, "the record of a's leg")
+        kamsyncd.signal(signal.SIGCONT)
+        s.wait_recorded('b', *(call for call, _ in calls))
+        s.kill('b')
+        s.lab.steer(to('c'))
+        wait_until(lambda: each('ac', lambda node: s.cluster[node].counters()['takeovers_done']), LONG,
+                   "takeovers by a and by c", every=0.1)
+        for call, leg in calls:
+            assert answered(call.cancel()) == 200
+            call.wait(487)
+            wait_until(lambda leg=leg: leg.cancels, 5, 'the CANCEL at the phone')
+            s.expect_entry(call, 'cancelled')
 
 
 @pytest.mark.parametrize('transport', ['TCP', 'WSS'])

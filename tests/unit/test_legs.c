@@ -3,67 +3,29 @@
 
 TestSuite(legs, .fini = no_leaks);
 
-#define TX(i) "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-" #i ":198.51.100.9:5060"
-/* Leg i of call 1, at AT(9 + i). */
-static struct leg leg(struct fake *f, unsigned i)
-{
-    struct leg c = call_make(i);
-
-    c.call_id = call_make(1).call_id;
-    fake_invite(f, &c, NULL, AT(9 + i));
-    return c;
-}
-
-static struct fake *ready(void)
-{
-    struct fake *f = fake_served();
-
-    return f;
-}
-
-/* The call is shown live and lives by that leg. */
-static void expect_live(const struct fake *f, const char *tx, const char *state)
-{
-    cr_expect(fake_status(f).calls == 1 && fake_writes(f, CALL_END) == 0, "%zu, %zu", fake_status(f).calls,
-              fake_writes(f, CALL_END));
-    expect_text(f, "tx", tx);
-    expect_text(f, "state", state);
-    expect_text(f, "node", "1");
-}
-
-static void expect_end(struct fake *f, const char *tx, const char *how, const char *code)
-{
-    cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 1, "%zu, %zu", fake_status(f).calls,
-              fake_writes(f, CALL_END));
-    expect_text(f, "tx", tx);
-    expect_text(f, "how", how);
-    expect_text(f, "code", code);
-    fake_free(f);
-}
-
 /* ---- the caller tries again, here ---- */
 
 /* The first leg ends with that code; the second comes `ms` later, and is answered. */
 static void expect_the_next_one(int code, bool cancelled, int64_t ms)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second;
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1), second;
 
     fake_replied(f, &first, "0", 180, NULL, AT(10));
     if (cancelled)
         fake_cancel(f, &first);
     fake_replied(f, &first, "0", code, NULL, AT(11));
     fake_pass(f, ms);
-    second = leg(f, 2);
+    second = fake_leg(f, 2);
     fake_replied(f, &second, "0", 180, NULL, AT(12));
     fake_pass(f, 3000);
     if (!fake_writes(f, CALL_END))
-        expect_live(f, TX(2), "ringing");
+        fake_expect_live(f, LEG_TX(2), "ringing");
     fake_replied(f, &second, "0", 200, "b1", AT(14));
     fake_pass(f, 20000);
     cr_expect(fake_status(f).calls == 1, "%d after %lld ms: not live", code, (long long)ms);
     cr_expect(fake_writes(f, CALL_END) <= 1);
-    expect_text(f, "tx", TX(2));
+    expect_text(f, "tx", LEG_TX(2));
     expect_text(f, "state", "answered");
     cr_expect_str_eq(fake_call_text(f, "ringing"), scratch("%lld", (long long)AT(12)));
     cr_expect_str_eq(fake_call_text(f, "answered"), scratch("%lld", (long long)AT(14)));
@@ -82,8 +44,8 @@ Test(legs, next_attempt_is_the_call)
 /* The end of the one before is under way. */
 Test(legs, next_attempt_amid_the_end)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second;
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1), second;
 
     fake_turn(f);
     fake_replied(f, &first, "0", 486, NULL, AT(11));
@@ -94,13 +56,13 @@ Test(legs, next_attempt_amid_the_end)
             fake_call_written(f, CALL_WRITTEN);
     }
     cr_assert(fake_writes(f, CALL_END) == 1);
-    second = leg(f, 2);
+    second = fake_leg(f, 2);
     fake_turn(f);
     fake_call_written(f, CALL_WRITTEN);
     f->mute_calls = false;
     fake_turn(f);
     cr_expect(f->calls[f->call_count - 1].mode == CALL_BEGIN && fake_status(f).calls == 1);
-    expect_text(f, "tx", TX(2));
+    expect_text(f, "tx", LEG_TX(2));
     fake_replied(f, &second, "0", 486, NULL, AT(13));
     fake_pass(f, 3000);
     cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 2, "an entry of each");
@@ -110,8 +72,8 @@ Test(legs, next_attempt_amid_the_end)
 /* He hangs up, and calls again before the store has said that the call has ended. */
 Test(legs, next_call_amid_the_bye)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second;
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1), second;
 
     fake_replied(f, &first, "0", 200, "b1", AT(10));
     fake_turn(f);
@@ -120,14 +82,14 @@ Test(legs, next_call_amid_the_bye)
     fake_bye(f, &first, "a1", "b1", 200, AT(11));
     fake_turn(f);
     cr_assert(fake_writes(f, CALL_END_ANSWERED) == 1);
-    second = leg(f, 2);
+    second = fake_leg(f, 2);
     fake_call_written(f, CALL_WRITTEN);
     f->mute_calls = false;
     fake_turn(f);
-    expect_live(f, TX(2), "trying");
+    fake_expect_live(f, LEG_TX(2), "trying");
     fake_replied(f, &second, "0", 200, "b2", AT(14));
     fake_turn(f);
-    expect_live(f, TX(2), "answered");
+    fake_expect_live(f, LEG_TX(2), "answered");
     expect_text(f, "to_tag", "b2");
     fake_free(f);
 }
@@ -135,18 +97,18 @@ Test(legs, next_call_amid_the_bye)
 /* The same, and another node has seen the BYE. */
 Test(legs, next_call_when_the_store_says_that_it_is_over)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1);
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1);
 
     fake_turn(f);
     f->mute_calls = true;
     fake_replied(f, &first, "0", 200, "b1", AT(10));
     fake_turn(f);
-    leg(f, 2);
+    fake_leg(f, 2);
     fake_call_written(f, CALL_OVER);
     f->mute_calls = false;
     fake_turn(f);
-    expect_live(f, TX(2), "trying");
+    fake_expect_live(f, LEG_TX(2), "trying");
     fake_free(f);
 }
 
@@ -154,68 +116,68 @@ Test(legs, next_call_when_the_store_says_that_it_is_over)
 
 Test(legs, first_one_gives_up_first)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second = leg(f, 2);
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1), second = fake_leg(f, 2);
 
     fake_replied(f, &first, "0", 180, NULL, AT(12));
     fake_replied(f, &second, "0", 183, NULL, AT(12));
     fake_replied(f, &first, "0", 486, NULL, AT(13));
     fake_pass(f, 3000);
-    expect_live(f, TX(2), "ringing");
+    fake_expect_live(f, LEG_TX(2), "ringing");
     fake_replied(f, &second, "0", 603, NULL, AT(18));
     fake_pass(f, 3000);
-    expect_end(f, TX(2), "rejected", "603");
+    fake_expect_end(f, LEG_TX(2), "rejected", "603");
 }
 
 Test(legs, second_one_gives_up_first)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second = leg(f, 2);
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1), second = fake_leg(f, 2);
 
     fake_replied(f, &second, "0", 486, NULL, AT(12));
     fake_pass(f, 3000);
-    expect_live(f, TX(1), "trying");
+    fake_expect_live(f, LEG_TX(1), "trying");
     fake_replied(f, &first, "0", 200, "b1", AT(16));
     fake_pass(f, 10000);
-    expect_live(f, TX(1), "answered");
+    fake_expect_live(f, LEG_TX(1), "answered");
     fake_free(f);
 }
 
 Test(legs, third_one_is_left)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second = leg(f, 2), third = leg(f, 3);
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1), second = fake_leg(f, 2), third = fake_leg(f, 3);
 
     fake_replied(f, &second, "0", 486, NULL, AT(13));
     fake_pass(f, 3000);
     fake_replied(f, &first, "0", 486, NULL, AT(17));
     fake_pass(f, 3000);
-    expect_live(f, TX(3), "trying");
+    fake_expect_live(f, LEG_TX(3), "trying");
     fake_replied(f, &third, "0", 404, NULL, AT(21));
     fake_pass(f, 3000);
-    expect_end(f, TX(3), "rejected", "404");
+    fake_expect_end(f, LEG_TX(3), "rejected", "404");
 }
 
 /* A caller may send as many as he likes. */
 Test(legs, too_many_to_be_kept)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), last;
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1), last;
 
     for (unsigned i = 2; i < 100; i++)
-        last = leg(f, i);
+        last = fake_leg(f, i);
     fake_replied(f, &first, "0", 486, NULL, AT(17));
     fake_pass(f, 1000);
     fake_replied(f, &last, "0", 200, "b1", AT(18));
     fake_pass(f, 3000);
-    expect_live(f, TX(99), "answered");
+    fake_expect_live(f, LEG_TX(99), "answered");
     fake_free(f);
 }
 
 /* Nor are they kept when their names take much room. */
 Test(legs, too_long_to_be_kept)
 {
-    struct fake *f = ready();
+    struct fake *f = fake_served();
     struct leg first = call_make(1), second = call_make(2);
 
     first.call_id = second.call_id = scratch("%0230d", 1);
@@ -233,31 +195,31 @@ Test(legs, too_long_to_be_kept)
 /* Those that are over make room. */
 Test(legs, many_one_after_another)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), last;
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1), last;
 
     for (unsigned i = 2; i < 60; i++) {
-        last = leg(f, i);
+        last = fake_leg(f, i);
         fake_replied(f, &last, "0", 503, NULL, AT(17));
         fake_pass(f, 2000);
     }
-    last = leg(f, 60);
+    last = fake_leg(f, 60);
     fake_replied(f, &first, "0", 486, NULL, AT(17));
     fake_pass(f, 3000);
-    expect_live(f, TX(60), "trying");
+    fake_expect_live(f, LEG_TX(60), "trying");
     fake_free(f);
 }
 
 Test(legs, second_one_is_answered)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second = leg(f, 2);
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1), second = fake_leg(f, 2);
 
     fake_turn(f);
     fake_replied(f, &second, "0", 200, "b2", AT(12));
     fake_replied(f, &first, "0", 487, NULL, AT(13));
     fake_pass(f, 10000);
-    expect_live(f, TX(2), "answered");
+    fake_expect_live(f, LEG_TX(2), "answered");
     expect_text(f, "to_tag", "b2");
     fake_bye(f, &second, "a1", "b2", 0, AT(20));
     fake_bye(f, &second, "a1", "b2", 200, AT(20));
@@ -271,13 +233,13 @@ Test(legs, second_one_is_answered)
 
 Test(legs, both_are_answered)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second = leg(f, 2);
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1), second = fake_leg(f, 2);
 
     fake_replied(f, &first, "0", 200, "b1", AT(12));
     fake_replied(f, &second, "0", 200, "b2", AT(13));
     fake_turn(f);
-    expect_live(f, TX(1), "answered");
+    fake_expect_live(f, LEG_TX(1), "answered");
     expect_text(f, "to_tag", "b1");
     cr_expect_str_eq(fake_call_text(f, "dialog.b2"), scratch("%lld", (long long)AT(13)));
     fake_free(f);
@@ -286,8 +248,8 @@ Test(legs, both_are_answered)
 /* What is said within the call makes no dialog. */
 Test(legs, answer_to_an_invite_within_the_call)
 {
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second = call_make(2);
+    struct fake *f = fake_served();
+    struct leg first = fake_leg(f, 1), second = call_make(2);
     char *req;
 
     fake_replied(f, &first, "0", 200, "b1", AT(12));
@@ -297,7 +259,7 @@ Test(legs, answer_to_an_invite_within_the_call)
                 scratch("%.*s;tag=b1%s", (int)(strstr(req, "To: ") - req + 25), req, strstr(req, "To: ") + 25), AT(20));
     fake_replied(f, &second, "0", 200, "b9", AT(21));
     fake_pass(f, 3000);
-    expect_live(f, TX(1), "answered");
+    fake_expect_live(f, LEG_TX(1), "answered");
     expect_text(f, "dialog.b9", "(none)");
     fake_free(f);
 }
@@ -305,7 +267,7 @@ Test(legs, answer_to_an_invite_within_the_call)
 /* Not even from the callee, whose tag is that of no call. */
 Test(legs, answer_to_the_callees_invite)
 {
-    struct fake *f = ready();
+    struct fake *f = fake_served();
     struct leg c = call_make(1);
     char *req = sip_request(&c, "INVITE");
 
@@ -321,11 +283,11 @@ Test(legs, answer_to_the_callees_invite)
 
 Test(legs, rings_beside_an_answered_one)
 {
-    struct fake *f = ready();
+    struct fake *f = fake_served();
     struct leg c;
 
     f->call_result = CALL_FOREIGN;
-    c = leg(f, 1);
+    c = fake_leg(f, 1);
     fake_replied(f, &c, "0", 180, NULL, AT(11));
     fake_pass(f, 5000);
     cr_expect(fake_status(f).calls == 1 && f->call_count == 1, "it rings, and that is not written: %zu", f->call_count);
@@ -337,8 +299,8 @@ Test(legs, rings_beside_an_answered_one)
 
 Test(legs, answered_beside_an_answered_one)
 {
-    struct fake *f = ready();
-    struct leg c = leg(f, 1);
+    struct fake *f = fake_served();
+    struct leg c = fake_leg(f, 1);
 
     f->mute_calls = true;
     fake_replied(f, &c, "0", 200, "b2", AT(11));
@@ -360,8 +322,8 @@ Test(legs, answered_beside_an_answered_one)
 /* The first write of a leg is under way when it is answered, and has that result. */
 static struct fake *answered_while_written(enum call_result result)
 {
-    struct fake *f = ready();
-    struct leg c = leg(f, 1);
+    struct fake *f = fake_served();
+    struct leg c = fake_leg(f, 1);
 
     f->mute_calls = true;
     fake_turn(f);
@@ -392,132 +354,6 @@ Test(legs, answer_comes_while_another_node_owns_the_record)
     fake_free(f);
 }
 
-/* ---- takeovers ---- */
-
-/* Node 2's call 1, which rang, is back in Kamailio here. */
-static void take_over(struct fake *f, struct leg *c)
-{
-    fake_death(f);
-    f->found = fake_orphan(c, 2, "200.1");
-    f->answer_puts = true;
-    fake_stray(f, 1, c, "CANCEL");
-    fake_turn(f);
-    fake_taken(f, f->events + 1, 1);
-    fake_turn(f);
-}
-
-Test(legs, takeover_of_another_leg_than_the_answered_one)
-{
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second = call_make(2);
-
-    fake_replied(f, &first, "0", 200, "b1", AT(12));
-    fake_turn(f);
-    second.call_id = first.call_id;
-    take_over(f, &second);
-    cr_expect(fake_writes(f, CALL_TAKE) == 0, "it lives by the first");
-    fake_replied(f, &second, "0", 486, NULL, AT(1020));
-    fake_pass(f, 3000);
-    cr_expect(f->call_count == 0);
-    fake_set(f, &first, "x", "1");
-    fake_turn(f);
-    expect_live(f, TX(1), "answered");
-    fake_free(f);
-}
-
-Test(legs, takeover_of_another_leg_than_the_ringing_one)
-{
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second = call_make(2);
-
-    fake_turn(f);
-    second.call_id = first.call_id;
-    take_over(f, &second);
-    cr_expect(fake_writes(f, CALL_TAKE) == 0);
-    fake_replied(f, &first, "0", 486, NULL, AT(1020));
-    fake_pass(f, 3000);
-    expect_live(f, TX(2), "ringing");
-    fake_free(f);
-}
-
-/* It has left its mark in the record, which must not put the end off. */
-Test(legs, end_of_a_call_names_the_leg_that_was_taken_over)
-{
-    struct fake *f = ready();
-    struct leg first = leg(f, 1), second = call_make(2);
-
-    fake_turn(f);
-    second.call_id = first.call_id;
-    take_over(f, &second);
-    fake_replied(f, &second, "0", 486, NULL, AT(1020));
-    fake_replied(f, &first, "0", 486, NULL, AT(1021));
-    fake_pass(f, 12000);
-    cr_assert(fake_writes(f, CALL_END) == 1);
-    cr_expect(strstr(f->calls[f->call_count - 1].own, "\n" TX(2)), "%s", f->calls[f->call_count - 1].own);
-    fake_free(f);
-}
-
-/* A spiral: node 2 had the first leg, by which the call lives, and this one the second. Else nobody would end it. */
-Test(legs, takeover_of_the_leg_that_the_call_lives_by)
-{
-    struct fake *f = ready();
-    struct leg inner = leg(f, 2), outer = call_make(1);
-
-    f->call_result = CALL_OTHER;
-    take_over(f, &outer);
-    cr_expect(fake_writes(f, CALL_TAKE) == 1);
-    f->call_result = CALL_WRITTEN;
-    fake_pass(f, 1000);
-    fake_replied(f, &outer, "0", 486, NULL, AT(1020));
-    fake_replied(f, &inner, "0", 486, NULL, AT(1021));
-    fake_pass(f, 3000);
-    expect_end(f, TX(2), "rejected", "486");
-}
-
-Test(legs, takeover_of_a_leg_whose_call_another_node_has)
-{
-    struct fake *f = ready();
-    struct leg c = call_make(1);
-
-    f->call_result = CALL_FOREIGN;
-    take_over(f, &c);
-    cr_expect(fake_writes(f, CALL_TAKE) == 1 && f->tell_count == 0, "nobody is told that it was taken");
-    fake_free(f);
-}
-
-static void message_taken(struct fake *f, const char *tx)
-{
-    fake_message(f, scratch("{\"t\":\"taken\",\"node\":2,\"call_id\":\"call-1@caller.example\",\"from_tag\":\"a1\"%s}",
-                            tx ? scratch(",\"tx\":\"%s\"", tx) : ""));
-}
-
-Test(legs, another_node_takes_another_leg_over)
-{
-    struct fake *f = ready();
-    struct leg c = leg(f, 1);
-
-    fake_replied(f, &c, "0", 200, "b1", AT(12));
-    fake_pass(f, 10000); /* its transaction is over */
-    message_taken(f, TX(2));
-    cr_expect(fake_status(f).calls == 1, "the call lives by the first");
-    message_taken(f, TX(1));
-    cr_expect(fake_status(f).calls == 0);
-    fake_free(f);
-}
-
-/* One of before, who does not say which. */
-Test(legs, another_node_takes_a_leg_over)
-{
-    struct fake *f = ready();
-    struct leg c = leg(f, 1);
-
-    fake_replied(f, &c, "0", 200, "b1", AT(12));
-    fake_pass(f, 10000);
-    message_taken(f, NULL);
-    cr_expect(fake_status(f).calls == 0);
-    fake_free(f);
-}
-
 /* ---- an answer that tm has not seen ---- */
 
 static void stray_answer(struct fake *f, const struct leg *c, const char *to_tag)
@@ -534,8 +370,8 @@ static void stray_answer(struct fake *f, const struct leg *c, const char *to_tag
 
 Test(legs, late_answer_of_another_phone)
 {
-    struct fake *f = ready();
-    struct leg c = leg(f, 1);
+    struct fake *f = fake_served();
+    struct leg c = fake_leg(f, 1);
 
     fake_replied(f, &c, "0", 200, "b1", AT(12));
     fake_turn(f);
@@ -552,7 +388,7 @@ Test(legs, late_answer_of_another_phone)
 /* At another node than the call's: that is told. */
 Test(legs, late_answer_at_another_node)
 {
-    struct fake *f = ready();
+    struct fake *f = fake_served();
     struct leg c = call_make(1);
     json_t *told;
 
@@ -561,7 +397,7 @@ Test(legs, late_answer_at_another_node)
     cr_assert(f->tell_count == 1 && f->tells[0].node == 0);
     told = fake_tell(f, 0);
     cr_expect_str_eq(fake_text(told, "t"), "dialog");
-    cr_expect_str_eq(fake_text(told, "tx"), TX(1));
+    cr_expect_str_eq(fake_text(told, "tx"), LEG_TX(1));
     cr_expect_str_eq(fake_text(told, "to_tag"), "b2");
     cr_expect(fake_status(f).calls == 0 && f->call_count == 0);
     fake_free(f);
@@ -577,18 +413,18 @@ static void message_dialog(struct fake *f, const char *tx, const char *to_tag)
 
 Test(legs, another_node_tells_of_a_late_answer)
 {
-    struct fake *f = ready();
-    struct leg c = leg(f, 1);
+    struct fake *f = fake_served();
+    struct leg c = fake_leg(f, 1);
 
     fake_turn(f);
-    message_dialog(f, TX(1), "b0");
+    message_dialog(f, LEG_TX(1), "b0");
     expect_text(f, "dialog.b0", "(none)");
     fake_replied(f, &c, "0", 200, "b1", AT(12));
     fake_turn(f);
-    message_dialog(f, TX(2), "b2");
-    message_dialog(f, TX(1), "b1");
+    message_dialog(f, LEG_TX(2), "b2");
+    message_dialog(f, LEG_TX(1), "b1");
     cr_expect(f->call_count == 2, "%zu", f->call_count);
-    message_dialog(f, TX(1), "b3");
+    message_dialog(f, LEG_TX(1), "b3");
     expect_text(f, "dialog.b3", "77");
     expect_text(f, "dialog.b2", "(none)");
     fake_free(f);

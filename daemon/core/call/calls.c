@@ -51,11 +51,14 @@ static void take(struct engine *e, struct call *c, struct txn *t, int64_t at)
     calls_mark(e, c);
 }
 
-/* The store has said that another node owns the call, so its record follows another leg than this node does: of a
- * spiral, the first. */
-static bool is_anothers(const struct call *c)
+/* Whether the call's record follows that leg, not the one that this node does. Of a call's INVITEs the first has the
+ * record (CALL_BEGIN), of which the store tells whoever is reported later: so a node whose leg was reported before has
+ * heard nothing. */
+static bool has_record(const struct txn *t, const struct call *c)
 {
-    return c->role == CALL_OWNER && c->write_as == WRITE_NEW && c->tries && !c->answered;
+    bool told = c->role == CALL_OWNER && c->write_as == WRITE_NEW && c->tries;
+
+    return !c->answered && (told || (t->at && t->at < c->trying));
 }
 
 void calls_take(struct engine *e, struct txn *t, int64_t now)
@@ -73,7 +76,7 @@ void calls_take(struct engine *e, struct txn *t, int64_t now)
     if (!c || call_is_told(c, t->key))
         return;
     if (leg_goes_on(e, c) && strcmp(c->tx, t->key) != 0) {
-        if (!is_anothers(c)) {
+        if (!has_record(t, c)) {
             leg_add(e, c, t);
             return;
         }

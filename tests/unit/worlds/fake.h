@@ -258,4 +258,14 @@ void fake_calls_io(struct engine_io *io);
 bool fake_get_near(void *ctx, const char *key, uint64_t token);
 void fake_forget_calls(struct fake *f);
 
+/* ---- several INVITEs of call 1: fake_legs.c ---- */
+
+#define LEG_TX(i) "kamsync:tx:{call-1@caller.example}:1:z9hG4bK-caller-" #i ":198.51.100.9:5060"
+/* Leg i, at AT(9 + i). */
+struct leg fake_leg(struct fake *f, unsigned i);
+/* The call is shown live and lives by that leg. */
+void fake_expect_live(const struct fake *f, const char *tx, const char *state);
+/* It has ended once. Frees f. */
+void fake_expect_end(struct fake *f, const char *tx, const char *how, const char *code);
+
 #endif
