@@ -61,6 +61,14 @@ enum call_mode {
     CALL_END_ANSWERED, /* the same, but only of a call that was answered */
 };
 
+/* What the writer knows of the record, which spares the store work, and changes nothing else. */
+enum call_known {
+    KNOWN_NOTHING,
+    KNOWN_NEW, /* (CALL_BEGIN) there is none yet. Only with `tx`, and `pairs` are the whole record; */
+    KNOWN_OURS /* this node has written all of it, and had the answer. The same; of one that ends, `tx` names no others
+                */
+};
+
 struct call_write {
     const char *key;
     const char *other; /* NULL, or (CALL_ADD) another key, used if the call's record is there and not at `key`; without
@@ -77,9 +85,7 @@ struct call_write {
     const char *tx; /* that the call follows, if it is this node's own, as `pairs` say; else NULL. With it CALL_END ends
                      * no unanswered call while a leg of it goes on at another node; which others of the call this node
                      * has had may follow it then, each behind a newline: their marks are old */
-    /* What spares the store work, and changes nothing else. */
-    size_t known;             /* (the two that end) with tx: how many fields the record has if only this node has
-                               * written it; 0: not known. The entry in the archive is then */
+    enum call_known known; /* if it is mistaken, the store finds out. Of one that ends, the entry in the archive is */
     const struct pair *whole; /* all but `times`; NULL: `pairs` are */
     size_t whole_count;
     const struct pair *times; /* duration_ms, pdd_ms */

@@ -1,4 +1,4 @@
--- Writes a call's record, a hash, in one step, or reads it.
+-- Writes a call's record in one step, or reads it.
 --
 -- KEYS    1  the call
 --         2  (the two that end) the archive, a stream; else optional: another key of the call, used if it is not at the
@@ -13,13 +13,18 @@
 --            not end while a leg of it goes on at another node. Of an end's writer also its others of the call, each
 --            behind a newline
 --         7  (the two that end) the dialog's tag, "": all its dialogs are over
---         8  (the two that end) how many fields the record has if only its writer has written it; 0: not known. Else
+--         8  (the two that end) how the record begins if only its writer has written it; "": not known. Else
 --         9  (the two that end) from 12 to here stands the whole entry for the archive, as pairs,
---        10  (the two that end) and from here on what the record lacks of it
+--        10  (the two that end) and from here on what the record lacks of it; from 12 on: the record is not needed
 --        11  (the two that end) where the pairs below begin
---         …  name, value, name, value…
+--         …  name, value, name, value…; or ("begin", "first") the text that was not written, and what it has gone over
+--            all the same
 -- Answer  the record ("get"), else one of enum call_result: "written", "other", "over", "absent", "early", "foreign",
 --         "goes-on"
+--
+-- A record is a text, a JSON array that begins with its node and tx, while only that node has written it: by plain
+-- commands (redis_calls.c). When anybody else writes it, it becomes a hash, which these commands leave alone. So it does
+-- at its end, in the ordinary case with that text in a field "record".
 --
 -- Why a script: several nodes see the same BYE, and take over the same call. Each has to check and write in one step,
 -- or a call would end twice. core/engine.h defines each mode; io/memory_calls.c does the same without Redis.
@@ -27,32 +32,82 @@
 local key, mode, node, ttl, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local ends = mode == 'end' or mode == 'end-answered'
 
--- The ordinary call: all that its record has is its writer's. What follows below would do the same with far more work:
--- closures, tables, the whole record.
-local function is_its_writers()
-  local was = redis.call('HMGET', key, 'ended', 'node', 'tx')
-  return not was[1] and was[2] == node and was[3] == ARGV[6] or not (ends or was[1] or was[2] or was[3])
-end
-if (mode == 'begin' or mode == 'first') and ARGV[5] == '0' and ARGV[6] ~= '' and is_its_writers() then
-  redis.call('HSET', key, unpack(ARGV, 7))
-  redis.call('PEXPIRE', key, ttl)
-  return 'written'
-end
--- Who has no right to HLEN, which earlier versions did not need, goes the long way.
-if ends and ARGV[8] ~= '0' and is_its_writers() and redis.pcall('HLEN', key) == tonumber(ARGV[8]) then
-  local last = tonumber(ARGV[9])
-  if keep == '0' then redis.call('XADD', KEYS[2], '*', unpack(ARGV, 12, last))
-  else redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', unpack(ARGV, 12, last)) end
-  redis.call('HSET', key, unpack(ARGV, tonumber(ARGV[10])))
-  redis.call('PEXPIRE', key, ttl)
-  return 'written'
+-- The end of an ordinary call. What follows below would do the same with far more work: closures, tables, the whole
+-- record.
+if ends and ARGV[8] ~= '' then
+  local text = redis.pcall('GET', key)
+  if type(text) == 'string' and text:sub(1, #ARGV[8]) == ARGV[8] then
+    local last, lacks = tonumber(ARGV[9]), tonumber(ARGV[10])
+    if keep == '0' then redis.call('XADD', KEYS[2], '*', unpack(ARGV, 12, last))
+    else redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', unpack(ARGV, 12, last)) end
+    redis.call('PEXPIRE', key, 0)
+    if lacks == 12 then redis.call('HSET', key, unpack(ARGV, lacks))
+    else redis.call('HSET', key, 'record', text, unpack(ARGV, lacks)) end
+    redis.call('PEXPIRE', key, ttl)
+    return 'written'
+  end
 end
 
-if KEYS[2] and not ends and not redis.call('HMGET', key, 'tx')[1] then
-  local there = redis.call('HMGET', KEYS[2], 'tx')[1]
-  if there then key = KEYS[2] elseif mode ~= 'get' then return 'absent' end
+-- Redis had lost the writer's record, and another was begun in its place: who has gone over that one puts it back first.
+if (mode == 'begin' or mode == 'first') and ARGV[7] and ARGV[7]:sub(1, 2) == '["' then
+  local words = cjson.decode(ARGV[7])
+  if ARGV[8] and redis.pcall('GET', key) == ARGV[7] then redis.call('SET', key, ARGV[8], 'PX', ttl) end
+  ARGV[8] = nil
+  for i = 1, #words do ARGV[6 + i] = words[i] end
 end
-if mode == 'get' then return redis.call('HGETALL', key) end
+
+-- A hash of which all is its writer's.
+if (mode == 'begin' or mode == 'first') and ARGV[5] == '0' and ARGV[6] ~= '' then
+  local was = redis.pcall('HMGET', key, 'ended', 'node', 'tx')
+  if not was.err and not was[1] and (was[2] == node and was[3] == ARGV[6] or not (was[2] or was[3])) then
+    redis.call('HSET', key, unpack(ARGV, 7))
+    redis.call('PEXPIRE', key, ttl)
+    return 'written'
+  end
+end
+
+-- A text has a tx.
+local function has_tx(at)
+  local was = redis.pcall('HMGET', at, 'tx', 'record')
+  return was.err or was[1] or was[2]
+end
+if KEYS[2] and not ends and not has_tx(key) then
+  if has_tx(KEYS[2]) then key = KEYS[2] elseif mode ~= 'get' then return 'absent' end
+end
+
+-- All fields; and whether the record is not just a hash of them. What is no call's record Redis refuses to take for a
+-- hash.
+local function read()
+  local text, fields, is = redis.pcall('GET', key), {}, {}
+  if type(text) ~= 'string' or text:sub(1, 9) ~= '["node","' then
+    fields, text = redis.call('HGETALL', key), nil
+    for i = 1, #fields, 2 do
+      is[fields[i]] = true
+      if fields[i] == 'record' then text = i end
+    end
+    if not text then return fields, false end
+    table.remove(fields, text)
+    text = table.remove(fields, text)
+  end
+  local before = cjson.decode(text)
+  for i = 1, #before, 2 do
+    if not is[before[i]] then
+      fields[#fields + 1] = before[i]
+      fields[#fields + 1] = before[i + 1]
+    end
+  end
+  return fields, true
+end
+if mode == 'get' then return (read()) end
+
+-- From here on it is a hash. Who has no right to PTTL, which earlier versions did not need, gives it a new life.
+local was = redis.pcall('HMGET', key, 'record')
+if was.err or was[1] then
+  local fields, left = read(), redis.pcall('PTTL', key)
+  redis.call('PEXPIRE', key, 0)
+  redis.call('HSET', key, unpack(fields))
+  redis.call('PEXPIRE', key, type(left) == 'number' and left > 0 and left or ttl)
+end
 
 local begins = mode == 'begin' or mode == 'first' or mode == 'take'
 
@@ -66,7 +121,7 @@ end
 
 -- The existing record. Only an end reads all of it, and a leg, at the bottom.
 local mark = 'leg.' .. node
-local was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered', 'trying', mark)
+was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered', 'trying', mark)
 local ended, owner, tx, answered, trying = was[1], was[2], was[3], was[4], number(was[5])
 local all = ends and redis.call('HGETALL', key)
 local had = {}

@@ -1,11 +1,22 @@
-/* Calls in Redis: a hash each, which a script writes in one atomic step; and messages between nodes, by pub/sub.
+/* Calls in Redis; and messages between nodes, by pub/sub.
+ *
+ * A script writes and reads a call's record, in one atomic step (call.lua). The ordinary write of a node's own call
+ * needs none: as long as nobody else has written the record, it is a text with all of it, which the node writes anew,
+ *
+ *     SET key text NX GET    the first time: written, if nothing was there
+ *     SET key text XX GET    later on: written, if that goes over such a text of the node's own
+ *
+ * and anything else makes it a hash, which these commands leave alone: then the script gets what they were to write.
  *
  * Concurrent writes to one call are executed in the order of their sending, unless an administrator flushes the scripts
- * between them. */
+ * between them: what is sent behind a plain command waits for its answer. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <utlist.h>
 
 #include "count.h"
+#include "escape.h"
+#include "hash.h"
 #include "redis_command.h"
 #include "redis_impl.h"
 
@@ -29,6 +40,14 @@ struct job {
     size_t key_at, key_n; /* in the words */
     size_t count;
     struct buffer words;
+    /* A plain command tries it first. */
+    enum call_known plain;  /* which; KNOWN_NOTHING: none */
+    size_t text_at, text_n; /* in the words: the record */
+    size_t head_n;          /* so much of it tells whose it is */
+    int64_t ttl_ms;
+    UT_hash_handle hh;  /* by its key */
+    struct job *behind; /* these wait for its answer, in order */
+    struct job *next;   /* in such a list */
 };
 
 static void job_free(struct job *j)
@@ -64,18 +83,69 @@ static void put_pairs(struct job *j, const struct pair *pairs, size_t count)
     j->count += 2 * count;
 }
 
+/* How a record begins that only this node has written: with whose it is. */
+static void put_head(struct buffer *b, const struct call_write *w)
+{
+    buffer_text(b, "[\"node\",\"");
+    buffer_number(b, w->node);
+    buffer_text(b, "\",\"tx\",");
+    escape_bytes(b, span_of(w->tx));
+}
+
+static bool is_in_head(struct span name)
+{
+    return span_eq(name, (struct span)SPAN("node")) || span_eq(name, (struct span)SPAN("tx"));
+}
+
+static void put_text(struct buffer *b, const struct call_write *w)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        if (is_in_head(w->pairs[i].name))
+            continue;
+        buffer_put(b, ",", 1);
+        escape_bytes(b, w->pairs[i].name);
+        buffer_put(b, ",", 1);
+        escape_bytes(b, w->pairs[i].value);
+    }
+    buffer_put(b, "]", 1);
+}
+
+/* The whole record as a text. */
+static void put_record(struct job *j, const struct call_write *w)
+{
+    struct buffer text = {0};
+
+    put_head(&text, w);
+    j->head_n = text.n;
+    put_text(&text, w);
+    j->text_n = text.n;
+    command_word(&j->words, (struct span){text.p, text.n});
+    j->text_at = j->words.n - j->text_n - 2;
+    j->count++;
+    j->plain = w->known;
+    j->ttl_ms = w->ttl_ms;
+    j->words.failed = j->words.failed || text.failed;
+    free(text.p);
+}
+
 /* Where the script finds what it needs if the record is all this node's, and that itself. */
 static void put_known(struct job *j, const struct call_write *w)
 {
     const size_t start = 12, whole = 2 * w->whole_count, times = 2 * w->time_count, rest = 2 * w->count;
     const size_t end = start - 1 + times + (w->whole ? whole : rest);
-    const size_t numbers[] = {w->known, end, start + whole, start + whole + times};
+    const size_t numbers[] = {end, start + whole, start + whole + times};
+    struct buffer head = {0};
 
+    if (w->known == KNOWN_OURS)
+        put_head(&head, w);
+    j->words.failed = j->words.failed || head.failed;
+    command_word(&j->words, (struct span){head.p, head.n});
     for (size_t i = 0; i < COUNT(numbers); i++)
         command_number(&j->words, (int64_t)numbers[i]);
-    j->count += COUNT(numbers);
+    j->count += 1 + COUNT(numbers);
     put_pairs(j, w->whole, w->whole_count);
     put_pairs(j, w->times, w->time_count);
+    free(head.p);
 }
 
 static struct job *job_new(const struct redis *s, const struct call_write *w, uint64_t token)
@@ -100,7 +170,10 @@ static struct job *job_new(const struct redis *s, const struct call_write *w, ui
         command_word(&j->words, w->dialog);
         put_known(j, w);
     }
-    put_pairs(j, w->pairs, w->count);
+    if (w->mode == CALL_BEGIN && w->known != KNOWN_NOTHING)
+        put_record(j, w);
+    else
+        put_pairs(j, w->pairs, w->count);
     return j;
 }
 
@@ -177,12 +250,119 @@ static void on_written(struct redis *s, const redisReply *r, void *data)
         s->store.on.call_written(s->store.on.ctx, token, result_of(r));
 }
 
+/* ---- by a plain command ---- */
+
+static struct span in_words(const struct job *j, size_t at, size_t n)
+{
+    return (struct span){j->words.p + at, n};
+}
+
+static void on_plain(struct redis *s, const redisReply *r, void *data);
+
+static bool send_plain(struct redis *s, struct job *j)
+{
+    struct span key = in_words(j, j->key_at, j->key_n);
+    struct buffer command = {0};
+
+    command_begin(&command, 7);
+    command_word(&command, (struct span)SPAN("SET"));
+    command_word(&command, key);
+    command_word(&command, in_words(j, j->text_at, j->text_n));
+    command_word(&command, span_of(j->plain == KNOWN_NEW ? "NX" : "XX"));
+    command_word(&command, (struct span)SPAN("GET"));
+    command_word(&command, (struct span)SPAN("PX"));
+    command_number(&command, j->ttl_ms);
+    HASH_ADD_KEYPTR(hh, s->plain, key.p, key.n, j); /* NOLINT(clang-analyzer-*): uthash */
+    if (!j->hh.tbl) {
+        free(command.p);
+        return false;
+    }
+    if (redis_send(s, key, &command, on_plain, j))
+        return true;
+    HASH_DEL(s->plain, j);
+    return false;
+}
+
+/* False: it was not sent, and is still the caller's. */
+static bool give(struct redis *s, struct job *j)
+{
+    struct job *before = NULL;
+
+    if (j->words.failed)
+        return false;
+    HASH_FIND(hh, s->plain, j->words.p + j->key_at, j->key_n, before);
+    if (!before)
+        return j->plain ? send_plain(s, j) : send_job(s, j);
+    LL_APPEND(before->behind, j);
+    return true;
+}
+
+static bool is_text(const redisReply *r)
+{
+    return r && r->type == REDIS_REPLY_STRING;
+}
+
+static bool is_written(const struct job *j, const redisReply *r)
+{
+    if (j->plain == KNOWN_NEW)
+        return r && r->type == REDIS_REPLY_NIL;
+    return is_text(r) && (size_t)r->len >= j->head_n && memcmp(r->str, j->words.p + j->text_at, j->head_n) == 0;
+}
+
+/* Something else stands there, or nothing: the script is to decide. */
+static bool is_for_script(const redisReply *r)
+{
+    return is_text(r) || redis_is_none(r);
+}
+
+static bool hand_to_script(struct redis *s, struct job *j, const redisReply *r)
+{
+    if (is_text(r) && j->plain == KNOWN_OURS) { /* it has gone over that */
+        command_word(&j->words, (struct span){r->str, (size_t)r->len});
+        j->count++;
+    }
+    return send_job(s, j);
+}
+
+static void send_behind(struct redis *s, struct job *list)
+{
+    struct job *j, *next;
+
+    LL_FOREACH_SAFE(list, j, next)
+    {
+        j->next = NULL;
+        if (!give(s, j))
+            on_written(s, NULL, j);
+    }
+}
+
+/* What waits behind it is sent before the answer, upon which more may be written. */
+static void on_plain(struct redis *s, const redisReply *r, void *data)
+{
+    struct job *j = data, *behind = j->behind;
+    bool written = is_written(j, r), for_script = !written && is_for_script(r);
+    enum call_result result = written ? CALL_WRITTEN : for_script ? CALL_FAILED : result_of(r);
+    uint64_t token = j->token;
+    bool sent;
+
+    HASH_DEL(s->plain, j); /* NOLINT(clang-analyzer-*): uthash */
+    j->behind = NULL;
+    sent = for_script && hand_to_script(s, j, r);
+    send_behind(s, behind);
+    if (sent)
+        return;
+    if (!for_script)
+        redis_complain(s, r);
+    job_free(j);
+    s->store.on.call_written(s->store.on.ctx, token, result);
+}
+
 void redis_call_write(struct store *store, const struct call_write *w, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
     struct job *j = job_new(s, w, token);
 
-    if (j && send_job(s, j))
+    if (j && give(s, j))
         return;
     job_free(j);
     answers_call_written(&s->answers, token, CALL_FAILED);
@@ -190,39 +370,28 @@ void redis_call_write(struct store *store, const struct call_write *w, uint64_t 
 
 /* ---- reading ---- */
 
-static void on_call(struct redis *s, const redisReply *r, void *data)
-{
-    redis_complain(s, r);
-    got(s, (uintptr_t)data, r);
-}
-
-static bool get_one(struct redis *s, const char *key, uint64_t token)
-{
-    return redis_ask(s, span_of(key), on_call, (void *)(uintptr_t)token, "HGETALL %s", key);
-}
-
-/* The script chooses which. */
-static bool get_either(struct redis *s, const char *key, const char *other, uint64_t token)
+static struct job *reading_new(const struct redis *s, const char *key, const char *other, uint64_t token)
 {
     struct job *j = calloc(1, sizeof(*j));
 
     if (!j)
-        return false;
-    *j = (struct job){.token = token, .reads = true, .whole = !*s->script[SCRIPT_CALL], .count = 4};
+        return NULL;
+    *j = (struct job){.token = token, .reads = true, .whole = !*s->script[SCRIPT_CALL], .count = other ? 4 : 3};
     put_keys(j, key, other);
     command_word(&j->words, span_of("get"));
-    if (send_job(s, j))
-        return true;
-    job_free(j);
-    return false;
+    return j;
 }
 
+/* The script knows a text from a hash, and chooses the key. */
 void redis_call_get(struct store *store, const char *key, const char *other, uint64_t token)
 {
     struct redis *s = (struct redis *)store;
+    struct job *j = reading_new(s, key, other, token);
 
-    if (!(other ? get_either(s, key, other, token) : get_one(s, key, token)))
-        answers_call_not_got(&s->answers, token);
+    if (j && give(s, j))
+        return;
+    job_free(j);
+    answers_call_not_got(&s->answers, token);
 }
 
 static void on_keys(struct redis *s, const redisReply *r, void *data)

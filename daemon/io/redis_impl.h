@@ -48,7 +48,8 @@ struct redis {
     char nodes[KEY_SHORT_MAX], nodes_channel[CHANNEL_MAX], cdr[KEY_SHORT_MAX];
     char script[SCRIPTS][41]; /* their hashes; "" until Redis has returned them, on each connection */
     /* redis_calls.c */
-    int id; /* this node's; 0: not known yet */
+    int id;            /* this node's; 0: not known yet */
+    struct job *plain; /* writes by plain commands that are under way, by their keys */
 };
 
 /* Whose connection it is. */

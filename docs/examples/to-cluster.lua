@@ -26,19 +26,28 @@ local function named(old)
   return string.format('%s:{b%02x}:%s:%s:%s', cluster, crc16(raw) % 256, kind, call_id, rest)
 end
 
+-- A call names its transaction: the fourth word of a text, or the field "tx" of a hash.
+local function moved(text)
+  if text:sub(1, 9) ~= '["node","' then return text end
+  local words = cjson.decode(text)
+  words[4] = named(words[4])
+  return cjson.encode(words)
+end
+
 local lines = {}
 for _, key in ipairs(ARGV) do
   local life, new = redis.call('PTTL', key), quoted(named(key))
   if life > 0 and redis.call('TYPE', key).ok == 'hash' then
     local words, fields = {}, redis.call('HGETALL', key)
     for i = 1, #fields, 2 do
-      local value = fields[i] == 'tx' and named(fields[i + 1]) or fields[i + 1]
+      local value = fields[i + 1]
+      if fields[i] == 'tx' then value = named(value) elseif fields[i] == 'record' then value = moved(value) end
       words[#words + 1] = quoted(fields[i]) .. ' ' .. quoted(value)
     end
     lines[#lines + 1] = 'HSET ' .. new .. ' ' .. table.concat(words, ' ')
     lines[#lines + 1] = 'PEXPIRE ' .. new .. ' ' .. life
   elseif life > 0 then
-    lines[#lines + 1] = 'SET ' .. new .. ' ' .. quoted(redis.call('GET', key)) .. ' PX ' .. life
+    lines[#lines + 1] = 'SET ' .. new .. ' ' .. quoted(moved(redis.call('GET', key))) .. ' PX ' .. life
   end
 end
 return lines

@@ -16,7 +16,6 @@ from lab.redis_tools import redis_tool
 from measure import Report, Sample
 from stream import Stream, frames, ordinary, reinvites, ringing
 
-CDR_MAX = 1000   # how many entries the archive keeps: of no account here
 PIPELINE = 32
 
 
@@ -54,33 +53,30 @@ class Ingest:
         return float(re.findall(rb'([\d.]+) requests per second', out)[-1])
 
     def commands(self):
-        """SET and EVALSHA as kamsyncd sends them, with a number for redis-benchmark to vary."""
+        """The SET of a transaction's record and that of a call's, with a number for redis-benchmark to vary."""
         self.stream.pump(frames(ringing([9999999])))
         key = next(k for k in self.redis.do('KEYS', 'kamsync:tx:*9999999*'))
         record = self.redis.do('GET', key).decode()
         key = next(k for k in self.redis.do('KEYS', 'kamsync:call:*9999999*'))
-        pairs = [word.decode() for word in self.redis.do('HGETALL', key)]
-        with open(measure.REPO + '/daemon/io/call.lua') as file:
-            sha = self.redis.do('SCRIPT', 'LOAD', file.read()).decode()
+        call = self.redis.do('GET', key).decode()
         return (['SET', 'bench:tx:__rand_int__', record, 'PX', 300000],
-                ['EVALSHA', sha, 1, 'bench:call:__rand_int__', 'begin', 1, 46800000, CDR_MAX, 0, pairs[pairs.index('tx') + 1],
-                 *pairs]), len(record)
+                ['SET', 'bench:call:__rand_int__', call, 'NX', 'GET', 'PX', 46800000]), len(record)
 
 
 def main():
     options = measure.options(__doc__)
     count, rounds = (5000, 3) if options.quick else (20000, 5) if options.full else (10000, 4)
-    kinds = [('re-INVITE: one SET each', reinvites), ('new call: a SET and an EVALSHA, then 180', ringing),
+    kinds = [('re-INVITE: one SET each', reinvites), ('new call: two SETs, then 180', ringing),
              ('ordinary call: 5 events', ordinary)]
-    bench = {name: Sample() for name in ('set', 'set-again', 'eval')}
+    bench = {name: Sample() for name in ('set', 'set-again', 'call')}
     runs = {name: {'redis': [], 'memory': []} for name, _ in kinds}
     with tempfile.TemporaryDirectory() as directory:
         ingest = Ingest(directory, count)
         try:
-            (set_command, eval_command), size = ingest.commands()
+            (set_command, call_command), size = ingest.commands()
             for _ in range(rounds):
                 bench['set'].append(ingest.benchmark(*set_command))
-                bench['eval'].append(ingest.benchmark(*eval_command))
+                bench['call'].append(ingest.benchmark(*call_command))
                 for name, make in kinds:
                     runs[name]['redis'].append(ingest.run(make, ingest.stream))
                     runs[name]['memory'].append(ingest.run(make, ingest.alone))
@@ -98,7 +94,7 @@ def sample(runs, name):
 
 def share_of_redis(run, bench):
     """What redis-benchmark would need for the same commands, of the time that kamsyncd needed."""
-    return Sample(one['puts'] / s + one['calls'] / e for one, s, e in zip(run, bench['set'], bench['eval']))
+    return Sample(one['puts'] / s + one['calls'] / c for one, s, c in zip(run, bench['set'], bench['call']))
 
 
 def show(count, rounds, size, bench, runs):
@@ -107,7 +103,7 @@ def show(count, rounds, size, bench, runs):
                 f'acknowledged all; redis-benchmark with the same commands (a record of {size} bytes), one connection, '
                 f'pipelined by {PIPELINE}; {rounds} rounds, median (least to most).')
     report.table(['redis-benchmark', 'per second'],
-                 [['SET of a record', bench['set'].text(0)], ['EVALSHA of a call', bench['eval'].text(0)],
+                 [['SET of a record', bench['set'].text(0)], ['SET of a call', bench['call'].text(0)],
                   ['SET, the last of the round to the first (A/A)', bench['set-again'].against(bench['set']).percent()]])
     rows = []
     for name, run in runs.items():
@@ -115,7 +111,7 @@ def show(count, rounds, size, bench, runs):
         rows.append([name, sample(redis, 'events').text(0), sample(redis, 'puts').text(0), sample(redis, 'calls').text(0),
                      share_of_redis(redis, bench).text(2), sample(redis, 'cpu').text(1), sample(memory, 'events').text(0),
                      sample(memory, 'cpu').text(1)])
-    report.table(['', 'events/s', 'SET/s', 'EVALSHA/s', "of redis-benchmark's rate", 'kamsyncd µs per event',
+    report.table(['', 'events/s', 'of transactions/s', 'of calls/s', "of redis-benchmark's rate", 'kamsyncd µs per event',
                   'events/s with memory://', 'µs per event'], rows)
     report.show()
 

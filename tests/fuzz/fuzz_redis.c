@@ -283,7 +283,9 @@ static void ask_call(struct redis_world *w, bool write)
                             .node = 1,
                             .pairs = pairs,
                             .count = COUNT(pairs),
-                            .ttl_ms = 1000};
+                            .ttl_ms = 1000,
+                            .tx = "t",
+                            .known = (enum call_known)(w->open[WRITE] % 3)};
 
     if (write)
         w->store->ops->call_write(w->store, &cw, ++w->token);

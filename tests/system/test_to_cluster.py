@@ -1,6 +1,7 @@
 """The commands of docs/redis-keys.md that move records from one Redis to a Redis Cluster. The new one is a single Redis here: it
 takes any name, and redis-cli -c follows nowhere."""
 import binascii
+import json
 import pathlib
 import re
 import shutil
@@ -10,6 +11,7 @@ import pytest
 
 from fake_control import fine, run_ctl
 from harness import REPO, Redis, wait_until
+from redis_budget import Talk
 from sip import Call
 
 DOC = pathlib.Path(REPO, 'docs', 'redis-keys.md')
@@ -39,24 +41,46 @@ def renamed(key, call_id):
     return re.sub(rb'^kamsync:(\w+):\{(.*?)\}:', rb'kamsync:{b%02x}:\1:\2:' % bucket, key)
 
 
+def pairs(flat):
+    return dict(zip(flat[::2], flat[1::2]))
+
+
+def fields_of(text):
+    """Of a call that only its node has written: its bytes need not be UTF-8."""
+    return pairs([word.encode('latin-1') for word in json.loads(text.decode('latin-1'))])
+
+
 def value_of(redis, key):
-    if b':call:' in key:
-        flat = redis.do('HGETALL', key)
-        return dict(zip(flat[::2], flat[1::2]))
-    return redis.do('GET', key)
+    if b':call:' not in key:
+        return redis.do('GET', key)
+    if redis.do('TYPE', key) == b'string':
+        return fields_of(redis.do('GET', key))
+    fields = pairs(redis.do('HGETALL', key))
+    return {**fields_of(fields.pop(b'record', b'[]')), **fields}
 
 
 def test_records_are_moved(make_node, redis, new, tmp_path):
-    """Those of kamsyncd's own making, one with all that spoils a name, and a claim."""
+    """Those of kamsyncd's own making, one with all that spoils a name, a claim, and calls that have ended, or that another node has
+    written, too."""
     node, odd = make_node(1), b'*a b{c}"d\'\\e%41:f@\xff'
-    ids = [b'plain@192.0.2.1', odd, *(b'call-%d' % i for i in range(150))]
+    shared, ended = b'plain@192.0.2.1', b'ended@192.0.2.1'
+    ids = [shared, ended, odd, *(b'call-%d' % i for i in range(150))]
     for call_id in ids:
         call = Call(call_id=call_id)
         node.kamailio.events(call.branch_event(), call.reply_event(180))
-    wait_until(lambda: redis.do('DBSIZE') >= 2 * len(ids) + 3, 20, 'all records')
+    talk = Talk(call_id=ended)
+    node.kamailio.events(talk.answer_event())
+    wait_until(lambda: b'"answered"' in (redis.do('GET', f'kamsync:call:{{{ended.decode()}}}:f1') or b''), 20, 'its answer')
+    node.kamailio.events(talk.bye_event(0), talk.bye_event(200))
+    wait_until(lambda: redis.do('DBSIZE') >= 2 * len(ids) + 4, 20, 'all records, and the archive')
     node.daemon.stop()
     redis.do('SET', 'kamsync:claim:{plain@192.0.2.1}:1:b:h:5060:new', '1 100.1', 'PX', 60000)
-    redis.do('HSET', 'kamsync:call:{plain@192.0.2.1}:f1', 'var.raw', bytes(range(256)))
+    text = fields_of(redis.do('GET', f'kamsync:call:{{{shared.decode()}}}:f1'))
+    redis.do('DEL', f'kamsync:call:{{{shared.decode()}}}:f1')
+    redis.do('HSET', f'kamsync:call:{{{shared.decode()}}}:f1', *[word for pair in text.items() for word in pair], 'var.raw',
+             bytes(range(256)))
+    redis.do('PEXPIRE', f'kamsync:call:{{{shared.decode()}}}:f1', 60000)
+    assert redis.do('HEXISTS', f'kamsync:call:{{{ended.decode()}}}:f1', 'record')
     shown = move(redis, new, tmp_path)
     assert {line.split()[1] for line in shown.splitlines()} <= {'OK', *map(str, range(1, 30))}, shown
     old = redis.do('KEYS', 'kamsync:*:{*')

@@ -342,6 +342,7 @@ void client_ask_write(struct client *c, const char *key, enum call_mode mode, in
 
     if (of && atoi(of) == node)
         w.tx = json_string_value(json_object_get(json, "tx"));
+    w.known = w.tx && mode == CALL_BEGIN ? c->known : KNOWN_NOTHING;
     cr_assert(json && c->token < TOKENS - 1, "'%s'", pairs);
     c->store->ops->call_write(c->store, &w, ++c->token);
     free(list);

@@ -31,7 +31,8 @@ struct client {
     bool scanned;
     uint64_t next; /* cursor of the last part of a call's keys */
     char *logs;
-    uint64_t token; /* of the last question */
+    uint64_t token;        /* of the last question */
+    enum call_known known; /* that the node knows of a call's record which it begins by its own transaction */
 };
 
 /* Ends with the test's process, should that fail. */

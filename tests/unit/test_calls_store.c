@@ -191,6 +191,79 @@ Test(calls_store, so_many_writes_are_under_way_and_no_more)
     fake_free(f);
 }
 
+/* ---- what is known of the record ---- */
+
+static void expect_known(const struct fake *f, enum call_known known)
+{
+    const struct fake_call *last = &f->calls[f->call_count - 1];
+
+    cr_expect(last->known == known, "write %zu: %d", f->call_count, last->known);
+}
+
+/* All of what was written before is in each write: so the store may put it in the place of that. */
+Test(calls_store, call_that_only_its_node_writes)
+{
+    struct leg c;
+    struct fake *f = begun(&c);
+    json_t *before, *value;
+    const char *name;
+
+    expect_known(f, KNOWN_NEW);
+    fake_set(f, &c, "x", "1");
+    fake_replied(f, &c, "0", 180, NULL, AT(11));
+    fake_turn(f);
+    expect_known(f, KNOWN_OURS);
+    before = f->calls[f->call_count - 1].pairs;
+    fake_replied(f, &c, "0", 200, "b1", AT(12));
+    fake_turn(f);
+    expect_known(f, KNOWN_OURS);
+    json_object_foreach(before, name, value)
+        cr_expect(json_object_get(f->calls[f->call_count - 1].pairs, name), "%s is missing", name);
+    fake_bye(f, &c, "a1", "b1", 0, AT(20));
+    fake_bye(f, &c, "a1", "b1", 200, AT(21));
+    fake_turn(f);
+    cr_assert(f->calls[f->call_count - 1].mode == CALL_END_ANSWERED);
+    expect_known(f, KNOWN_OURS);
+    fake_free(f);
+}
+
+/* An answer that has not come, or not this one, says nothing of what stands there. */
+Test(calls_store, call_whose_record_may_be_another_one)
+{
+    static const enum call_result results[] = {CALL_FAILED, CALL_REFUSED, CALL_OTHER};
+
+    for (size_t i = 0; i < COUNT(results); i++)
+        for (int first = 0; first <= 1; first++) {
+            struct leg c = call_make(1);
+            struct fake *f = fake_peers();
+
+            f->polite = f->answer_puts = true;
+            f->call_result = first ? results[i] : CALL_WRITTEN;
+            fake_invite(f, &c, NULL, AT(10));
+            fake_turn(f);
+            f->call_result = results[i];
+            fake_replied(f, &c, "0", 180, NULL, AT(11));
+            fake_pass(f, first ? 0 : 1);
+            f->call_result = CALL_WRITTEN;
+            fake_pass(f, 20000);
+            expect_known(f, KNOWN_NOTHING);
+            fake_free(f);
+        }
+}
+
+/* Its caller comes again, maybe at another node. */
+Test(calls_store, call_of_a_challenged_caller)
+{
+    struct leg c;
+    struct fake *f = begun(&c);
+
+    fake_replied(f, &c, "0", 407, NULL, AT(11));
+    fake_turn(f);
+    expect_text(f, "node", "-1");
+    expect_known(f, KNOWN_NOTHING);
+    fake_free(f);
+}
+
 /* ---- time ---- */
 
 Test(calls_store, call_that_nobody_ends_is_ended)

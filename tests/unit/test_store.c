@@ -221,7 +221,10 @@ static void run_histories(struct client *c)
 
         for (size_t k = 0; k < steps_of(h); k++) {
             const struct step *s = &h->steps[k];
-            enum call_result result = client_write(c, key, s->mode, s->node, s->pairs);
+            enum call_result result;
+
+            c->known = k == 0 ? KNOWN_NEW : KNOWN_NOTHING;
+            result = client_write(c, key, s->mode, s->node, s->pairs);
 
             cr_expect(result == s->result, "%s, step %zu: %d", h->what, k, result);
             cr_expect(client_get(c, key) == (s->record ? GET_FOUND : GET_ABSENT), "%s, step %zu", h->what, k);

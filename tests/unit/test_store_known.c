@@ -33,7 +33,7 @@ static enum call_result end_known(struct client *c, const char *key, const char 
                            .ttl_ms = 60000,
                            .dialog = span_of(dialog),
                            .tx = "t",
-                           .known = 4,
+                           .known = KNOWN_OURS,
                            .whole = whole,
                            .whole_count = COUNT(whole),
                            .times = &times,
@@ -65,7 +65,9 @@ static void known_ends(struct client *c)
     for (size_t i = 0; i < COUNT(others); i++) {
         const char *key = scratch("kamsync:call:{%zu}:a", i);
 
+        c->known = KNOWN_NEW;
         client_write(c, key, CALL_BEGIN, 1, "{\"node\":\"1\"," OWN_CALL "}");
+        c->known = KNOWN_NOTHING;
         if (others[i].pairs)
             client_write(c, key, others[i].mode, 2, others[i].pairs);
         cr_expect(end_known(c, key, "b1") == others[i].result, "%s", others[i].what);
@@ -80,13 +82,13 @@ static void known_ends(struct client *c)
 BOTH(store_known, known_ends, 0)
 
 /* As before that right was asked for. */
-Test(store_known, without_the_right_to_hlen)
+Test(store_known, without_the_right_to_pttl)
 {
     struct redis_server r = redis_server_start();
     struct client *c;
     uv_loop_t loop;
 
-    redis_do(&r, "ACL SETUSER u on >p ~* &* +@all -hlen");
+    redis_do(&r, "ACL SETUSER u on >p ~* &* +@all -pttl");
     uv_loop_init(&loop);
     c = client_new(&loop, &r, 0, "u");
     known_ends(c);

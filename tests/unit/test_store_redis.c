@@ -334,7 +334,7 @@ static const char *refused(const struct redis_server *r, size_t without)
     uv_loop_t loop;
     const char *logs;
 
-    redis_do(r, "ACL SETUSER u reset on >p ~kamsync:* &kamsync:* +ping +info +set +publish +subscribe");
+    redis_do(r, "ACL SETUSER u reset on >p ~kamsync:* &kamsync:* +ping +info +set +get +publish +subscribe");
     for (size_t i = 0; i < COUNT(rights); i++)
         if (i != without)
             redis_do(r, "ACL SETUSER u %s", rights[i]);

@@ -54,6 +54,17 @@ static char *own_txns(const struct call *c)
     return text;
 }
 
+/* Whether it may be the only one that writes the record, and has the whole of it. What it has read after a start it
+ * may not all know. */
+static enum call_known known_of(const struct call *c)
+{
+    if (c->role != CALL_OWNER || call_is_refused(c) || c->other_tag || c->write_as == WRITE_TAKE)
+        return KNOWN_NOTHING;
+    if (c->write_as == WRITE_NEW)
+        return c->tries ? KNOWN_NOTHING : KNOWN_NEW;
+    return c->alone ? KNOWN_OURS : KNOWN_NOTHING;
+}
+
 static void give_to_store(struct engine *e, struct call *c, const char *key, const char *other)
 {
     struct call_pairs p;
@@ -71,11 +82,11 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
     call_pairs(&p, c, &e->self, end);
     w.count = p.count;
     w.weak = p.weak;
-    w.known = c->fields;
+    w.known = w.tx && !own ? known_of(c) : KNOWN_NOTHING;
     if (end)
         w.time_count = call_times(&times, c);
     else
-        c->fields = c->role == CALL_OWNER ? p.count : 0;
+        c->alone = w.known != KNOWN_NOTHING;
     call_vars_sent(c);
     c->changed = false;
     c->token = engine_token(e);
@@ -152,7 +163,7 @@ static bool is_ours(const struct engine *e, const struct call *c)
     return lives && c->write_as == WRITE_OURS && !c->answered && !call_is_refused(c);
 }
 
-/* The list is in the order of tokens, as are the answers: so it is the first one, or none. */
+/* The list is in the order of tokens, and so are nearly all answers: so it is the first one, or one of the first. */
 static struct call *find_token(const struct engine *e, uint64_t token)
 {
     struct call *c = e->calls.writing;
@@ -228,6 +239,7 @@ bool calls_written(struct engine *e, uint64_t token, enum call_result result, in
         return false;
     fine = result == CALL_WRITTEN || (result == CALL_OTHER && (c->role == CALL_GUEST || c->write_as == WRITE_END));
     call_vars_arrived(c, fine);
+    c->alone = c->alone && fine;
     if (result != CALL_FAILED && result != CALL_REFUSED)
         engine_post(e, (struct notice){.type = NOTICE_STORE_TAKES}, now);
     if (fine)

@@ -307,14 +307,14 @@ static void add_entry(const struct engine *e, struct call_write *w, struct entry
 {
     struct call whole = *c;
 
-    if (c->place != CALL_IDLE || c->dialogs || !c->fields)
+    if (c->place != CALL_IDLE || c->dialogs || !c->alone)
         return;
     whole.ended = end->ended;
     whole.how = end->how;
     whole.by = end->by;
     call_pairs(&out->all, &whole, &e->self, true);
     w->tx = c->tx;
-    w->known = c->fields;
+    w->known = KNOWN_OURS;
     w->whole = out->all.list;
     w->whole_count = out->all.count;
     w->times = out->times.list;
@@ -354,7 +354,7 @@ static void failed(struct engine *e, struct ending *x, int64_t now)
     later(e, x, now);
 }
 
-/* Answers come in the order of the lookups: so it is the first one, or none. */
+/* Nearly all answers come in the order of the lookups: so it is the first one, or one of the first. */
 static struct ending *find_token(const struct engine *e, uint64_t token)
 {
     struct ending *x = e->endings.place[ENDING_ASKED];

@@ -6,8 +6,8 @@
 
 #include "buffer.h"
 #include "count.h"
+#include "escape.h"
 #include "key.h"
-#include "plain.h"
 #include "siptext.h"
 
 /* ---- writing ---- */
@@ -25,26 +25,6 @@ static void put_json(struct buffer *t, json_t *value)
     t->failed = t->failed || !text;
     json_decref(value);
     free(text);
-}
-
-/* Returns how many bytes it has taken: a line's end goes at once. */
-static size_t put_escaped(struct buffer *t, struct span s)
-{
-    static const char letters[] = "\"\"\\\\\bb\ff\nn\rr\tt", hex[] = "0123456789ABCDEF";
-    const char c = *s.p, *at = letters;
-    char code[6] = "\\u00";
-
-    if (s.n > 1 && memcmp(s.p, "\r\n", 2) == 0) {
-        buffer_text(t, "\\r\\n");
-        return 2;
-    }
-    while (*at && *at != c)
-        at += 2;
-    code[1] = *at ? at[1] : 'u';
-    code[4] = hex[(unsigned)c >> 4];
-    code[5] = hex[(unsigned)c & 15];
-    buffer_put(t, code, *at ? 2 : 6);
-    return 1;
 }
 
 /* SIP text in sip_text()'s form. With non-ASCII bytes sip_text() decides whether it is UTF-8. */
@@ -65,7 +45,7 @@ static void put_sip(struct buffer *t, struct span s)
             put_json(t, sip_text(s));
             return;
         }
-        i += put_escaped(t, (struct span){s.p + i, s.n - i});
+        i += escape_one(t, (struct span){s.p + i, s.n - i});
     }
     buffer_put(t, "\"", 1);
 }

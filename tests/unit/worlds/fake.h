@@ -40,6 +40,7 @@ struct fake_call {
     int64_t ttl_ms;
     uint64_t token;
     char *own; /* call_write.tx, "": NULL */
+    enum call_known known;
 };
 
 struct fake_tell {

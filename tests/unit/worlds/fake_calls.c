@@ -50,7 +50,8 @@ static void io_call_write(void *ctx, const struct call_write *w, uint64_t token)
                                                    json_of_pairs(w->pairs, w->count),
                                                    w->ttl_ms,
                                                    token,
-                                                   scratch("%s", w->tx ? w->tx : "")};
+                                                   scratch("%s", w->tx ? w->tx : ""),
+                                                   w->known};
     if (!f->mute_calls)
         fake_add(f, (struct fake_later){say_written, token, (int)f->call_result, NULL});
 }
