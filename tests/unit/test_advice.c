@@ -94,25 +94,14 @@ Test(advice, announcements_of_another_cluster)
     fake_free(f);
 }
 
-static void beat_of_version(struct fake *f, int id, int version)
-{
-    struct node n = {.id = id, .name = "x", .sip = "192.0.2.66:5060", .inc = "9.9", .beat = 1, .up = true};
-    char *record;
-
-    n.version = version;
-    record = node_record(&n, f->conf.secret);
-    engine_node(f->e, span_of(record), f->now);
-    free(record);
-}
-
 Test(advice, node_of_another_version)
 {
     struct fake *f = fake_ready();
 
-    beat_of_version(f, 6, NODE_VERSION);
+    fake_version(f, 6, NODE_VERSION);
     cr_expect(count(f, "another version") == 0, "%s", f->logs);
-    beat_of_version(f, 7, NODE_VERSION + 1);
-    beat_of_version(f, 8, NODE_VERSION + 1);
+    fake_version(f, 7, NODE_VERSION + 1);
+    fake_version(f, 8, NODE_VERSION + 1);
     cr_expect(count(f, "node 7 (x) runs another version of kamsync") == 1 && count(f, "node 8 (x) runs") == 0, "%s",
               f->logs);
     fake_free(f);

@@ -1,5 +1,6 @@
 /* Calls and their variables against a store that is slow, away, forgetful; and over a takeover. */
 #include "fake.h"
+#include "nodes.h"
 
 TestSuite(calls_store, .fini = no_leaks);
 
@@ -249,6 +250,22 @@ Test(calls_store, call_whose_record_may_be_another_one)
             expect_known(f, KNOWN_NOTHING);
             fake_free(f);
         }
+}
+
+/* One of an older version would take its record for none. */
+Test(calls_store, call_beside_an_older_node)
+{
+    for (int older = 0; older <= 1; older++) {
+        struct leg c = call_make(1);
+        struct fake *f = fake_peers();
+
+        fake_version(f, 6, NODE_VERSION + 1);
+        fake_version(f, 7, NODE_VERSION - older);
+        fake_invite(f, &c, NULL, AT(10));
+        fake_turn(f);
+        expect_known(f, older ? KNOWN_NOTHING : KNOWN_NEW);
+        fake_free(f);
+    }
 }
 
 /* Its caller comes again, maybe at another node. */

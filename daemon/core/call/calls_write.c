@@ -54,11 +54,20 @@ static char *own_txns(const struct call *c)
     return text;
 }
 
+/* A node of an older version takes a record that only its own node writes for none (docs/upgrade.md). */
+static bool is_read_by_all(const struct engine *e)
+{
+    for (size_t i = 0; i < e->nodes.count; i++)
+        if (!e->nodes.list[i].lost && e->nodes.list[i].version < e->self.version)
+            return false;
+    return true;
+}
+
 /* Whether it may be the only one that writes the record, and has the whole of it. What it has read after a start it
  * may not all know. */
-static enum call_known known_of(const struct call *c)
+static enum call_known known_of(const struct engine *e, const struct call *c)
 {
-    if (c->role != CALL_OWNER || call_is_refused(c) || c->other_tag || c->write_as == WRITE_TAKE)
+    if (!is_read_by_all(e) || c->role != CALL_OWNER || call_is_refused(c) || c->other_tag || c->write_as == WRITE_TAKE)
         return KNOWN_NOTHING;
     if (c->write_as == WRITE_NEW)
         return c->tries ? KNOWN_NOTHING : KNOWN_NEW;
@@ -82,7 +91,7 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
     call_pairs(&p, c, &e->self, end);
     w.count = p.count;
     w.weak = p.weak;
-    w.known = w.tx && !own ? known_of(c) : KNOWN_NOTHING;
+    w.known = w.tx && !own ? known_of(e, c) : KNOWN_NOTHING;
     if (end)
         w.time_count = call_times(&times, c);
     else

@@ -456,6 +456,15 @@ void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up)
     fake_settle(f);
 }
 
+void fake_version(struct fake *f, int id, int version)
+{
+    struct node n = {.id = id, .name = "x", .sip = "192.0.2.66:5060", .inc = "9.9", .beat = 1, .version = version};
+    char *record = node_record(&n, f->conf.secret);
+
+    engine_node(f->e, span_of(record), f->now);
+    free(record);
+}
+
 void fake_answer(struct fake *f, const char *record)
 {
     cr_assert(f->get_count > 0);

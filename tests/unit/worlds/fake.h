@@ -161,6 +161,8 @@ void fake_stray_reply(struct fake *f, int64_t k, const struct leg *c, const char
 
 /* Another node's record arrives, then the reading ends. */
 void fake_node(struct fake *f, int id, int64_t beat, const char *inc, bool up);
+/* A node whose kamsyncd writes that version (nodes.h). */
+void fake_version(struct fake *f, int id, int version);
 /* The last get is answered. NULL: absent. */
 void fake_answer(struct fake *f, const char *record);
 /* The last question to the near replica is. */
