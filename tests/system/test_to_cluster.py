@@ -12,7 +12,6 @@ import pytest
 from fake_control import fine, run_ctl
 from harness import REPO, Redis, wait_until
 from redis_budget import Talk
-from sip import Call
 
 DOC = pathlib.Path(REPO, 'docs', 'redis-keys.md')
 pytestmark = pytest.mark.skipif(not shutil.which('redis-cli'), reason='needs redis-cli')
@@ -63,12 +62,13 @@ def test_records_are_moved(make_node, redis, new, tmp_path):
     """Those of kamsyncd's own making, one with all that spoils a name, a claim, and calls that have ended, or that another node has
     written, too."""
     node, odd = make_node(1), b'*a b{c}"d\'\\e%41:f@\xff'
-    shared, ended = b'plain@192.0.2.1', b'ended@192.0.2.1'
+    shared, ended, talks = b'plain@192.0.2.1', b'ended@192.0.2.1', {}
     ids = [shared, ended, odd, *(b'call-%d' % i for i in range(150))]
     for call_id in ids:
-        call = Call(call_id=call_id)
-        node.kamailio.events(call.branch_event(), call.reply_event(180))
-    talk = Talk(call_id=ended)
+        talk = Talk(call_id=call_id)
+        node.kamailio.events(talk.branch_event(), talk.reply_event(180))
+        talks[call_id] = talk
+    talk = talks[ended]
     node.kamailio.events(talk.answer_event())
     wait_until(lambda: b'"answered"' in (redis.do('GET', f'kamsync:call:{{{ended.decode()}}}:f1') or b''), 20, 'its answer')
     node.kamailio.events(talk.bye_event(0), talk.bye_event(200))
