@@ -104,14 +104,16 @@ int engine_configure(struct engine *e, const struct engine_conf *conf, int64_t n
 
 /* ---- from Kamailio ---- */
 
+/* Word of an answer to a probe is in a frame of its own, and is not kept: an idle node has no other. */
 static void on_events(struct engine *e, struct msg *m, int64_t now)
 {
+    bool answers = true;
     char why[128];
     struct event ev;
-    int rc;
+    int rc, i;
 
-    acks_events(e, m->n, now);
-    for (int i = 1; (rc = msg_event(&ev, m, why, sizeof(why))) != 0; i++) {
+    for (i = 1; (rc = msg_event(&ev, m, why, sizeof(why))) != 0; i++) {
+        answers = answers && rc > 0 && ev.type == EVENT_ALIVE;
         if (rc < 0) {
             e->count.frames_bad++;
             engine_log_some(e, LOG_LEVEL_WARN, "event %d of frame %" PRId64 " not understood: %s", i, m->n, why);
@@ -120,6 +122,7 @@ static void on_events(struct engine *e, struct msg *m, int64_t now)
         event_take(e, &ev, now);
         event_clear(&ev);
     }
+    acks_events(e, m->n, i == 1 || !answers, now);
 }
 
 /* The latest report on a node counts, so all are sent again. */

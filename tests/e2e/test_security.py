@@ -3,6 +3,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import select
 import socket
 import threading
@@ -250,6 +251,33 @@ def test_an_old_answer_to_a_probe_is_not_believed(lab):
     cluster['b'].kamsyncd.kill()
     cluster['b'].kamailio.kill()
     wait_until(lambda: repeat() or 'is lost: no heartbeat, no answer' in a.log(), 15, 'b is lost', every=0.1)
+    cluster.stop()
+
+
+FAULTS = {'another secret': {'secret': 'not-the-secret-of-the-lab'}, 'another incarnation': {'inc': '1.000001'},
+          'another reason': {'why': 'owner'}, 'a header more': {'more': 'X-More: 1'}, 'none': {}}
+
+
+@pytest.mark.parametrize('fault', FAULTS)
+def test_only_a_proven_probe_is_answered_as_such(lab, fault):
+    """Else who heard a probe could have another node prove that the one that it was for is alive."""
+    cluster = start(lab, nodes='a')
+    a, prober, wrong = cluster['a'], Peer(lab, 'caller', 15082), FAULTS[fault]
+    branch = 'z9hG4bK-kamsync.1.7.kamsync-0123456789abcdef-127.0.0.1-40000'
+    message = (f'OPTIONS sip:{a.ip}:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {prober.ip}:{prober.port};branch={branch}\r\n'
+               f'From: <sip:kamsync@x>;tag=2\r\nTo: <sip:{a.ip}:5060>\r\nCall-ID: kamsync-probe-2-7\r\nCSeq: 1 OPTIONS\r\n'
+               'Max-Forwards: 1\r\nContent-Length: 0\r\n\r\n')
+    header = handover_header(a, wrong.get('why', 'probe'), f'udp:{prober.ip}:{prober.port}', message,
+                             wrong.get('secret', SECRET), wrong.get('inc', incarnation(a)))
+    if 'more' in wrong:
+        message = message.replace('\r\nMax', f'\r\n{wrong["more"]}\r\nMax')
+    prober.send(with_header(message, header), to=(a.ip, 5060))
+    answer = prober.expect('SIP/2.0 200')
+    if fault == 'none':
+        sec, mac = re.search(r'^X-Kamsync: (\d+) (\w+)\r$', answer, re.MULTILINE).groups()
+        assert mac == proof(SECRET, f'alive {sec} {branch}')
+    else:
+        assert 'X-Kamsync' not in answer
     cluster.stop()
 
 

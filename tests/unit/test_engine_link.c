@@ -286,6 +286,27 @@ Test(engine, credit_for_few_frames_waits)
     fake_free(f);
 }
 
+Test(engine, credit_for_answers_to_probes_waits_for_more)
+{
+    struct fake *f = fake_ready();
+
+    for (int n = 1; n < 16; n++)
+        fake_say(f, "{\"t\":\"events\",\"n\":%d}{\"t\":\"alive\",\"id\":2}", n);
+    fake_turn(f);
+    fake_pass(f, 10 * ACK_MS);
+    cr_expect(fake_count(f, "ack") == 0, "nobody keeps them");
+    fake_say(f, "{\"t\":\"events\",\"n\":16}{\"t\":\"alive\",\"id\":2}");
+    fake_turn(f);
+    cr_expect(fake_count(f, "ack") == 1 && fake_int(fake_last(f, "ack"), "events") == 16);
+    fake_ack_all(f);
+    fake_say(f, "{\"t\":\"events\",\"n\":17}{\"t\":\"alive\",\"id\":2}{\"t\":\"mark\",\"id\":1}");
+    fake_turn(f);
+    fake_pass(f, ACK_MS);
+    cr_expect(fake_count(f, "ack") == 2 && fake_int(fake_last(f, "ack"), "events") == 17,
+              "with another event it is kept");
+    fake_free(f);
+}
+
 Test(engine, at_most_one_credit_is_under_way)
 {
     struct fake *f = fake_ready();

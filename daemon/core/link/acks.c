@@ -32,12 +32,12 @@ static void owe(struct engine *e, int64_t unacknowledged, int64_t at_last_ms)
         e->acks.late_ms = at_last_ms;
 }
 
-void acks_events(struct engine *e, int64_t n, int64_t now)
+void acks_events(struct engine *e, int64_t n, bool kept, int64_t now)
 {
     if (n - e->acks.events_read > 1)
         e->count.frames_lost += (uint64_t)(n - e->acks.events_read - 1);
     e->acks.events_read = n;
-    owe(e, n - e->acks.events_acked, now + ACK_MS);
+    owe(e, n - e->acks.events_acked, kept ? now + ACK_MS : INT64_MAX);
 }
 
 void acks_stray(struct engine *e, int64_t k, int64_t now)

@@ -53,8 +53,9 @@ void engine_post(struct engine *e, struct notice n, int64_t now);
 /* A new connection; its hello. */
 void acks_connected(struct engine *e);
 void acks_hello(struct engine *e);
-/* Frame n of events, and stray k, have been read. */
-void acks_events(struct engine *e, int64_t n, int64_t now);
+/* Frame n of events, and stray k, have been read. kept: until it is acknowledged, the script has it ready to be sent
+ * again; of the others only their number matters. */
+void acks_events(struct engine *e, int64_t n, bool kept, int64_t now);
 void acks_stray(struct engine *e, int64_t k, int64_t now);
 void acks_send(struct engine *e, int64_t now);
 int64_t acks_due(const struct engine *e);
