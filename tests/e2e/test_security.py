@@ -261,7 +261,7 @@ FAULTS = {'another secret': {'secret': 'not-the-secret-of-the-lab'}, 'another in
 @pytest.mark.parametrize('fault', FAULTS)
 def test_only_a_proven_probe_is_answered_as_such(lab, fault):
     """Else who heard a probe could have another node prove that the one that it was for is alive."""
-    cluster = start(lab, nodes='a')
+    cluster = start(lab, nodes='ab')
     a, prober, wrong = cluster['a'], Peer(lab, 'caller', 15082), FAULTS[fault]
     branch = 'z9hG4bK-kamsync.1.7.kamsync-0123456789abcdef-127.0.0.1-40000'
     message = (f'OPTIONS sip:{a.ip}:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {prober.ip}:{prober.port};branch={branch}\r\n'
