@@ -5,6 +5,7 @@
  *     bytes ▶ hiredis' reader ▶ (guard) ▶ hiredis' objects ▶ hiredis' callbacks, which assert ▶ ours */
 #include <strings.h>
 
+#include "poison.h"
 #include "redis_conn.h"
 
 #define ELEMENTS_MAX 1000000 /* of an array: hiredis allocates them all before it has read one */
@@ -16,6 +17,13 @@ typedef int count_t;
 #endif
 
 static const redisReplyObjectFunctions *plain;
+
+/* A short reply of one part, as nearly all are: it is over before the next one is read, so one is enough for all
+ * connections. hiredis allocates twice for each. */
+static struct {
+    redisReply r;
+    char text[64];
+} brief;
 
 /* Whether commands on this connection are now answered by messages, not one by one. */
 static bool listens(const redisAsyncContext *ac)
@@ -68,9 +76,20 @@ static bool allowed(const redisReadTask *task, size_t elements, const char *p, s
     return false;
 }
 
+static void *make_brief(int type, const char *p, size_t n)
+{
+    UNPOISON(&brief, sizeof(brief));
+    brief.r = (redisReply){.type = type, .str = brief.text, .len = n};
+    memcpy(brief.text, p, n);
+    brief.text[n] = '\0';
+    return &brief.r;
+}
+
 static void *make_string(const redisReadTask *task, char *p, size_t n)
 {
-    return allowed(task, 0, p, n) ? plain->createString(task, p, n) : NULL;
+    if (!allowed(task, 0, p, n))
+        return NULL;
+    return !task->parent && n < sizeof(brief.text) ? make_brief(task->type, p, n) : plain->createString(task, p, n);
 }
 
 static void *make_array(const redisReadTask *task, count_t elements)
@@ -85,7 +104,17 @@ static void *make_integer(const redisReadTask *task, long long value)
 
 static void *make_nil(const redisReadTask *task)
 {
-    return allowed(task, 0, NULL, 0) ? plain->createNil(task) : NULL;
+    if (!allowed(task, 0, NULL, 0))
+        return NULL;
+    return !task->parent ? make_brief(REDIS_REPLY_NIL, "", 0) : plain->createNil(task);
+}
+
+static void free_reply(void *reply)
+{
+    if (reply == &brief.r)
+        POISON(&brief, sizeof(brief));
+    else
+        plain->freeObject(reply);
 }
 
 void redis_guard(redisAsyncContext *ac)
@@ -99,6 +128,7 @@ void redis_guard(redisAsyncContext *ac)
     guarded.createArray = make_array;
     guarded.createInteger = make_integer;
     guarded.createNil = make_nil;
+    guarded.freeObject = free_reply;
     reader->fn = &guarded;
     reader->privdata = ac;
 }
