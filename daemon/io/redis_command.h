@@ -13,13 +13,22 @@ static inline void command_begin(struct buffer *b, size_t words)
     buffer_put(b, "\r\n", 2);
 }
 
+#define COMMAND_AROUND (DECIMAL_SIZE + sizeof("$\r\n\r\n")) /* bytes of a word but its own */
+
 static inline void command_word(struct buffer *b, struct span word)
 {
-    buffer_put(b, "$", 1);
-    buffer_number(b, (int64_t)word.n);
-    buffer_put(b, "\r\n", 2);
-    buffer_put(b, word.p, word.n);
-    buffer_put(b, "\r\n", 2);
+    char *to;
+
+    if (b->size < b->n + word.n + COMMAND_AROUND && !buffer_grow(b, word.n + COMMAND_AROUND))
+        return;
+    to = b->p + b->n;
+    *to++ = '$';
+    to += decimal(to, (int64_t)word.n);
+    to = (char *)memcpy(to, "\r\n", 2) + 2;
+    if (word.n)
+        memcpy(to, word.p, word.n);
+    memcpy(to + word.n, "\r\n", 3); /* and the NUL */
+    b->n = (size_t)(to - b->p) + word.n + 2;
 }
 
 static inline void command_number(struct buffer *b, int64_t number)

@@ -2,8 +2,8 @@
 #ifndef KAMSYNC_DECIMAL_H
 #define KAMSYNC_DECIMAL_H
 
+#include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #define DECIMAL_SIZE 24 /* bytes: any number with its sign and a NUL */
 
@@ -11,16 +11,16 @@
 static inline size_t decimal(char out[DECIMAL_SIZE], int64_t number)
 {
     uint64_t left = number < 0 ? -(uint64_t)number : (uint64_t)number;
-    char text[DECIMAL_SIZE], *p = text + sizeof(text);
+    size_t n = 1 + (number < 0), at;
 
-    *--p = '\0';
+    for (uint64_t more = left; more >= 10; more /= 10)
+        n++;
+    out[0] = '-';
+    out[at = n] = '\0';
     do
-        *--p = (char)('0' + left % 10);
+        out[--at] = (char)('0' + left % 10);
     while (left /= 10);
-    if (number < 0)
-        *--p = '-';
-    memcpy(out, p, (size_t)(text + sizeof(text) - p));
-    return (size_t)(text + sizeof(text) - p) - 1;
+    return n;
 }
 
 #endif
