@@ -11,6 +11,7 @@
 #define BACKOFF_MAX_MS 250 /* lookups must work again within a second of Redis' return */
 #define IDLE_MS 1000       /* then it is asked PING */
 #define STEADY_MS 1000     /* a connection that lasted this long was good */
+#define OUT_MAX (1 << 20)  /* bytes of memory that it keeps for commands */
 #define SAY_MS 60000       /* another reason why it cannot connect is logged at this interval */
 
 static void look_up(struct redis_conn *c);
@@ -87,6 +88,7 @@ static void end_attempt(struct redis_conn *c)
     c->ac = NULL;
     c->is_ready = c->odd = false;
     c->pending = 0;
+    buffer_clear(&c->out);
     c->measured_ns = 0;
     *c->ip = '\0';
     redis_tls_end(c->peer);
@@ -446,8 +448,13 @@ void redis_conn_renew(struct redis_conn *c)
 
 void redis_conn_flush(struct redis_conn *c)
 {
-    if (c->ac)
-        redis_loop_write(c->ac);
+    struct span bytes = {c->out.p, c->out.n};
+
+    buffer_clear(&c->out);
+    if (c->ac && !redis_loop_write(c->ac, bytes, !c->peer))
+        redisAsyncFree(c->ac); /* ends in on_disconnect() */
+    if (c->out.size > OUT_MAX)
+        buffer_free(&c->out);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -455,6 +462,7 @@ static void on_timer_closed(uv_handle_t *handle)
     struct redis_conn *c = handle->data;
 
     free(c->asked);
+    buffer_free(&c->out);
     c->closed(c);
 }
 

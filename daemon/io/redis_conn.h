@@ -69,6 +69,7 @@ struct redis_conn {
     uint64_t said_ms; /* 0: not since it was ready */
     unsigned attempt;
     size_t pending;            /* unanswered commands */
+    struct buffer out;         /* owned: those that redis_conn_flush() writes */
     struct redis_asked *asked; /* owned: a ring of asked_size, a power of 2 or 0, from asked_first on; */
     size_t asked_first, asked_count, asked_size; /* of redis_conn_send() */
     uint64_t ready_ms;                           /* since when it is ready */

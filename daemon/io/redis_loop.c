@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct watch {
     uv_poll_t handle;
@@ -63,16 +64,28 @@ static void del_write(void *arg)
     change(w, w->events & ~UV_WRITABLE);
 }
 
-void redis_loop_write(redisAsyncContext *ac)
+/* Of bytes that nothing waits before. The rest is hiredis', which also finds out what is wrong. */
+static size_t write_now(const struct watch *w, struct span bytes)
+{
+    ssize_t n = bytes.n && !(w->events & UV_WRITABLE) ? write(w->ac->c.fd, bytes.p, bytes.n) : 0;
+
+    return n > 0 ? (size_t)n : 0;
+}
+
+bool redis_loop_write(redisAsyncContext *ac, struct span bytes, bool plain)
 {
     struct watch *w = ac->ev.data;
+    size_t done = plain ? write_now(w, bytes) : 0;
 
+    if (done < bytes.n && redisAppendFormattedCommand(&ac->c, bytes.p + done, bytes.n - done) != REDIS_OK)
+        return false;
     if (!w->unwritten || (w->events & UV_WRITABLE))
-        return;
+        return true;
     w->unwritten = false;
     redisAsyncHandleWrite(ac); /* which may have closed it */
     if (w->ac && w->unwritten)
         change(w, w->events | UV_WRITABLE); /* the socket is full */
+    return true;
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -40,10 +40,28 @@ static void on_answer(redisAsyncContext *ac, void *reply, void *data)
     a.fn(c->data, reply, a.data);
 }
 
+/* hiredis is told who waits for an answer, and the bytes wait in a buffer of ours: its own grows from nothing each
+ * turn, and copies them each time. But not on a connection with commands that it is given whole: their order would be
+ * lost.
+ */
+static bool put_out(struct redis_conn *c, struct span command)
+{
+    bool apart = !(c->ac->c.flags & REDIS_SUBSCRIBED);
+    size_t before = c->out.n;
+
+    if (apart)
+        buffer_put(&c->out, command.p, command.n);
+    if (!c->out.failed &&
+        redisAsyncFormattedCommand(c->ac, on_answer, NULL, command.p, apart ? 0 : command.n) == REDIS_OK)
+        return true;
+    c->out.n = before;
+    c->out.failed = false;
+    return false;
+}
+
 bool redis_conn_send(struct redis_conn *c, struct span command, redis_answer *fn, void *data)
 {
-    if (!c->is_ready || !make_room(c) ||
-        redisAsyncFormattedCommand(c->ac, on_answer, NULL, command.p, command.n) != REDIS_OK)
+    if (!c->is_ready || !make_room(c) || !put_out(c, command))
         return false;
     c->asked[(c->asked_first + c->asked_count++) & (c->asked_size - 1)] = (struct redis_asked){fn, data};
     redis_conn_sent(c);

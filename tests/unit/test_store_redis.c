@@ -179,6 +179,38 @@ static bool is_up(void *arg)
     return ((struct client *)arg)->up;
 }
 
+/* A turn's commands are more than the socket takes, and others follow while it is full: all arrive whole and in order.
+ */
+Test(store_redis, more_at_once_than_the_socket_takes)
+{
+    enum { LARGE = 300000, ROUNDS = 3 };
+    struct two *t = two_new();
+    struct client *c = t->c[0];
+    char *record = malloc(LARGE), key[40];
+
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < MANY; i++) {
+            int n = snprintf(record, LARGE, "{\"epoch\":1,\"owner\":1,\"inc\":\"1.1\",\"at\":%d", round);
+
+            memset(record + n, ' ', (size_t)(LARGE - n));
+            memcpy(record + LARGE - 2, "}", 2);
+            snprintf(key, sizeof(key), "kamsync:tx:{%d}", i);
+            c->store->ops->put(c->store, key, record, 60000, ++c->token);
+        }
+        uv_run(&t->loop, UV_RUN_NOWAIT);
+    }
+    client_wait(c);
+    for (uint64_t token = 1; token <= c->token; token++)
+        cr_expect(c->answers[token] == 1 && c->results[token] == PUT_DONE);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(key, sizeof(key), "kamsync:tx:{%d}", i);
+        cr_expect(client_read(c, key) == GET_FOUND);
+        cr_expect(strlen(c->text) == LARGE - 1 && strstr(c->text, "\"at\":2"), "%.60s", c->text);
+    }
+    free(record);
+    two_free(t);
+}
+
 Test(store_redis, hangs_then_is_away_then_back)
 {
     struct two *t = two_new();

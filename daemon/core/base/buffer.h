@@ -39,6 +39,12 @@ static inline void buffer_clear(struct buffer *b)
     b->failed = false;
 }
 
+static inline void buffer_free(struct buffer *b)
+{
+    free(b->p);
+    *b = (struct buffer){0};
+}
+
 static inline void buffer_put(struct buffer *b, const char *p, size_t n)
 {
     if (b->size <= b->n + n && !buffer_grow(b, n))
