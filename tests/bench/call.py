@@ -23,6 +23,7 @@ NAMES = {'plain': 'plain Kamailio', 'plain-again': 'plain Kamailio again (A/A)',
          'floor': 'the least over evapi: five empty events, five SETs',
          'floor-invite': 'the INVITE alone over evapi: one empty event, one SET'}
 SETTLE_S = 7    # tm keeps a transaction for 5 s after its end: only then what comes and what goes are even
+REST_S = 5      # after a start, until a node is idle: its timer rests for long after 3 s without events
 ROUNDS_PER_START = 2
 NODES = 2
 # at most so many % over plain Kamailio
@@ -40,6 +41,7 @@ def name_of(variant):
 
 def at_fixed_rate(sites, rate, rounds, seconds):
     """{variant: {part or 'kamailio': Sample of µs per call, 'idle': {part or 'kamailio': ms per s of a node}}}, and what the phones saw."""
+    time.sleep(REST_S)
     before = sites.cpu()
     time.sleep(4)
     idle = spent(before, sites.cpu())
