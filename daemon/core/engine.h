@@ -119,7 +119,7 @@ struct engine_io {
     /* Reads a record of the near replica, which may be behind; answered by engine_near_got() with the token. False: it
      * is away. NULL: there is none. */
     bool (*get_near)(void *ctx, const char *key, uint64_t token);
-    /* Writes a value unless the key exists; answered by engine_claimed() with the token. */
+    /* Writes a value where none, or maybe an own one, is there; answered by engine_claimed() with the token. */
     void (*claim)(void *ctx, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
     /* Scans all keys in the store, one batch at a time, starting with cursor 0; answered by engine_scan_key() for each,
      * then engine_scanned(). */
@@ -194,7 +194,7 @@ enum claim_status {
     CLAIM_WON,
     CLAIM_LOST,
     CLAIM_FAILED,
-    CLAIM_REFUSED /* the value there is no string, or the like */
+    CLAIM_REFUSED /* the value there is no record, or the like */
 };
 
 struct engine;

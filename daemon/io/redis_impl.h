@@ -46,7 +46,11 @@ struct redis {
     struct answers answers;      /* for commands that could not be sent */
     int open;                    /* connections, answers, Sentinels */
     char nodes[KEY_SHORT_MAX], nodes_channel[CHANNEL_MAX], cdr[KEY_SHORT_MAX];
-    char script[SCRIPTS][41]; /* their hashes; "" until Redis has returned them, on each connection */
+    /* redis_records.c */
+    struct redis_write *writes;       /* under way, the oldest first */
+    uint64_t numbered, written_again; /* the last write; and the last one when put.lua was sent in the place of a SET */
+    int64_t longest_ms;               /* life of a record that was written */
+    char script[SCRIPTS][41];         /* their hashes; "" until Redis has returned them, on each connection */
     /* redis_calls.c */
     int id;            /* this node's; 0: not known yet */
     struct job *plain; /* writes by plain commands that are under way, by their keys */
@@ -69,8 +73,6 @@ bool redis_is_own(const redisReply *r);
 /* The channel of that name. Redis channels are shared by all databases: so the number of a database other than 0 is
  * appended, to separate clusters of the same name on one server. Returns out. */
 const char *redis_channel(const struct redis *s, char out[CHANNEL_MAX], const char *name);
-/* No record is there: nothing, or a foreign value that is no string. */
-bool redis_is_none(const redisReply *r);
 #define SCAN_COUNT 500 /* keys per SCAN: well under a ms */
 #define SCAN_FORMAT "SCAN %llu MATCH %s COUNT %d"
 /* Whether it is a batch of keys; one of them or NULL. */
@@ -93,6 +95,16 @@ bool redis_format(struct buffer *command, const char *format, ...);
 bool redis_send_scan(struct redis *s, uint64_t cursor, const char *pattern, redis_answer *fn, void *data);
 /* Makes the cursor of its answer the one of the next batch. False: the scan has missed something. */
 bool redis_scanned(struct redis *s, uint64_t *cursor);
+
+/* redis_records.c */
+void redis_put(struct store *store, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
+void redis_claim(struct store *store, const char *key, const char *value, int64_t ttl_ms, uint64_t token);
+void redis_get(struct store *store, const char *key, uint64_t token);
+/* No record is there: nothing, or a foreign value. */
+bool redis_is_none(const redisReply *r);
+/* Reads a record by that way, whichever type it has; fn gets a string or nil, or an error. False: it is not asked. */
+typedef bool redis_sender(struct redis *s, struct span key, struct buffer *command, redis_answer *fn, void *data);
+bool redis_read(struct redis *s, redis_sender *send, const char *key, redis_answer *fn, void *data);
 
 void redis_call_write(struct store *store, const struct call_write *w, uint64_t token);
 void redis_call_get(struct store *store, const char *key, const char *other, uint64_t token);

@@ -4,17 +4,12 @@
  * How far it is behind, this node's own record there tells, with a right that it needs anyway. */
 #include "ascii.h"
 #include "nodes.h"
-#include "redis_command.h"
 #include "redis_impl.h"
 
-static bool ask(struct redis *s, const char *key, redis_answer *fn, void *data)
+static bool send_near(struct redis *s, struct span key, struct buffer *command, redis_answer *fn, void *data)
 {
-    struct buffer command = {0};
-
-    command_begin(&command, 2);
-    command_word(&command, span_of("GET"));
-    command_word(&command, span_of(key));
-    return redis_conn_send_once(&s->near.conn, &command, fn, data);
+    (void)key;
+    return redis_conn_send_once(&s->near.conn, command, fn, data);
 }
 
 /* False, with a line in the log for the first: it is an error. */
@@ -51,7 +46,7 @@ static void on_get(struct redis *s, const redisReply *r, void *data)
 
 bool redis_near_get(struct store *store, const char *key, uint64_t token)
 {
-    return ask((struct redis *)store, key, on_get, (void *)(uintptr_t)token);
+    return redis_read((struct redis *)store, send_near, key, on_get, (void *)(uintptr_t)token);
 }
 
 /* ---- how far it is behind ---- */
@@ -98,7 +93,7 @@ void redis_near_look(struct redis *s, const char *key, const char *record)
     n->beat = beat_in(span_of(record));
     if (n->beat > 0)
         n->written_ms[n->beat % NEAR_BEATS] = (int64_t)uv_now(s->loop);
-    ask(s, key, on_own, NULL);
+    redis_read(s, send_near, key, on_own, NULL);
 }
 
 /* ---- its connection ---- */

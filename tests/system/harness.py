@@ -206,6 +206,11 @@ class Daemon(Process):
         return self._kernel_says('voluntary_ctxt_switches')
 
 
+# The text of a transaction's record, of either type (docs/redis-keys.md); None: there is none.
+READ_RECORD = ("if redis.call('TYPE', KEYS[1]).ok == 'hash' then return redis.call('HGET', KEYS[1], 'record') end "
+               "return redis.call('GET', KEYS[1])")
+
+
 class RedisError(Exception):
     """What Redis answered with a minus sign."""
 
@@ -267,6 +272,9 @@ class Redis(Process):
         """How often the command was called, as `redis-cli info commandstats` tells."""
         m = re.search(rf'cmdstat_{command}:calls=(\d+)', self.do('INFO', 'commandstats').decode())
         return int(m.group(1)) if m else 0
+
+    def record(self, key):
+        return self.do('EVAL', READ_RECORD, 1, key)
 
     def transactions(self):
         return self.do('KEYS', 'kamsync:tx:*')

@@ -12,8 +12,8 @@ BEAT = {'heartbeat_ms': 60000, 'node_ttl_ms': 120000}
 # What each step makes Redis do, once for each call unless it says otherwise: commands, with those that scripts call, and bytes.
 BUDGET = {
     'INVITE': ('set*2', 1608),
-    '180': ('evalsha getrange set*2', 1707),
-    '200': ('evalsha getrange set*2', 1469),
+    '180': ('set*2', 1666),
+    '200': ('set*2', 1428),
     'BYE': ('', 20),             # our own questions
     '200 to BYE': ('evalsha get xadd hset pexpire*2', 1109),
 }

@@ -68,7 +68,7 @@ def test_all_got_it_at_once(make_node, server):
     a.kamailio.wait_frame('node', id=2, up=1)
     call, at = a.report_call(180), f'{time.time():.3f}.1'
     a.kamailio.events(call.cancel_event(all=f'2.{at}'))
-    wait_until(lambda: b'"cancelled":true' in a.redis.do('GET', call.key()), 5, 'the record says so')
+    wait_until(lambda: b'"cancelled":true' in a.redis.record(call.key()), 5, 'the record says so')
     b.kamailio.events({'t': 'stray', 'src': SRC, 'dst': DST, 'all': at, 'msg': b64(call.cancel())})
     came, handed, decided = server.wait(3)
     assert way(handed) == (b.kamailio.sip, a.kamailio.sip, call.cancel()) and came['type'] == SIP

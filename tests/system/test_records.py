@@ -21,10 +21,10 @@ def record(redis):
     """The record of a call, as soon as it says these things."""
     def wait(call, timeout=5, **fields):
         def found():
-            text = redis.do('GET', call.key())
+            text = redis.record(call.key())
             value = json.loads(text) if text else {}
             return value if value and fields.items() <= value.items() else None
-        return wait_until(found, timeout, lambda: f'{fields} in {call.key()}: {redis.do("GET", call.key())}')
+        return wait_until(found, timeout, lambda: f'{fields} in {call.key()}: {redis.record(call.key())}')
     return wait
 
 

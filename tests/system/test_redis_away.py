@@ -109,8 +109,8 @@ def test_events_while_redis_is_away(two_nodes, redis):
     redis.start()
     for call in (lives, ended):
         wait_until(has_record(redis, call), 10, 'the record')
-    assert json.loads(redis.do('GET', ended.key()))['done'] is True
-    assert json.loads(redis.do('GET', lives.key()))['state'] == 'ringing'
+    assert json.loads(redis.record(ended.key()))['done'] is True
+    assert json.loads(redis.record(lives.key()))['state'] == 'ringing'
     assert a.daemon.report()['puts'] == 2, 'nothing is written to a Redis that is away'
 
 
@@ -157,7 +157,7 @@ def test_read_only_replica(make_redis, make_node, redis):
 
     def record():
         """Without its epoch: the node takes the store for another one if it misses a beat there, and then proves that it is its own."""
-        found = json.loads(redis.do('GET', kept.key()) or '{}')
+        found = json.loads(redis.record(kept.key()) or '{}')
         return {name: value for name, value in found.items() if name not in ('epoch', 'from')}
     before = record()
     redis.do('REPLICAOF', '127.0.0.1', master.port)

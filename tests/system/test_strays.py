@@ -154,7 +154,7 @@ def test_owner_back_with_the_same_incarnation(two_nodes, redis):
     check_handover(b.kamailio.wait_sends(1)[0], b.kamailio, a.kamailio, 'owner', call.cancel())
     a.kamailio.wait_hello(count=2)
     a.kamailio.events(call.reply_event(200))
-    wait_until(lambda: json.loads(redis.do('GET', call.key()))['done'], 5, 'the daemon to know its call still')
+    wait_until(lambda: json.loads(redis.record(call.key()))['done'], 5, 'the daemon to know its call still')
 
 
 def test_owner_host_died(make_node, redis):

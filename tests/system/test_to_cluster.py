@@ -13,6 +13,7 @@ from fake_control import fine, run_ctl
 from harness import REPO, Redis, wait_until
 from redis_budget import Talk
 
+TAKEN = 'kamsync:tx:{plain@192.0.2.1}:2:b:h:5060'
 DOC = pathlib.Path(REPO, 'docs', 'redis-keys.md')
 pytestmark = pytest.mark.skipif(not shutil.which('redis-cli'), reason='needs redis-cli')
 
@@ -51,7 +52,7 @@ def fields_of(text):
 
 def value_of(redis, key):
     if b':call:' not in key:
-        return redis.do('GET', key)
+        return redis.do('TYPE', key), redis.record(key)
     if redis.do('TYPE', key) == b'string':
         return fields_of(redis.do('GET', key))
     fields = pairs(redis.do('HGETALL', key))
@@ -59,8 +60,8 @@ def value_of(redis, key):
 
 
 def test_records_are_moved(make_node, redis, new, tmp_path):
-    """Those of kamsyncd's own making, one with all that spoils a name, a claim, and calls that have ended, or that another node has
-    written, too."""
+    """Those of kamsyncd's own making, one with all that spoils a name, a claim, a transaction that was taken over, and calls that have
+    ended, or that another node has written, too."""
     node, odd = make_node(1), b'*a b{c}"d\'\\e%41:f@\xff'
     shared, ended, talks = b'plain@192.0.2.1', b'ended@192.0.2.1', {}
     ids = [shared, ended, odd, *(b'call-%d' % i for i in range(150))]
@@ -81,10 +82,12 @@ def test_records_are_moved(make_node, redis, new, tmp_path):
              bytes(range(256)))
     redis.do('PEXPIRE', f'kamsync:call:{{{shared.decode()}}}:f1', 60000)
     assert redis.do('HEXISTS', f'kamsync:call:{{{ended.decode()}}}:f1', 'record')
+    redis.do('HSET', TAKEN, 'record', '{"epoch":2,"owner":1,"inc":"100.1","from":"1 2 200.1"}')
+    redis.do('PEXPIRE', TAKEN, 60000)
     shown = move(redis, new, tmp_path)
     assert {line.split()[1] for line in shown.splitlines()} <= {'OK', *map(str, range(1, 30))}, shown
     old = redis.do('KEYS', 'kamsync:*:{*')
-    assert len(old) == 2 * len(ids) + 1 == new.do('DBSIZE')
+    assert len(old) == 2 * len(ids) + 2 == new.do('DBSIZE')
     for key in old:
         encoded = re.search(rb'\{(.*?)\}', key)[1]
         call_id = re.sub(rb'%(..)', lambda m: bytes.fromhex(m[1].decode()), encoded)

@@ -163,8 +163,18 @@ static void keep_text(struct client *c, uint64_t token, int status, struct span 
 
 static void on_put(void *ctx, uint64_t token, enum put_status status, struct span record)
 {
+    struct client *c = ctx;
+
     cr_expect(status == PUT_FENCED || !record.n);
-    keep_text(ctx, token, (int)status, record);
+    keep_text(c, token, (int)status, record);
+    if (c->on_put)
+        c->on_put(c, token);
+}
+
+static void on_claimed(void *ctx, uint64_t token, enum claim_status status, struct span holder)
+{
+    cr_expect(status == CLAIM_LOST || !holder.n);
+    keep_text(ctx, token, (int)status, holder);
 }
 
 static void on_read(void *ctx, uint64_t token, enum get_status status, struct span record)
@@ -272,6 +282,7 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
                               .node = on_node,
                               .announced = on_node,
                               .put_done = on_put,
+                              .claimed = on_claimed,
                               .got = on_read,
                               .got_near = on_read,
                               .call_written = on_written,
@@ -369,6 +380,14 @@ enum put_status client_put(struct client *c, const char *key, const char *record
     c->store->ops->put(c->store, key, record, 60000, ++c->token);
     client_wait(c);
     return (enum put_status)c->results[c->token];
+}
+
+enum claim_status client_claim(struct client *c, const char *key, const char *value)
+{
+    cr_assert(c->token < TOKENS - 1);
+    c->store->ops->claim(c->store, key, value, 60000, ++c->token);
+    client_wait(c);
+    return (enum claim_status)c->results[c->token];
 }
 
 enum get_status client_read(struct client *c, const char *key)

@@ -33,6 +33,7 @@ struct client {
     char *logs;
     uint64_t token;        /* of the last question */
     enum call_known known; /* that the node knows of a call's record which it begins by its own transaction */
+    void (*on_put)(struct client *c, uint64_t token); /* when a put is answered, NULL: nothing more */
 };
 
 /* Ends with the test's process, should that fail. */
@@ -63,6 +64,7 @@ enum call_result client_write(struct client *c, const char *key, enum call_mode 
 enum get_status client_get(struct client *c, const char *key);
 /* A transaction's record. */
 enum put_status client_put(struct client *c, const char *key, const char *record);
+enum claim_status client_claim(struct client *c, const char *key, const char *value);
 enum get_status client_read(struct client *c, const char *key);
 bool client_archive(struct client *c, const char *after, int count);
 

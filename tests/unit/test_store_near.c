@@ -131,6 +131,22 @@ Test(store_near, what_is_written_can_be_read_there)
     pair_free(t);
 }
 
+static bool has_the_taker(void *arg)
+{
+    return has_it(arg) && strstr(((struct pair_of *)arg)->c->text, "\"owner\":2");
+}
+
+Test(store_near, what_was_taken_over_can_be_read_there)
+{
+    struct pair_of *t = pair_new();
+
+    client_put(t->c, KEY, "{\"epoch\":1,\"owner\":1,\"inc\":\"100.1\"}");
+    cr_expect(client_put(t->c, KEY, "{\"epoch\":2,\"owner\":2,\"inc\":\"2.1\",\"from\":\"1 1 100.1\"}") == PUT_DONE);
+    cr_assert(wait_until(&t->loop, has_the_taker, t));
+    cr_expect(!*t->c->store->facts.near.refused);
+    pair_free(t);
+}
+
 Test(store_near, how_far_it_is_behind)
 {
     struct pair_of *t = pair_new();

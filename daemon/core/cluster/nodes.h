@@ -14,8 +14,8 @@
 #define NODES_MAX 1024
 
 /* Version of what nodes write for each other: records, messages, handovers. Raised when an older node could not handle
- * what a newer one writes; docs/operate.md says what to do then. 0: a node from before there were versions. */
-#define NODE_VERSION 1
+ * what a newer one writes; docs/upgrade.md says what to do then. 0: a node from before there were versions. */
+#define NODE_VERSION 2
 
 struct node {
     int id; /* Kamailio's server_id */

@@ -1,4 +1,5 @@
-/* A transaction's record in the store: one JSON text, always written whole, readable with `redis-cli get … | jq`. */
+/* A transaction's record in the store: one JSON text, always written whole, readable with `redis-cli get … | jq`, or
+ * `hget … record` once it was taken over. */
 #ifndef KAMSYNC_RECORD_H
 #define KAMSYNC_RECORD_H
 

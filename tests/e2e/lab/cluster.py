@@ -159,7 +159,7 @@ class Cluster:
 
     def records(self, which='*'):
         """{key: record} of transactions, as the store holds them."""
-        found = self.store.of_each(self.store.names(f'tx:{which}'), 'GET')
+        found = self.store.records(self.store.names(f'tx:{which}'))
         return {key: json.loads(value) for key, value in found.items() if value}
 
     def stop(self):

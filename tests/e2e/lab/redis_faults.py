@@ -19,6 +19,7 @@ from lab.phone import Callees, Caller
 from lab.proc import LabError, wait_until
 from lab.redis_proxy import Proxy
 from lab.redis_tools import redis_tool
+from lab.store import READ_RECORD
 from lab.traffic import Traffic, answer_or_ring, archive_complaint
 
 PASSWORD = 'the-password-of-the-lab'
@@ -299,7 +300,7 @@ class Bed:
             if self.redis.do('HGET', key, 'state') != want:
                 return False
             tx = self.redis.do('HGET', key, 'tx')
-            return want == 'answered' or '"state":"ringing"' in (self.redis.do('GET', tx) or '')
+            return want == 'answered' or '"state":"ringing"' in (self.redis.do('EVAL', READ_RECORD, 1, tx) or '')
         try:
             return [call for call in calls if not right(call)]
         except OSError:

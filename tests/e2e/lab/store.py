@@ -14,7 +14,7 @@ from lab.lab import REDIS_PORT
 from lab.redis_tools import MASTERS
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../system'))
-from harness import Redis  # noqa: E402
+from harness import READ_RECORD, Redis  # noqa: E402
 from redis_cluster import Member, RedisCluster  # noqa: E402
 
 
@@ -83,6 +83,14 @@ class Store:
         for member in self.members:
             keys = member.do('KEYS', pattern)
             found.update(zip((key.decode() for key in keys), member.do_all([(command, key, *words) for key in keys])))
+        return found
+
+    def records(self, pattern):
+        """{key: text} of transactions."""
+        found = {}
+        for member in self.members:
+            keys = member.do('KEYS', pattern)
+            found.update(zip((key.decode() for key in keys), member.do_all([('EVAL', READ_RECORD, 1, key) for key in keys])))
         return found
 
     def archive(self, call_id=None):
