@@ -143,7 +143,8 @@ static void put_known(struct job *j, const struct call_write *w)
     for (size_t i = 0; i < COUNT(numbers); i++)
         command_number(&j->words, (int64_t)numbers[i]);
     j->count += 1 + COUNT(numbers);
-    put_pairs(j, w->whole, w->whole_count);
+    if (w->whole)
+        put_pairs(j, w->whole, w->whole_count);
     put_pairs(j, w->times, w->time_count);
     free(head.p);
 }
