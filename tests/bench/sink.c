@@ -84,10 +84,9 @@ static void record(struct sink *s)
     ask(s, "SET floor:tx:%u %b PX 300000", s->number, fill, (size_t)RECORD);
 }
 
-static void call(struct sink *s, const char *field, size_t size, int alive_ms)
+static void call(struct sink *s, size_t size, int alive_ms)
 {
-    ask(s, "HSET floor:call:%u %s %b", s->number, field, fill, size);
-    ask(s, "PEXPIRE floor:call:%u %d", s->number, alive_ms);
+    ask(s, "SET floor:call:%u %b PX %d", s->number, fill, size, alive_ms);
 }
 
 static int is_answer(const char *event)
@@ -103,10 +102,10 @@ static void write_event(struct sink *s, const char *event)
     s->number = (s->number + 1) % 10000;
     if (strncmp(event, "branch", 6) == 0 || strncmp(event, "reply", 5) == 0) {
         record(s);
-        call(s, "state", 260, CALL_MS);
+        call(s, 128, CALL_MS);
     } else if (is_answer(event)) {
         ask(s, "XADD floor:cdr MAXLEN ~ 100000 * call %b", fill, (size_t)700);
-        call(s, "ended", 100, 300000);
+        call(s, 100, 300000);
     }
 }
 
