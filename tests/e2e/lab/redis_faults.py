@@ -6,6 +6,7 @@
 
 $KAMSYNC_OLD_S: how old the old data is (seconds).
 """
+import json
 import os
 import re
 import shutil
@@ -292,15 +293,22 @@ class Bed:
             self.traffic.end(call)
         return live[::2]
 
+    def call(self, key):
+        """The fields of its record: a text, or a hash, in which that text may still be (docs/redis-keys.md)."""
+        words = json.loads(self.redis.do('EVAL', READ_RECORD, 1, key) or '[]')
+        if self.redis.do('TYPE', key) == 'hash':
+            words += self.redis.do('HGETALL', key)
+        return dict(zip(words[::2], words[1::2]))
+
     def stale(self, calls):
         """Those whose record is not as their owner knows them; all of them while Redis cannot be read."""
         def right(call):
             want = 'ringing' if call.kind == 'cancel' else 'answered'
             key = f'kamsync:call:{{{call.call_id}}}:{call.tag}'
-            if self.redis.do('HGET', key, 'state') != want:
+            found = self.call(key)
+            if found.get('state') != want:
                 return False
-            tx = self.redis.do('HGET', key, 'tx')
-            return want == 'answered' or '"state":"ringing"' in (self.redis.do('EVAL', READ_RECORD, 1, tx) or '')
+            return want == 'answered' or '"state":"ringing"' in (self.redis.do('EVAL', READ_RECORD, 1, found['tx']) or '')
         try:
             return [call for call in calls if not right(call)]
         except OSError:
