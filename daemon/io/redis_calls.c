@@ -265,14 +265,7 @@ static bool send_plain(struct redis *s, struct job *j)
     struct span key = in_words(j, j->key_at, j->key_n);
     struct buffer command = {0};
 
-    command_begin(&command, 7);
-    command_word(&command, (struct span)SPAN("SET"));
-    command_word(&command, key);
-    command_word(&command, in_words(j, j->text_at, j->text_n));
-    command_word(&command, span_of(j->plain == KNOWN_NEW ? "NX" : "XX"));
-    command_word(&command, (struct span)SPAN("GET"));
-    command_word(&command, (struct span)SPAN("PX"));
-    command_number(&command, j->ttl_ms);
+    command_set(&command, key, in_words(j, j->text_at, j->text_n), j->plain == KNOWN_NEW, j->ttl_ms);
     HASH_ADD_KEYPTR(hh, s->plain, key.p, key.n, j); /* NOLINT(clang-analyzer-*): uthash */
     if (!j->hh.tbl) {
         free(command.p);

@@ -42,16 +42,14 @@ static enum put_status status_of(struct redis *s, const redisReply *r)
         return status;
     }
     redis_complain(s, r);
+    if (r && r->type == REDIS_REPLY_STRING)
+        return PUT_FENCED;
     return redis_is_own(r) ? PUT_REFUSED : status;
 }
 
 static void on_put(struct redis *s, const redisReply *r, void *data)
 {
-    enum put_status status = status_of(s, r);
-
-    if (r && r->type == REDIS_REPLY_STRING)
-        status = PUT_FENCED;
-    s->store.on.put_done(s->store.on.ctx, (uintptr_t)data, status, text_of(r));
+    s->store.on.put_done(s->store.on.ctx, (uintptr_t)data, status_of(s, r), text_of(r));
 }
 
 /* over: the head of the only record that it may go over; NULL: as usual. */
@@ -136,9 +134,7 @@ static void pass(struct redis *s, const char *key)
 
 static void on_written_again(struct redis *s, const redisReply *r, void *data)
 {
-    enum put_status status = status_of(s, r);
-
-    finish(s, data, r && r->type == REDIS_REPLY_STRING ? PUT_FENCED : status, text_of(r));
+    finish(s, data, status_of(s, r), text_of(r));
 }
 
 /* SET has written nothing. passed: how it ended if a newer one has been sent, whose answer tells the rest. */
@@ -203,21 +199,14 @@ static void on_set(struct redis *s, const redisReply *r, void *data)
         finish(s, w, redis_is_error(r) ? status_of(s, r) : PUT_FAILED, (struct span){0});
 }
 
-/* SET … NX GET, or XX GET (Redis 7.0). NULL is none. */
+/* NULL is none. */
 static bool send_set(struct redis *s, struct redis_write *w)
 {
     struct buffer command = {0};
 
     if (!w)
         return false;
-    command_begin(&command, 7);
-    command_word(&command, span_of("SET"));
-    command_word(&command, span_of(w->key));
-    command_word(&command, span_of(w->record));
-    command_word(&command, span_of(w->claims ? "NX" : "XX"));
-    command_word(&command, span_of("GET"));
-    command_word(&command, span_of("PX"));
-    command_number(&command, w->ttl_ms);
+    command_set(&command, span_of(w->key), span_of(w->record), w->claims, w->ttl_ms);
     if (!redis_send(s, span_of(w->key), &command, on_set, w)) {
         free(w);
         return false;

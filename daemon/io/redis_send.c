@@ -41,9 +41,7 @@ static void on_answer(redisAsyncContext *ac, void *reply, void *data)
 }
 
 /* hiredis is told who waits for an answer, and the bytes wait in a buffer of ours: its own grows from nothing each
- * turn, and copies them each time. But not on a connection with commands that it is given whole: their order would be
- * lost.
- */
+ * turn, and copies them each time. But not on a connection whose commands it is given whole, as order would be lost. */
 static bool put_out(struct redis_conn *c, struct span command)
 {
     bool apart = !(c->ac->c.flags & REDIS_SUBSCRIBED);
