@@ -421,3 +421,21 @@ void with_store(void (*test)(struct client *c), bool redis, int64_t cdr_max)
     clients_free(&loop, &c, 1);
     redis_server_stop(&r);
 }
+
+struct two *two_new(int64_t cdr_max)
+{
+    struct two *t = calloc(1, sizeof(*t));
+
+    t->r = redis_server_start();
+    uv_loop_init(&t->loop);
+    for (int i = 0; i < 2; i++)
+        t->c[i] = client_new(&t->loop, &t->r, cdr_max, "");
+    return t;
+}
+
+void two_free(struct two *t)
+{
+    clients_free(&t->loop, t->c, 2);
+    redis_server_stop(&t->r);
+    free(t);
+}

@@ -52,6 +52,16 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
 /* Closes them all, and the loop. */
 void clients_free(uv_loop_t *loop, struct client **list, size_t count);
 
+/* Two nodes that share a Redis. */
+struct two {
+    struct redis_server r;
+    uv_loop_t loop;
+    struct client *c[2];
+};
+
+struct two *two_new(int64_t cdr_max);
+void two_free(struct two *t);
+
 /* Runs the loop until the client's last question, or that with this token, is answered. */
 void client_wait(struct client *c);
 bool wait_until(uv_loop_t *loop, bool (*condition)(void *arg), void *arg);

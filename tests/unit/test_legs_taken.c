@@ -3,7 +3,7 @@
 
 TestSuite(legs_taken, .fini = no_leaks);
 
-/* Node 2's call, which rang, is back in Kamailio here. */
+/* Node 2's leg of call 1, which rang, is back in Kamailio here. */
 static void take_over_record(struct fake *f, struct leg *c, char *record)
 {
     fake_death(f);
@@ -17,6 +17,7 @@ static void take_over_record(struct fake *f, struct leg *c, char *record)
 
 static void take_over(struct fake *f, struct leg *c)
 {
+    c->call_id = call_make(1).call_id;
     take_over_record(f, c, fake_orphan(c, 2, "200.1"));
 }
 
@@ -27,7 +28,6 @@ Test(legs_taken, takeover_of_another_leg_than_the_answered_one)
 
     fake_replied(f, &first, "0", 200, "b1", AT(12));
     fake_turn(f);
-    second.call_id = first.call_id;
     take_over(f, &second);
     cr_expect(fake_writes(f, CALL_TAKE) == 0, "it lives by the first");
     fake_replied(f, &second, "0", 486, NULL, AT(1020));
@@ -45,7 +45,6 @@ Test(legs_taken, takeover_of_another_leg_than_the_ringing_one)
     struct leg first = fake_leg(f, 1), second = call_make(2);
 
     fake_turn(f);
-    second.call_id = first.call_id;
     take_over(f, &second);
     cr_expect(fake_writes(f, CALL_TAKE) == 0);
     fake_replied(f, &first, "0", 486, NULL, AT(1020));
@@ -61,7 +60,6 @@ Test(legs_taken, end_of_a_call_names_the_leg_that_was_taken_over)
     struct leg first = fake_leg(f, 1), second = call_make(2);
 
     fake_turn(f);
-    second.call_id = first.call_id;
     take_over(f, &second);
     fake_replied(f, &second, "0", 486, NULL, AT(1020));
     fake_replied(f, &first, "0", 486, NULL, AT(1021));

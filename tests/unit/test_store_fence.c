@@ -16,31 +16,6 @@ TestSuite(store_fence, .fini = no_leaks, .timeout = 60);
 
 extern const char put_lua[];
 
-/* Two nodes. */
-struct two {
-    struct redis_server r;
-    uv_loop_t loop;
-    struct client *c[2];
-};
-
-static struct two *two_new(void)
-{
-    struct two *t = calloc(1, sizeof(*t));
-
-    t->r = redis_server_start();
-    uv_loop_init(&t->loop);
-    for (int i = 0; i < 2; i++)
-        t->c[i] = client_new(&t->loop, &t->r, 0, "");
-    return t;
-}
-
-static void two_free(struct two *t)
-{
-    clients_free(&t->loop, t->c, 2);
-    redis_server_stop(&t->r);
-    free(t);
-}
-
 static int scripts(const struct two *t)
 {
     const char *line = strstr(redis_do(&t->r, "INFO commandstats"), "cmdstat_evalsha:");
@@ -77,7 +52,7 @@ static void expect_answer(const struct client *c, uint64_t token, int status)
 
 Test(store_fence, its_maker_writes_it_without_a_script)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(0);
     struct client *c = t->c[0];
 
     cr_expect(client_claim(c, KEY, FIRST) == CLAIM_WON);
@@ -94,7 +69,7 @@ Test(store_fence, its_maker_writes_it_without_a_script)
 /* Its transaction has changed before the claim was answered. */
 Test(store_fence, second_claim_of_its_maker_is_a_write)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(0);
     struct client *c = t->c[0];
 
     c->store->ops->claim(c->store, KEY, FIRST, 60000, ++c->token);
@@ -111,7 +86,7 @@ Test(store_fence, second_claim_of_its_maker_is_a_write)
 
 Test(store_fence, what_another_has_taken_over_keeps_its_maker_out)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(0);
     struct client *maker = t->c[0], *taker = t->c[1];
 
     client_claim(maker, KEY, FIRST);
@@ -130,7 +105,7 @@ Test(store_fence, what_another_has_taken_over_keeps_its_maker_out)
 
 Test(store_fence, it_stays_a_hash)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(0);
     struct client *c = t->c[0];
 
     client_claim(c, KEY, FIRST);
@@ -146,7 +121,7 @@ Test(store_fence, it_stays_a_hash)
 
 Test(store_fence, what_the_store_has_lost_is_written_again)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(0);
     struct client *c = t->c[0];
 
     cr_expect(client_put(c, KEY, FIRST) == PUT_DONE);
@@ -164,7 +139,7 @@ Test(store_fence, anothers_record_that_was_written_over_is_put_back)
     static const char *const others[] = {HIS, TAKEN};
 
     for (int i = 0; i < 2; i++) {
-        struct two *t = two_new();
+        struct two *t = two_new(0);
         struct client *c = t->c[0];
 
         client_claim(c, OTHER_KEY, FIRST);
@@ -186,7 +161,7 @@ Test(store_fence, it_is_put_back_only_over_what_went_over_it)
     static const struct {
         const char *now, *after;
     } each[] = {{MINE "}", HIS}, {TAKEN, TAKEN}, {RAISED, RAISED}, {"x", "x"}, {"", ""}};
-    struct two *t = two_new();
+    struct two *t = two_new(0);
 
     for (int i = 0; i < 5; i++) {
         redis_do(&t->r, *each[i].now ? "SET " KEY " %s" : "DEL " KEY, each[i].now);
@@ -202,7 +177,7 @@ Test(store_fence, it_is_put_back_only_over_what_went_over_it)
 
 Test(store_fence, what_is_no_record_is_written_over)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(0);
 
     redis_do(&t->r, "SET " KEY " x");
     cr_expect(client_put(t->c[0], KEY, FIRST) == PUT_DONE);
@@ -212,7 +187,7 @@ Test(store_fence, what_is_no_record_is_written_over)
 
 Test(store_fence, claim_meets_what_was_taken_over)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(0);
 
     cr_expect(client_put(t->c[1], KEY, TAKEN) == PUT_DONE);
     cr_expect(client_claim(t->c[0], KEY, FIRST) == CLAIM_LOST);
@@ -230,7 +205,7 @@ Test(store_fence, what_is_no_record_of_another_type)
     static const char *const others[] = {"HSET " KEY " a b", "LPUSH " KEY " x"};
 
     for (int i = 0; i < 2; i++) {
-        struct two *t = two_new();
+        struct two *t = two_new(0);
         struct client *c = t->c[0];
 
         redis_do(&t->r, others[i], "");
@@ -255,7 +230,7 @@ static void write_the_last(struct client *c, uint64_t token)
 
 Test(store_fence, newer_record_is_not_written_over_by_one_that_is_sent_again)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(0);
     struct client *c = t->c[0];
 
     client_claim(c, OTHER_KEY, FIRST);
@@ -274,7 +249,7 @@ Test(store_fence, newer_record_is_not_written_over_by_one_that_is_sent_again)
 
 Test(store_fence, writes_whose_connection_ends_fail)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(0);
     struct client *c = t->c[0];
 
     client_claim(c, KEY, FIRST);

@@ -7,31 +7,6 @@ TestSuite(store_redis, .fini = no_leaks, .timeout = 60);
 
 #define MANY 50
 
-/* Two nodes that share a Redis. */
-struct two {
-    struct redis_server r;
-    uv_loop_t loop;
-    struct client *c[2];
-};
-
-static struct two *two_new(void)
-{
-    struct two *t = calloc(1, sizeof(*t));
-
-    t->r = redis_server_start();
-    uv_loop_init(&t->loop);
-    for (int i = 0; i < 2; i++)
-        t->c[i] = client_new(&t->loop, &t->r, 100000, "");
-    return t;
-}
-
-static void two_free(struct two *t)
-{
-    clients_free(&t->loop, t->c, 2);
-    redis_server_stop(&t->r);
-    free(t);
-}
-
 static char *key_of(int i)
 {
     return scratch("kamsync:call:{%d}", i);
@@ -52,7 +27,7 @@ static unsigned count_of(const struct client *c, enum call_result result)
 
 Test(store_redis, two_that_end_a_call_at_once_make_one_entry)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(100000);
     unsigned written = 0, over = 0;
 
     for (int i = 0; i < MANY; i++)
@@ -80,7 +55,7 @@ static int calls_of(const struct two *t, const char *command)
 
 Test(store_redis, script_flush_costs_no_write)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(100000);
     struct client *c = t->c[0];
 
     cr_expect(client_write(c, key_of(1), CALL_BEGIN, 1, "{\"node\":\"1\"}") == CALL_WRITTEN);
@@ -103,7 +78,7 @@ Test(store_redis, script_flush_costs_no_write)
 
 Test(store_redis, an_archive_that_refuses_leaves_the_call_as_it_was)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(100000);
     struct client *c = t->c[0];
 
     redis_do(&t->r, "SET kamsync:cdr x");
@@ -120,7 +95,7 @@ Test(store_redis, an_archive_that_refuses_leaves_the_call_as_it_was)
 
 Test(store_redis, what_is_no_call_is_refused)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(100000);
     struct client *c = t->c[0];
 
     redis_do(&t->r, "SET %s x", key_of(1));
@@ -131,7 +106,7 @@ Test(store_redis, what_is_no_call_is_refused)
 
 Test(store_redis, life_of_a_record)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(100000);
     int left;
 
     client_ask_write(t->c[0], key_of(1), CALL_BEGIN, 1, "{\"node\":\"1\"}", 100000);
@@ -184,7 +159,7 @@ static bool is_up(void *arg)
 Test(store_redis, more_at_once_than_the_socket_takes)
 {
     enum { LARGE = 300000, ROUNDS = 3 };
-    struct two *t = two_new();
+    struct two *t = two_new(100000);
     struct client *c = t->c[0];
     char *record = malloc(LARGE), key[40];
 
@@ -213,7 +188,7 @@ Test(store_redis, more_at_once_than_the_socket_takes)
 
 Test(store_redis, hangs_then_is_away_then_back)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(100000);
     struct client *c = t->c[0];
 
     kill(t->r.pid, SIGSTOP);
@@ -232,7 +207,7 @@ Test(store_redis, hangs_then_is_away_then_back)
 
 Test(store_redis, hangs_while_nothing_is_asked)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(100000);
 
     kill(t->r.pid, SIGSTOP);
     cr_assert(wait_until(&t->loop, is_down, t->c[0]), "it is asked PING");
@@ -243,7 +218,7 @@ Test(store_redis, hangs_while_nothing_is_asked)
 
 Test(store_redis, closed_while_questions_wait)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(100000);
     struct client *c = t->c[0];
 
     kill(t->r.pid, SIGSTOP);
@@ -309,7 +284,7 @@ static void beat(struct client *c, int id)
 
 Test(store_redis, tell)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(100000);
 
     beat(t->c[0], 1);
     beat(t->c[1], 2);
@@ -328,7 +303,7 @@ static bool listens_anew(void *arg)
 
 Test(store_redis, node_gets_another_id)
 {
-    struct two *t = two_new();
+    struct two *t = two_new(100000);
     struct store *b = t->c[1]->store;
 
     beat(t->c[0], 1);
