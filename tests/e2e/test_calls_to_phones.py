@@ -15,7 +15,6 @@ from lab.proc import each, wait_until
 
 PORT = 5080
 USER = 'alice'
-CONTROL = 'tcp:127.0.0.1:2049'
 FORGETFUL = {'SOON_FORGOTTEN': None}
 LONG = 15       # a 2xx comes again 3.5 and 7.5 s later, and a dead node is missed after some 3 s
 
@@ -26,9 +25,6 @@ class RegistrarNode(ConnectingNode):
         uris = [f'"sip:{self.lab.address(node)}:5060"' for node in (self.name, others[0])]
         self.cluster.defines.update(zip(('DMQ_SELF', 'DMQ_OTHER'), uris))
         super().start_kamailio()
-
-    def kamcmd(self, *words):
-        return self.lab.run(self.name, ['kamcmd', '-s', CONTROL, *words], check=False)
 
     def knows(self, user):
         """Has its registrar heard where the phone is?"""

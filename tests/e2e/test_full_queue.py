@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lab.accidents import kill_kamsyncd
-from lab.cluster import CFG
+from lab.cluster import CFG, CONTROL
 from lab.proc import wait_until
 from lab.talking import all_at_a
 
@@ -15,7 +15,8 @@ SET = ('X-Set', 'note|kept')
 
 @pytest.fixture
 def bed(lab):
-    with all_at_a(lab, routing=os.path.join(CFG, 'calls.cfg'), defines={'KAMSYNC_QUEUE_MAX': QUEUE}) as parts:
+    with all_at_a(lab, routing=os.path.join(CFG, 'calls.cfg'), modules=CONTROL,
+                  defines={'KAMSYNC_QUEUE_MAX': QUEUE}) as parts:
         yield parts
 
 
@@ -71,6 +72,7 @@ def test_what_nobody_tells_again(bed):
         call.cancel()
         call.wait(487)
     reject_many(callees, caller)
+    cluster['a'].wait_shed(QUEUE)
     cluster['a'].start_kamsyncd()
     expect(cluster, 'talk', talking, ('completed', 'caller', 'kept'))
     wait_until(lambda: sum(events_of(cluster['a'])[1:]) >= QUEUE, 5, lambda: f'what the queue held: {events_of(cluster["a"])}')

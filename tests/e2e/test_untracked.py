@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from lab.cluster import Cluster
+from lab.cluster import CONTROL, Cluster
 from lab.kamailios import versions
 from lab.lab import ANYCAST, Lab
 from lab.policies import by_kind, to
@@ -20,7 +20,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope='module')
 def cluster():
     with Lab() as lab:
-        cluster = Cluster(lab, defines={'KAMSYNC_MSG_MAX': MSG_MAX, 'KAMSYNC_QUEUE_MAX': QUEUE_MAX})
+        cluster = Cluster(lab, modules=CONTROL, defines={'KAMSYNC_MSG_MAX': MSG_MAX, 'KAMSYNC_QUEUE_MAX': QUEUE_MAX})
         lab.steer(to('a'))
         yield cluster
         cluster.stop()
@@ -136,6 +136,7 @@ def test_too_many(cluster, gateway, peer):
     assert cluster['a'].stop_kamsyncd() == 0
     for call in calls:
         call.begin(peer, gateway)
+    cluster['a'].wait_shed(QUEUE_MAX)
     cluster['a'].start_kamsyncd()
     cluster.wait_connected()
     wait_until(lambda: cluster['a'].counters()['events_shed'] > 0, 10, 'events were lost')

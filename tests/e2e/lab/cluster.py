@@ -17,6 +17,7 @@ CONFIG = os.path.join(E2E, '../../kamailio-cfg/node.cfg')
 CFG = os.path.join(E2E, 'cfg')
 COOKBOOK = os.path.join(os.path.dirname(CONFIG), 'cookbook')
 ROUTING = os.path.join(CFG, 'routing.cfg')
+CONTROL = os.path.join(CFG, 'control.cfg')  # modules that Node.kamcmd() needs
 KAMSYNCD = os.environ.get('KAMSYNCD', os.path.join(E2E, '../../build/daemon/kamsyncd'))
 SECRET = 'the-secret-of-the-lab-cluster-6\\6'
 
@@ -109,6 +110,16 @@ class Node:
     def ask_all(self, cmd, **fields):
         """The same for what all nodes tell: one may be late on a busy machine, which the answer says, and is asked again."""
         return wait_until(lambda: not (answer := self.ask(cmd, **fields)).get('silent') and answer, 10, f'all to answer {cmd}')
+
+    def kamcmd(self, *words):
+        """A question to this node's Kamailio; its script has modules=CONTROL."""
+        return self.lab.run(self.name, ['kamcmd', '-s', 'tcp:127.0.0.1:2049', *words], check=False)
+
+    def wait_shed(self, queue_max):
+        """kamsyncd is away: until Kamailio's timer, which may be resting, has dropped what is more than that."""
+        def queued():
+            return int(re.search(r'size: (\d+)', self.kamcmd('mqueue.get_size', 'kamsync').stdout)[1])
+        wait_until(lambda: queued() <= queue_max, 5, lambda: f'{queued()} events wait, at most {queue_max} do')
 
     def _is_recorded(self, legs):
         known = [branch['code'] for txn in self.ask('tx', call_id=legs[0].call_id)['txns'] for branch in txn['branches']]
