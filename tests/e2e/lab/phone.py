@@ -20,7 +20,7 @@ import time
 
 from lab import netns
 from lab.lab import ANYCAST, SIP_PORT
-from lab.proc import LabError, wait_until
+from lab.proc import LabError, at_once, wait_until
 
 T1, T2, TIMER_F = 0.5, 4.0, 32.0
 PORTS = (5060, 5062, 5064, 5066)
@@ -155,6 +155,7 @@ class Endpoint(threading.Thread):
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), func, args))
 
     def run(self):
+        at_once()
         while self._open:
             ready = self._poll.poll(1000 * TICK)
             with self.lock:

@@ -18,6 +18,7 @@ import time
 
 from lab import netns
 from lab.packets import Packet, Trace, is_fragment, parse_udp
+from lab.proc import at_once
 from lab.streams import Flows, Streams, packets_of, parse_tcp
 
 ETH_P_ALL, ETH_HEADER = 3, 14
@@ -106,6 +107,7 @@ class Steering:
                 'cpu seconds': round(self.cpu_seconds, 3)}
 
     def _run(self):
+        at_once()
         poll = select.poll()
         for side in self.sides.values():
             poll.register(side.tun, select.POLLIN)

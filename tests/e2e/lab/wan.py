@@ -19,6 +19,7 @@ import time
 from lab import netns
 from lab.lab import TUN_MTU
 from lab.netns import ip
+from lab.proc import at_once
 
 BUFFER = 65536
 DESTINATION = slice(16, 20)  # in an IPv4 header
@@ -57,6 +58,7 @@ class Wan:
         self.is_cut = False
 
     def _run(self):
+        at_once()
         poll = select.poll()
         for fd in (self._wake, *self._tuns.values()):
             poll.register(fd, select.POLLIN | select.POLLHUP)
