@@ -283,3 +283,23 @@ Test(another_store, two_of_one_epoch_do_not_give_way_to_each_other)
     cr_expect(cluster_holders(c, 1, NULL) == 1, "%zu nodes have it", cluster_holders(c, 1, NULL));
     cluster_free(c);
 }
+
+/* Its names come among those of the other masters, whatever their order was. */
+Test(another_store, all_that_a_master_has_which_is_back_is_found)
+{
+    struct cluster *c = cluster_new(3);
+
+    c->masters = 3;
+    for (int i = 0; i < 60; i++)
+        cluster_call(c, 0, i);
+    cluster_run(c, 2000);
+    cluster_failover(c, 0, 0, 1);
+    cluster_run(c, 2000);
+    cluster_kill(c, 0);
+    cluster_crash(c, 0); /* nobody writes its records again */
+    cluster_failback(c, 0, false, 1);
+    cluster_run(c, 8000);
+    for (int i = 0; i < 60; i++)
+        cr_expect(cluster_holders(c, i, NULL) == 1, "call %d: %zu nodes have it", i, cluster_holders(c, i, NULL));
+    cluster_free(c);
+}

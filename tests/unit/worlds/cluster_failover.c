@@ -25,8 +25,8 @@ static void move_archive(const struct cluster *c, struct data *to, struct data *
     }
 }
 
-/* What that master has. */
-static void move_data(const struct cluster *c, struct data *to, struct data *from, size_t master)
+/* What that master has. A scan finds it among the last: its numbers are in the order of the list. */
+static void move_data(struct cluster *c, struct data *to, struct data *from, size_t master)
 {
     struct entry *x, *next;
 
@@ -35,6 +35,7 @@ static void move_data(const struct cluster *c, struct data *to, struct data *fro
         if (master_of(c, x->key) != master)
             continue;
         LL_DELETE(from->entries, x);
+        x->seq = ++c->entry_seq;
         LL_APPEND(to->entries, x);
     }
     LL_FOREACH_SAFE(from->past, x, next)
