@@ -33,13 +33,16 @@ static bool limits(struct life *l)
     return true;
 }
 
-/* Two may own it: the store has forgotten a claim, its INVITE came to another node a moment ago, or one gives it to the
- * other, whose tm has it before the first one's lets go. */
+/* Two may own it: the store has forgotten a claim, or its INVITE came to another node a moment ago. */
+static bool is_claimed_twice(const struct life *l, int call)
+{
+    return l->contested[call] || (l->c->doubled[call] && l->c->now - l->c->doubled_ms[call] < WELL_MS);
+}
+
+/* So, or now, as one gives it to the other, whose tm has it before the first one's lets go. */
 bool is_contested(const struct life *l, int call)
 {
-    bool handed = l->c->handed_ms[call] && l->c->now - l->c->handed_ms[call] < HANDED_MS;
-
-    return handed || l->contested[call] || (l->c->doubled[call] && l->c->now - l->c->doubled_ms[call] < WELL_MS);
+    return cluster_is_handed(l->c, call) || is_claimed_twice(l, call);
 }
 
 /* Whoever repeats his INVITE calls once, if INVITEs are claimed. */
@@ -202,13 +205,14 @@ bool is_known(struct cluster *c, int call)
 /* ---- CANCELs ---- */
 
 /* Each that was sent, or sent again, is answered once at the most: unless it was put to all, and a node that could not
- * know that it has lost the call answers as well. */
+ * know that it has lost the call answers as well, or one that was giving it away in that moment. */
 static bool one_answer_each(struct life *l)
 {
     struct cluster *c = l->c;
 
     for (size_t i = 0; i < c->cancel_count; i++) {
         unsigned answers = c->delivered[i] + c->refused[i], well = 0, nodes = 0;
+        bool by_two = c->amid[i] || is_claimed_twice(l, c->cancel_call[i]);
 
         if (answers == l->answers[i])
             continue;
@@ -218,11 +222,10 @@ static bool one_answer_each(struct life *l)
             nodes += did;
             well += did && is_well(l, k);
         }
-        check((answers <= nodes && well <= 1) || is_contested(l, c->cancel_call[i]),
+        check((answers <= nodes && well <= 1) || by_two,
               "CANCEL %zu of call %d: answered %u times with 200, %u times with 481", i, c->cancel_call[i],
               c->delivered[i], c->refused[i]);
-        check(!only_kamsyncds(l) || !c->refused[i] || is_contested(l, c->cancel_call[i]) ||
-                  !cluster_holders(c, c->cancel_call[i], NULL),
+        check(!only_kamsyncds(l) || !c->refused[i] || by_two || !cluster_holders(c, c->cancel_call[i], NULL),
               "CANCEL %zu of call %d, which lives, is refused", i, c->cancel_call[i]);
         l->answers[i] = answers;
     }
@@ -307,10 +310,13 @@ static bool may_be_lost(const struct life *l, int call)
 }
 
 /* He has cancelled, and his connection is gone: a 200 that crosses that, if it comes to any node at all, is ended in
- * his stead. Whether he has heard it before only the record says. */
+ * his stead. Whether he has heard it before only the record says: that cannot have the 200 of a Kamailio whose
+ * kamsyncd was cut off from it, and told that it is gone. */
 static bool is_unheard(const struct life *l, int call)
 {
-    return may_be_lost(l, call) && (l->phones.phone[call].code != 200 || l->unanswered[call]);
+    bool heard = l->phones.phone[call].code == 200 && l->c->answered[call] && !l->unanswered[call];
+
+    return may_be_lost(l, call) && !heard;
 }
 
 /* Whether it can have ended so, seen from the people. */

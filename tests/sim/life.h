@@ -5,8 +5,7 @@
 #include "phones.h"
 
 #define CALLS 60
-#define HANDED_MS 1000 /* so long two may have what one gives the other */
-#define WELL_MS 12000  /* after an accident: time enough for all to be settled */
+#define WELL_MS 12000 /* after an accident: time enough for all to be settled */
 
 struct life {
     uint64_t seed;

@@ -246,6 +246,7 @@ Test(evacuate, calls_cancelled_and_answered_on_the_way_end_once)
         /* twice: by the old owner's tm and the new one's, both of which have it for some ms */
         cr_expect(c->delivered[numbers[i]] >= 1 && c->delivered[numbers[i]] <= 2 && c->refused[numbers[i]] == 0,
                   "CANCEL of call %d: %u, %u", 3 * i, c->delivered[numbers[i]], c->refused[numbers[i]]);
+        cr_expect(c->delivered[numbers[i]] == 1 || c->amid[numbers[i]]);
         cr_expect(c->ended[3 * i] && c->ended[3 * i + 1] && holder_of(c, 3 * i + 2) != 0);
     }
     cluster_free(c);

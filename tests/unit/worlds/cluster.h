@@ -13,6 +13,7 @@
 #define STARTS_KEPT 64 /* of a Kamailio */
 #define CANCELS_MAX 4000
 #define MASTERS_MAX 3
+#define HANDED_MS 1000 /* so long two may have what one gives the other */
 
 struct task;
 struct entry;
@@ -158,8 +159,10 @@ struct cluster {
     int cancel_call[CANCELS_MAX];
     unsigned delivered[CANCELS_MAX], refused[CANCELS_MAX];
     uint64_t answered_by[CANCELS_MAX]; /* bits of the nodes that did */
+    bool amid[CANCELS_MAX];            /* one did while one node gave its call to another */
     bool astray[CANCELS_MAX];          /* another node sent it, not the caller: he does not hear the answer */
     bool timed_out[CALLS_MAX];
+    bool answered[CALLS_MAX];     /* the store has taken a record that says so */
     bool connects;                /* each fourth caller is on a connection: */
     size_t at_node[CALLS_MAX];    /* to that node, */
     unsigned at_start[CALLS_MAX]; /* and that start of its Kamailio; 0: to none yet. Then he takes another: */
@@ -287,6 +290,8 @@ void cluster_move_slots(struct cluster *c, size_t master, int64_t ms);
 
 /* Of a node, by its id, in a mask of them. */
 uint64_t cluster_bit(int id);
+/* One Kamailio has it from another that gives it away: a moment ago, and both may have it. */
+bool cluster_is_handed(const struct cluster *c, int call);
 /* How many living Kamailios hold the call; which one. */
 size_t cluster_holders(const struct cluster *c, int call, size_t *which);
 /* A field of the record in the store; NULL when there is none. The caller derefs it. */

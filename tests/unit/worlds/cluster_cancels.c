@@ -30,6 +30,11 @@ static void mark(struct site *s, const struct handed *h)
     json_object_set_new(s->seen, cancel_id(h), json_true());
 }
 
+bool cluster_is_handed(const struct cluster *c, int call)
+{
+    return c->handed_ms[call] && c->now - c->handed_ms[call] < HANDED_MS;
+}
+
 /* Over a connection only the node can answer that has it. */
 static bool can_answer(const struct site *s, int call)
 {
@@ -46,6 +51,7 @@ static void answer(struct site *s, const char *msg, int code)
         return;
     ++*(code == 200 ? &s->c->delivered[number] : &s->c->refused[number]);
     s->c->answered_by[number] |= cluster_bit(s->id);
+    s->c->amid[number] = s->c->amid[number] || cluster_is_handed(s->c, call_of(msg));
     if (s->c->astray[number])
         return;
     kamailio_hear(s, (struct heard){.what = HEARD_CANCELLED, .call = call_of(msg), .code = code, .number = number});

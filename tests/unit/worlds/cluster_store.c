@@ -191,8 +191,10 @@ static void note_written(struct cluster *c, const struct task *t)
     int call;
 
     if (sscanf(t->key, "kamsync:tx:{call-%d@caller.example}:1:", &call) == 1 &&
-        record_read(&r, span_of(t->value)) == 0 && r.epoch > c->written[t->site][call])
-        c->written[t->site][call] = r.epoch;
+        record_read(&r, span_of(t->value)) == 0) {
+        c->written[t->site][call] = r.epoch > c->written[t->site][call] ? r.epoch : c->written[t->site][call];
+        c->answered[call] = c->answered[call] || strstr(t->value, "\"state\":\"answered\"");
+    }
 }
 
 static void apply_put(struct cluster *c, struct task *t)
@@ -404,12 +406,14 @@ void store_apply_adrift(struct cluster *c, struct task *t)
 
     if (is_refused(c, t))
         return;
-    if (t->kind == APPLY_BEAT || (t->kind == APPLY_PUT && !is_fenced(c, t)))
+    if (t->kind == APPLY_BEAT || (t->kind == APPLY_PUT && !is_fenced(c, t))) {
         entry_add(c, d, t->key, t->value, t->ttl_ms);
-    else if (t->kind == APPLY_CLAIM && !entry_find(c, d, t->key))
+        note_written(c, t);
+    } else if (t->kind == APPLY_CLAIM && !entry_find(c, d, t->key)) {
         entry_add(c, d, t->key, t->value, t->ttl_ms);
-    else if (t->kind == APPLY_CALL || t->kind == APPLY_TELL)
+    } else if (t->kind == APPLY_CALL || t->kind == APPLY_TELL) {
         store_apply_call(c, t);
+    }
 }
 
 /* Of what was on its way a part arrives, and the rest does not, or later: TCP keeps the order. False when it is to be
