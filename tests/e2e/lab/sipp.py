@@ -21,8 +21,19 @@ SCENARIOS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../cfg/sce
 # What the caller dials when a test does not say: see cfg/scenarios/gateway.xml.
 DIALS = {'call': 'answer1', 'cancel': 'ring1', 'rejected': 'busy1',
          'failed': 'unavailable1', 'reinvite': 'answer1'}
-# A forked call may ring once more while the caller makes up his mind.
-EXTRA_OPTIONS = {'cancel': ('-pause_msg_ign',)}
+RINGING = '  <recv response="180"/>\n'
+
+
+def _write_scenario(lab, name, *changes):
+    """A copy of it with these changes, each (old text, new text); returns its path."""
+    path = os.path.join(lab.new_directory('scenario'), f'{name}.xml')
+    with open(os.path.join(SCENARIOS, f'{name}.xml')) as file:
+        text = file.read()
+    for old, new in changes:
+        text = text.replace(old, new)
+    with open(path, 'w') as file:
+        file.write(text)
+    return path
 
 
 class Result:
@@ -89,19 +100,19 @@ class Caller(Sipp):
         self.run = f'r{next(lab.sipp_runs)}'
         # Far from 6000, where SIPp looks for a media port of its own.
         port = port or 20000 + int(self.run[1:])
+        dial = dial or DIALS[scenario]
         target = ANYCAST if family == 4 else f'[{ANYCAST6}]'
         super().__init__(
             lab, 'caller', f'caller-{scenario}-{self.run}',
-            os.path.join(SCENARIOS, f'{scenario}.xml'),
-            [f'{target}:{SIP_PORT}', '-p', port, '-s', dial or DIALS[scenario],
+            _write_scenario(lab, scenario, (RINGING, RINGING * (dial.count('ring') or 1))),
+            [f'{target}:{SIP_PORT}', '-p', port, '-s', dial,
              '-m', calls, '-r', rate, '-l', calls, '-d', pause,
              '-cid_str', f'{scenario}-%u-{self.run}@lab',
              '-key', 'run', self.run, '-key', 'pad', 'x' * pad,
              '-recv_timeout', recv_timeout, '-timeout', f'{timeout}s',
              # Aborting a failed call with a BYE of SIPp's own making would
              # only add noise to the trace.
-             '-default_behaviors', 'all,-bye',
-             *EXTRA_OPTIONS.get(scenario, ()), *options], family)
+             '-default_behaviors', 'all,-bye', *options], family)
 
     @property
     def call_ids(self):
@@ -125,13 +136,10 @@ class Gateway(Sipp):
 
     def __init__(self, lab, port=SIP_PORT, family=4, pause=20, options=(), scenario='gateway', over='udp'):
         """pause: ms between 180 and 200. over: 'udp' or 'tcp'."""
-        path = os.path.join(lab.new_directory('scenario'), 'gateway.xml')
-        with open(os.path.join(SCENARIOS, f'{scenario}.xml')) as file:
-            text = file.read().replace('LOCALPORT', str(port))
+        changes = [('LOCALPORT', str(port))]
         if over != 'udp':     # also in its Contact
-            text = text.replace('[local_port]>', f'[local_port];transport={over}>')
-        with open(path, 'w') as file:
-            file.write(text)
+            changes.append(('[local_port]>', f'[local_port];transport={over}>'))
+        path = _write_scenario(lab, scenario, *changes)
         super().__init__(lab, 'gateway', f'gateway-{port}', path,
                          ['-p', port, '-d', pause, '-rtcheck', 'loose', '-t', f'{over[0]}1', *options], family)
         self.proc.wait_socket(over, port)
