@@ -219,6 +219,23 @@ Test(gone, any_node_acknowledges)
     fake_free(f);
 }
 
+/* So long its far end may repeat a 2xx, and any node may get it. */
+Test(gone, record_is_written_again_into_a_store_that_has_forgotten_it)
+{
+    struct leg c;
+    struct fake *f = ended(&c);
+
+    fake_pass(f, f->conf.done_ttl_ms - 5000);
+    fake_forget(f);
+    engine_store_down(f->e, f->now);
+    engine_store_up(f->e, f->now);
+    engine_nodes_read(f->e, true, f->now);
+    fake_turn(f);
+    cr_assert(f->put_count > 0, "it is not written");
+    cr_expect(json_is_true(fake_put_field(f, "done")) && json_is_true(fake_put_field(f, "gone")));
+    fake_free(f);
+}
+
 /* The script would connect to the port that he had sent from. Its sender says it again. */
 Test(gone, reply_before_that_goes_to_nobody)
 {

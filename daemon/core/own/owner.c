@@ -384,6 +384,12 @@ void owner_unanswered(struct engine *e, const char *key, int64_t now)
         tell_ringing(e, t, now);
 }
 
+/* Of one whose caller is gone the store may need the record again, as long as its far end may repeat a 2xx. */
+static int64_t linger_ms(const struct engine *e, const struct txn *t)
+{
+    return t->gone ? e->conf.done_ttl_ms : LINGER_MS;
+}
+
 static void look_after(struct engine *e, struct txn *t, int64_t now)
 {
     bool expired = (!txn_is_done(t) || t->hold == HOLD_PROVING) && now - t->begun_ms > e->conf.tx_max_ms;
@@ -391,8 +397,8 @@ static void look_after(struct engine *e, struct txn *t, int64_t now)
     e->count.txns_expired += expired;
     if (expired)
         calls_failed(e, t, now);
-    if (expired ||
-        (txn_is_done(t) && t->record == RECORD_CLEAN && t->hold != HOLD_PROVING && now - t->changed_ms > LINGER_MS)) {
+    if (expired || (txn_is_done(t) && t->record == RECORD_CLEAN && t->hold != HOLD_PROVING &&
+                    now - t->changed_ms > linger_ms(e, t))) {
         txns_remove(&e->txns, t);
         return;
     }
