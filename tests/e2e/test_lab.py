@@ -21,7 +21,7 @@ from tools.random_table import run_table
 
 
 @pytest.mark.parametrize(
-    'scenario', ['call', 'cancel', 'rejected', 'failed', 'reinvite'])
+    'scenario', ['call', 'cancel', 'rejected', 'failed'])
 def test_every_scenario_on_one_node(lab, plain, scenario):
     gateway = Gateway(lab)
     lab.route('caller', 'a')

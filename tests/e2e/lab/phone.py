@@ -214,10 +214,11 @@ class Asking:
     def __init__(self, endpoint, port, text, over=None):
         self.endpoint, self.port, self.text, self.over = endpoint, port, text, over
         self.began, self.tries, self.code, self.answered, self.tries_needed = time.monotonic(), 0, 0, None, 0
+        self.provisional = 0         # reply to a re-INVITE, which is not sent again then (timer A)
         self.answer = None           # the message with that code
 
     def send(self, pause):
-        if not self.code and time.monotonic() - self.began < TIMER_F:
+        if not self.code and not self.provisional and time.monotonic() - self.began < TIMER_F:
             self.tries += 1
             self.endpoint.send(self.port, self.text, self.over)
             if self.endpoint.sends_again:
@@ -326,6 +327,7 @@ class Callees(Endpoint):
     """The far end: phones at several ports that ring until a test says something else.
 
     on_invite(leg)   what a new INVITE does; None: it rings
+    on_reinvite(leg) what the caller's re-INVITE does, a leg of its own; by default it is answered
     manner           what a retransmitted INVITE gets: 'repeat' (as it should), 'silence', or a code such as 482
     challenges       how many BYEs get a 407 first, or what refuses says
     """
@@ -333,7 +335,7 @@ class Callees(Endpoint):
     def __init__(self, lab, ports=PORTS, on_invite=None, manner='repeat', side='gateway'):
         self.on_invite, self.manner = on_invite or Leg.ring, manner
         self._calls, self._by_branch, self.unknown, self.challenges, self.refuses = {}, {}, [], 0, 407
-        self._again = {}            # the caller's re-INVITEs
+        self._again, self.on_reinvite = {}, Leg.answer   # the caller's re-INVITEs
         self.reinvites = {}         # its own, by branch: the Leg
         self.last_again = 0.0       # when an INVITE last came again
         super().__init__(lab, side, ports)
@@ -346,6 +348,10 @@ class Callees(Endpoint):
         """{port: how many transactions began there}"""
         ports = [leg.port for leg in self.legs(call_id)]
         return {port: ports.count(port) for port in ports}
+
+    def again(self, call_id):
+        """The legs of the caller's re-INVITEs."""
+        return list(self._again.get(call_id, ()))
 
     def received(self, port, msg):
         handler = {'INVITE': self._on_invite, 'CANCEL': self._on_cancel, 'ACK': self._on_ack, 'BYE': self._on_bye}
@@ -366,7 +372,7 @@ class Callees(Endpoint):
             if first:
                 first.target = leg.target
             self._again.setdefault(msg.call_id, []).append(leg)
-            leg.answer()
+            self.on_reinvite(leg)
             return
         self._calls.setdefault(msg.call_id, []).append(leg)
         self.on_invite(leg)
@@ -417,7 +423,7 @@ class Callees(Endpoint):
 
     def _of_ack(self, port, msg):
         number = msg['cseq'].split()[0]
-        legs = [*self.legs(msg.call_id, port), *self._again.get(msg.call_id, ())]
+        legs = [*self.legs(msg.call_id, port), *self.again(msg.call_id)]
         return next((leg for leg in legs if leg.tag == msg.to_tag and leg.invite['cseq'].split()[0] == number), None)
 
     def _dialog(self, port, msg):
@@ -483,6 +489,13 @@ class Call:
             self.cancelling = self.owner.ask(self.owner.port, 'CANCEL', self.branch, text, self.over)
             return self.cancelling
 
+    def cancel_reinvite(self):
+        with self.owner.lock:
+            branch, asking = self.reinvite
+            headers = self._headers('CANCEL', branch, self.final['to'], self.final.routes()[::-1], self.cseq)
+            text = request('CANCEL', asking.text.split(' ')[1], headers)
+            return self.owner.ask(self.owner.port, 'CANCEL', branch, text, self.over)
+
     def ack(self):
         """To the negative final reply."""
         with self.owner.lock:
@@ -516,8 +529,12 @@ class Call:
 
     def on_reinvite(self, msg):
         self.owner._on_answer(msg)
-        if 200 <= msg.code < 300:
-            self._send('ACK', _first(_URI, msg['contact']), None, msg['to'], self.final.routes()[::-1], self.cseq)
+        branch, asking = self.reinvite
+        if msg.code < 200:
+            asking.provisional = msg.code
+            return
+        contact, branch = (msg['contact'], None) if msg.code < 300 else (self.final['contact'], branch)
+        self._send('ACK', _first(_URI, contact), branch, msg['to'], self.final.routes()[::-1], self.cseq)
 
     def on_reply(self, msg):
         if self.deaf:

@@ -20,7 +20,7 @@ from lab.proc import LabError
 SCENARIOS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../cfg/scenarios')
 # What the caller dials when a test does not say: see cfg/scenarios/gateway.xml.
 DIALS = {'call': 'answer1', 'cancel': 'ring1', 'rejected': 'busy1',
-         'failed': 'unavailable1', 'reinvite': 'answer1'}
+         'failed': 'unavailable1'}
 RINGING = '  <recv response="180"/>\n'
 
 
