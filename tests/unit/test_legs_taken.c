@@ -104,6 +104,68 @@ Test(legs_taken, takeover_of_the_leg_that_came_first)
     fake_expect_end(f, LEG_TX(1), "cancelled", "487");
 }
 
+static void restart(struct fake *f)
+{
+    f->found = "";
+    engine_link_down(f->e, f->now);
+    engine_link_up(f->e, "tag-2", f->now);
+    fake_hello(f, 1, "100.2");
+    for (int i = 0; i < 10; i++) {
+        fake_pass(f, 500);
+        engine_nodes_read(f->e, true, f->now);
+    }
+    fake_forget(f);
+}
+
+/* A stray has brought the record. */
+static void take(struct fake *f, int k, struct leg *c, const char *record, int64_t at)
+{
+    f->answer_puts = true;
+    f->found = scratch("%.*s,\"at\":%lld}", (int)strlen(record) - 1, record, (long long)at);
+    fake_stray(f, k, c, "CANCEL");
+    fake_turn(f);
+    fake_taken(f, f->events + 1, 1);
+    fake_turn(f);
+}
+
+/* A spiral through this node, whose Kamailio was restarted when the caller had hung up. */
+Test(legs_taken, inner_leg_that_ends_before_the_outer_one_is_taken_over)
+{
+    struct fake *f = fake_served();
+    struct leg outer = fake_leg(f, 1), inner = fake_leg(f, 2);
+
+    fake_cancel(f, &outer);
+    fake_cancel(f, &inner);
+    fake_turn(f);
+    restart(f);
+    take(f, 1, &inner, fake_cancelled(fake_orphan(&inner, 1, "100.1")), AT(11));
+    fake_replied(f, &inner, "0", 487, NULL, AT(1020));
+    fake_pass(f, 1000);
+    take(f, 2, &outer, fake_cancelled(fake_orphan(&outer, 1, "100.1")), AT(10));
+    fake_replied(f, &outer, "0", 487, NULL, AT(1021));
+    fake_pass(f, 3000);
+    fake_expect_end(f, LEG_TX(1), "cancelled", "487");
+}
+
+/* The same of a node that has died, in the order of its records in the store. */
+Test(legs_taken, outer_leg_that_began_in_the_same_ms_as_the_inner_one)
+{
+    struct fake *f = fake_served();
+    struct leg outer = call_make(1), inner = call_make(2);
+
+    inner.call_id = outer.call_id;
+    inner.branch = scratch("%s.0", outer.tm);
+    fake_death(f);
+    f->call_result = CALL_OTHER;
+    take(f, 1, &inner, fake_cancelled(fake_orphan(&inner, 2, "200.1")), AT(10));
+    take(f, 2, &outer, fake_cancelled(fake_orphan(&outer, 2, "200.1")), AT(10));
+    f->call_result = CALL_WRITTEN;
+    fake_replied(f, &inner, "0", 487, NULL, AT(1020));
+    fake_replied(f, &outer, "0", 487, NULL, AT(1021));
+    fake_pass(f, 3000);
+    fake_expect_end(f, LEG_TX(1), "cancelled", "487");
+}
+
 Test(legs_taken, takeover_of_a_leg_whose_call_another_node_has)
 {
     struct fake *f = fake_served();
@@ -145,5 +207,23 @@ Test(legs_taken, another_node_takes_a_leg_over)
     fake_pass(f, 10000);
     message_taken(f, NULL);
     cr_expect(fake_status(f).calls == 0);
+    fake_free(f);
+}
+
+/* Two legs of a fork upstream: after a restart each has come to another node. */
+Test(legs_taken, another_node_takes_one_leg_over_and_this_one_the_other)
+{
+    struct fake *f = fake_served();
+    struct leg second;
+
+    fake_leg(f, 1);
+    second = fake_leg(f, 2);
+    fake_turn(f);
+    restart(f);
+    take(f, 1, &second, fake_orphan(&second, 1, "100.1"), AT(11));
+    f->call_result = CALL_OTHER;
+    message_taken(f, LEG_TX(1));
+    fake_pass(f, 3000);
+    fake_expect_live(f, LEG_TX(2), "ringing");
     fake_free(f);
 }

@@ -51,14 +51,22 @@ static void take(struct engine *e, struct call *c, struct txn *t, int64_t at)
     calls_mark(e, c);
 }
 
-/* Whether the call's record follows that leg, not the one that this node does. Of a call's INVITEs the first has the
- * record (CALL_BEGIN), of which the store tells whoever is reported later: so a node whose leg was reported before has
- * heard nothing. */
-static bool has_record(const struct txn *t, const struct call *c)
+/* Of a spiral: the inner leg's Via is the outer one's. Both may have begun in the same ms. */
+static bool is_sent_on_by(const struct txn *inner, const struct txn *outer)
+{
+    size_t n = strlen(outer->id);
+
+    return inner && strncmp(inner->branch, outer->id, n) == 0 && inner->branch[n] == '.';
+}
+
+/* Whether the call's record follows that transaction, not the one that this node does (leg, NULL: it has that no more).
+ * Of a call's INVITEs the first has the record (CALL_BEGIN), of which the store tells whoever is reported later: so a
+ * node whose leg was reported before has heard nothing. */
+static bool has_record(const struct txn *t, const struct call *c, const struct txn *leg)
 {
     bool told = c->role == CALL_OWNER && c->write_as == WRITE_NEW && c->tries;
 
-    return !c->answered && (told || (t->at && t->at < c->trying));
+    return !c->answered && (told || is_sent_on_by(leg, t) || (t->at && t->at < c->trying));
 }
 
 void calls_take(struct engine *e, struct txn *t, int64_t now)
@@ -75,12 +83,12 @@ void calls_take(struct engine *e, struct txn *t, int64_t now)
         t->call_told = TOLD_TAKEN;
     if (!c || call_is_told(c, t->key))
         return;
-    if (leg_goes_on(e, c) && strcmp(c->tx, t->key) != 0) {
-        if (!has_record(t, c)) {
+    if ((leg_goes_on(e, c) || leg_may_return(e, c)) && strcmp(c->tx, t->key) != 0) {
+        leg = txns_by_key(&e->txns, c->tx);
+        if (!has_record(t, c, leg)) {
             leg_add(e, c, t);
             return;
         }
-        leg = txns_by_key(&e->txns, c->tx);
     }
     if (!leg_follow(e, c, t, &id))
         return;
@@ -277,7 +285,8 @@ void calls_taken(struct engine *e, struct span name, const char *tx)
     if (!c || c->role == CALL_GUEST || !c->tx || (tx && strcmp(tx, c->tx) != 0))
         return;
     if (!txns_by_key(&e->txns, c->tx)) {
-        calls_leave(e, c);
+        if (c->answered || c->how || !leg_next(e, c)) /* else that leg leaves its mark in the other node's record */
+            calls_leave(e, c);
     } else if (!e->self.up && e->conf.takeover) {
         c->role = CALL_AWAY;
         txns_by_key(&e->txns, c->tx)->away = true;

@@ -38,6 +38,8 @@ bool leg_read(const struct txn *t, struct sip_id *id);
 bool leg_follow(struct engine *e, struct call *c, const struct txn *t, const struct sip_id *id);
 /* Whether the call outlives the transaction that it follows, so that another INVITE of its name is a leg. */
 bool leg_goes_on(const struct engine *e, const struct call *c);
+/* Whether its transaction has died with this node's Kamailio, and may be taken over yet. */
+bool leg_may_return(const struct engine *e, const struct call *c);
 void leg_add(const struct engine *e, struct call *c, const struct txn *t);
 /* That transaction, which may be a leg, rings. */
 void leg_rang(const struct engine *e, const struct txn *t, int64_t at);

@@ -35,6 +35,12 @@ bool leg_rings(const struct engine *e, const struct call *c)
     return t && !txn_is_done(t) && !c->how && !c->answered;
 }
 
+bool leg_may_return(const struct engine *e, const struct call *c)
+{
+    return c->role != CALL_GUEST && !c->answered && !c->how && c->inc && strcmp(c->inc, e->self.inc) != 0 &&
+           !txn_of(e, c);
+}
+
 /* The transaction of that key, if it is not over. */
 static struct txn *alive(const struct engine *e, const char *key)
 {
