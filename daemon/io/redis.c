@@ -131,8 +131,11 @@ static void redis_beat(struct store *store, int id, const char *record, int64_t 
         redis_ask(s, NO_KEY, redis_on_done, NULL, "PUBLISH %s %s", s->nodes_channel, record);
 }
 
-static void end_reading(struct redis *s)
+/* One of the answers that a read waits for. */
+static void node_answered(struct redis *s)
 {
+    if (--s->nodes_left > 0)
+        return;
     s->reading_nodes = false;
     s->store.on.nodes_read(s->store.on.ctx, s->nodes_ok);
 }
@@ -140,6 +143,9 @@ static void end_reading(struct redis *s)
 /* Gone for a day; if it is alive after all, each heartbeat adds it. */
 static void forget_member(struct redis *s, long id)
 {
+    for (size_t i = 0; i < s->known_count; i++)
+        if (s->known[i] == id)
+            s->known[i--] = s->known[--s->known_count];
     redis_ask(s, span_of(s->nodes), redis_on_done, NULL, "SREM %s %ld", s->nodes, id);
 }
 
@@ -154,30 +160,53 @@ static void on_node(struct redis *s, const redisReply *r, void *data)
         forget_member(s, id);
     else if (r->type == REDIS_REPLY_STRING)
         s->store.on.node(s->store.on.ctx, (struct span){r->str, (size_t)r->len});
-    if (--s->nodes_left == 0)
-        end_reading(s);
+    node_answered(s);
 }
 
-/* Ids are numbers; any other member is no node's. */
-static void read_node(struct redis *s, const redisReply *member)
+static void read_node(struct redis *s, int id)
 {
-    int id = member->type == REDIS_REPLY_STRING ? atoi(member->str) : 0;
     char key[KEY_SHORT_MAX];
 
     key_node(key, id);
-    if (id > 0 && redis_ask(s, span_of(key), on_node, (void *)(intptr_t)id, "GET %s", key))
+    if (redis_ask(s, span_of(key), on_node, (void *)(intptr_t)id, "GET %s", key))
         s->nodes_left++;
+}
+
+static bool is_known(const struct redis *s, size_t count, int id)
+{
+    for (size_t i = 0; i < count; i++)
+        if (s->known[i] == id)
+            return true;
+    return false;
+}
+
+/* Ids are numbers; any other member is no node's. Those that the last read has named have been asked for already. */
+static void name_members(struct redis *s, const redisReply *r)
+{
+    size_t asked = s->known_count;
+
+    for (size_t i = 0; i < r->elements; i++) {
+        int id = r->element[i]->type == REDIS_REPLY_STRING ? atoi(r->element[i]->str) : 0;
+
+        if (id <= 0 || is_known(s, asked, id))
+            continue;
+        read_node(s, id);
+        if (s->known_count < NODES_KNOWN)
+            s->known[s->known_count++] = id;
+    }
 }
 
 static void on_members(struct redis *s, const redisReply *r, void *data)
 {
+    bool ok = !redis_is_error(r) && r->type == REDIS_REPLY_ARRAY && r->elements <= MEMBERS_MAX;
+
     (void)data;
     redis_complain(s, r);
-    s->nodes_ok = !redis_is_error(r) && r->type == REDIS_REPLY_ARRAY && r->elements <= MEMBERS_MAX;
-    for (size_t i = 0; s->nodes_ok && i < r->elements; i++)
-        read_node(s, r->element[i]);
-    if (s->nodes_left == 0)
-        end_reading(s);
+    if (ok)
+        name_members(s, r);
+    else
+        s->nodes_ok = false;
+    node_answered(s);
 }
 
 static void redis_read_nodes(struct store *store)
@@ -187,7 +216,10 @@ static void redis_read_nodes(struct store *store)
     if (!s->store.facts.ready || s->reading_nodes)
         return;
     redis_look_again(s);
-    s->reading_nodes = redis_ask(s, span_of(s->nodes), on_members, NULL, "SMEMBERS %s", s->nodes);
+    s->reading_nodes = s->nodes_ok = redis_ask(s, span_of(s->nodes), on_members, NULL, "SMEMBERS %s", s->nodes);
+    s->nodes_left = s->reading_nodes;
+    for (size_t i = 0; s->reading_nodes && i < s->known_count; i++)
+        read_node(s, s->known[i]);
 }
 
 static void on_announced(redisAsyncContext *ac, void *reply, void *data)

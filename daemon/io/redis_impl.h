@@ -24,6 +24,8 @@ struct redis_near {
     int64_t written_ms[NEAR_BEATS]; /* when it wrote each, by its number */
 };
 
+#define NODES_KNOWN 64 /* a further node's record takes a second round trip */
+
 struct redis {
     struct store store;
     uv_loop_t *loop;
@@ -37,6 +39,8 @@ struct redis {
     bool reading_nodes; /* one read at a time */
     size_t nodes_left;  /* answers that this read waits for */
     bool nodes_ok;
+    int known[NODES_KNOWN]; /* nodes read so far: asked for along with the members, in one round trip */
+    size_t known_count;
     char complained[16]; /* first word of the last error logged for this connection; "": none */
     bool own_there;      /* this node's own record was in the store */
     uint64_t complained_ms;

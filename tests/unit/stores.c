@@ -131,8 +131,13 @@ static void on_scanned(void *ctx, bool ok, uint64_t next)
 
 static void on_node(void *ctx, struct span record)
 {
-    (void)ctx;
     (void)record;
+    ((struct client *)ctx)->nodes++;
+}
+
+static void on_nodes_read(void *ctx, bool ok)
+{
+    ((struct client *)ctx)->nodes_read += ok;
 }
 
 static void on_written(void *ctx, uint64_t token, enum call_result result)
@@ -281,6 +286,7 @@ struct client *client_new(uv_loop_t *loop, const struct redis_server *r, int64_t
                               .scanned = on_scanned,
                               .node = on_node,
                               .announced = on_node,
+                              .nodes_read = on_nodes_read,
                               .put_done = on_put,
                               .claimed = on_claimed,
                               .got = on_read,

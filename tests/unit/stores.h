@@ -26,6 +26,8 @@ struct client {
     json_t *record;           /* last reading of a call: its fields, NULL for none */
     json_t *archive;          /* last reading of the archive: [id, fields] each */
     unsigned forgot;          /* so often the store said that it has */
+    unsigned nodes;           /* records of nodes that were read, */
+    unsigned nodes_read;      /* and how often all were */
     json_t *told;             /* texts, in order */
     json_t *keys;             /* of a scan */
     bool scanned;

@@ -317,6 +317,60 @@ Test(store_redis, node_gets_another_id)
     two_free(t);
 }
 
+static bool has_read_nodes(void *arg)
+{
+    return ((struct client *)arg)->nodes_read == 1;
+}
+
+/* What Redis has read from its sockets so far. */
+static int reads_of(const struct two *t)
+{
+    const char *stats = redis_do(&t->r, "INFO stats");
+
+    return atoi(strstr(stats, "total_reads_processed:") + strlen("total_reads_processed:"));
+}
+
+/* How often Redis reads for that, and how many records there were. */
+static int read_nodes(struct two *t, unsigned *nodes)
+{
+    struct client *c = t->c[0];
+    int own = -reads_of(t), before;
+
+    before = reads_of(t);
+    own += before; /* of the question itself */
+    c->nodes = c->nodes_read = 0;
+    c->store->ops->read_nodes(c->store);
+    cr_assert(wait_until(&t->loop, has_read_nodes, c));
+    *nodes = c->nodes;
+    return reads_of(t) - before - own;
+}
+
+static bool has_forgotten(void *arg)
+{
+    return strcmp(redis_do(&((struct two *)arg)->r, "SMEMBERS kamsync:nodes"), "1,3") == 0;
+}
+
+Test(store_redis, known_nodes_are_read_in_one_round_trip)
+{
+    struct two *t = two_new(100000);
+    unsigned nodes;
+
+    redis_do(&t->r, "SADD kamsync:nodes 1 2");
+    redis_do(&t->r, "SET kamsync:node:1 {}");
+    redis_do(&t->r, "SET kamsync:node:2 {}");
+    cr_expect(read_nodes(t, &nodes) == 2 && nodes == 2, "%u nodes, of which none was known", nodes);
+    cr_expect(read_nodes(t, &nodes) == 1 && nodes == 2, "%u nodes, all known", nodes);
+    redis_do(&t->r, "SADD kamsync:nodes 3");
+    redis_do(&t->r, "SET kamsync:node:3 {}");
+    cr_expect(read_nodes(t, &nodes) == 2 && nodes == 3, "%u nodes, one of them new", nodes);
+    redis_do(&t->r, "DEL kamsync:node:2");
+    read_nodes(t, &nodes);
+    cr_expect(nodes == 2, "%u nodes, one of them gone", nodes);
+    cr_assert(wait_until(&t->loop, has_forgotten, t));
+    cr_expect(read_nodes(t, &nodes) == 1 && nodes == 2, "%u nodes left", nodes);
+    two_free(t);
+}
+
 /* ---- rights ---- */
 
 /* The rights that calls need; docs/security.md names all rights. */
