@@ -126,11 +126,13 @@ static void on_events(struct engine *e, struct msg *m, int64_t now)
 }
 
 /* The latest report on a node counts, so all are sent again. */
-static void on_ack(struct engine *e, int64_t n, int64_t now)
+static void on_ack(struct engine *e, const struct msg *m, int64_t now)
 {
-    bool lost = contact_acked(e, n, now) > 0;
+    bool lost = contact_acked(e, m->n, now) > 0;
 
-    revoked_acked(e, n);
+    revoked_acked(e, m->n);
+    if (m->id)
+        peers_answered(e, (int)m->id, m->alive, now);
     for (size_t i = 0; lost && e->contact.hello && i < e->nodes.count; i++)
         peers_tell(e, &e->nodes.list[i], now);
 }
@@ -143,7 +145,7 @@ static void on_msg(struct engine *e, struct msg *m, int64_t now)
             kamailio_hello(e, m, now);
         break;
     case MSG_ACK:
-        on_ack(e, m->n, now);
+        on_ack(e, m, now);
         kamailio_up(e, true, now);
         break;
     case MSG_EVENTS:

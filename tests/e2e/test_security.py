@@ -15,7 +15,7 @@ from lab import netns
 from lab.accidents import start, wait_records
 from lab.cluster import SECRET
 from lab.evapiclient import PORT, EvapiClient, frame, harmless, proof
-from lab.handover import handover_header, incarnation, with_header
+from lab.handover import alive, handover_header, incarnation, with_header
 from lab.lab import ANYCAST
 from lab.policies import by_kind
 from lab.proc import wait_until
@@ -218,15 +218,6 @@ def test_who_stands_in_between_hears_nothing(lab):
     cluster.stop()
 
 
-def alive(node, number, age, branch=None):
-    """An answer to a probe of b's, as node a's Kamailio would get it: its proof is good."""
-    branch = branch or f'z9hG4bK-kamsync.2.{number}.kamsync-0123456789abcdef-127.0.0.1-40000'
-    sec = int(time.time()) - age
-    return (f'SIP/2.0 200 Alive\r\nVia: SIP/2.0/UDP {node.ip}:5060;branch={branch}\r\n'
-            f'From: <sip:kamsync@{node.ip}:5060>;tag=1\r\nTo: <sip:x>;tag=2\r\nCall-ID: kamsync-probe-1-{number}\r\n'
-            f'CSeq: 1 OPTIONS\r\nX-Kamsync: {sec} {proof(SECRET, f"alive {sec} {branch}")}\r\nContent-Length: 0\r\n\r\n')
-
-
 def test_an_old_answer_to_a_probe_is_not_believed(lab):
     """Hour-old ones, whose proofs are good, come every moment: the clocks stay as they are, hour-old handovers are dropped, fresh ones
     are taken, and a dead node is lost."""
@@ -235,7 +226,7 @@ def test_an_old_answer_to_a_probe_is_not_believed(lab):
     before, number = ring(cluster), itertools.count(1)
 
     def repeat():
-        stranger.send(alive(a, next(number), 3600), to=(a.ip, 5060))
+        stranger.send(alive(a, f'z9hG4bK-kamsync.2.{next(number)}.kamsync-0123456789abcdef-127.0.0.1-40000', age=3600), to=(a.ip, 5060))
         return False
 
     for _ in range(20):

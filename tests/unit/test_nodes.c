@@ -379,6 +379,47 @@ Test(nodes, who_was_not_asked_owes_no_answer)
     cr_expect(node_is_doubtful(n, 10000, INT64_MAX), "it is out of reach");
 }
 
+Test(nodes, answer_that_is_told_with_the_next_probe_is_not_owed_before)
+{
+    struct nodes *all = table();
+    struct node *n = &all->list[0];
+
+    see(all, 2, 1, 0);
+    ask(all, 500);
+    cr_expect_null(nodes_answered(all, 2, false));
+    nodes_hear(all, 2, 501);
+    ask(all, 1000);
+    cr_expect_null(nodes_answered(all, 2, true));
+    cr_expect(n->heard_ms == 501 && !node_is_doubtful(n, 1000, 1500));
+    cr_expect_null(nodes_miss(all, 9000, 1400), "this node itself may have stood still");
+    ask(all, 9000);
+    cr_expect_null(nodes_answered(all, 2, true), "no news");
+    cr_expect(n->heard_ms == 1000, "as of the probe that it has answered");
+    cr_expect_null(nodes_answered(all, 77, true), "never heard of");
+}
+
+/* As late as if each answer were told at once. */
+Test(nodes, who_answers_no_more_is_out_of_reach_in_time)
+{
+    struct nodes *all = table();
+    struct node *n = &all->list[0];
+
+    see(all, 2, 1, 0);
+    for (int64_t now = 500; now <= 2000; now += 500) {
+        ask(all, now);
+        nodes_answered(all, 2, now > 500);
+        if (now == 500)
+            nodes_hear(all, 2, now + 1);
+    }
+    ask(all, 2500); /* the probe at 2,000 has had no answer */
+    cr_expect_null(nodes_answered(all, 2, false));
+    cr_expect(n->heard_ms == 1500 && node_is_doubtful(n, 2500, 1500));
+    cr_expect_null(nodes_miss(all, 2900, 1400));
+    cr_expect(nodes_miss(all, 3000, 1400) == n);
+    ask(all, 3000);
+    cr_expect(nodes_answered(all, 2, true) == n && n->reached, "it is back");
+}
+
 Test(nodes, whose_kamailio_is_away_is_not_asked_and_out_of_reach)
 {
     struct nodes *all = table();

@@ -28,6 +28,9 @@ bool peers_dead(const struct engine *e, int id, const char *inc, int64_t now);
 void peers_tell(struct engine *e, const struct node *n, int64_t now);
 /* A node has answered a probe. */
 void peers_alive(struct engine *e, int id, int64_t now);
+/* Kamailio has got a probe of that node; alive: it had the answer to the one before, and tells that of this one with
+ * the next. */
+void peers_answered(struct engine *e, int id, bool alive, int64_t now);
 
 /* Who owns a record, as far as this node can tell; ACTED: nothing is left to do for a stray. */
 enum verdict {

@@ -141,6 +141,8 @@ const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_
     n->reached = was.reached;
     n->heard_ms = was.heard_ms;
     n->asked_ms = was.asked_ms;
+    n->before_ms = was.before_ms;
+    n->later = was.later;
     n->here = was.here;
     return NULL;
 }
@@ -152,7 +154,7 @@ bool node_is_probed(const struct node *n)
 
 static bool owes(const struct node *n)
 {
-    return n->heard_ms < n->asked_ms;
+    return n->heard_ms < n->asked_ms && !n->later;
 }
 
 bool node_is_doubtful(const struct node *n, int64_t now, int64_t late_ms)
@@ -162,21 +164,38 @@ bool node_is_doubtful(const struct node *n, int64_t now, int64_t late_ms)
 
 void node_ask(struct node *n, int64_t now, int64_t idle_ms)
 {
-    if (!owes(n) && now - n->heard_ms > idle_ms)
+    if (n->heard_ms >= n->asked_ms && now - n->heard_ms > idle_ms)
         n->heard_ms = now - idle_ms;
+    n->before_ms = n->asked_ms;
     n->asked_ms = now;
+}
+
+/* Returns n if it became reachable by that. */
+static const struct node *hear(struct node *n, int64_t at)
+{
+    bool again = !n->reached;
+
+    if (at > n->heard_ms)
+        n->heard_ms = at;
+    n->reached = true;
+    return again ? n : NULL;
 }
 
 const struct node *nodes_hear(struct nodes *all, int id, int64_t now)
 {
     struct node *n = find(all, id);
-    bool again = n && !n->reached;
 
-    if (n) {
-        n->heard_ms = now;
-        n->reached = true;
-    }
-    return again ? n : NULL;
+    return n ? hear(n, now) : NULL;
+}
+
+const struct node *nodes_answered(struct nodes *all, int id, bool alive)
+{
+    struct node *n = find(all, id);
+
+    if (!n)
+        return NULL;
+    n->later = alive;
+    return alive ? hear(n, n->before_ms) : NULL;
 }
 
 const struct node *nodes_miss(struct nodes *all, int64_t now, int64_t limit_ms)

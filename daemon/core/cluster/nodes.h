@@ -31,7 +31,8 @@ struct node {
     bool reached;                   /* its Kamailio answers our probes */
     bool unseen;                    /* its heartbeats ended, but it answers probes */
     int64_t seen_ms, heard_ms;      /* last heartbeat, last answer to a probe */
-    int64_t asked_ms;               /* last probe; 0: none yet */
+    int64_t asked_ms, before_ms;    /* last probe, and the one before; 0: none yet */
+    bool later;                     /* the answer to the last probe is told when the next one is sent */
     int64_t read_ms;                /* last read of its record, with or without a new heartbeat */
     int64_t here;                   /* the last barrier that its kamsyncd answered */
 };
@@ -64,6 +65,9 @@ void node_ask(struct node *n, int64_t now, int64_t idle_ms);
 
 /* Notes an answer to a probe. Returns the node if it became reachable by that, else NULL. */
 const struct node *nodes_hear(struct nodes *all, int id, int64_t now);
+/* Notes whether it had answered the probe before the last when that was sent: the script says so instead of each
+ * answer, and if not, tells the next answer at once. Returns as nodes_hear(). */
+const struct node *nodes_answered(struct nodes *all, int id, bool alive);
 /* The next node that owes an answer, or is not probed, and has not answered for limit_ms, now marked unreachable; NULL
  * when there is none (more). */
 const struct node *nodes_miss(struct nodes *all, int64_t now, int64_t limit_ms);

@@ -61,6 +61,14 @@ void peers_alive(struct engine *e, int id, int64_t now)
         node_changed(e, n, now);
 }
 
+void peers_answered(struct engine *e, int id, bool alive, int64_t now)
+{
+    const struct node *n = nodes_answered(&e->nodes, id, alive);
+
+    if (n)
+        node_changed(e, n, now);
+}
+
 /* An OPTIONS that only a peer can answer (its script does, with a proof), sent in the way of a handover. */
 static void probe_node(struct engine *e, struct node *n, int64_t now)
 {

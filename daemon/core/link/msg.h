@@ -59,6 +59,7 @@ struct event {
 struct msg {
     enum msg_type type;
     int64_t node, n, k;        /* node id, frame number, stray number */
+    int64_t id, alive;         /* of the ack for a probe: the node's id (else 0); it had answered the probe before */
     const char *inc, *sip;     /* incarnation, SIP address */
     const char *nonce, *proof; /* of a hello: Kamailio's fresh value, and the proof of its identity */
     const char *src, *dst;     /* addresses */

@@ -91,6 +91,7 @@ class EvapiClient:
             message['behind'] = payload.decode()[end:]  # events, or a stray's bytes
             if message['t'] == 'ack':
                 self.acked.add(message['n'])
+                self.ack = message      # the last one
             else:
                 self.others.append(message)
         return True

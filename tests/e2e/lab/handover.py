@@ -4,6 +4,7 @@ import hmac
 import itertools
 import time
 
+from lab.cluster import SECRET
 from lab.lab import ANYCAST
 
 _numbers = itertools.count(1)
@@ -23,3 +24,12 @@ def incarnation(node):
 def with_header(message, header):
     first, rest = message.split('\r\n', 1)
     return f'{first}\r\n{header}{rest}'
+
+
+def alive(node, branch, age=0):
+    """An answer to a probe with that branch, as the node's Kamailio would get it: its proof is good."""
+    sec = int(time.time()) - age
+    proof = hmac.new(SECRET.encode(), f'alive {sec} {branch}'.encode(), hashlib.sha256).hexdigest()
+    return (f'SIP/2.0 200 Alive\r\nVia: SIP/2.0/UDP {node.ip}:5060;branch={branch}\r\n'
+            f'From: <sip:kamsync@{node.ip}:5060>;tag=1\r\nTo: <sip:x>;tag=2\r\nCall-ID: {branch}\r\n'
+            f'CSeq: 1 OPTIONS\r\nX-Kamsync: {sec} {proof}\r\nContent-Length: 0\r\n\r\n')

@@ -64,6 +64,8 @@ struct site {
     int64_t lingers[CALLS_MAX];    /* until then tm still has what has ended (wt_timer) */
     char knows[SITES_MAX + 1][16]; /* Kamailio's table of the other nodes: by id the incarnation, "": it is not there */
     bool clock[SITES_MAX + 1];     /* whose clock it knows */
+    bool heard[SITES_MAX + 1];     /* who has answered the last probe, */
+    bool later[SITES_MAX + 1];     /* and of whose answer kamsyncd is told with the next one */
     /* the store */
     bool connected;
     bool deaf;      /* what it asks arrives there, but no answer comes back */

@@ -152,6 +152,11 @@ void kamailio_call(struct site *s, int call);
 void kamailio_reply(struct site *s, int call, int code);
 /* What it says to its kamsyncd: an event, and the branch and reply of a transaction; a stray, if it can be asked. */
 void kamailio_event(struct site *s, const char *event);
+/* cluster_probes.c: the way of route[KAMSYNC_PROBE]: what the acknowledgement of the probe says of the one before,
+ * NULL: nothing. */
+char *kamailio_probes(struct site *s, int id);
+/* That node has answered. */
+void kamailio_alive(struct site *s, int id);
 char *kamailio_now(const struct site *s);
 char *kamailio_branch(const struct site *s, const struct leg *k, const char *req, bool with_req);
 char *kamailio_replied(const struct site *s, const struct leg *k, int code);

@@ -399,13 +399,6 @@ static bool verify(struct site *s, struct handed *h, char *msg)
     return strncmp(msg, "INVITE ", 7) != 0;
 }
 
-static void on_alive(struct site *s, int id)
-{
-    if (id > 0 && id <= SITES_MAX)
-        s->clock[id] = true;
-    kamailio_event(s, scratch("{\"t\":\"alive\",\"id\":%d}", id));
-}
-
 static void on_packet(struct site *s, const char *text)
 {
     struct handed h = {0};
@@ -416,7 +409,7 @@ static void on_packet(struct site *s, const char *text)
     else if (strcmp(h.why, "probe") == 0)
         on_probe(s, copy);
     else if (strncmp(copy, "SIP/2.0 200 alive ", 18) == 0)
-        on_alive(s, atoi(copy + 18));
+        kamailio_alive(s, atoi(copy + 18));
     else if (strcmp(h.why, "takeover") == 0)
         on_takeover(s, copy);
     else
@@ -451,17 +444,21 @@ static char *base64_field(const char *frame, const char *name)
     return bytes;
 }
 
-static void on_send(struct site *s, const char *frame)
+/* What its acknowledgement says more. */
+static const char *on_send(struct site *s, const char *frame)
 {
     struct span to = field(frame, "to");
     int id = node_at(s->c, to.p);
-    char *msg = base64_field(frame, "msg");
+    char *msg = base64_field(frame, "msg"), *more = NULL;
 
+    if (id && strncmp(msg, "OPTIONS ", 8) == 0)
+        more = kamailio_probes(s, id);
     if (id)
         send_packet(s, (size_t)id - 1, msg);
     else
         far_end_hears(s, msg);
     free(msg);
+    return more ? more : "";
 }
 
 /* Another node has the call. */
@@ -499,6 +496,7 @@ static void on_node(struct site *s, const char *frame)
 static void on_frame(struct site *s, const char *text)
 {
     struct span t = field(text, "t");
+    const char *more = "";
 
     if (span_eq(t, span_of("hello"))) {
         struct span tag = field(text, "tag");
@@ -516,7 +514,7 @@ static void on_frame(struct site *s, const char *text)
         return;
     }
     if (span_eq(t, span_of("send"))) {
-        on_send(s, text);
+        more = on_send(s, text);
     } else if (span_eq(t, span_of("node"))) {
         on_node(s, text);
     } else if (span_eq(t, span_of("lost"))) {
@@ -524,7 +522,7 @@ static void on_frame(struct site *s, const char *text)
     } else if (span_eq(t, span_of("mark"))) {
         kamailio_event(s, scratch("{\"t\":\"mark\",\"id\":%lld}", strtoll(field(text, "id").p, NULL, 10)));
     }
-    say(s, scratch("{\"t\":\"ack\",\"n\":%lld}", strtoll(field(text, "n").p, NULL, 10)));
+    say(s, scratch("{\"t\":\"ack\",\"n\":%lld%s}", strtoll(field(text, "n").p, NULL, 10), more));
 }
 
 void to_kamailio(struct site *s, const struct task *t)
