@@ -455,7 +455,8 @@ bool holds_when_well(struct life *l)
 }
 
 /* A far end that has answered a caller who is gone still says its 2xx: it is ended in his stead. Unless no copy has
- * come to anybody since: all got lost, or came to Kamailios that were dead, or died before they read them. */
+ * come to anybody since: all got lost, or came to Kamailios that were dead, or died before they read them; or to a node
+ * that had no store, as all do whose Via has its id. */
 static bool none_talks_to_nobody(struct life *l)
 {
     for (int i = 0; i < CALLS; i++)

@@ -146,7 +146,7 @@ struct cluster {
     bool orphaned[CALLS_MAX];        /* that has died with it, maybe before the one of before heard to give it up */
     int64_t changed_ms[CALLS_MAX];   /* when a Kamailio last took, lost or ended it */
     int final[CALLS_MAX];       /* what the far end has answered, 0: it rings; its replies are packets of their own */
-    int64_t said_ms[CALLS_MAX]; /* when such a reply last came to a Kamailio that has a kamsyncd; 0: not yet */
+    int64_t said_ms[CALLS_MAX]; /* when a kamsyncd that has the store was last asked about such a reply; 0: not yet */
     size_t first_at[CALLS_MAX]; /* the node that its replies name */
     bool begun[CALLS_MAX];      /* a Kamailio has routed its INVITE */
     bool loose[CALLS_MAX];      /* one did so without a claim, or the store may have forgotten the claim */

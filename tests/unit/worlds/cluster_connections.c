@@ -33,6 +33,14 @@ char *connected_text(const struct cluster *c, int call, const char *text)
               : (char *)text;
 }
 
+void final_is_asked(struct site *s, int call)
+{
+    size_t master;
+
+    if (s->connected && !s->deaf && way_of(s, APPLY_GET, cluster_key(call), &master))
+        s->c->said_ms[call] = s->c->now;
+}
+
 void far_end_hears(struct site *s, const char *msg)
 {
     struct cluster *c = s->c;

@@ -184,6 +184,8 @@ char *handover_at(struct site *s);
 
 /* cluster_connections.c: the text, about that call, with its caller's connection in place of his address. */
 char *connected_text(const struct cluster *c, int call, const char *text);
+/* Its kamsyncd is asked about a final reply to that call. */
+void final_is_asked(struct site *s, int call);
 /* kamsyncd's own CANCEL, ACK or BYE reaches the far end, even from an isolated node: some seconds of trying are enough.
  */
 void far_end_hears(struct site *s, const char *msg);

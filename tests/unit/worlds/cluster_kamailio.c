@@ -284,16 +284,14 @@ static void on_final(struct site *s, const char *why, const char *msg)
     int call = call_of(msg), code = atoi(msg + strlen("SIP/2.0 "));
     size_t to = s->c->first_at[call];
 
-    if (s->linked && s->hello)
-        s->c->said_ms[call] = s->c->now;
     if (kamailio_has(s, call))
         kamailio_final(s, call, code);
     else if (!why && &s->c->site[to] != s && *s->knows[to + 1])
         hand_over(s, to, "owner", handover_at(s), msg);
     else if (why && strcmp(why, "owner") != 0)
         pass_on(s, call, code);
-    else if (s->linked && s->hello)
-        kamailio_stray(s, msg);
+    else if (kamailio_stray(s, msg))
+        final_is_asked(s, call);
     else
         pass_on(s, call, code);
 }
