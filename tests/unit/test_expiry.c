@@ -40,8 +40,8 @@ static void live(struct fake *f, int64_t ms)
     }
 }
 
-/* Node 2 is lost for good, and this node has inherited what the record says. */
-static struct fake *inherited(const char *more)
+/* Node 2 is lost for good, and a search has found that record. */
+static struct fake *found(const char *record)
 {
     struct fake *f = fake_lost_peer();
 
@@ -54,7 +54,15 @@ static struct fake *inherited(const char *more)
     f->mute_scans = f->mute_calls = false;
     if (f->call_get_count > 1)
         f->call_get_count = 1;
-    answer(f, record_of(2, "200.1", more));
+    answer(f, record);
+    return f;
+}
+
+/* This node has inherited what it says. */
+static struct fake *inherited(const char *more)
+{
+    struct fake *f = found(record_of(2, "200.1", more));
+
     cr_assert(fake_status(f).calls == 1 && fake_writes(f, CALL_TAKE) == 1);
     fake_forget(f);
     return f;
@@ -263,4 +271,83 @@ Test(lapse, calls_of_a_dead_node_end_once_each)
         cr_expect_str_eq(json_string_value(json_object_get(entry, "by")), "kamsync");
     }
     cluster_free(c);
+}
+
+/* ---- a caller who was challenged, and whom the kamsyncd before this one waited for ---- */
+
+#define CHALLENGED ",\"code\":401,\"at.1\":1800001010500"
+
+static struct fake *started(const char *more)
+{
+    struct fake *f = fake_new();
+
+    f->mute_scans = f->mute_calls = f->polite = f->answer_puts = true;
+    engine_store_up(f->e, f->now);
+    engine_link_up(f->e, "tag-1", f->now);
+    fake_turn(f);
+    fake_hello(f, 1, "100.1");
+    fake_turn(f);
+    cr_assert(f->scanning);
+    engine_scan_key(f->e, "kamsync:call:{call-1@caller.example}:a1");
+    fake_scanned(f, 0, 0, true, 0);
+    fake_turn(f);
+    answer(f, record_of(-1, "100.1", more));
+    f->mute_scans = f->mute_calls = false;
+    f->found = f->holder = "";
+    fake_forget(f);
+    return f;
+}
+
+Test(lapse, challenged_caller_who_does_not_come_again_was_rejected)
+{
+    struct fake *f = started(CHALLENGED);
+
+    live(f, 270000);
+    cr_expect(looked(f) == 0 && fake_status(f).calls == 1);
+    live(f, 150000);
+    cr_expect(looked(f) == 2 && fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 1);
+    cr_expect_str_eq(fake_call_text(f, "how"), "rejected");
+    cr_expect_str_eq(fake_call_text(f, "by"), "callee");
+    cr_expect_str_eq(fake_call_text(f, "code"), "401");
+    cr_expect_str_eq(fake_call_text(f, "ended"), "1800001010900");
+    fake_free(f);
+}
+
+/* Here: the call goes on with that. */
+Test(lapse, challenged_caller_comes_again)
+{
+    struct leg c = call_make(1);
+    struct fake *f = started(CHALLENGED);
+
+    fake_invite(f, &c, sip_request(&c, "INVITE"), FAKE_EPOCH + f->now);
+    fake_replied(f, &c, "0", 180, NULL, FAKE_EPOCH + f->now);
+    fake_turn(f);
+    cr_expect_str_eq(fake_call_text(f, "node"), "1");
+    cr_expect_str_eq(fake_call_text(f, "state"), "ringing");
+    live(f, 430000);
+    cr_expect(fake_writes(f, CALL_END) == 0 && fake_status(f).calls == 1);
+    fake_free(f);
+}
+
+/* Another node has had to do with it, and lives: it waits. */
+Test(lapse, challenged_caller_of_another_node_is_left_to_that)
+{
+    struct fake *f = started(CHALLENGED ",\"at.3\":1800001010500");
+
+    cr_expect(fake_status(f).calls == 0);
+    fake_free(f);
+    f = started(",\"at.1\":1800001010500");
+    cr_expect(fake_status(f).calls == 0, "nobody was challenged");
+    fake_free(f);
+}
+
+Test(lapse, challenged_caller_of_a_node_that_is_lost_was_rejected)
+{
+    struct fake *f = found(record_of(-1, "200.1", ",\"code\":401,\"at.2\":1800001010500"));
+
+    f->found = "";
+    live(f, 430000);
+    cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 1);
+    cr_expect_str_eq(fake_call_text(f, "how"), "rejected");
+    fake_free(f);
 }

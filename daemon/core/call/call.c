@@ -360,19 +360,28 @@ bool pairs_have_dialog(const struct pair *pairs, size_t count, struct span tag)
     return !first.n || span_eq(first, tag) || (*field && pairs_text(pairs, count, field).n);
 }
 
-bool pairs_joined_by_others(const struct pair *pairs, size_t count, int a, int b)
+bool pairs_joined_next(const struct pair *pairs, size_t count, size_t *i, int64_t *node)
 {
     const size_t n = strlen(CALL_JOINED);
 
-    for (size_t i = 0; i < count; i++) {
-        struct span name = pairs[i].name;
-        int64_t node = a;
+    while (*i < count) {
+        struct span name = pairs[(*i)++].name;
 
-        if (name.n > n && memcmp(name.p, CALL_JOINED, n) == 0)
-            node = number_of((struct span){name.p + n, name.n - n});
+        if (name.n <= n || memcmp(name.p, CALL_JOINED, n) != 0)
+            continue;
+        *node = number_of((struct span){name.p + n, name.n - n});
+        return true;
+    }
+    return false;
+}
+
+bool pairs_joined_by_others(const struct pair *pairs, size_t count, int a, int b)
+{
+    int64_t node;
+
+    for (size_t i = 0; pairs_joined_next(pairs, count, &i, &node);)
         if (node != a && node != b)
             return true;
-    }
     return false;
 }
 

@@ -145,7 +145,9 @@ int64_t pairs_joined(const struct pair *pairs, size_t count, int node, int64_t o
 /* As call_has_dialog(). */
 bool pairs_have_dialog(const struct pair *pairs, size_t count, struct span tag);
 
-/* Whether any node but these two has handled it. */
+/* The next node that has handled it, from pair *i on. False: there is none. */
+bool pairs_joined_next(const struct pair *pairs, size_t count, size_t *i, int64_t *node);
+/* Whether any node but these two has. */
 bool pairs_joined_by_others(const struct pair *pairs, size_t count, int a, int b);
 
 /* Fills a call from a record, vars included; 0 or -ENOMEM. */

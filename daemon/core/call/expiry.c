@@ -1,7 +1,9 @@
-/* Times out a call that was not answered, and whose transaction no node has: its Kamailio died before that was in the
- * store, so no node can take it over, and nothing else would end the call.
+/* Ends a call that was not answered, and whose transaction no node has: its Kamailio died before that was in the
+ * store, so no node can take it over; or its caller was challenged, has not come again, and the kamsyncd that waited
+ * for him has stopped. Nothing else would end the call.
  *
- *     older than a transaction's record may be ▶ is there one? ▶ absent, also at the next check ▶ it has timed out
+ *     older than a transaction's record may be ▶ is there one? ▶ absent, also at the next check ▶ it has timed out, or
+ *     (challenged) was rejected
  *
  * A node with a transaction keeps its record in the store, and writes a lost one again within seconds; so the check is
  * made twice. */
@@ -28,11 +30,14 @@ static void finish(struct engine *e, struct expiry *l)
 }
 
 /* If it has a dialog, that died with its Kamailio. While Kamailio is alive, it may have a transaction that this
- * kamsyncd does not know, and without takeovers a call may be answered unnoticed. */
+ * kamsyncd does not know, and without takeovers a call may be answered unnoticed. One that was refused has another
+ * branch then, and so a record. */
 static bool is_adrift(const struct engine *e, const struct call *c)
 {
+    bool dead = c->inc && strcmp(c->inc, e->self.inc) != 0;
+
     return e->conf.takeover && c->role != CALL_GUEST && c->write_as != WRITE_TAKE && c->tx && !c->how && !c->answered &&
-           !call_is_refused(c) && c->inc && strcmp(c->inc, e->self.inc) != 0 && !txns_by_key(&e->txns, c->tx);
+           (call_is_refused(c) || dead) && !txns_by_key(&e->txns, c->tx);
 }
 
 void expiry_look(struct engine *e, const struct call *c, int64_t now)
@@ -63,7 +68,10 @@ static void looked(struct engine *e, struct span name, bool found)
     c->tx_absent = !found;
     if (found || !again)
         return;
-    calls_conclude(e, c, "timed out", "kamsync", calls_time(e, NULL));
+    if (call_is_refused(c)) /* soon after that; when, the record does not say */
+        calls_conclude(e, c, "rejected", "callee", c->ringing ? c->ringing : c->trying);
+    else
+        calls_conclude(e, c, "timed out", "kamsync", calls_time(e, NULL));
 }
 
 void expiry_got(struct engine *e, uint64_t token, enum get_status status, int64_t now)

@@ -49,13 +49,29 @@ static bool is_gone(const struct engine *e, int node)
     return node != e->self.id && (n ? n->lost : e->peers.ripe);
 }
 
+/* Its caller was challenged or redirected, has not come again yet, and whoever was to write the end was the kamsyncd
+ * before this one, or is dead: expiry.c does. */
+static bool is_forsaken(const struct engine *e, const struct pair *pairs, size_t count)
+{
+    int64_t node;
+
+    if (pairs_number(pairs, count, "node") != CALL_NOBODY ||
+        !call_asks_for_more((int)pairs_number(pairs, count, "code")))
+        return false;
+    for (size_t i = 0; pairs_joined_next(pairs, count, &i, &node);)
+        if (node != e->self.id && !is_gone(e, (int)node))
+            return false;
+    return true;
+}
+
 static void consider(struct engine *e, const struct failover *h, const struct pair *pairs, size_t count, int64_t now)
 {
     int node = (int)pairs_number(pairs, count, "node");
     struct span call_id = pairs_text(pairs, count, "call_id"), name;
     bool gone = node > 0 && is_gone(e, node) && sites_may_take(e, node, h->key, h->round);
 
-    if (pairs_number(pairs, count, "ended") || !call_id.n || (node != e->self.id && !gone))
+    if (pairs_number(pairs, count, "ended") || !call_id.n ||
+        (node != e->self.id && !gone && !is_forsaken(e, pairs, count)))
         return;
     name = call_name(call_id, pairs_text(pairs, count, "from_tag"));
     if (name.p && calls_read(e, name, pairs, count, gone, now) && gone)
