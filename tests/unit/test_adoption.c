@@ -343,3 +343,30 @@ Test(adoption, negative_reply_of_an_orphan_is_a_reason_to_take_over)
               "a reply is never handed to a transaction");
     fake_free(f);
 }
+
+/* A busy host: without the record the reply would end the call, though failure_route may have another gateway for it.
+ */
+Test(adoption, negative_reply_waits_for_a_slow_store)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    fake_death(f);
+    say_stray(f, 1, reply(503, "1"));
+    fake_pass(f, 2500);
+    cr_expect(fake_sent_count(f, "SIP/2.0 503") == 0 && f->get_count == 1);
+    fake_answer(f, fake_whole(&c, 2, "200.1", four(&c)));
+    cr_expect(f->put_count == 1, "a takeover begins");
+    fake_free(f);
+}
+
+Test(adoption, negative_reply_does_not_wait_for_ever)
+{
+    struct fake *f = fake_peers();
+
+    fake_death(f);
+    say_stray(f, 1, reply(503, "1"));
+    fake_pass(f, 3000);
+    cr_expect(fake_sent_count(f, "why=unavailable") == 1 && fake_status(f).strays == 0);
+    fake_free(f);
+}

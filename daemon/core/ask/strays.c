@@ -40,7 +40,7 @@
 #define ACT_MS 20      /* the owner's Kamailio reports a CANCEL within 13 ms, and its record is written at once */
 #define INVITE_MS 50   /* an ordinary call waits for the store at most this long */
 #define REPLY_MS 30    /* the record of a transaction is older than the reply to it */
-#define FINAL_MS 1000  /* a final reply is repeated, and one forwarded without its owner leaves branches behind */
+#define FINAL_MS 3000  /* a final reply is repeated, and one forwarded without its owner leaves branches behind */
 #define ORPHAN_MS 3000 /* how long a stray waits for the takeover of its transaction, */
 #define HEIR_MS 500    /* of that for the node of another site that was told: then a caller repeats his CANCEL */
 #define AWAITS_MS 8000 /* longer than a death goes unnoticed */
