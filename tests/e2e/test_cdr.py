@@ -7,6 +7,7 @@ A node sees the 200 after the callee has said it and before the caller has it, a
 answer came: so the duration is between what these moments make.
 """
 import argparse
+import math
 import random
 import secrets
 import sys
@@ -117,9 +118,12 @@ class Count:
         return 1000 * (call.hung_up.began - call.got(200)), 1000 * (call.hung_up.answered - said)
 
     def in_flight(self, call):
-        """One of its messages was inside the dying node."""
-        moments = [call.began, call.got(200) or 0, call.ended_at or 0]
-        return any(abs(moment - self.killed) < IN_FLIGHT_S for moment in moments)
+        """One of its messages was on its way when the node died, or inside that node."""
+        legs = self.callees.legs(call.call_id)
+        ways = [(call.began, min((leg.invite.time for leg in legs), default=math.inf))]
+        ways += [(leg.ended_at, call.got(200) or math.inf) for leg in legs if leg.ended_at]
+        ways += [(call.hung_up.began, call.hung_up.answered or math.inf)] if call.hung_up else []
+        return any(sent <= self.killed < come + IN_FLIGHT_S for sent, come in ways)
 
     def __str__(self):
         wrong = {}

@@ -23,7 +23,7 @@ from lab.seeds import new_seed
 pytestmark = pytest.mark.alone('400 calls a second, and IN_FLIGHT_S')
 
 CALLS, RATE = 1000, 400
-IN_FLIGHT_S = 0.06    # an INVITE so short before the death may have died with Kamailio, before kamsyncd heard of it
+IN_FLIGHT_S = 0.06    # an INVITE sent on so short before the death may have died with Kamailio, before kamsyncd heard of it
 PATIENCE = 40          # seconds: longer than any caller or phone repeats itself
 KINDS = ('CANCEL', '200', '486/503')
 SHAPES = ('one', 'one', 'fork3', 'serial')   # serial: the first gateway is out of order
@@ -103,8 +103,9 @@ class Chaos:
                     and (not call.cancelling or call.cancelling.code))
 
     def in_flight(self, call):
-        """Nobody can know of it but the phone that rings."""
-        return 0 <= self.killed - call.began < IN_FLIGHT_S
+        """Nobody can know of its last branch but the phone that rings."""
+        branches = [leg.invite.time for leg in self.callees.legs(call.call_id) if leg.invite.time <= self.killed]
+        return call.began <= self.killed < max(branches, default=call.began) + IN_FLIGHT_S
 
     def wrong(self, call):
         """What a person would complain of; '' if nothing."""
