@@ -33,6 +33,7 @@ unsigned dice(struct cluster *c, unsigned sides)
 
 #define LET_GO_MS 4000 /* what could not be taken over just before that is let go so much later than WELL_MS */
 #define DEAF_MS 6000   /* a caller who hears no answer for so long cancels what tm has forgotten */
+#define BEATEN_MS 3000 /* by then all nodes know the site of each */
 #define FULL_MS 11000  /* a socket is full for less: some handovers are too old when they are read */
 
 static int64_t some_ms(struct cluster *c)
@@ -337,6 +338,8 @@ bool life_live(struct life *l, int steps, const char *broken)
     cluster_route(c, c->invites == ROUTE_CLAIMED);
     for (size_t i = 0; has_sites(l) && i < c->count; i++)
         cluster_site(c, i, i < c->count / 2 ? "east" : "west");
+    if (has_sites(l))
+        cluster_run(c, BEATEN_MS);
     l->phones.dice = dice;
     phones_begin(c, &l->phones);
     for (int i = 0; good && i < steps; i++)
