@@ -112,6 +112,34 @@ Test(legs, next_call_when_the_store_says_that_it_is_over)
     fake_free(f);
 }
 
+/* ---- a spiral ---- */
+
+static void expect_outer(const struct leg *outer, const struct leg *inner, int64_t outer_at, int64_t inner_at)
+{
+    struct fake *f = fake_served();
+
+    fake_invite(f, inner, NULL, inner_at);
+    fake_turn(f);
+    fake_invite(f, outer, NULL, outer_at);
+    fake_cancel(f, outer);
+    fake_cancel(f, inner);
+    fake_replied(f, inner, "0", 487, NULL, AT(1020));
+    fake_replied(f, outer, "0", 487, NULL, AT(1021));
+    fake_pass(f, 3000);
+    fake_expect_end(f, LEG_TX(1), "cancelled", "487");
+}
+
+/* Two workers of one Kamailio, of which one was interrupted. */
+Test(legs, inner_leg_that_is_reported_first)
+{
+    struct leg outer = call_make(1), inner = call_make(2);
+
+    inner.call_id = outer.call_id;
+    expect_outer(&outer, &inner, AT(10), AT(11));
+    inner.branch = scratch("%s.0", outer.tm);
+    expect_outer(&outer, &inner, AT(10), AT(10));
+}
+
 /* ---- a fork upstream ---- */
 
 Test(legs, first_one_gives_up_first)

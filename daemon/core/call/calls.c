@@ -22,18 +22,37 @@
 
 /* ---- changes by the INVITE's transaction ---- */
 
+/* Of a spiral: the inner leg's Via is the outer one's. Both may have begun in the same ms. */
+static bool is_sent_on_by(const struct txn *inner, const struct txn *outer)
+{
+    size_t n = strlen(outer->id);
+
+    return inner && strncmp(inner->branch, outer->id, n) == 0 && inner->branch[n] == '.';
+}
+
+/* leg: the one that the call follows; NULL: this node has it no more. */
+static bool came_first(const struct txn *t, const struct call *c, const struct txn *leg)
+{
+    return !c->answered && (is_sent_on_by(leg, t) || (t->at && t->at < c->trying));
+}
+
+/* Events may overtake each other: the first one that is reported need not be the first of the call's INVITEs. */
 void calls_begin(struct engine *e, const struct txn *t, const struct sip_id *id, int64_t at, int64_t now)
 {
     struct call *c = id->to_tag.n ? NULL : calls_find_or_add(e, t->call, at, now); /* with a tag: within a call */
+    const struct txn *leg = c && leg_rings(e, c) ? txns_by_key(&e->txns, c->tx) : NULL;
 
     if (!c)
         return;
-    if (leg_goes_on(e, c))
+    if (leg_goes_on(e, c) && !(leg && came_first(t, c, leg))) {
         leg_add(e, c, t);
-    else if (calls_follow(e, c, t->key, t->src, id, at))
+    } else if (calls_follow(e, c, t->key, t->src, id, at)) {
+        if (leg)
+            leg_add(e, c, leg);
         calls_mark(e, c);
-    else
+    } else {
         calls_drop(e, c);
+    }
 }
 
 static void take(struct engine *e, struct call *c, struct txn *t, int64_t at)
@@ -51,22 +70,14 @@ static void take(struct engine *e, struct call *c, struct txn *t, int64_t at)
     calls_mark(e, c);
 }
 
-/* Of a spiral: the inner leg's Via is the outer one's. Both may have begun in the same ms. */
-static bool is_sent_on_by(const struct txn *inner, const struct txn *outer)
-{
-    size_t n = strlen(outer->id);
-
-    return inner && strncmp(inner->branch, outer->id, n) == 0 && inner->branch[n] == '.';
-}
-
-/* Whether the call's record follows that transaction, not the one that this node does (leg, NULL: it has that no more).
- * Of a call's INVITEs the first has the record (CALL_BEGIN), of which the store tells whoever is reported later: so a
- * node whose leg was reported before has heard nothing. */
+/* Whether the call's record follows that transaction, not the one that this node does. Of a call's INVITEs the first
+ * has the record (CALL_BEGIN), of which the store tells whoever is reported later: so a node whose leg was reported
+ * before has heard nothing. */
 static bool has_record(const struct txn *t, const struct call *c, const struct txn *leg)
 {
     bool told = c->role == CALL_OWNER && c->write_as == WRITE_NEW && c->tries;
 
-    return !c->answered && (told || is_sent_on_by(leg, t) || (t->at && t->at < c->trying));
+    return (told && !c->answered) || came_first(t, c, leg);
 }
 
 void calls_take(struct engine *e, struct txn *t, int64_t now)
