@@ -85,11 +85,10 @@ struct call_write {
     const char *tx; /* that the call follows, if it is this node's own, as `pairs` say; else NULL. With it CALL_END ends
                      * no unanswered call while a leg of it goes on at another node; which others of the call this node
                      * has had may follow it then, each behind a newline: their marks are old */
-    enum call_known known; /* if it is mistaken, the store finds out. Of one that ends, the entry in the archive is */
-    const struct pair *whole; /* all but `times`; NULL: `pairs` are */
-    size_t whole_count;
-    const struct pair *times; /* duration_ms, pdd_ms */
-    size_t time_count;
+    enum call_known known;    /* if it is mistaken, the store finds out */
+    const struct pair *entry; /* (the two that end, KNOWN_OURS) the whole entry in the archive, duration_ms and pdd_ms
+                               * included */
+    size_t entry_count;
 };
 
 enum call_result {

@@ -13,10 +13,6 @@
 --            not end while a leg of it goes on at another node. Of an end's writer also its others of the call, each
 --            behind a newline
 --         7  (the two that end) the dialog's tag, "": all its dialogs are over
---         8  (the two that end) how the record begins if only its writer has written it; "": not known. Else
---         9  (the two that end) from 12 to here stands the whole entry for the archive, as pairs,
---        10  (the two that end) and from here on what the record lacks of it; from 12 on: the record is not needed
---        11  (the two that end) where the pairs below begin
 --         …  name, value, name, value…; or ("begin", "first") the text that was not written, and what it has gone over
 --            all the same
 -- Answer  the record ("get"), else one of enum call_result: "written", "other", "over", "absent", "early", "foreign",
@@ -24,29 +20,14 @@
 --
 -- A record is a text, a JSON array that begins with its node and tx, while only that node has written it: by plain
 -- commands (redis_calls.c). When anybody else writes it, it becomes a hash, which these commands leave alone. So it does
--- at its end, in the ordinary case with that text in a field "record".
+-- at its end: if its own node alone has written it, by end.lua, with that text in a field "record", when it ended in
+-- "ended", and the rest of its end as such a text in "end".
 --
 -- Why a script: several nodes see the same BYE, and take over the same call. Each has to check and write in one step,
 -- or a call would end twice. core/engine.h defines each mode; io/memory_calls.c does the same without Redis.
 
 local key, mode, node, ttl, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local ends = mode == 'end' or mode == 'end-answered'
-
--- The end of an ordinary call. What follows below would do the same with far more work: closures, tables, the whole
--- record.
-if ends and ARGV[8] ~= '' then
-  local text = redis.pcall('GET', key)
-  if type(text) == 'string' and text:sub(1, #ARGV[8]) == ARGV[8] then
-    local last, lacks = tonumber(ARGV[9]), tonumber(ARGV[10])
-    if keep == '0' then redis.call('XADD', KEYS[2], '*', unpack(ARGV, 12, last))
-    else redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', unpack(ARGV, 12, last)) end
-    redis.call('PEXPIRE', key, 0)
-    if lacks == 12 then redis.call('HSET', key, unpack(ARGV, lacks))
-    else redis.call('HSET', key, 'record', text, unpack(ARGV, lacks)) end
-    redis.call('PEXPIRE', key, ttl)
-    return 'written'
-  end
-end
 
 -- Redis had lost the writer's record, and another was begun in its place: who has gone over that one puts it back first.
 if (mode == 'begin' or mode == 'first') and ARGV[7] and ARGV[7]:sub(1, 2) == '["' then
@@ -76,26 +57,27 @@ if KEYS[2] and not ends and not has_tx(key) then
 end
 
 -- All fields; and whether the record is not just a hash of them. What is no call's record Redis refuses to take for a
--- hash.
+-- hash. The hash's own fields go before those of its end, and these before what the record was until then.
 local function read()
-  local text, fields, is = redis.pcall('GET', key), {}, {}
-  if type(text) ~= 'string' or text:sub(1, 9) ~= '["node","' then
-    fields, text = redis.call('HGETALL', key), nil
-    for i = 1, #fields, 2 do
-      is[fields[i]] = true
-      if fields[i] == 'record' then text = i end
-    end
-    if not text then return fields, false end
-    table.remove(fields, text)
-    text = table.remove(fields, text)
-  end
-  local before = cjson.decode(text)
-  for i = 1, #before, 2 do
-    if not is[before[i]] then
-      fields[#fields + 1] = before[i]
-      fields[#fields + 1] = before[i + 1]
+  local text = redis.pcall('GET', key)
+  if type(text) == 'string' and text:sub(1, 9) == '["node","' then return cjson.decode(text), true end
+  local all, texts, fields, is = redis.call('HGETALL', key), {}, {}, {}
+  local function add(pairs)
+    for i = 1, #pairs, 2 do
+      local name = pairs[i]
+      if not is[name] then
+        is[name] = true
+        fields[#fields + 1] = name
+        fields[#fields + 1] = pairs[i + 1]
+      end
     end
   end
+  for i = 1, #all, 2 do
+    if all[i] == 'record' or all[i] == 'end' then texts[all[i]] = all[i + 1] else add({all[i], all[i + 1]}) end
+  end
+  if not texts.record then return all, false end
+  if texts['end'] then add(cjson.decode(texts['end'])) end
+  add(cjson.decode(texts.record))
   return fields, true
 end
 if mode == 'get' then return (read()) end
@@ -104,7 +86,7 @@ if mode == 'get' then return (read()) end
 local was = redis.pcall('HMGET', key, 'record')
 if was.err or was[1] then
   local fields, left = read(), redis.pcall('PTTL', key)
-  redis.call('PEXPIRE', key, 0)
+  redis.call('PEXPIRE', key, '0')
   redis.call('HSET', key, unpack(fields))
   redis.call('PEXPIRE', key, type(left) == 'number' and left > 0 and left or ttl)
 end
@@ -112,7 +94,7 @@ end
 local begins = mode == 'begin' or mode == 'first' or mode == 'take'
 
 -- The fields to write: from ARGV[first] on; from ARGV[weak + 1] on only those that do not exist.
-local weak, given, first = #ARGV - 2 * ARGV[5], {}, ends and tonumber(ARGV[11]) or 7
+local weak, given, first = #ARGV - 2 * ARGV[5], {}, ends and 8 or 7
 for i = first, #ARGV - 1, 2 do given[ARGV[i]] = ARGV[i + 1] end
 
 local function number(text)
@@ -143,7 +125,7 @@ if ended then
   local anew = given.answered and not answered or from and to and from >= to
   if not (begins and leg) then return 'over' end
   if not anew then return 'foreign' end
-  redis.call('PEXPIRE', key, 0)
+  redis.call('PEXPIRE', key, '0')
   owner, tx, answered, leg = nil, nil, nil, false
 end
 
@@ -259,7 +241,7 @@ if leg and begins then
     local name = fields[i - (i + 1) % 2]
     if name ~= 'ringing' and name ~= 'code' and name ~= mark then kept[#kept + 1] = fields[i] end
   end
-  redis.call('PEXPIRE', key, 0)
+  redis.call('PEXPIRE', key, '0')
   redis.call('HSET', key, unpack(kept))
   if is_first and given.state and is_other(owner) then redis.call('HSET', key, 'leg.' .. owner, was[3]) end
 end

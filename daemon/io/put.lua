@@ -28,7 +28,7 @@ end
 local function write_hash()
   local done = redis.pcall('HSET', KEYS[1], 'record', ARGV[1])
   if type(done) == 'table' then
-    if done.err:find('^WRONGTYPE') then redis.call('PEXPIRE', KEYS[1], 0) end
+    if done.err:find('^WRONGTYPE') then redis.call('PEXPIRE', KEYS[1], '0') end
     redis.call('HSET', KEYS[1], 'record', ARGV[1])
   end
   redis.call('PEXPIRE', KEYS[1], ARGV[2])

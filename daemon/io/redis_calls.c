@@ -7,9 +7,11 @@
  *     SET key text XX GET    later on: written, if that goes over such a text of the node's own
  *
  * and anything else makes it a hash, which these commands leave alone: then the script gets what they were to write.
+ * The end of such a call is a small script (end.lua); if the record is no such text, it writes nothing, and call.lua
+ * does.
  *
  * Concurrent writes to one call are executed in the order of their sending, unless an administrator flushes the scripts
- * between them: what is sent behind a plain command waits for its answer. */
+ * between them: what is sent behind a plain command, or such an end, waits for its answer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -40,7 +42,9 @@ struct job {
     size_t key_at, key_n; /* in the words */
     size_t count;
     struct buffer words;
-    /* A plain command tries it first. */
+    struct buffer end; /* the words for end.lua, which tries it first; empty: it does not */
+    size_t end_count;
+    /* Or a plain command does. */
     enum call_known plain;  /* which; KNOWN_NOTHING: none */
     size_t text_at, text_n; /* in the words: the record */
     size_t head_n;          /* so much of it tells whose it is */
@@ -52,8 +56,10 @@ struct job {
 
 static void job_free(struct job *j)
 {
-    if (j)
-        free(j->words.p);
+    if (j) {
+        buffer_free(&j->words);
+        buffer_free(&j->end);
+    }
     free(j);
 }
 
@@ -128,27 +134,6 @@ static void put_record(struct job *j, const struct call_write *w)
     free(text.p);
 }
 
-/* Where the script finds what it needs if the record is all this node's, and that itself. */
-static void put_known(struct job *j, const struct call_write *w)
-{
-    const size_t start = 12, whole = 2 * w->whole_count, times = 2 * w->time_count, rest = 2 * w->count;
-    const size_t end = start - 1 + times + (w->whole ? whole : rest);
-    const size_t numbers[] = {end, start + whole, start + whole + times};
-    struct buffer head = {0};
-
-    if (w->known == KNOWN_OURS)
-        put_head(&head, w);
-    j->words.failed = j->words.failed || head.failed;
-    command_word(&j->words, (struct span){head.p, head.n});
-    for (size_t i = 0; i < COUNT(numbers); i++)
-        command_number(&j->words, (int64_t)numbers[i]);
-    j->count += 1 + COUNT(numbers);
-    if (w->whole)
-        put_pairs(j, w->whole, w->whole_count);
-    put_pairs(j, w->times, w->time_count);
-    free(head.p);
-}
-
 static struct job *job_new(const struct redis *s, const struct call_write *w, uint64_t token)
 {
     const int64_t numbers[] = {w->node, w->ttl_ms, cdr_max(s), (int64_t)w->weak};
@@ -160,17 +145,17 @@ static struct job *job_new(const struct redis *s, const struct call_write *w, ui
     if (!j)
         return NULL;
     j->token = token;
-    j->whole = !*s->script[SCRIPT_CALL];
+    j->whole = !*s->script[SCRIPT_CALL] || !*s->script[SCRIPT_END];
     j->count = 4 + ends + (more != NULL) + COUNT(numbers);
     put_keys(j, w->key, more);
     command_word(&j->words, span_of(w->mode == CALL_BEGIN && w->first ? "first" : modes[w->mode]));
     for (size_t i = 0; i < COUNT(numbers); i++)
         command_number(&j->words, numbers[i]);
     command_word(&j->words, span_of(w->tx ? w->tx : ""));
-    if (ends) {
+    if (ends)
         command_word(&j->words, w->dialog);
-        put_known(j, w);
-    }
+    if (ends && w->known == KNOWN_OURS)
+        j->end_count = redis_put_end(&j->end, w, more, cdr_max(s));
     if (w->mode == CALL_BEGIN && w->known != KNOWN_NOTHING)
         put_record(j, w);
     else
@@ -232,17 +217,22 @@ static void got(struct redis *s, uint64_t token, const redisReply *r)
 }
 
 /* NOSCRIPT: the scripts were flushed. EVAL loads it again for all later calls. */
+static bool needs_whole(struct job *j, const redisReply *r)
+{
+    bool needs = !j->whole && redis_has_no_script(r);
+
+    j->whole = j->whole || needs;
+    return needs;
+}
+
 static void on_written(struct redis *s, const redisReply *r, void *data)
 {
     struct job *j = data;
     uint64_t token = j->token;
     bool reads = j->reads;
 
-    if (!j->whole && redis_has_no_script(r)) {
-        j->whole = true;
-        if (send_job(s, j))
-            return;
-    }
+    if (needs_whole(j, r) && send_job(s, j))
+        return;
     redis_complain(s, r);
     job_free(j);
     if (reads)
@@ -251,29 +241,38 @@ static void on_written(struct redis *s, const redisReply *r, void *data)
         s->store.on.call_written(s->store.on.ctx, token, result_of(r));
 }
 
-/* ---- by a plain command ---- */
+/* ---- by a plain command, or end.lua ---- */
 
 static struct span in_words(const struct job *j, size_t at, size_t n)
 {
     return (struct span){j->words.p + at, n};
 }
 
-static void on_plain(struct redis *s, const redisReply *r, void *data);
+static void on_tried(struct redis *s, const redisReply *r, void *data);
 
-static bool send_plain(struct redis *s, struct job *j)
+static bool send_try(struct redis *s, struct job *j)
 {
     struct span key = in_words(j, j->key_at, j->key_n);
     struct buffer command = {0};
 
-    command_set(&command, key, in_words(j, j->text_at, j->text_n), j->plain == KNOWN_NEW, j->ttl_ms);
-    HASH_ADD_KEYPTR(hh, s->plain, key.p, key.n, j); /* NOLINT(clang-analyzer-*): uthash */
-    if (!j->hh.tbl) {
-        free(command.p);
-        return false;
+    if (j->end.n) {
+        command_begin(&command, 2 + j->end_count);
+        redis_put_script(s, &command, SCRIPT_END, j->whole);
+        buffer_put(&command, j->end.p, j->end.n);
+    } else {
+        command_set(&command, key, in_words(j, j->text_at, j->text_n), j->plain == KNOWN_NEW, j->ttl_ms);
     }
-    if (redis_send(s, key, &command, on_plain, j))
+    return redis_send(s, key, &command, on_tried, j);
+}
+
+static bool try_first(struct redis *s, struct job *j)
+{
+    HASH_ADD_KEYPTR(hh, s->tried, j->words.p + j->key_at, j->key_n, j); /* NOLINT(clang-analyzer-*): uthash */
+    if (!j->hh.tbl)
+        return false;
+    if (send_try(s, j))
         return true;
-    HASH_DEL(s->plain, j);
+    HASH_DEL(s->tried, j);
     return false;
 }
 
@@ -282,11 +281,11 @@ static bool give(struct redis *s, struct job *j)
 {
     struct job *before = NULL;
 
-    if (j->words.failed)
+    if (j->words.failed || j->end.failed)
         return false;
-    HASH_FIND(hh, s->plain, j->words.p + j->key_at, j->key_n, before);
+    HASH_FIND(hh, s->tried, j->words.p + j->key_at, j->key_n, before);
     if (!before)
-        return j->plain ? send_plain(s, j) : send_job(s, j);
+        return j->plain || j->end.n ? try_first(s, j) : send_job(s, j);
     LL_APPEND(before->behind, j);
     return true;
 }
@@ -298,6 +297,8 @@ static bool is_text(const redisReply *r)
 
 static bool is_written(const struct job *j, const redisReply *r)
 {
+    if (j->end.n)
+        return result_of(r) == CALL_WRITTEN;
     if (j->plain == KNOWN_NEW)
         return r && r->type == REDIS_REPLY_NIL;
     return is_text(r) && (size_t)r->len >= j->head_n && memcmp(r->str, j->words.p + j->text_at, j->head_n) == 0;
@@ -331,7 +332,7 @@ static void send_behind(struct redis *s, struct job *list)
 }
 
 /* What waits behind it is sent before the answer, upon which more may be written. */
-static void on_plain(struct redis *s, const redisReply *r, void *data)
+static void on_tried(struct redis *s, const redisReply *r, void *data)
 {
     struct job *j = data, *behind = j->behind;
     bool written = is_written(j, r), for_script = !written && is_for_script(r);
@@ -339,7 +340,9 @@ static void on_plain(struct redis *s, const redisReply *r, void *data)
     uint64_t token = j->token;
     bool sent;
 
-    HASH_DEL(s->plain, j); /* NOLINT(clang-analyzer-*): uthash */
+    if (needs_whole(j, r) && send_try(s, j))
+        return;
+    HASH_DEL(s->tried, j); /* NOLINT(clang-analyzer-*): uthash */
     j->behind = NULL;
     sent = for_script && hand_to_script(s, j, r);
     send_behind(s, behind);

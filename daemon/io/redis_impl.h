@@ -13,7 +13,7 @@
 
 _Static_assert(sizeof(void *) >= sizeof(uint64_t), "a token is the void * that an answer comes with");
 
-enum script { SCRIPT_PUT, SCRIPT_CALL, SCRIPTS };
+enum script { SCRIPT_PUT, SCRIPT_CALL, SCRIPT_END, SCRIPTS };
 
 #define NEAR_BEATS 64
 
@@ -57,7 +57,7 @@ struct redis {
     char script[SCRIPTS][41];         /* their hashes; "" until Redis has returned them, on each connection */
     /* redis_calls.c */
     int id;            /* this node's; 0: not known yet */
-    struct job *plain; /* writes by plain commands that are under way, by their keys */
+    struct job *tried; /* writes that call.lua may have to do yet, by their keys */
 };
 
 /* Whose connection it is. */
@@ -116,6 +116,10 @@ void redis_call_keys(struct store *store, struct span call_id, uint64_t cursor, 
 void redis_archive(struct store *store, const char *after, int count, uint64_t token);
 void redis_tell(struct store *store, int node, const char *text);
 
+/* redis_end.c: puts the words that end.lua is given, its keys included; keep: limit of the archive's entries, 0: none.
+ * Returns how many. */
+size_t redis_put_end(struct buffer *words, const struct call_write *w, const char *archive, int64_t keep);
+
 /* The pairs of a reply name, value, name, value…; false when it is none, or when out of memory. The caller frees them.
  */
 bool redis_read_pairs(const redisReply *r, struct pair **pairs, size_t *count);
@@ -141,7 +145,7 @@ void redis_set_up(struct redis *s, struct redis_conn *c, const char *role);
 /* One of those that are open has closed: the last one frees the store. */
 void redis_one_closed(struct store *store);
 
-/* redis_scripts.c: the scripts (put.lua and call.lua, which describe themselves).
+/* redis_scripts.c: the scripts (put.lua, call.lua and end.lua, which describe themselves).
  * Loads all when a connection for commands is ready, before any other command; and one that Redis has dropped. Until
  * the answer the script is sent whole. */
 void redis_load_scripts(struct redis_conn *c);

@@ -7,8 +7,8 @@
 #include "redis_command.h"
 #include "redis_impl.h"
 
-extern const char put_lua[], call_lua[];
-static const char *const texts[SCRIPTS] = {[SCRIPT_PUT] = put_lua, [SCRIPT_CALL] = call_lua};
+extern const char put_lua[], call_lua[], end_lua[];
+static const char *const texts[SCRIPTS] = {[SCRIPT_PUT] = put_lua, [SCRIPT_CALL] = call_lua, [SCRIPT_END] = end_lua};
 
 /* If Redis does not return the hash, for want of a right, it gets the whole script each time. */
 static void on_loaded(struct redis *s, const redisReply *r, void *data)

@@ -5,8 +5,8 @@
  * A frame of floor.cfg is a number: for each event Redis gets a SET of a record's size. A frame of floor_records.cfg
  * has kamsync's events, which are told apart and not read; for each, Redis gets the least commands by which a
  * transaction's record, a call's and its entry in the archive can be written, without a look at what is there, and with
- * as many bytes as from kamsyncd. What a frame makes goes in one pipeline. Each 16th frame is acknowledged; and each
- * second there is a beat in Redis and a probe by Kamailio. */
+ * some more bytes than from kamsyncd. What a frame makes goes in one pipeline. Each 16th frame is acknowledged; and
+ * each second there is a beat in Redis and a probe by Kamailio. */
 #include <arpa/inet.h>
 #include <hiredis.h>
 #include <poll.h>

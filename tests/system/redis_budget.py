@@ -15,7 +15,7 @@ BUDGET = {
     '180': ('set*2', 1666),
     '200': ('set*2', 1428),
     'BYE': ('', 20),             # our own questions
-    '200 to BYE': ('evalsha get xadd hset pexpire*2', 1109),
+    '200 to BYE': ('evalsha get xadd hset pexpire*2', 693),
 }
 MORE = 1.1            # of bytes; of commands not one
 FRAME_S = 0.0125      # between frames: Kamailio sends some 80 a second

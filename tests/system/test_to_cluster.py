@@ -56,7 +56,7 @@ def value_of(redis, key):
     if redis.do('TYPE', key) == b'string':
         return fields_of(redis.do('GET', key))
     fields = pairs(redis.do('HGETALL', key))
-    return {**fields_of(fields.pop(b'record', b'[]')), **fields}
+    return {**fields_of(fields.pop(b'record', b'[]')), **fields_of(fields.pop(b'end', b'[]')), **fields}
 
 
 def test_records_are_moved(make_node, redis, new, tmp_path):

@@ -204,23 +204,21 @@ Test(store_alone, takeover)
 
 static enum call_result end(struct one *o, enum call_known known, bool all)
 {
-    const struct pair pairs[] = {{span_of("node"), span_of("1")},       {span_of("tx"), span_of("t")},
-                                 {span_of("trying"), span_of("100")},   {span_of("ringing"), span_of("350")},
-                                 {span_of("answered"), span_of("400")}, {span_of("to_tag"), span_of("b1")},
-                                 {span_of("ended"), span_of("900")},    {span_of("how"), span_of("completed")}};
-    const struct pair times[] = {{span_of("duration_ms"), span_of("500")}, {span_of("pdd_ms"), span_of("250")}};
+    const struct pair pairs[] = {{span_of("node"), span_of("1")},          {span_of("tx"), span_of("t")},
+                                 {span_of("trying"), span_of("100")},      {span_of("ringing"), span_of("350")},
+                                 {span_of("answered"), span_of("400")},    {span_of("to_tag"), span_of("b1")},
+                                 {span_of("ended"), span_of("900")},       {span_of("how"), span_of("completed")},
+                                 {span_of("duration_ms"), span_of("500")}, {span_of("pdd_ms"), span_of("250")}};
     struct call_write w = {.key = KEY,
                            .mode = all ? CALL_END : CALL_END_ANSWERED,
                            .node = 1,
                            .pairs = all ? pairs : pairs + 6,
-                           .count = all ? COUNT(pairs) : 2,
+                           .count = all ? 8 : 2,
                            .ttl_ms = 30000,
                            .tx = "t",
                            .known = known,
-                           .whole = all ? NULL : pairs,
-                           .whole_count = all ? 0 : COUNT(pairs),
-                           .times = times,
-                           .time_count = COUNT(times)};
+                           .entry = pairs,
+                           .entry_count = COUNT(pairs)};
 
     o->c->store->ops->call_write(o->c->store, &w, ++o->c->token);
     client_wait(o->c);
@@ -279,6 +277,21 @@ Test(store_alone, ends_after_another_node_has_added_to_it)
         client_write(o->c, KEY, CALL_ADD, 2, "{\"var.x\":\"1\"}");
         cr_expect(end(o, KNOWN_OURS, all) == CALL_WRITTEN);
         expect_ended(o, ",\"var.x\":\"1\"");
+        one_free(o);
+    }
+}
+
+Test(store_alone, ends_after_the_scripts_were_flushed)
+{
+    for (int others = 0; others <= 1; others++) {
+        struct one *o = one_new();
+
+        begin(o, KNOWN_NEW, 1, TALKS);
+        if (others)
+            client_write(o->c, KEY, CALL_ADD, 2, "{\"var.x\":\"1\"}");
+        redis_do(&o->r, "SCRIPT FLUSH");
+        cr_expect(end(o, KNOWN_OURS, false) == CALL_WRITTEN);
+        expect_ended(o, others ? ",\"var.x\":\"1\"" : "");
         one_free(o);
     }
 }

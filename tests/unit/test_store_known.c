@@ -2,6 +2,7 @@
 #include "stores.h"
 
 #include "count.h"
+#include "pairs.h"
 
 TestSuite(store_known, .fini = no_leaks, .timeout = 60);
 
@@ -21,23 +22,21 @@ static void expect_entry(const char *what, json_t *got, const char *wanted)
 /* The end of a call by its node, which believes that the record is {"node":"1",OWN_CALL}. */
 static enum call_result end_known(struct client *c, const char *key, const char *dialog)
 {
-    const struct pair whole[] = {{span_of("node"), span_of("1")},       {span_of("tx"), span_of("t")},
-                                 {span_of("answered"), span_of("100")}, {span_of("var.x"), span_of("1")},
-                                 {span_of("ended"), span_of("900")},    {span_of("how"), span_of("completed")}};
-    const struct pair times = {span_of("duration_ms"), span_of("800")};
+    const struct pair entry[] = {{span_of("node"), span_of("1")},         {span_of("tx"), span_of("t")},
+                                 {span_of("answered"), span_of("100")},   {span_of("var.x"), span_of("1")},
+                                 {span_of("ended"), span_of("900")},      {span_of("how"), span_of("completed")},
+                                 {span_of("duration_ms"), span_of("800")}};
     struct call_write w = {.key = key,
                            .mode = CALL_END_ANSWERED,
                            .node = 1,
-                           .pairs = whole + 4,
+                           .pairs = entry + 4,
                            .count = 2,
                            .ttl_ms = 60000,
                            .dialog = span_of(dialog),
                            .tx = "t",
                            .known = KNOWN_OURS,
-                           .whole = whole,
-                           .whole_count = COUNT(whole),
-                           .times = &times,
-                           .time_count = 1};
+                           .entry = entry,
+                           .entry_count = COUNT(entry)};
 
     c->store->ops->call_write(c->store, &w, ++c->token);
     client_wait(c);
@@ -80,6 +79,77 @@ static void known_ends(struct client *c)
 }
 
 BOTH(store_known, known_ends, 0)
+
+/* ---- what the archive gets ---- */
+
+#define FROM                                                                                                           \
+    "{\"node\":\"1\",\"tx\":\"t\",\"call_id\":\"c\",\"inc\":\"7.1\",\"caller\":\"sip:a@x\",\"callee\":\"sip:b@x\","    \
+    "\"ruri\":\"sip:b@y\",\"source\":\"udp:z\",\"from_tag\":\"a\",\"trying\":\"100\","
+#define ANSWERED "\"to_tag\":\"b1\",\"ringing\":\"350\",\"answered\":\"400\",\"code\":\"200\""
+#define AT_END "\"ended\":\"900\",\"how\":\"completed\",\"by\":\"caller\",\"state\":\"ended\""
+
+/* Its pairs are `late`. The entry is all of the record, these, and the times. */
+static enum call_result end_all(struct client *c, const char *key, const char *late, json_t *entry)
+{
+    json_t *json = json_loads(late, 0, NULL);
+    struct call_write w = {.key = key,
+                           .mode = CALL_END,
+                           .node = 1,
+                           .ttl_ms = 60000,
+                           .dialog = span_of(""),
+                           .tx = "t",
+                           .known = KNOWN_OURS};
+    struct pair *pairs = pairs_of_json(json, &w.count), *all = pairs_of_json(entry, &w.entry_count);
+
+    w.pairs = pairs;
+    w.entry = all;
+    c->store->ops->call_write(c->store, &w, ++c->token);
+    client_wait(c);
+    free(pairs);
+    free(all);
+    json_decref(json);
+    return (enum call_result)c->results[c->token];
+}
+
+static void entries(struct client *c)
+{
+    static const struct {
+        const char *record, *late, *times;
+    } calls[] = {
+        {FROM ANSWERED ",\"state\":\"answered\",\"at.1\":\"100\"}", "{" AT_END "}",
+         "{\"duration_ms\":\"500\",\"pdd_ms\":\"250\"}"},
+        {FROM ANSWERED ",\"site\":\"s\",\"var.x\":\"\",\"var.\\\"\":\"\\\\\"}", "{" AT_END "}",
+         "{\"duration_ms\":\"500\",\"pdd_ms\":\"250\"}"},
+        {FROM "\"to_tag\":\"\",\"answered\":\"400\"}", "{" AT_END "}", "{\"duration_ms\":\"500\",\"pdd_ms\":\"300\"}"},
+        {FROM "\"state\":\"trying\"}",
+         "{\"ended\":\"900\",\"how\":\"cancelled\",\"by\":\"caller\",\"state\":\"ended\"}", "{}"},
+        {"{\"node\":\"1\",\"tx\":\"t\"}", "{\"ended\":\"900\"}", "{}"},
+    };
+
+    for (size_t i = 0; i < COUNT(calls); i++) {
+        const char *key = scratch("kamsync:call:{%zu}:a", i);
+        json_t *entry = json_loads(calls[i].record, 0, NULL), *late = json_loads(calls[i].late, 0, NULL);
+        json_t *times = json_loads(calls[i].times, 0, NULL);
+        char *wanted;
+
+        c->known = KNOWN_NEW;
+        client_write(c, key, CALL_BEGIN, 1, calls[i].record);
+        json_object_update(entry, late);
+        json_object_update(entry, times);
+        wanted = json_dumps(entry, 0);
+        cr_expect(end_all(c, key, calls[i].late, entry) == CALL_WRITTEN, "%zu", i);
+        cr_assert(client_archive(c, NULL, 1));
+        expect_entry("its entry", json_array_get(json_array_get(c->archive, 0), 1), wanted);
+        cr_expect(client_get(c, key) == GET_FOUND);
+        expect_entry("its record", c->record, wanted);
+        free(wanted);
+        json_decref(entry);
+        json_decref(late);
+        json_decref(times);
+    }
+}
+
+BOTH(store_known, entries, 0)
 
 /* As before that right was asked for. */
 Test(store_known, without_the_right_to_pttl)

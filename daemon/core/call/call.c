@@ -40,7 +40,7 @@ static const struct field {
 
 #define FIELDS COUNT(fields)
 
-static const char *const computed[] = {"pdd_ms", "duration_ms"}; /* computed by the store */
+static const char *const computed[CALL_TIMES] = {"duration_ms", "pdd_ms"}; /* computed by the store */
 
 static char **text_at(const struct call *c, const struct field *f)
 {
@@ -299,20 +299,17 @@ void call_pairs(struct call_pairs *p, const struct call *c, const struct node *s
             p->weak += add_field(p, c, &fields[i], &texts);
 }
 
-static void add_time(struct call_times *t, const char *name, int64_t from, int64_t to)
+size_t call_entry(struct call_pairs *p, const struct call *c)
 {
-    char *text = t->texts[t->count];
+    const int64_t rang = c->ringing ? c->ringing : c->answered;
+    const int64_t from[CALL_TIMES] = {c->answered, c->trying}, to[CALL_TIMES] = {c->ended, rang};
+    size_t count = p->count;
 
-    if (from && to)
-        t->list[t->count++] = (struct pair){span_of(name), {text, decimal(text, to > from ? to - from : 0)}};
-}
-
-size_t call_times(struct call_times *t, const struct call *c)
-{
-    t->count = 0;
-    add_time(t, computed[1], c->answered, c->ended);
-    add_time(t, computed[0], c->trying, c->ringing ? c->ringing : c->answered);
-    return t->count;
+    for (size_t i = 0; i < CALL_TIMES; i++)
+        if (from[i] && to[i])
+            p->list[count++] = (struct pair){
+                span_of(computed[i]), {p->times[i], decimal(p->times[i], to[i] > from[i] ? to[i] - from[i] : 0)}};
+    return count;
 }
 
 struct span pairs_text(const struct pair *pairs, size_t count, const char *name)

@@ -19,6 +19,7 @@
 #define CALL_DIALOG_OVER "over." /* prefix of the callee's tag of a dialog that ended before another: when */
 #define CALL_DIALOGS_MAX 16      /* both together */
 #define CALL_PAIRS_MAX (27 + CALL_VARS_MAX + CALL_DIALOGS_MAX)
+#define CALL_TIMES 2 /* duration_ms and pdd_ms */
 
 #define CALL_NOBODY (-1) /* node of a call that waits for its caller's next INVITE */
 
@@ -119,21 +120,16 @@ void call_vars_arrived(struct call *c, bool ok);
 
 /* The pairs for the record, which point into the call and into this struct. */
 struct call_pairs {
-    struct pair list[CALL_PAIRS_MAX];
+    struct pair list[CALL_PAIRS_MAX + CALL_TIMES];
     size_t count, weak; /* as in struct call_write */
-    char texts[10][32], joined[32];
+    char texts[10][32], joined[32], times[CALL_TIMES][DECIMAL_SIZE];
 };
 /* All known pairs, for this node; the end only if wanted. */
 void call_pairs(struct call_pairs *p, const struct call *c, const struct node *self, bool end);
 
-/* What the archive has besides, as the store computes it if it has to. */
-struct call_times {
-    struct pair list[2];
-    size_t count;
-    char texts[2][DECIMAL_SIZE];
-};
-/* Returns how many. */
-size_t call_times(struct call_times *t, const struct call *c);
+/* Puts behind them, without counting them, what the archive has besides, as the store computes it if it has to: the
+ * whole entry of a call whose end they have. Returns how many pairs that is. */
+size_t call_entry(struct call_pairs *p, const struct call *c);
 
 /* The value of that name; an empty span without one. */
 struct span pairs_text(const struct pair *pairs, size_t count, const char *name);

@@ -77,8 +77,7 @@ static enum call_known known_of(const struct engine *e, const struct call *c)
 static void give_to_store(struct engine *e, struct call *c, const char *key, const char *other)
 {
     struct call_pairs p;
-    struct call_times times;
-    struct call_write w = {.key = key, .other = other, .node = e->self.id, .pairs = p.list, .times = times.list};
+    struct call_write w = {.key = key, .other = other, .node = e->self.id, .pairs = p.list, .entry = p.list};
     bool end = c->write_as == WRITE_END;
     char *own = end ? own_txns(c) : NULL;
 
@@ -93,7 +92,7 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
     w.weak = p.weak;
     w.known = w.tx && !own ? known_of(e, c) : KNOWN_NOTHING;
     if (end)
-        w.time_count = call_times(&times, c);
+        w.entry_count = call_entry(&p, c);
     else
         c->alone = w.known != KNOWN_NOTHING;
     call_vars_sent(c);

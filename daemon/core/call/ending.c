@@ -297,12 +297,7 @@ static const char *dialog_of(const struct ending *x)
 }
 
 /* The entry for the archive, if the store has all that this node knows of the call, and perhaps nothing more. */
-struct entry {
-    struct call_pairs all;
-    struct call_times times;
-};
-
-static void add_entry(const struct engine *e, struct call_write *w, struct entry *out, const struct call *c,
+static void add_entry(const struct engine *e, struct call_write *w, struct call_pairs *out, const struct call *c,
                       const struct call *end)
 {
     struct call whole = *c;
@@ -312,13 +307,11 @@ static void add_entry(const struct engine *e, struct call_write *w, struct entry
     whole.ended = end->ended;
     whole.how = end->how;
     whole.by = end->by;
-    call_pairs(&out->all, &whole, &e->self, true);
+    call_pairs(out, &whole, &e->self, true);
     w->tx = c->tx;
     w->known = KNOWN_OURS;
-    w->whole = out->all.list;
-    w->whole_count = out->all.count;
-    w->times = out->times.list;
-    w->time_count = call_times(&out->times, &whole);
+    w->entry = out->list;
+    w->entry_count = call_entry(out, &whole);
 }
 
 /* c: the call if it is this node's own, else NULL. */
@@ -326,8 +319,7 @@ static void write_end(struct engine *e, struct ending *x, const struct call *c, 
 {
     struct call end = {.ended = x->at, .how = "completed", .by = x->by, .joined = x->joined};
     struct call_write w = {.node = e->self.id, .ttl_ms = e->conf.ended_ttl_ms};
-    struct call_pairs p;
-    struct entry entry;
+    struct call_pairs p, entry;
     char *key = key_of(x, x->turned);
 
     if (!key) {

@@ -294,10 +294,10 @@ class Bed:
         return live[::2]
 
     def call(self, key):
-        """The fields of its record: a text, or a hash, in which that text may still be (docs/redis-keys.md)."""
+        """The fields of its record: a text, or a hash, in which such texts may still be (docs/redis-keys.md)."""
         words = json.loads(self.redis.do('EVAL', READ_RECORD, 1, key) or '[]')
         if self.redis.do('TYPE', key) == 'hash':
-            words += self.redis.do('HGETALL', key)
+            words += json.loads(self.redis.do('HGET', key, 'end') or '[]') + self.redis.do('HGETALL', key)
         return dict(zip(words[::2], words[1::2]))
 
     def stale(self, calls):
