@@ -78,7 +78,8 @@ static bool is_hasty(const struct life *l, const struct taking *t)
 {
     size_t by = (size_t)t->by - 1;
 
-    if (!t->gone_ms || t->at_ms - t->gone_ms >= HEIR_MS || !cluster_are_apart(l->c, by, t->from) || !is_well(l, by))
+    if (t->gone_ms < l->sited_ms || t->at_ms - t->gone_ms >= HEIR_MS || !cluster_are_apart(l->c, by, t->from) ||
+        !is_well(l, by))
         return false;
     for (size_t i = 0; i < l->c->count; i++)
         if (i != t->from && !cluster_are_apart(l->c, i, t->from) && is_well(l, i))

@@ -338,8 +338,7 @@ bool life_live(struct life *l, int steps, const char *broken)
     cluster_route(c, c->invites == ROUTE_CLAIMED);
     for (size_t i = 0; has_sites(l) && i < c->count; i++)
         cluster_site(c, i, i < c->count / 2 ? "east" : "west");
-    if (has_sites(l))
-        cluster_run(c, BEATEN_MS);
+    l->sited_ms = c->now + BEATEN_MS;
     l->phones.dice = dice;
     phones_begin(c, &l->phones);
     for (int i = 0; good && i < steps; i++)

@@ -14,6 +14,7 @@ struct life {
     struct phones phones;
     const char *without;                    /* names of what does not happen, "": everything does */
     bool quiet;                             /* failures are expected, and not printed */
+    int64_t sited_ms;                       /* from then on all nodes know the site of each */
     int64_t well_ms[SITES_MAX];             /* since when the node has had no trouble, */
     int64_t way_ms[SITES_MAX][MASTERS_MAX]; /* and none with its connection to that master */
     int64_t touch_ms[SITES_MAX]; /* since when it has heard and said all that it should, dead Kamailios excepted */
