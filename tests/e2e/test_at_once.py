@@ -107,7 +107,7 @@ def test_until_the_transaction_is_over(sized):
     def again():
         calls.cancel()
         sent[0] += 1
-        kinds = wait_until(lambda: len(k := answers(lab, calls.call_ids[0])) >= sent[0] and k, 3, 'an answer')
+        kinds = wait_until(lambda: len(k := answers(lab, calls.call_ids[0])) >= sent[0] and k, 10, 'an answer')
         calls.peer.expect_nothing('SIP/2.0 5', 0.02)
         return kinds[-1] == '481'
     wait_until(again, 15, '481 to one of the CANCELs', every=0.02)

@@ -111,7 +111,7 @@ def test_ack_elsewhere(talk):
     call = talk.caller.call('ack-elsewhere@lab', 'one')
     call.wait(200)
     wait_until(lambda: talk.leg(call).acked, 5, 'ACK')
-    wait_until(lambda: talk.dialogs(call) == {'a': CONFIRMED}, 3, 'ACK in the dialog')
+    wait_until(lambda: talk.dialogs(call) == {'a': CONFIRMED}, 10, 'ACK in the dialog')
     assert talk.request(call, 'BYE', 'b') == 200
     over(talk, call, 'caller')
 

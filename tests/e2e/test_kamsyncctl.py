@@ -91,7 +91,7 @@ def test_a_call_that_changes_nodes_twice():
         assert desk.answer(cancelled.cancel()) == 200
         wait_until(lambda: desk.record(call).get('node') in (2, 3), 10, 'another node has it')
         # while it rings: not also by the node whose Kamailio is dead
-        wait_until(lambda: desk.ctl('c', 'calls').count('moving@lab') == 1, 3, 'it is listed once')
+        wait_until(lambda: desk.ctl('c', 'calls').count('moving@lab') == 1, 10, 'it is listed once')
         second, third = 'bc' if desk.record(call)['node'] == 2 else 'cb'
         wait_until(lambda: re.search(rf'^  owner +node {"abc".index(second) + 1},', desk.ctl(third, 'tx', call.call_id), re.M), 5,
                    'its transaction, too')

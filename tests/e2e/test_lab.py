@@ -38,7 +38,7 @@ def test_trace_of_a_cancelled_call(lab, plain):
     [call_id] = call(lab, 'cancel').call_ids
     # the 200 to CANCEL and the 487 are sent independently
     assert lab.trace.received_by('caller', call_id) in (['100', '180', '200', '487'], ['100', '180', '487', '200'])
-    wait_until(lambda: len(lab.trace.received_by('gateway', call_id)) == 3, 2,
+    wait_until(lambda: len(lab.trace.received_by('gateway', call_id)) == 3, 10,
                'the ACK')
     assert lab.trace.seen_by('gateway', call_id) == [
         ('in', 'INVITE', 'b'), ('out', '180', 'b'), ('in', 'CANCEL', 'b'),
@@ -76,7 +76,7 @@ def test_reply_on_another_node_stops_no_timer(lab, plain):
     lab.steer(by_kind({'180': 'b'}, default='a'))
     caller = Caller(lab, 'cancel', pause=1000)
     [call_id] = caller.call_ids
-    wait_until(lambda: lab.trace.repeated(call_id), 3, 'a retransmission')
+    wait_until(lambda: lab.trace.repeated(call_id), 10, 'a retransmission')
     assert lab.trace.repeated(call_id)[0].kind == 'INVITE'
 
 
@@ -161,7 +161,7 @@ def test_cut_and_unplug(lab):
         assert not netns.inside(lab.namespace('a'), reaches_store)
         assert netns.inside(lab.namespace('b'), reaches_store)
         mend()
-        wait_until(lambda: netns.inside(lab.namespace('a'), reaches_store), 3,
+        wait_until(lambda: netns.inside(lab.namespace('a'), reaches_store), 10,
                    'the connection to be back')
 
 
@@ -169,9 +169,9 @@ def test_kill_ends_the_whole_kamailio(lab, plain):
     kamailio = lab.procs[0]
     assert len(_processes_in(lab.namespace('a'))) > 1
     kamailio.kill()
-    wait_until(lambda: not _processes_in(lab.namespace('a')), 2, 'their end')
+    wait_until(lambda: not _processes_in(lab.namespace('a')), 10, 'their end')
     # the kernel closes a process's sockets after it has left its namespace
-    wait_until(lambda: not netns.has_socket(lab.namespace('a'), 'udp', 5060), 2, 'the end of their sockets')
+    wait_until(lambda: not netns.has_socket(lab.namespace('a'), 'udp', 5060), 10, 'the end of their sockets')
 
 
 def test_nothing_is_left():

@@ -155,7 +155,7 @@ def test_kamailio_stands_still(lab, most):
     for _ in range(3):  # one of them is not reported yet
         request = new_call('still')
         peer.send(request.invite(peer))
-        wait_until(lambda: lab.trace.at('gateway', request.call_id), 3, 'INVITE', every=0.001)
+        wait_until(lambda: lab.trace.at('gateway', request.call_id), 10, 'INVITE', every=0.001)
         os.killpg(group, signal.SIGSTOP)
         peer.send(request.cancel(peer))
         peer.expect_nothing('SIP/2.0 481', 1)

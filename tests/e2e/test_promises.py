@@ -27,7 +27,7 @@ def callees(lab):
 
 
 def ring(cluster, callees, call, phones):
-    wait_until(lambda: len(callees.legs(call.call_id)) == phones and call.got(180), 3, 'all ring')
+    wait_until(lambda: len(callees.legs(call.call_id)) == phones and call.got(180), 10, 'all ring')
     cluster['a'].wait_recorded(callees, call.call_id)
     return callees.legs(call.call_id)
 
@@ -37,7 +37,7 @@ def cancel_in_vain(cluster, callees, call):
     callees.lost = ('CANCEL',)
     asking = call.cancel()
     wait_until(lambda: asking.code == 200, 3, '200 to CANCEL')
-    wait_until(lambda: each(cluster.records().values(), lambda r: r.get('cancelled')), 3, 'its record says so')
+    wait_until(lambda: each(cluster.records().values(), lambda r: r.get('cancelled')), 10, 'its record says so')
 
 
 def die(lab, cluster, callees):

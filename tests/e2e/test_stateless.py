@@ -76,7 +76,7 @@ def test_a_dead_node_leaves_nothing_to_be_sent_again(lab, phones):
     leg.reject(486)
     busy.wait(486)
     rings, ringing = ring(phones, 'rings@lab')
-    wait_until(lambda: len(cluster.records()) == 3, 3, 'their records')
+    wait_until(lambda: len(cluster.records()) == 3, 10, 'their records')
     cluster['a'].kamailio.kill()
     lab.steer(to('b'))
     asking = rings.cancel()
@@ -96,11 +96,11 @@ def test_an_invite_that_comes_again(lab, phones, where):
     lab.steer(to('a'))
     call = phones[0].call('again@lab', 'one', deaf=True)
     leg = wait_until(lambda: phones[1].legs('again@lab'), 3, 'it rings')[0]
-    wait_until(cluster.records, 3, 'its record')
+    wait_until(cluster.records, 10, 'its record')
     lab.steer(to(where))
     call.repeat()
     call.wait(180)
-    wait_until(lambda: cluster['b'].status()['transactions'] == '0', 3, 'b has none')
+    wait_until(lambda: cluster['b'].status()['transactions'] == '0', 10, 'b has none')
     leg.answer()
     call.wait(200)
     wait_until(lambda: leg.acked, 3, 'ACK')
@@ -120,7 +120,7 @@ def test_a_reply_goes_back_over_the_connection_of_its_request(lab):
                         f'From: <sip:x@{ANYCAST}>;tag=x\r\nTo: <sip:x@{ANYCAST}>\r\nCall-ID: register@lab\r\nCSeq: 1 REGISTER\r\n'
                         'Content-Length: 0\r\n\r\n')
         gateway.send(answer_to(gateway.expect('REGISTER').encode(), '200 OK'))
-        wait_until(lambda: connection.messages, 3, 'the 200')
+        wait_until(lambda: connection.messages, 10, 'the 200')
         assert connection.messages[0].code == 200
     gateway.close()
     cluster.stop()

@@ -71,7 +71,7 @@ def test_merged_invites_are_told_apart(cluster, caller):
     for request in (first, second):
         caller.send(request.invite(caller))
         caller.expect('SIP/2.0 180')
-    wait_until(lambda: len(cluster.records('*merged@lab*')) == 2, 3, 'two records')
+    wait_until(lambda: len(cluster.records('*merged@lab*')) == 2, 10, 'two records')
     caller.send(first.cancel(caller))
     final = caller.expect('SIP/2.0 487', having='branch=z9hG4bKmerged1')
     caller.send(first.ack(caller, final))
@@ -108,7 +108,7 @@ def test_call_ids_that_differ_only_in_encoding(cluster, caller, call_ids):
 
     def recorded():
         return [r['call_id'] for key, r in cluster.records().items() if key not in before]
-    wait_until(lambda: sorted(recorded()) == sorted(call_ids), 3, lambda: f'a record of each, not {recorded()}')
+    wait_until(lambda: sorted(recorded()) == sorted(call_ids), 10, lambda: f'a record of each, not {recorded()}')
     for request in requests:
         caller.send(request.cancel(caller))
         final = caller.expect('SIP/2.0 487', having=f'Call-ID: {request.call_id}\r\n')
@@ -184,7 +184,7 @@ def test_an_ack_follows_its_cancel(cluster, caller):
     caller.expect_nothing('SIP/2.0 487', 0.8)
     assert strays(cluster) == {**before, 'b': before['b'] + 1}
     caller.send(ack)
-    wait_until(lambda: strays(cluster) == {**before, 'b': before['b'] + 2}, 3, 'kamsyncd is asked')
+    wait_until(lambda: strays(cluster) == {**before, 'b': before['b'] + 2}, 10, 'kamsyncd is asked')
 
 
 def test_anybody_may_mark_an_ack_as_a_copy(cluster, caller):
@@ -202,7 +202,7 @@ def test_anybody_may_mark_an_ack_as_a_copy(cluster, caller):
     caller.expect_nothing('SIP/2.0', 0.3)
     assert strays(cluster) == before
     caller.send(other)
-    wait_until(lambda: strays(cluster) == {**before, 'a': before['a'] + 1}, 3, 'one without the mark is a stray')
+    wait_until(lambda: strays(cluster) == {**before, 'a': before['a'] + 1}, 10, 'one without the mark is a stray')
 
 
 @pytest.mark.parametrize('why', ['owner', 'takeover', 'lost', 'state'])
@@ -212,7 +212,7 @@ def test_an_invite_for_the_kamailio_before_is_no_new_call(cluster, caller, why):
     message = Request(call_id, branch=f'z9hG4bKbefore{why}').invite(caller)
     header = handover_header(node, why, f'udp:{caller.ip}:{caller.port}', message, SECRET, '1.2', sender=1)
     caller.send(with_header(message, header), to=(node.ip, 5060))
-    wait_until(lambda: f'INVITE of call {call_id}' in node.kamailio.log(), 3, 'it has come')
+    wait_until(lambda: f'INVITE of call {call_id}' in node.kamailio.log(), 10, 'it has come')
     caller.expect_nothing('SIP/2.0', 0.3)
 
 
@@ -260,7 +260,7 @@ def test_handover_is_taken_once(cluster, caller):
     caller.expect('SIP/2.0 481')
     dropped = node.kamailio.log().count('sent again')
     caller.send(with_header(message, header), to=(node.ip, 5060))
-    wait_until(lambda: node.kamailio.log().count('sent again') == dropped + 1, 3, 'it is dropped')
+    wait_until(lambda: node.kamailio.log().count('sent again') == dropped + 1, 10, 'it is dropped')
     caller.expect_nothing('SIP/2.0 481', 0.1)
 
 

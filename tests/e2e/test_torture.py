@@ -99,7 +99,7 @@ class World:
         """Waits for so many more: kamsyncd hears of it a moment later. One too many shows in the next test."""
         wanted = self.counted[name] + number
         try:
-            wait_until(lambda: self.count(name) == wanted, 3, lambda: f'{wanted} {name}; there are {self.count(name)}')
+            wait_until(lambda: self.count(name) == wanted, 10, lambda: f'{wanted} {name}; there are {self.count(name)}')
         finally:
             self.counted[name] = self.count(name)
 

@@ -42,7 +42,7 @@ def kill_kamsyncd(cluster, names='abc'):
         node = cluster[name]
         gone = node.kamailio.log().count('kamsyncd is gone')
         node.kamsyncd.kill()
-        wait_until(lambda: node.kamailio.log().count('kamsyncd is gone') > gone, 5, 'Kamailio notices')
+        wait_until(lambda: node.kamailio.log().count('kamsyncd is gone') > gone, 10, 'Kamailio notices')
 
 
 def restart_kamsyncd(cluster):

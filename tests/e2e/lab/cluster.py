@@ -89,7 +89,7 @@ class Node:
         """kamsyncd's counters, as it logs them on SIGUSR1."""
         before = self.kamsyncd.log().count('counter: nodes_changed')
         self.kamsyncd.signal(10)
-        wait_until(lambda: self.kamsyncd.log().count('counter: nodes_changed') > before, 5, 'counters in the log')
+        wait_until(lambda: self.kamsyncd.log().count('counter: nodes_changed') > before, 10, 'counters in the log')
         last = re.split(r'status: ', self.kamsyncd.log())[-1]
         return {name: int(value) for name, value in re.findall(r'counter: (\w+) (\d+)', last)}
 
@@ -101,7 +101,7 @@ class Node:
     def ask(self, cmd, **fields):
         """kamsyncd's answer to a question of kamsyncctl's (proto/control.md)."""
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(5)
+            sock.settimeout(10)
             sock.connect(f'{self.directory}/control.sock')
             sock.sendall(json.dumps({'cmd': cmd, **fields}).encode() + b'\n')
             with sock.makefile() as answer:
@@ -119,7 +119,7 @@ class Node:
         """kamsyncd is away: until Kamailio's timer, which may be resting, has dropped what is more than that."""
         def queued():
             return int(re.search(r'size: (\d+)', self.kamcmd('mqueue.get_size', 'kamsync').stdout)[1])
-        wait_until(lambda: queued() <= queue_max, 5, lambda: f'{queued()} events wait, at most {queue_max} do')
+        wait_until(lambda: queued() <= queue_max, 10, lambda: f'{queued()} events wait, at most {queue_max} do')
 
     def _is_recorded(self, legs):
         known = [branch['code'] for txn in self.ask('tx', call_id=legs[0].call_id)['txns'] for branch in txn['branches']]
@@ -129,8 +129,8 @@ class Node:
         """Until all that the phones have said of these calls stands in the store, and nothing else is to be written, so that
         what follows does not depend on the last 20 ms: events wait in Kamailio's queue for its timer."""
         for call_id in call_ids:
-            wait_until(lambda legs=callees.legs(call_id): self._is_recorded(legs), 5, f'the records of {call_id}')
-        wait_until(lambda: self.status()['unwritten'] == '0', 5, 'all records written')
+            wait_until(lambda legs=callees.legs(call_id): self._is_recorded(legs), 10, f'the records of {call_id}')
+        wait_until(lambda: self.status()['unwritten'] == '0', 10, 'all records written')
 
 
 class Cluster:

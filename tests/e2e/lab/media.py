@@ -78,7 +78,7 @@ class Media:
         payload = f'{self._count} of the {sender}'.encode().ljust(160, b'\xff')
         packet = struct.pack('!BBHII', 0x80, 0, self._count, 160 * self._count, 1) + payload
         self._sockets[sender].sendto(packet, address)
-        wait_until(lambda: self._got(receiver, payload), 3, f'the RTP of the {sender} at the {receiver}')
+        wait_until(lambda: self._got(receiver, payload), 10, f'the RTP of the {sender} at the {receiver}')
 
     def _got(self, side, payload):
         try:

@@ -45,11 +45,11 @@ class Peer:
         self.seen.append(text)
         return text
 
-    def expect(self, start, timeout=3, having=''):
+    def expect(self, start, timeout=10, having=''):
         """Reads until a message begins with start and has that text in it, and returns it."""
         return self.expect_all([start], timeout, having)[start]
 
-    def expect_all(self, starts, timeout=3, having=''):
+    def expect_all(self, starts, timeout=10, having=''):
         """The same for several, which come in any order: what two processes of Kamailio send may change places."""
         found, deadline = {}, time.monotonic() + timeout
         while (missing := [start for start in starts if start not in found]):
