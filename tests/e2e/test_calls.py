@@ -126,13 +126,14 @@ def test_what_is_known(talk, place):
 
 
 def test_a_call_that_never_was(talk, place):
-    """A request with all the looks of one within a call: refused by the script; without the question it would pass."""
+    """A request with all the looks of one within a call: refused by the script; without the question it would pass, as does the
+    ACK to a 481 of sl, which does not know it by the tag of a dialog."""
     call = place()
     for method in ('BYE', 'INFO', 'INVITE'):
         call.call_id = f'never-{next(_numbers)}@lab'
         talk.caller.calls[call.call_id] = call
         assert talk.request(call, method, 'b', ASK) == 481
-        assert talk.lab.trace.received_by('gateway', call.call_id) == []
+        assert set(talk.lab.trace.received_by('gateway', call.call_id)) <= ({'ACK'} if method == 'INVITE' else set())
     store = talk.cluster.store
     assert store.keys(store.names('call:*')) and not store.keys(store.names('call:*never*'))
 
