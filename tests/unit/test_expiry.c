@@ -277,7 +277,7 @@ Test(lapse, calls_of_a_dead_node_end_once_each)
 
 #define CHALLENGED ",\"code\":401,\"at.1\":1800001010500"
 
-static struct fake *started(const char *more)
+static struct fake *started(const char *record)
 {
     struct fake *f = fake_new();
 
@@ -291,7 +291,7 @@ static struct fake *started(const char *more)
     engine_scan_key(f->e, "kamsync:call:{call-1@caller.example}:a1");
     fake_scanned(f, 0, 0, true, 0);
     fake_turn(f);
-    answer(f, record_of(-1, "100.1", more));
+    answer(f, record);
     f->mute_scans = f->mute_calls = false;
     f->found = f->holder = "";
     fake_forget(f);
@@ -300,7 +300,7 @@ static struct fake *started(const char *more)
 
 Test(lapse, challenged_caller_who_does_not_come_again_was_rejected)
 {
-    struct fake *f = started(CHALLENGED);
+    struct fake *f = started(record_of(-1, "100.1", CHALLENGED));
 
     live(f, 270000);
     cr_expect(looked(f) == 0 && fake_status(f).calls == 1);
@@ -317,7 +317,7 @@ Test(lapse, challenged_caller_who_does_not_come_again_was_rejected)
 Test(lapse, challenged_caller_comes_again)
 {
     struct leg c = call_make(1);
-    struct fake *f = started(CHALLENGED);
+    struct fake *f = started(record_of(-1, "100.1", CHALLENGED));
 
     fake_invite(f, &c, sip_request(&c, "INVITE"), FAKE_EPOCH + f->now);
     fake_replied(f, &c, "0", 180, NULL, FAKE_EPOCH + f->now);
@@ -332,11 +332,11 @@ Test(lapse, challenged_caller_comes_again)
 /* Another node has had to do with it, and lives: it waits. */
 Test(lapse, challenged_caller_of_another_node_is_left_to_that)
 {
-    struct fake *f = started(CHALLENGED ",\"at.3\":1800001010500");
+    struct fake *f = started(record_of(-1, "100.1", CHALLENGED ",\"at.3\":1800001010500"));
 
     cr_expect(fake_status(f).calls == 0);
     fake_free(f);
-    f = started(",\"at.1\":1800001010500");
+    f = started(record_of(-1, "100.1", ",\"at.1\":1800001010500"));
     cr_expect(fake_status(f).calls == 0, "nobody was challenged");
     fake_free(f);
 }
@@ -349,5 +349,24 @@ Test(lapse, challenged_caller_of_a_node_that_is_lost_was_rejected)
     live(f, 430000);
     cr_expect(fake_status(f).calls == 0 && fake_writes(f, CALL_END) == 1);
     cr_expect_str_eq(fake_call_text(f, "how"), "rejected");
+    fake_free(f);
+}
+
+/* ---- a record as nobody writes it ---- */
+
+Test(lapse, record_that_names_no_transaction)
+{
+    struct leg c = call_make(1);
+    struct fake *f = started("{\"call_id\":\"call-1@caller.example\",\"node\":1,\"inc\":\"100.0\",\"from_tag\":\"a1\","
+                             "\"state\":\"ringing\",\"trying\":1800001010500}");
+
+    cr_assert(fake_status(f).calls == 1);
+    f->answer_puts = true;
+    f->found = fake_orphan(&c, 1, "100.0");
+    fake_stray(f, 1, &c, "CANCEL");
+    fake_turn(f);
+    fake_taken(f, f->events + 1, 1);
+    fake_turn(f);
+    cr_expect(fake_status(f).calls == 1 && fake_status(f).txns == 1);
     fake_free(f);
 }

@@ -115,9 +115,14 @@ bool call_asks_for_more(int code)
            code == 422 || code == 428 || code == 494;
 }
 
+bool call_follows(const struct call *c, const char *tx)
+{
+    return c->tx && strcmp(c->tx, tx) == 0;
+}
+
 bool call_is_told(const struct call *c, const char *tx)
 {
-    return c->role != CALL_GUEST && c->role != CALL_HEIR && c->tx && strcmp(c->tx, tx) == 0 && (c->answered || c->how);
+    return c->role != CALL_GUEST && c->role != CALL_HEIR && call_follows(c, tx) && (c->answered || c->how);
 }
 
 bool call_is_refused(const struct call *c)

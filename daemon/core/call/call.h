@@ -92,6 +92,8 @@ int call_set_text(char **at, struct span value);
 /* Whether the caller is expected to try again with the same Call-ID: RFC 3261 8.1.3.4 and 8.1.3.5. */
 bool call_asks_for_more(int code);
 
+/* Whether that is its transaction; a record may name none. */
+bool call_follows(const struct call *c, const char *tx);
 /* Whether this node has seen how that transaction was answered or ended, and the call with it. */
 bool call_is_told(const struct call *c, const char *tx);
 

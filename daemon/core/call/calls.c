@@ -94,7 +94,7 @@ void calls_take(struct engine *e, struct txn *t, int64_t now)
         t->call_told = TOLD_TAKEN;
     if (!c || call_is_told(c, t->key))
         return;
-    if ((leg_goes_on(e, c) || leg_may_return(e, c)) && strcmp(c->tx, t->key) != 0) {
+    if ((leg_goes_on(e, c) || leg_may_return(e, c)) && !call_follows(c, t->key)) {
         leg = txns_by_key(&e->txns, c->tx);
         if (!has_record(t, c, leg)) {
             leg_add(e, c, t);
@@ -112,7 +112,7 @@ static struct call *of_txn(const struct engine *e, const struct txn *t)
 {
     struct call *c = calls_known(e, t->call);
 
-    return c && c->role != CALL_GUEST && c->tx && !c->how && strcmp(c->tx, t->key) == 0 ? c : NULL;
+    return c && c->role != CALL_GUEST && !c->how && call_follows(c, t->key) ? c : NULL;
 }
 
 /* Whether the record becomes free to take, since the caller's next INVITE may reach another node; or is so no longer,
@@ -203,7 +203,7 @@ void calls_untracked(struct engine *e, struct span name, const char *tx, const c
 {
     struct call *c = calls_find_or_add(e, name, at, now);
 
-    if (!c || leg_goes_on(e, c) || (c->tx && strcmp(c->tx, tx) == 0))
+    if (!c || leg_goes_on(e, c) || call_follows(c, tx))
         return;
     if (!calls_follow(e, c, tx, src, id, at)) {
         calls_drop(e, c);

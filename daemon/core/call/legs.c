@@ -37,8 +37,8 @@ bool leg_rings(const struct engine *e, const struct call *c)
 
 bool leg_may_return(const struct engine *e, const struct call *c)
 {
-    return c->role != CALL_GUEST && !c->answered && !c->how && c->inc && strcmp(c->inc, e->self.inc) != 0 &&
-           !txn_of(e, c);
+    return c->role != CALL_GUEST && c->tx && !c->answered && !c->how && c->inc && strcmp(c->inc, e->self.inc) != 0 &&
+           !txns_by_key(&e->txns, c->tx);
 }
 
 /* The transaction of that key, if it is not over. */
@@ -65,7 +65,7 @@ static void drop_legs(const struct engine *e, struct call *c)
 
 void leg_add(const struct engine *e, struct call *c, const struct txn *t)
 {
-    if ((c->tx && strcmp(c->tx, t->key) == 0) || strlen(t->key) > LEG_NAME_MAX)
+    if (call_follows(c, t->key) || strlen(t->key) > LEG_NAME_MAX)
         return;
     if (json_object_size(c->legs) >= LEGS_MAX)
         drop_legs(e, c);
@@ -149,7 +149,7 @@ void leg_dialog(struct engine *e, struct call *c, const struct txn *t, struct sp
 {
     struct sip_id id;
 
-    if (!c->to_tag || call_has_dialog(c, to_tag) || (strcmp(c->tx, t->key) != 0 && !leg_read(t, &id)))
+    if (!c->to_tag || call_has_dialog(c, to_tag) || (!call_follows(c, t->key) && !leg_read(t, &id)))
         return;
     if (call_dialog(c, CALL_DIALOG, to_tag, at))
         calls_mark(e, c);
@@ -159,7 +159,7 @@ bool calls_dialog(struct engine *e, struct span name, const char *tx, struct spa
 {
     struct call *c = calls_known(e, name);
 
-    if (!c || c->role == CALL_GUEST || !c->tx || strcmp(c->tx, tx) != 0)
+    if (!c || c->role == CALL_GUEST || !call_follows(c, tx))
         return false;
     if (c->answered && !c->how && !call_has_dialog(c, to_tag) && call_dialog(c, CALL_DIALOG, to_tag, at))
         calls_mark(e, c);
