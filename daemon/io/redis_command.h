@@ -19,7 +19,7 @@ static inline void command_word(struct buffer *b, struct span word)
 {
     char *to;
 
-    if (b->size < b->n + word.n + COMMAND_AROUND && !buffer_grow(b, word.n + COMMAND_AROUND))
+    if ((!b->p || b->size < b->n + word.n + COMMAND_AROUND) && !buffer_grow(b, word.n + COMMAND_AROUND))
         return;
     to = b->p + b->n;
     *to++ = '$';
