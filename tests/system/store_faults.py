@@ -218,8 +218,13 @@ def pubsub_limit(store, nodes):
 
 @contextlib.contextmanager
 def idle_timeout(store, _):
-    with store.settings(timeout=1):
+    """A console would be ended, too."""
+    before = store.do('CONFIG', 'GET', 'timeout')[1]
+    store.do('CONFIG', 'SET', 'timeout', 1)
+    try:
         yield
+    finally:
+        store.do('CONFIG', 'SET', 'timeout', before)
 
 
 @contextlib.contextmanager
