@@ -563,6 +563,7 @@ class Caller(Endpoint):
 
     def __init__(self, lab, port=17060, listens=True):
         self.port, self.calls = port, {}
+        self.bye_takes = 0          # so many seconds it takes to answer one
         super().__init__(lab, 'caller', (port,) if listens else ())
 
     def call(self, call_id, dial, **options):
@@ -584,7 +585,8 @@ class Caller(Endpoint):
             self.send(port, response(msg, 200, call.tag, self.contact('caller', self.port)), self.answer_to(msg))
         elif msg.method == 'BYE' and not msg.code:
             known = call and call.final and call.final.code == 200 and msg.to_tag == call.tag
-            self.send(port, response(msg, 200 if known else 481, f'caller{next(_numbers)}'), self.answer_to(msg))
+            answer = response(msg, 200 if known else 481, f'caller{next(_numbers)}')
+            self.after(self.bye_takes, self.send, port, answer, self.answer_to(msg))
             if known:
                 call.byes += 1
                 call.ended_at = call.ended_at or msg.time
