@@ -279,6 +279,8 @@ class Bed:
         node = self.cluster[self._owner(before)]
         mark, outcome = self.traffic.mark(), Outcome(failure)
         self.traffic.start()
+        # not in the moment of an INVITE: one that dies inside a host, which has said 100, nobody else has heard of
+        wait_until(lambda: each(self.traffic.since(mark), self.traffic.ready), 5, 'a new call')
         began = time.monotonic()
         failure.begin(self, node)
         outcome.moved_s = self._wait_moved(node, began, failure)
