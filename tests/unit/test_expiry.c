@@ -279,15 +279,9 @@ Test(lapse, calls_of_a_dead_node_end_once_each)
 
 static struct fake *started(const char *record)
 {
-    struct fake *f = fake_new();
+    struct fake *f = fake_started();
 
-    f->mute_scans = f->mute_calls = f->polite = f->answer_puts = true;
-    engine_store_up(f->e, f->now);
-    engine_link_up(f->e, "tag-1", f->now);
-    fake_turn(f);
-    fake_hello(f, 1, "100.1");
-    fake_turn(f);
-    cr_assert(f->scanning);
+    f->answer_puts = true;
     engine_scan_key(f->e, "kamsync:call:{call-1@caller.example}:a1");
     fake_scanned(f, 0, 0, true, 0);
     fake_turn(f);

@@ -169,25 +169,10 @@ Test(inherit, so_many_are_read_at_a_time)
 
 /* ---- after a start ---- */
 
-static struct fake *started(void)
-{
-    struct fake *f = fake_new();
-
-    f->mute_scans = f->mute_calls = f->polite = true;
-    engine_store_up(f->e, f->now);
-    engine_link_up(f->e, "tag-1", f->now);
-    fake_turn(f);
-    fake_hello(f, 1, "100.1");
-    fake_turn(f);
-    cr_assert(f->scanning);
-    fake_forget(f);
-    return f;
-}
-
 Test(inherit, own_calls_are_learnt_back_after_a_start)
 {
     struct leg c = call_make(0);
-    struct fake *f = started();
+    struct fake *f = fake_started();
 
     find(f, 40);
     cr_expect(f->call_get_count == 40, "all of them, not a share");
@@ -208,7 +193,7 @@ Test(inherit, own_calls_are_learnt_back_after_a_start)
 /* They are as old as they are: not as young as this kamsyncd. */
 Test(inherit, old_call_that_is_learnt_back_is_ended_in_time)
 {
-    struct fake *f = started();
+    struct fake *f = fake_started();
 
     f->now += 36000000;
     f->conf.call_max_ms = 36060000;
@@ -225,7 +210,7 @@ Test(inherit, old_call_that_is_learnt_back_is_ended_in_time)
 /* Kamailio is restarted before the search has ended. */
 Test(inherit, search_goes_on_when_kamailio_restarts_meanwhile)
 {
-    struct fake *f = started();
+    struct fake *f = fake_started();
 
     engine_link_down(f->e, f->now);
     engine_link_up(f->e, "tag-2", f->now);

@@ -227,6 +227,9 @@ void fake_taken(struct fake *f, int64_t n, int ok);
 /* The token in the last X-Kamsync-Branches, and the list behind it. */
 int64_t fake_token(const struct fake *f, char **branches);
 
+/* Has just started as node 1, 100.1, and reads its own records back: the test answers the scan, and the readings of
+ * calls. */
+struct fake *fake_started(void);
 /* Knows node 2 with incarnation 200.1 and node 3 with 300.1, which are up, and has read the nodes long enough to know
  * that there is no other. All is acknowledged and forgotten. */
 struct fake *fake_peers(void);

@@ -75,6 +75,21 @@ struct fake *fake_peers(void)
     return f;
 }
 
+struct fake *fake_started(void)
+{
+    struct fake *f = fake_new();
+
+    f->mute_scans = f->mute_calls = f->polite = true;
+    engine_store_up(f->e, f->now);
+    engine_link_up(f->e, "tag-1", f->now);
+    fake_turn(f);
+    fake_hello(f, 1, "100.1");
+    fake_turn(f);
+    cr_assert(f->scanning);
+    fake_forget(f);
+    return f;
+}
+
 struct fake *fake_served(void)
 {
     struct fake *f = fake_peers();
