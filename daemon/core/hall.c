@@ -306,6 +306,12 @@ void engine_flush(struct engine *e, int64_t now)
     }
 }
 
+/* Soon after a start nothing is known yet of what there was before. */
+static bool is_idle(const struct engine *e)
+{
+    return e->peers.ripe && !e->txns.count && !e->calls.count;
+}
+
 void engine_tick(struct engine *e, int64_t now)
 {
     bool clockwork = now >= peers_due(e) || now >= e->next_janitor_ms;
@@ -318,6 +324,7 @@ void engine_tick(struct engine *e, int64_t now)
     admin_tick(e, now);
     kamailio_tick(e, now);
     contact_tick(e, now);
+    e->self.idle = is_idle(e);
     peers_tick(e, now, until);
     if (beat)
         contact_probe(e, now);

@@ -113,9 +113,9 @@ def column(costs, nodes, a):
         'probes/s of each node': f'{probes(nodes):.0f}',
         'probes/s in all (if each asked all: 2n(n-1))': f'{nodes * probes(nodes):.0f} ({2 * nodes * (nodes - 1)})',
         'Redis commands/s for beats: n(5+n)': f'{beats(nodes)}',
-        'the same measured, idle; Redis, ms of CPU per s':
+        'the same measured, with a call at each; Redis, ms of CPU per s':
             f'{nearest(costs.table("nodes", "nodes", 2), nodes):.0f}; {nearest(costs.table("nodes", "nodes", 3), nodes):.1f}',
-        'kamsyncd idle, ms of CPU per s, measured': f'{nearest(costs.table("nodes", "nodes", 4), nodes):.2f}',
+        'such a kamsyncd, ms of CPU per s, measured': f'{nearest(costs.table("nodes", "nodes", 4), nodes):.2f}',
         'kamsyncd, of one core': f'{a.rate / nodes * kamsyncd_us / 1e4:.0f} % ({kamsyncd_us:.0f} µs a call)',
         'kamsyncd, MB: ringing and answered calls':
             f'{(kb * 1e3 + (rings * transaction[0] + talks * call[0]) / nodes) / 1e6:.0f}',

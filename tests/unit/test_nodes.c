@@ -394,8 +394,26 @@ Test(nodes, answer_that_is_told_with_the_next_probe_is_not_owed_before)
     cr_expect_null(nodes_miss(all, 9000, 1400), "this node itself may have stood still");
     ask(all, 9000);
     cr_expect_null(nodes_answered(all, 2, true), "no news");
-    cr_expect(n->heard_ms == 1000, "as of the probe that it has answered");
+    cr_expect(n->heard_ms == 8000, "as if it had been asked, and had answered, all the time");
     cr_expect_null(nodes_answered(all, 77, true), "never heard of");
+}
+
+/* A probe that is lost is no reason to take the node for silent since the one before, however long ago that was. */
+Test(nodes, who_is_asked_rarely_may_miss_a_probe)
+{
+    struct nodes *all = table();
+    struct node *n = &all->list[0];
+
+    see(all, 2, 1, 0);
+    ask(all, 500);
+    nodes_hear(all, 2, 501);
+    ask(all, 2500);
+    nodes_answered(all, 2, true);
+    ask(all, 4500);
+    cr_expect_null(nodes_answered(all, 2, false), "that of 2,500 was lost");
+    cr_expect(node_is_doubtful(n, 4500, 1500), "so it is asked more often");
+    cr_expect_null(nodes_miss(all, 4900, 1400));
+    cr_expect(nodes_miss(all, 5000, 1400) == n, "as late after the second probe as who is asked each 500 ms");
 }
 
 /* As late as if each answer were told at once. */

@@ -27,9 +27,9 @@ static struct span kind(const struct node *n)
 char *node_record(const struct node *n, const char *secret)
 {
     char text[SAID_MAX], *record, *proof = proof_make(kind(n), span_of(said(text, sizeof(text), n)), secret);
-    json_t *json = json_pack("{s:i,s:s,s:s*,s:s,s:s,s:I,s:b,s:i,s:s*}", "id", n->id, "name", n->name, "site",
+    json_t *json = json_pack("{s:i,s:s,s:s*,s:s,s:s,s:I,s:b,s:i,s:o*,s:s*}", "id", n->id, "name", n->name, "site",
                              *n->site ? n->site : NULL, "sip", n->sip, "inc", n->inc, "beat", (json_int_t)n->beat, "up",
-                             (int)n->up, "v", n->version, "proof", proof);
+                             (int)n->up, "v", n->version, "idle", n->idle ? json_true() : NULL, "proof", proof);
 
     record = json ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
@@ -68,17 +68,19 @@ int node_read(struct node *n, struct span record)
     json_t *json = json_loadb(record.p, record.n, 0, NULL);
     const char *name, *sip, *inc, *site = "", *proof = "";
     json_int_t beat = 0;
-    int up = 0, rc = -EBADMSG;
+    int up = 0, idle = 0, rc = -EBADMSG;
 
     *n = (struct node){0};
-    if (json_unpack(json, "{s:i,s:s,s:s,s:s,s:I,s:b,s?i,s?s,s?s}", "id", &n->id, "name", &name, "sip", &sip, "inc",
-                    &inc, "beat", &beat, "up", &up, "v", &n->version, "site", &site, "proof", &proof) == 0 &&
+    if (json_unpack(json, "{s:i,s:s,s:s,s:s,s:I,s:b,s?i,s?b,s?s,s?s}", "id", &n->id, "name", &name, "sip", &sip, "inc",
+                    &inc, "beat", &beat, "up", &up, "v", &n->version, "idle", &idle, "site", &site, "proof",
+                    &proof) == 0 &&
         copy(n->name, sizeof(n->name), name) && copy(n->site, sizeof(n->site), site) &&
         copy(n->sip, sizeof(n->sip), sip) && copy(n->inc, sizeof(n->inc), inc) &&
         copy(n->proof, sizeof(n->proof), proof) && is_sound(n))
         rc = 0;
     n->beat = beat;
     n->up = up;
+    n->idle = idle;
     json_decref(json);
     return rc;
 }
@@ -162,10 +164,13 @@ bool node_is_doubtful(const struct node *n, int64_t now, int64_t late_ms)
     return owes(n) || !n->reached || !n->asked_ms || now - n->seen_ms > late_ms;
 }
 
-void node_ask(struct node *n, int64_t now, int64_t idle_ms)
+/* If the answer to the last probe is told with this one, the last answer known of is that to the one before. */
+void node_ask(struct node *n, int64_t now, int64_t every_ms)
 {
-    if (n->heard_ms >= n->asked_ms && now - n->heard_ms > idle_ms)
-        n->heard_ms = now - idle_ms;
+    int64_t silent_ms = n->later ? 2 * every_ms : every_ms;
+
+    if (!owes(n) && now - n->heard_ms > silent_ms)
+        n->heard_ms = now - silent_ms;
     n->before_ms = n->asked_ms;
     n->asked_ms = now;
 }

@@ -12,6 +12,7 @@
 #define RECORD_MS 86400000
 #define UNHEARD_MS 100      /* interval of retries while the store refuses heartbeats */
 #define PROBE_MS 500        /* interval at which each node probes others' Kamailios: */
+#define PROBE_IDLE_MS 2000  /* those with no transaction and no call, which nobody looks for there */
 #define PROBES_MAX 15       /* so many at a time, and the rest in turn, but for those in doubt */
 #define PROBE_LIMIT_MS 1400 /* nearly three probes unanswered: the node is unreachable */
 
@@ -96,6 +97,13 @@ static bool reads(const struct engine *e, int64_t now)
     return e->store.up && now - e->peers.read_ms <= 2 * e->conf.heartbeat_ms;
 }
 
+static int64_t probe_interval(const struct node *n, size_t turns)
+{
+    int64_t every_ms = (int64_t)turns * PROBE_MS;
+
+    return n->idle && every_ms < PROBE_IDLE_MS ? PROBE_IDLE_MS : every_ms;
+}
+
 /* All by all would be n² probes. In a large cluster each node asks some of the others at a time, each node from another
  * one on; but whoever is in doubt is asked each time, so who is dead is known as soon as in a small cluster. */
 static void probe_some(struct engine *e, int64_t now)
@@ -110,7 +118,7 @@ static void probe_some(struct engine *e, int64_t now)
     room = turns ? (count + turns - 1) / turns : 0;
     for (size_t i = 0; i < all->count; i++) {
         struct node *n = &all->list[((size_t)e->self.id + i) % all->count];
-        bool turn = room && now + ALONG_MS - n->asked_ms >= (int64_t)turns * PROBE_MS;
+        bool turn = room && now + ALONG_MS - n->asked_ms >= probe_interval(n, turns);
 
         if (!node_is_probed(n) || !(turn || node_is_doubtful(n, now, late_ms)))
             continue;
