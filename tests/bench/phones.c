@@ -5,8 +5,8 @@
  *
  * KIND call: INVITE, 180, 200, ACK, BYE. KIND cancel: INVITE, 180, CANCEL, 487; the CANCEL leaves with the firewall
  * mark MARK, by which it may be routed to another node than the INVITE. KIND cancel-ack: so does the ACK. KIND try: as
- * call, but none begins any more once anything was repeated to us. We repeat nothing ourselves: what we would have is
- * counted as late. Prints one JSON object. */
+ * call, but none begins any more once anything was repeated to us. KIND stay: as call, but nobody hangs up. We repeat
+ * nothing ourselves: what we would have is counted as late. Prints one JSON object. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -49,7 +49,7 @@ static struct call *calls;
 static struct queue rings, holds;
 static size_t total, begun, over, repeats;
 static int caller, gateway, mark;
-static bool cancels, ack_astray, tries;
+static bool cancels, ack_astray, stays, tries;
 static const char *caller_ip, *gateway_ip, *anycast_ip, *run;
 static struct sockaddr_in anycast;
 
@@ -235,6 +235,10 @@ static void on_reply(size_t i, const char *msg, int64_t now)
 
 static void hang_up(size_t i, int64_t now)
 {
+    if (stays) {
+        over++;
+        return;
+    }
     if (!cancels) {
         request(i, "BYE", calls[i].uri, 2, 3, calls[i].dialog, "");
         return;
@@ -433,6 +437,7 @@ static bool make_room(struct queue *q)
 static void set_up(char **argv)
 {
     tries = strcmp(argv[1], "try") == 0;
+    stays = strcmp(argv[1], "stay") == 0;
     ack_astray = strcmp(argv[1], "cancel-ack") == 0;
     cancels = ack_astray || strcmp(argv[1], "cancel") == 0;
     total = strtoul(argv[2], NULL, 10);

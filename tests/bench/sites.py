@@ -4,6 +4,7 @@
         sites['kamsync'].phones('call', 300, 100)
 
 A variant is its name, or "name@20": with a round trip of 20 ms to Redis, or "name+tlsf": with that allocator in Kamailio.
+"kamsync-before" is that of another checkout, in the folder that KAMSYNC_BEFORE names, and built in its build/.
 """
 import contextlib
 import functools
@@ -43,9 +44,10 @@ class QuietLab(Lab):
 
 
 class BenchNode(Node):
-    def __init__(self, *args, allocator=''):
+    def __init__(self, *args, allocator='', program=None):
         super().__init__(*args)
         self.allocator = allocator
+        self.program = program or self.program
         self.door = f'{self.directory}/ctl'
 
     def _args(self):
@@ -68,6 +70,7 @@ class Site:
     """One cluster; all calls go to its first node, and what is marked to its second."""
     lab_class = QuietLab
     nodes, modules = None, CTL      # None: all of the lab
+    config = cluster.CONFIG
 
     def __init__(self, variant):
         self.variant = variant
@@ -92,11 +95,12 @@ class Site:
             self._start_proxy()
         if self.kind == 'kamsync-near':
             self._start_replica()
-        config = self._script()
-        self.cluster = Cluster(lab, self.nodes, kamsync=self.kind.startswith('kamsync') or bool(config), daemons=not config,
-                               redis=False, routing=routing, modules=self.modules, config=config or cluster.CONFIG, log_level=0,
+        script = self._script()
+        program = self._before() if self.kind == 'kamsync-before' else None
+        self.cluster = Cluster(lab, self.nodes, kamsync=self.kind.startswith('kamsync') or bool(script), daemons=not script,
+                               redis=False, routing=routing, modules=self.modules, config=script or self.config, log_level=0,
                                shared_mb=SHARED_MB, store=store, **self.settings,
-                               node_class=functools.partial(BenchNode, allocator=self.allocator),
+                               node_class=functools.partial(BenchNode, allocator=self.allocator, program=program),
                                defines={'LAB_REDIS': f'"name=lab;addr={lab.address("store")};port='
                                                      f'{PROXY_PORT if self.ms else REDIS_PORT}"',
                                         **DEFINES.get(self.kind, {})})
@@ -125,6 +129,15 @@ class Site:
         os.symlink(os.path.abspath(cluster.CONFIG), f'{directory}/node.cfg')
         os.symlink(os.path.join(measure.HERE, SCRIPTS[self.kind]), f'{directory}/kamsync.cfg')
         return f'{directory}/node.cfg'
+
+    def _before(self):
+        """The kamsyncd of the other checkout, and its node.cfg with the kamsync.cfg beside it."""
+        home = os.environ['KAMSYNC_BEFORE']
+        self.config = os.path.join(home, 'kamailio-cfg', 'node.cfg')
+        with open(os.path.join(os.path.dirname(self.config), 'kamsync.cfg')) as file:
+            if 'KAMSYNC_KEYS_FILE' not in file.read():  # before 2026-11-29
+                self.settings['keys_file'] = None
+        return os.path.join(home, 'build', 'daemon', 'kamsyncd')
 
     def _start_sink(self, host):
         return self.lab.start(host, 'sink', [measure.tool('sink'), 8448, self.lab.address('store'), REDIS_PORT])

@@ -29,6 +29,7 @@ def keys_file(lab, node):
 
 class Node:
     """One Kamailio and the kamsyncd beside it."""
+    program = KAMSYNCD
 
     def __init__(self, cluster, name, number):
         self.cluster, self.lab, self.name, self.id = cluster, cluster.lab, name, number
@@ -60,7 +61,7 @@ class Node:
         return [f'--substdef=!{name}!{path}!g' for name, path in files.items() if path]
 
     def configure(self, **settings):
-        """Write kamsyncd's configuration file."""
+        """Write kamsyncd's configuration file; an option that is None is left out."""
         defaults = {'name': self.name, 'store': self.cluster.url,
                     'secret_file': f'{self.directory}/secret', 'keys_file': self.keys,
                     'control': f'{self.directory}/control.sock'}
@@ -69,12 +70,12 @@ class Node:
         os.chmod(f'{self.directory}/secret', 0o400)
         with open(f'{self.directory}/kamsyncd.conf', 'w') as file:
             for option, value in {**defaults, **self.cluster.settings, **settings}.items():
-                file.write(f'{option} = {value}\n')
+                file.write(f'{option} = {value}\n' if value is not None else '')
 
     def start_kamsyncd(self, **settings):
         self.configure(**settings)
         self.log_start = len(self.kamsyncd.log()) if self.kamsyncd else 0
-        self.kamsyncd = self.lab.start(self.name, 'kamsyncd', [KAMSYNCD, '-c', f'{self.directory}/kamsyncd.conf'])
+        self.kamsyncd = self.lab.start(self.name, 'kamsyncd', [self.program, '-c', f'{self.directory}/kamsyncd.conf'])
 
     def stop_kamsyncd(self):
         """An orderly end; returns the exit status."""
