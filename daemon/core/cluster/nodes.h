@@ -61,8 +61,8 @@ const struct node *nodes_see(struct nodes *all, const struct node *fresh, int64_
 bool node_is_probed(const struct node *n);
 /* Whether it owes an answer or was never asked, or its last heartbeat is older than late_ms. */
 bool node_is_doubtful(const struct node *n, int64_t now, int64_t late_ms);
-/* Notes a probe, of which there is one each every_ms, or a rarer one. That the node was silent before, for longer than it
- * would be if it had answered all of the former, says nothing: it owed no answer. */
+/* Notes a probe, of which there is one each every_ms, or a rarer one. That the node was silent before, for longer than
+ * it would be if it had answered all of the former, says nothing: it owed no answer. */
 void node_ask(struct node *n, int64_t now, int64_t every_ms);
 
 /* Notes an answer to a probe. Returns the node if it became reachable by that, else NULL. */
