@@ -18,10 +18,9 @@
 -- Answer  the record ("get"), else one of enum call_result: "written", "other", "over", "absent", "early", "foreign",
 --         "goes-on"
 --
--- A record is a text, a JSON array that begins with its node and tx, while only that node has written it: by plain
--- commands (redis_calls.c). When anybody else writes it, it becomes a hash, which these commands leave alone. So it does
--- at its end: if its own node alone has written it, by end.lua, with that text in a field "record", when it ended in
--- "ended", and the rest of its end as such a text in "end".
+-- A record is a text, a JSON array that ends with its node and tx, while only that node has written it: by plain
+-- commands (redis_calls.c). Its end, if that node writes it, too, is a second such array behind the first (end.lua).
+-- When anybody else writes the record, it becomes a hash, which these commands leave alone.
 --
 -- Why a script: several nodes see the same BYE, and take over the same call. Each has to check and write in one step,
 -- or a call would end twice. core/engine.h defines each mode; io/memory_calls.c does the same without Redis.
@@ -32,7 +31,7 @@ local ends = mode == 'end' or mode == 'end-answered'
 -- Redis had lost the writer's record, and another was begun in its place: who has gone over that one puts it back first.
 if (mode == 'begin' or mode == 'first') and ARGV[7] and ARGV[7]:sub(1, 2) == '["' then
   local words = cjson.decode(ARGV[7])
-  if ARGV[8] and redis.pcall('GET', key) == ARGV[7] then redis.call('SET', key, ARGV[8], 'PX', ttl) end
+  if ARGV[8] and redis.pcall('GET', key) == ARGV[7] then redis.call('SET', key, ARGV[8], 'KEEPTTL') end
   ARGV[8] = nil
   for i = 1, #words do ARGV[6 + i] = words[i] end
 end
@@ -49,42 +48,33 @@ end
 
 -- A text has a tx.
 local function has_tx(at)
-  local was = redis.pcall('HMGET', at, 'tx', 'record')
-  return was.err or was[1] or was[2]
+  local was = redis.pcall('HMGET', at, 'tx')
+  return was.err or was[1]
 end
 if KEYS[2] and not ends and not has_tx(key) then
   if has_tx(KEYS[2]) then key = KEYS[2] elseif mode ~= 'get' then return 'absent' end
 end
 
--- All fields; and whether the record is not just a hash of them. What is no call's record Redis refuses to take for a
--- hash. The hash's own fields go before those of its end, and these before what the record was until then.
+-- All fields. What is no call's record Redis refuses to take for a hash.
 local function read()
   local text = redis.pcall('GET', key)
-  if type(text) == 'string' and text:sub(1, 9) == '["node","' then return cjson.decode(text), true end
-  local all, texts, fields, is = redis.call('HGETALL', key), {}, {}, {}
-  local function add(pairs)
-    for i = 1, #pairs, 2 do
-      local name = pairs[i]
-      if not is[name] then
-        is[name] = true
-        fields[#fields + 1] = name
-        fields[#fields + 1] = pairs[i + 1]
-      end
+  if type(text) ~= 'string' or text:sub(1, 2) ~= '["' then return redis.call('HGETALL', key) end
+  local last = text:find(']["', 1, true)
+  if not last then return cjson.decode(text) end
+  local fields, before, is = cjson.decode(text:sub(last + 1)), cjson.decode(text:sub(1, last)), {}
+  for i = 1, #fields, 2 do is[fields[i]] = true end
+  for i = 1, #before, 2 do
+    if not is[before[i]] then
+      fields[#fields + 1] = before[i]
+      fields[#fields + 1] = before[i + 1]
     end
   end
-  for i = 1, #all, 2 do
-    if all[i] == 'record' or all[i] == 'end' then texts[all[i]] = all[i + 1] else add({all[i], all[i + 1]}) end
-  end
-  if not texts.record then return all, false end
-  if texts['end'] then add(cjson.decode(texts['end'])) end
-  add(cjson.decode(texts.record))
-  return fields, true
+  return fields
 end
-if mode == 'get' then return (read()) end
+if mode == 'get' then return read() end
 
 -- From here on it is a hash. Who has no right to PTTL, which earlier versions did not need, gives it a new life.
-local was = redis.pcall('HMGET', key, 'record')
-if was.err or was[1] then
+if redis.pcall('HMGET', key, 'ended').err then
   local fields, left = read(), redis.pcall('PTTL', key)
   redis.call('PEXPIRE', key, '0')
   redis.call('HSET', key, unpack(fields))
@@ -103,7 +93,7 @@ end
 
 -- The existing record. Only an end reads all of it, and a leg, at the bottom.
 local mark = 'leg.' .. node
-was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered', 'trying', mark)
+local was = redis.call('HMGET', key, 'ended', 'node', 'tx', 'answered', 'trying', mark)
 local ended, owner, tx, answered, trying = was[1], was[2], was[3], was[4], number(was[5])
 local all = ends and redis.call('HGETALL', key)
 local had = {}

@@ -3,15 +3,16 @@
  * A script writes and reads a call's record, in one atomic step (call.lua). The ordinary write of a node's own call
  * needs none: as long as nobody else has written the record, it is a text with all of it, which the node writes anew,
  *
- *     SET key text NX GET    the first time: written, if nothing was there
- *     SET key text XX GET    later on: written, if that goes over such a text of the node's own
+ *     SET key text NX PX …          the first time: written, if nothing was there
+ *     SET key text XX GET KEEPTTL   later on: written, if that goes over such a text of the node's own
  *
  * and anything else makes it a hash, which these commands leave alone: then the script gets what they were to write.
- * The end of such a call is a small script (end.lua); if the record is no such text, it writes nothing, and call.lua
- * does.
+ * The end of such a call is a small script (end.lua), which adds a second text to the first; if the record is no such
+ * text, it writes nothing, and call.lua does. That goes over nothing, and nothing goes over it unseen: the node has had
+ * the answers to all its writes before (KNOWN_OURS), and makes no other while it waits for this one's.
  *
  * Concurrent writes to one call are executed in the order of their sending, unless an administrator flushes the scripts
- * between them: what is sent behind a plain command, or such an end, waits for its answer. */
+ * between them: what is sent behind a plain command, or such an end, waits for its answer, and is call.lua's then. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -21,6 +22,8 @@
 #include "hash.h"
 #include "redis_command.h"
 #include "redis_impl.h"
+
+#define TRIM_EACH 32
 
 /* ---- writing ---- */
 
@@ -47,7 +50,7 @@ struct job {
     /* Or a plain command does. */
     enum call_known plain;  /* which; KNOWN_NOTHING: none */
     size_t text_at, text_n; /* in the words: the record */
-    size_t head_n;          /* so much of it tells whose it is */
+    size_t own_n;           /* so much of its end tells whose it is */
     int64_t ttl_ms;
     UT_hash_handle hh;  /* by its key */
     struct job *behind; /* these wait for its answer, in order */
@@ -89,31 +92,32 @@ static void put_pairs(struct job *j, const struct pair *pairs, size_t count)
     j->count += 2 * count;
 }
 
-/* How a record begins that only this node has written: with whose it is. */
-static void put_head(struct buffer *b, const struct call_write *w)
+/* How a record ends that only this node has written: with whose it is. */
+static void put_owner(struct buffer *b, const struct call_write *w)
 {
-    buffer_text(b, "[\"node\",\"");
+    buffer_text(b, "\"node\",\"");
     buffer_number(b, w->node);
     buffer_text(b, "\",\"tx\",");
     escape_bytes(b, span_of(w->tx));
+    buffer_put(b, "]", 1);
 }
 
-static bool is_in_head(struct span name)
+static bool is_owner(struct span name)
 {
     return span_eq(name, (struct span)SPAN("node")) || span_eq(name, (struct span)SPAN("tx"));
 }
 
 static void put_text(struct buffer *b, const struct call_write *w)
 {
+    buffer_put(b, "[", 1);
     for (size_t i = 0; i < w->count; i++) {
-        if (is_in_head(w->pairs[i].name))
+        if (is_owner(w->pairs[i].name))
             continue;
-        buffer_put(b, ",", 1);
         escape_bytes(b, w->pairs[i].name);
         buffer_put(b, ",", 1);
         escape_bytes(b, w->pairs[i].value);
+        buffer_put(b, ",", 1);
     }
-    buffer_put(b, "]", 1);
 }
 
 /* The whole record as a text. */
@@ -121,9 +125,10 @@ static void put_record(struct job *j, const struct call_write *w)
 {
     struct buffer text = {0};
 
-    put_head(&text, w);
-    j->head_n = text.n;
     put_text(&text, w);
+    j->own_n = text.n;
+    put_owner(&text, w);
+    j->own_n = text.n - j->own_n;
     j->text_n = text.n;
     command_word(&j->words, (struct span){text.p, text.n});
     j->text_at = j->words.n - j->text_n - 2;
@@ -134,7 +139,16 @@ static void put_record(struct job *j, const struct call_write *w)
     free(text.p);
 }
 
-static struct job *job_new(const struct redis *s, const struct call_write *w, uint64_t token)
+/* To trim an archive with each entry would cost Redis more. */
+static bool trims(struct redis *s, const char *key)
+{
+    unsigned char *count = &s->untrimmed[key_bucket(key)];
+
+    *count = (unsigned char)((*count + 1) % TRIM_EACH);
+    return *count == 0;
+}
+
+static struct job *job_new(struct redis *s, const struct call_write *w, uint64_t token)
 {
     const int64_t numbers[] = {w->node, w->ttl_ms, cdr_max(s), (int64_t)w->weak};
     const bool ends = w->mode == CALL_END || w->mode == CALL_END_ANSWERED;
@@ -155,7 +169,7 @@ static struct job *job_new(const struct redis *s, const struct call_write *w, ui
     if (ends)
         command_word(&j->words, w->dialog);
     if (ends && w->known == KNOWN_OURS)
-        j->end_count = redis_put_end(&j->end, w, more, cdr_max(s));
+        j->end_count = redis_put_end(&j->end, w, more, cdr_max(s), trims(s, w->key));
     if (w->mode == CALL_BEGIN && w->known != KNOWN_NOTHING)
         put_record(j, w);
     else
@@ -259,8 +273,10 @@ static bool send_try(struct redis *s, struct job *j)
         command_begin(&command, 2 + j->end_count);
         redis_put_script(s, &command, SCRIPT_END, j->whole);
         buffer_put(&command, j->end.p, j->end.n);
+    } else if (j->plain == KNOWN_NEW) {
+        command_set(&command, key, in_words(j, j->text_at, j->text_n), "NX", false, j->ttl_ms);
     } else {
-        command_set(&command, key, in_words(j, j->text_at, j->text_n), j->plain == KNOWN_NEW, j->ttl_ms);
+        command_set(&command, key, in_words(j, j->text_at, j->text_n), "XX", true, 0);
     }
     return redis_send(s, key, &command, on_tried, j);
 }
@@ -297,11 +313,13 @@ static bool is_text(const redisReply *r)
 
 static bool is_written(const struct job *j, const redisReply *r)
 {
+    const char *own = j->words.p + j->text_at + j->text_n - j->own_n;
+
     if (j->end.n)
         return result_of(r) == CALL_WRITTEN;
     if (j->plain == KNOWN_NEW)
-        return r && r->type == REDIS_REPLY_NIL;
-    return is_text(r) && (size_t)r->len >= j->head_n && memcmp(r->str, j->words.p + j->text_at, j->head_n) == 0;
+        return r && r->type == REDIS_REPLY_STATUS;
+    return is_text(r) && (size_t)r->len >= j->own_n && memcmp(r->str + (size_t)r->len - j->own_n, own, j->own_n) == 0;
 }
 
 /* Something else stands there, or nothing: the script is to decide. */
@@ -319,6 +337,7 @@ static bool hand_to_script(struct redis *s, struct job *j, const redisReply *r)
     return send_job(s, j);
 }
 
+/* By the script: it knows what the record has become meanwhile. */
 static void send_behind(struct redis *s, struct job *list)
 {
     struct job *j, *next;
@@ -326,7 +345,7 @@ static void send_behind(struct redis *s, struct job *list)
     LL_FOREACH_SAFE(list, j, next)
     {
         j->next = NULL;
-        if (!give(s, j))
+        if (!send_job(s, j))
             on_written(s, NULL, j);
     }
 }

@@ -38,18 +38,21 @@ static inline void command_number(struct buffer *b, int64_t number)
     command_word(b, (struct span){digits, decimal(digits, number)});
 }
 
-/* SET … NX GET (anew) or XX GET (Redis 7.0), which writes only if nothing stands there, or only over a string. The
- * answer is what stood there. */
-static inline void command_set(struct buffer *b, struct span key, struct span value, bool anew, int64_t ttl_ms)
+/* SET, when: "NX" writes only if nothing stands there, "XX" only if something does. With `get` (Redis 7.0) the answer
+ * is what stood there, and "XX" goes over no hash. ttl_ms: 0: what is left of its life. */
+static inline void command_set(struct buffer *b, struct span key, struct span value, const char *when, bool get,
+                               int64_t ttl_ms)
 {
-    command_begin(b, 7);
+    command_begin(b, (size_t)5 + get + (ttl_ms > 0));
     command_word(b, (struct span)SPAN("SET"));
     command_word(b, key);
     command_word(b, value);
-    command_word(b, span_of(anew ? "NX" : "XX"));
-    command_word(b, (struct span)SPAN("GET"));
-    command_word(b, (struct span)SPAN("PX"));
-    command_number(b, ttl_ms);
+    command_word(b, span_of(when));
+    if (get)
+        command_word(b, (struct span)SPAN("GET"));
+    command_word(b, span_of(ttl_ms ? "PX" : "KEEPTTL"));
+    if (ttl_ms)
+        command_number(b, ttl_ms);
 }
 
 #endif

@@ -4,21 +4,36 @@
 #include "redis_command.h"
 #include "redis_impl.h"
 
-/* What an ordinary entry has: the script knows these names, in this order. */
+/* What an ordinary entry has: the script knows these names, in this order, and the values that are always the same. */
 static const struct {
     struct span name;
     bool late; /* the record gets it with the end */
+    struct span value;
 } usual[] = {
-    {SPAN("call_id"), false}, {SPAN("inc"), false},     {SPAN("caller"), false},   {SPAN("callee"), false},
-    {SPAN("ruri"), false},    {SPAN("source"), false},  {SPAN("from_tag"), false}, {SPAN("to_tag"), false},
-    {SPAN("trying"), false},  {SPAN("ringing"), false}, {SPAN("answered"), false}, {SPAN("code"), false},
-    {SPAN("how"), true},      {SPAN("by"), true},       {SPAN("state"), true},     {SPAN("duration_ms"), true},
-    {SPAN("pdd_ms"), true},
+    {.name = SPAN("call_id")},
+    {.name = SPAN("inc")},
+    {.name = SPAN("caller")},
+    {.name = SPAN("callee")},
+    {.name = SPAN("ruri")},
+    {.name = SPAN("source")},
+    {.name = SPAN("from_tag")},
+    {.name = SPAN("to_tag")},
+    {.name = SPAN("trying")},
+    {.name = SPAN("ringing")},
+    {.name = SPAN("answered")},
+    {.name = SPAN("code"), .value = SPAN("200")},
+    {.name = SPAN("how"), .late = true, .value = SPAN("completed")},
+    {.name = SPAN("state"), .late = true, .value = SPAN("ended")},
+    {.name = SPAN("by"), .late = true},
+    {.name = SPAN("duration_ms"), .late = true},
+    {.name = SPAN("pdd_ms"), .late = true},
 };
+#define KNOWN_VALUES 3
 
 struct entry {
     struct span values[COUNT(usual)], ended;
-    size_t found;               /* so many values */
+    size_t found;               /* so many values, */
+    size_t known;               /* and so many of these are the script's */
     struct buffer late, others; /* JSON; words */
     size_t other_words;
 };
@@ -53,10 +68,12 @@ static void add(struct entry *x, const struct pair *p)
     if (place < COUNT(usual)) {
         x->values[place] = p->value;
         x->found++;
+        x->known += usual[place].value.n && span_eq(usual[place].value, p->value);
         if (usual[place].late)
             add_late(&x->late, p);
     } else if (span_eq(p->name, (struct span)SPAN("ended"))) {
         x->ended = p->value;
+        add_late(&x->late, p);
     } else if (!is_in_head(p->name)) {
         command_word(&x->others, p->name);
         command_word(&x->others, p->value);
@@ -64,39 +81,42 @@ static void add(struct entry *x, const struct pair *p)
     }
 }
 
-/* Values alone if it is an ordinary one, else with their names. Returns how many words. */
-static size_t put_values(struct buffer *words, const struct entry *x)
+/* Values alone, if it is an ordinary one, else with their names. Returns how many words. */
+static size_t put_values(struct buffer *words, const struct entry *x, bool ordinary)
 {
-    bool ordinary = x->found == COUNT(usual);
-
-    command_word(words, span_of(ordinary ? "1" : ""));
     for (size_t i = 0; i < COUNT(usual); i++) {
-        if (!ordinary && x->values[i].p)
+        if (!x->values[i].p || (ordinary && usual[i].value.n))
+            continue;
+        if (!ordinary)
             command_word(words, usual[i].name);
-        if (x->values[i].p)
-            command_word(words, x->values[i]);
+        command_word(words, x->values[i]);
     }
-    return 1 + (ordinary ? 1 : 2) * x->found;
+    return ordinary ? x->found - x->known : 2 * x->found;
 }
 
-size_t redis_put_end(struct buffer *words, const struct call_write *w, const char *archive, int64_t keep)
+size_t redis_put_end(struct buffer *words, const struct call_write *w, const char *archive, int64_t keep, bool trims)
 {
     struct entry x = {0};
+    bool ordinary;
     size_t count;
 
     for (size_t i = 0; i < w->entry_count; i++)
         add(&x, &w->entry[i]);
-    buffer_text(&x.late, x.late.n ? "]" : "[]");
+    buffer_text(&x.late, "]");
     command_word(words, span_of("2"));
     command_word(words, span_of(w->key));
     command_word(words, span_of(archive));
     command_number(words, w->node);
     command_word(words, span_of(w->tx));
     command_number(words, w->ttl_ms);
-    command_number(words, keep ? keep : INT64_MAX);
     command_word(words, x.ended);
     command_word(words, (struct span){x.late.p, x.late.n});
-    count = 9 + put_values(words, &x) + x.other_words;
+    ordinary = !trims && x.found == COUNT(usual) && x.known == KNOWN_VALUES;
+    if (ordinary)
+        command_word(words, (struct span)SPAN(""));
+    else
+        command_number(words, keep ? keep : INT64_MAX);
+    count = 9 + put_values(words, &x, ordinary) + x.other_words;
     buffer_put(words, x.others.p, x.others.n);
     words->failed = words->failed || x.late.failed || x.others.failed;
     buffer_free(&x.late);

@@ -15,7 +15,7 @@ static const char needed[] =
     "smembers smembers K\nexpire expire K 1\nscan scan 0\npublish publish C x\n"
     "subscribe subscribe C\nscript|load script load x\nevalsha evalsha x 0\neval eval x 0\n"
     "getrange getrange K 0 1\nhgetall hgetall K\nhmget hmget K x\nhset hset K x y\n"
-    "hsetnx hsetnx K x y\npexpire pexpire K 1\npttl pttl K\nxadd xadd K * x y\nxrange xrange K - +\n"
+    "hsetnx hsetnx K x y\npexpire pexpire K 1\npttl pttl K\nappend append K x\nxadd xadd K * x y\nxrange xrange K - +\n"
     "xrevrange xrevrange K + -\n";
 /* And in a cluster. */
 static const char needed_in_cluster[] =

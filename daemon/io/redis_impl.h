@@ -56,8 +56,9 @@ struct redis {
     int64_t longest_ms;               /* life of a record that was written */
     char script[SCRIPTS][41];         /* their hashes; "" until Redis has returned them, on each connection */
     /* redis_calls.c */
-    int id;            /* this node's; 0: not known yet */
-    struct job *tried; /* writes that call.lua may have to do yet, by their keys */
+    int id;                               /* this node's; 0: not known yet */
+    struct job *tried;                    /* writes that call.lua may have to do yet, by their keys */
+    unsigned char untrimmed[KEY_BUCKETS]; /* ends since an archive was trimmed, by its bucket */
 };
 
 /* Whose connection it is. */
@@ -116,9 +117,9 @@ void redis_call_keys(struct store *store, struct span call_id, uint64_t cursor, 
 void redis_archive(struct store *store, const char *after, int count, uint64_t token);
 void redis_tell(struct store *store, int node, const char *text);
 
-/* redis_end.c: puts the words that end.lua is given, its keys included; keep: limit of the archive's entries, 0: none.
- * Returns how many. */
-size_t redis_put_end(struct buffer *words, const struct call_write *w, const char *archive, int64_t keep);
+/* redis_end.c: puts the words that end.lua is given, its keys included; keep: limit of the archive's entries, 0: none;
+ * trims: by this entry, too. Returns how many. */
+size_t redis_put_end(struct buffer *words, const struct call_write *w, const char *archive, int64_t keep, bool trims);
 
 /* The pairs of a reply name, value, name, value…; false when it is none, or when out of memory. The caller frees them.
  */

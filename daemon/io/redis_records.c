@@ -206,7 +206,7 @@ static bool send_set(struct redis *s, struct redis_write *w)
 
     if (!w)
         return false;
-    command_set(&command, span_of(w->key), span_of(w->record), w->claims, w->ttl_ms);
+    command_set(&command, span_of(w->key), span_of(w->record), w->claims ? "NX" : "XX", true, w->ttl_ms);
     if (!redis_send(s, span_of(w->key), &command, on_set, w)) {
         free(w);
         return false;

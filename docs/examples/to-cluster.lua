@@ -26,12 +26,10 @@ local function named(old)
   return string.format('%s:{b%02x}:%s:%s:%s', cluster, crc16(raw) % 256, kind, call_id, rest)
 end
 
--- A call names its transaction: the fourth word of a text, or the field "tx" of a hash.
+-- A call names its transaction: in the last word of a text, behind which its end may stand, or in the field "tx" of a hash.
 local function moved(text)
-  if text:sub(1, 9) ~= '["node","' then return text end
-  local words = cjson.decode(text)
-  words[4] = named(words[4])
-  return cjson.encode(words)
+  local before, tx, after = text:match('^(%[".*"tx",")([^"]*)("%].*)$')
+  return tx and before .. named(tx) .. after or text
 end
 
 local lines = {}
@@ -40,8 +38,7 @@ for _, key in ipairs(ARGV) do
   if life > 0 and redis.call('TYPE', key).ok == 'hash' then
     local words, fields = {}, redis.call('HGETALL', key)
     for i = 1, #fields, 2 do
-      local value = fields[i + 1]
-      if fields[i] == 'tx' then value = named(value) elseif fields[i] == 'record' then value = moved(value) end
+      local value = fields[i] == 'tx' and named(fields[i + 1]) or fields[i + 1]
       words[#words + 1] = quoted(fields[i]) .. ' ' .. quoted(value)
     end
     lines[#lines + 1] = 'HSET ' .. new .. ' ' .. table.concat(words, ' ')

@@ -219,7 +219,7 @@ def test_password(make_redis, credentials, password):
 # or scripts need tests/unit/test_store_redis.c and test_store_put.c.
 RIGHTS = ['+ping', '+info', '+set', '+get', '+sadd', '+srem', '+smembers', '+expire', '+scan', '+publish', '+subscribe',
           '+script|load']
-CALL_RIGHTS = ['+evalsha', '+eval', '+getrange', '+hgetall', '+hmget', '+hset', '+hsetnx', '+pexpire', '+pttl', '+xadd',
+CALL_RIGHTS = ['+evalsha', '+eval', '+getrange', '+hgetall', '+hmget', '+hset', '+hsetnx', '+pexpire', '+pttl', '+append', '+xadd',
                '+xrange', '+xrevrange']
 
 

@@ -107,6 +107,51 @@ Test(archives, cdr_max_is_divided)
     one_free(o);
 }
 
+/* An ordinary end trims its archive now and then only: so there may be some more. */
+static void end_ordinary(struct one *o, const char *key)
+{
+    static const char *const all[] = {
+        "node",    "1",         "tx",    "t",     "trying",   "100",    "ringing",  "350", "code",        "200",
+        "how",     "completed", "state", "ended", "by",       "caller", "inc",      "7.1", "caller",      "a",
+        "callee",  "b",         "ruri",  "r",     "source",   "s",      "from_tag", "f",   "to_tag",      "b1",
+        "call_id", "c",         "ended", "900",   "answered", "400",    "pdd_ms",   "250", "duration_ms", "500"};
+    struct pair pairs[COUNT(all) / 2];
+    struct call_write w = {.key = key,
+                           .mode = CALL_END,
+                           .node = 1,
+                           .pairs = pairs,
+                           .ttl_ms = 60000,
+                           .tx = "t",
+                           .known = KNOWN_OURS,
+                           .entry = pairs,
+                           .entry_count = COUNT(pairs)};
+
+    for (size_t i = 0; i < COUNT(pairs); i++)
+        pairs[i] = (struct pair){span_of(all[2 * i]), span_of(all[2 * i + 1])};
+    redis_do(&o->r, "SET %s [\"node\",\"1\",\"tx\",\"t\"]", key);
+    o->c->store->ops->call_write(o->c->store, &w, ++o->c->token);
+    client_wait(o->c);
+    cr_assert(o->c->results[o->c->token] == CALL_WRITTEN);
+}
+
+Test(archives, cdr_max_of_ordinary_calls)
+{
+    struct one *o = one_new(2, 200);
+    int entries[2] = {0};
+
+    for (int i = 0; i < 1000; i++) {
+        const char *key = call_key_of(scratch("%d", i));
+        unsigned bucket = key_bucket(key);
+
+        end_ordinary(o, key);
+        entries[bucket] = atoi(redis_do(&o->r, "XLEN kamsync:{b%02x}:cdr", bucket));
+        cr_assert(entries[bucket] <= 100 + 100 + 31, "bucket %u has %d", bucket, entries[bucket]);
+    }
+    cr_expect(entries[0] >= 100 && entries[1] >= 100, "%d, %d", entries[0], entries[1]);
+    cr_expect(!strstr(redis_do(&o->r, "INFO commandstats"), "cmdstat_hset"), "all of them are ordinary");
+    one_free(o);
+}
+
 /* ---- merging ---- */
 
 Test(archives, equal_ids_in_several_buckets)

@@ -228,6 +228,30 @@ Test(calls_store, call_that_only_its_node_writes)
     fake_free(f);
 }
 
+/* If no answer has come, its end may stand there, which no plain command may go over. */
+Test(calls_store, call_that_may_have_ended)
+{
+    struct leg c;
+    struct fake *f = begun(&c);
+
+    fake_replied(f, &c, "0", 200, "b1", AT(12));
+    fake_turn(f);
+    f->call_result = CALL_FAILED;
+    fake_bye(f, &c, "a1", "b1", 0, AT(20));
+    fake_bye(f, &c, "a1", "b1", 200, AT(21));
+    fake_turn(f);
+    cr_assert(f->calls[f->call_count - 1].mode == CALL_END_ANSWERED);
+    expect_known(f, KNOWN_OURS);
+    f->call_result = CALL_WRITTEN;
+    fake_set(f, &c, "x", "1");
+    fake_turn(f);
+    cr_assert(f->calls[f->call_count - 1].mode == CALL_BEGIN);
+    expect_known(f, KNOWN_NOTHING);
+    fake_pass(f, 1000);
+    cr_assert(fake_writes(f, CALL_END_ANSWERED) == 2);
+    fake_free(f);
+}
+
 /* An answer that has not come, or not this one, says nothing of what stands there. */
 Test(calls_store, call_whose_record_may_be_another_one)
 {

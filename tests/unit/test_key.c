@@ -206,6 +206,7 @@ Test(key, in_buckets)
     cr_expect_str_eq(key_archive_of(name, 0xc3), "kamsync:{bc3}:cdr");
     cr_expect_str_eq(key_archive_of(name, 9), "kamsync:{b09}:cdr");
     cr_expect(key_archives() == 256);
+    cr_expect(key_bucket(call) == 0xc3 && key_bucket("kamsync:{bc3}:tx:a:t") == 0 && key_bucket("other") == 0);
     cr_expect_str_eq(key_nodes(name), "kamsync:{nodes}");
     cr_expect_str_eq(key_node(name, 2), "kamsync:{nodes}:2");
     free(claim);
@@ -216,7 +217,7 @@ Test(key, archive_without_buckets)
 {
     char name[KEY_SHORT_MAX];
 
-    cr_expect(key_archives() == 1);
+    cr_expect(key_archives() == 1 && key_bucket("kamsync:call:{a}:t") == 0);
     cr_expect_str_eq(key_archive(name, "kamsync:call:{a}:t"), "kamsync:cdr");
     cr_expect_str_eq(key_archive_of(name, 0), "kamsync:cdr");
 }

@@ -73,12 +73,17 @@ static void expect_life(struct one *o, long long ms)
     cr_expect(life_of(o) > ms - 10000 && life_of(o) <= ms, "%lld", life_of(o));
 }
 
+static unsigned run(struct one *o, const char *command)
+{
+    const char *name = scratch("cmdstat_%s:calls=", command), *at = strstr(redis_do(&o->r, "INFO commandstats"), name);
+
+    return at ? (unsigned)strtoul(at + strlen(name), NULL, 10) : 0;
+}
+
 static unsigned scripts_run(struct one *o)
 {
-    char *stats = redis_do(&o->r, "INFO commandstats"), *sha = strstr(stats, "cmdstat_evalsha:calls=");
-
-    cr_assert(!strstr(stats, "cmdstat_eval:"), "%s", stats);
-    return sha ? (unsigned)strtoul(sha + strlen("cmdstat_evalsha:calls="), NULL, 10) : 0;
+    cr_assert(run(o, "eval") == 0);
+    return run(o, "evalsha");
 }
 
 /* ---- alone ---- */
@@ -90,10 +95,9 @@ Test(store_alone, is_written_by_plain_commands)
     cr_expect(begin(o, KNOWN_NEW, 1, BEGUN) == CALL_WRITTEN);
     cr_expect(begin(o, KNOWN_OURS, 1, RINGS) == CALL_WRITTEN && begin(o, KNOWN_OURS, 1, TALKS) == CALL_WRITTEN);
     cr_expect(scripts_run(o) == 0);
-    cr_expect_str_eq(
-        redis_do(&o->r, "GET " KEY),
-        "[\"node\",\"1\",\"tx\",\"t\",\"trying\",\"100\",\"ringing\",\"350\",\"answered\",\"400\",\"to_tag\","
-        "\"b1\"]");
+    cr_expect_str_eq(redis_do(&o->r, "GET " KEY),
+                     "[\"trying\",\"100\",\"ringing\",\"350\",\"answered\",\"400\",\"to_tag\",\"b1\",\"node\",\"1\","
+                     "\"tx\",\"t\"]");
     expect_life(o, 60000);
     expect_record(o, "string", TALKS);
     o->c->store->ops->call_get(o->c->store, "kamsync:call:{c}:b1", KEY, ++o->c->token);
@@ -172,7 +176,7 @@ Test(store_alone, further_write_goes_over_another_node_s_and_puts_it_back)
 /* A text that is no call's stays as it is. */
 Test(store_alone, what_is_no_record_is_refused)
 {
-    static const char *const values[] = {"x", "[\"node\",\"1", "{}"};
+    static const char *const values[] = {"x", "[\"node\",\"1", "[\"node\",\"1\"][\"ended", "{}"};
     struct one *o = one_new();
 
     for (size_t i = 0; i < COUNT(values); i++)
@@ -202,7 +206,7 @@ Test(store_alone, takeover)
 
 /* ---- the end ---- */
 
-static enum call_result end(struct one *o, enum call_known known, bool all)
+static void ask_end(struct one *o, enum call_known known, bool all)
 {
     const struct pair pairs[] = {{span_of("node"), span_of("1")},          {span_of("tx"), span_of("t")},
                                  {span_of("trying"), span_of("100")},      {span_of("ringing"), span_of("350")},
@@ -221,6 +225,11 @@ static enum call_result end(struct one *o, enum call_known known, bool all)
                            .entry_count = COUNT(pairs)};
 
     o->c->store->ops->call_write(o->c->store, &w, ++o->c->token);
+}
+
+static enum call_result end(struct one *o, enum call_known known, bool all)
+{
+    ask_end(o, known, all);
     client_wait(o->c);
     return (enum call_result)o->c->results[o->c->token];
 }
@@ -244,13 +253,14 @@ static void expect_one_entry(struct one *o, const char *more)
 }
 
 /* Whatever comes now is too late. */
-static void expect_ended(struct one *o, const char *more)
+static void expect_ended(struct one *o, const char *type, const char *more)
 {
-    expect_record(o, "hash", scratch(ENDED, more));
+    expect_record(o, type, scratch(ENDED, more));
     expect_life(o, 30000);
-    cr_expect(begin(o, KNOWN_OURS, 1, TALKS) == CALL_OVER && begin(o, KNOWN_NEW, 1, TALKS) == CALL_OVER);
-    cr_expect(client_write(o->c, KEY, CALL_ADD, 2, "{\"var.y\":\"2\"}") == CALL_OVER);
     cr_expect(end(o, KNOWN_OURS, false) == CALL_OVER && end(o, KNOWN_NOTHING, true) == CALL_OVER);
+    cr_expect(begin(o, KNOWN_NEW, 1, TALKS) == CALL_OVER);
+    cr_expect(client_write(o->c, KEY, CALL_ADD, 2, "{\"var.y\":\"2\"}") == CALL_OVER);
+    cr_expect(begin(o, KNOWN_OURS, 1, TALKS) == CALL_OVER);
     expect_record(o, "hash", scratch(ENDED, more));
     expect_life(o, 30000);
     expect_one_entry(o, more);
@@ -263,7 +273,7 @@ Test(store_alone, ends)
 
         begin(o, KNOWN_NEW, 1, TALKS);
         cr_expect(end(o, KNOWN_OURS, all) == CALL_WRITTEN);
-        expect_ended(o, "");
+        expect_ended(o, "string", "");
         one_free(o);
     }
 }
@@ -276,7 +286,7 @@ Test(store_alone, ends_after_another_node_has_added_to_it)
         begin(o, KNOWN_NEW, 1, TALKS);
         client_write(o->c, KEY, CALL_ADD, 2, "{\"var.x\":\"1\"}");
         cr_expect(end(o, KNOWN_OURS, all) == CALL_WRITTEN);
-        expect_ended(o, ",\"var.x\":\"1\"");
+        expect_ended(o, "hash", ",\"var.x\":\"1\"");
         one_free(o);
     }
 }
@@ -291,7 +301,7 @@ Test(store_alone, ends_after_the_scripts_were_flushed)
             client_write(o->c, KEY, CALL_ADD, 2, "{\"var.x\":\"1\"}");
         redis_do(&o->r, "SCRIPT FLUSH");
         cr_expect(end(o, KNOWN_OURS, false) == CALL_WRITTEN);
-        expect_ended(o, others ? ",\"var.x\":\"1\"" : "");
+        expect_ended(o, others ? "hash" : "string", others ? ",\"var.x\":\"1\"" : "");
         one_free(o);
     }
 }
@@ -304,7 +314,74 @@ Test(store_alone, ends_at_another_node)
     begin(o, KNOWN_NEW, 1, TALKS);
     cr_expect(client_write(o->c, KEY, CALL_END_ANSWERED, 2, "{\"ended\":\"900\",\"how\":\"completed\"}") == CALL_OTHER);
     redis_do(&o->r, "PEXPIRE " KEY " 30000");
-    expect_ended(o, "");
+    expect_ended(o, "hash", "");
+    one_free(o);
+}
+
+/* No write of its own can follow the end, but if one did, it would go over that, and put it back. */
+Test(store_alone, its_end_is_put_back)
+{
+    struct one *o = one_new();
+
+    begin(o, KNOWN_NEW, 1, TALKS);
+    end(o, KNOWN_OURS, false);
+    cr_expect(begin(o, KNOWN_OURS, 1, TALKS) == CALL_OVER);
+    expect_ended(o, "hash", "");
+    one_free(o);
+}
+
+/* What is asked while it ends waits, and goes over nothing. */
+Test(store_alone, what_waits_for_its_end_is_too_late)
+{
+    struct one *o = one_new();
+    uint64_t token;
+    unsigned sets;
+
+    begin(o, KNOWN_NEW, 1, TALKS);
+    sets = run(o, "set");
+    o->c->known = KNOWN_OURS;
+    ask_end(o, KNOWN_OURS, false);
+    ask_end(o, KNOWN_OURS, false);
+    client_ask_write(o->c, KEY, CALL_BEGIN, 1, TALKS, 60000);
+    client_wait(o->c);
+    token = o->c->token;
+    cr_expect(o->c->results[token - 2] == (int)CALL_WRITTEN && o->c->results[token - 1] == (int)CALL_OVER &&
+              o->c->results[token] == (int)CALL_OVER);
+    cr_expect(run(o, "set") == sets, "written by plain commands");
+    expect_life(o, 30000);
+    expect_one_entry(o, "");
+    one_free(o);
+}
+
+/* Then it is as it was: a call has an entry, or goes on. */
+Test(store_alone, archive_refuses_its_end)
+{
+    struct one *o = one_new();
+
+    begin(o, KNOWN_NEW, 1, TALKS);
+    redis_do(&o->r, "SET kamsync:cdr x");
+    cr_expect(end(o, KNOWN_OURS, false) == CALL_REFUSED);
+    expect_record(o, "hash", TALKS);
+    expect_life(o, 60000);
+    redis_do(&o->r, "DEL kamsync:cdr");
+    cr_expect(end(o, KNOWN_OURS, false) == CALL_WRITTEN);
+    o->c->logs = "";
+    expect_ended(o, "hash", "");
+    one_free(o);
+}
+
+Test(store_alone, full_redis_refuses_its_end)
+{
+    struct one *o = one_new();
+
+    begin(o, KNOWN_NEW, 1, TALKS);
+    redis_do(&o->r, "CONFIG SET maxmemory 1");
+    cr_expect(end(o, KNOWN_OURS, false) == CALL_FAILED);
+    redis_do(&o->r, "CONFIG SET maxmemory 0");
+    expect_record(o, "string", TALKS);
+    cr_expect(end(o, KNOWN_OURS, false) == CALL_WRITTEN);
+    o->c->logs = "";
+    expect_ended(o, "string", "");
     one_free(o);
 }
 

@@ -151,14 +151,14 @@ static void entries(struct client *c)
 
 BOTH(store_known, entries, 0)
 
-/* As before that right was asked for. */
-Test(store_known, without_the_right_to_pttl)
+/* As before these rights were asked for. */
+Test(store_known, without_the_newest_rights)
 {
     struct redis_server r = redis_server_start();
     struct client *c;
     uv_loop_t loop;
 
-    redis_do(&r, "ACL SETUSER u on >p ~* &* +@all -pttl");
+    redis_do(&r, "ACL SETUSER u on >p ~* &* +@all -pttl -append");
     uv_loop_init(&loop);
     c = client_new(&loop, &r, 0, "u");
     known_ends(c);

@@ -58,7 +58,7 @@ struct call {
     const char *untracked; /* why its transaction is not kept (untracked.c); NULL: it is; a fixed text */
     int64_t joined;        /* when this node first handled it */
     int tries;             /* how often another node owned it when this one began it */
-    bool alone;            /* its record has all of this node's last write, and perhaps nothing by others */
+    bool alone;            /* its record has all of this node's last write, and perhaps nothing by others; and no end */
     json_t *vars;          /* CALL_VAR and name → value; removed ones have an empty one. NULL: none yet */
     json_t *dialogs;       /* the record's CALL_DIALOG and CALL_DIALOG_OVER fields; NULL: one dialog, as usual */
     json_t *legs;          /* this node's other transactions with its name: when each began to ring; NULL: none */

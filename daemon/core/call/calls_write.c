@@ -93,8 +93,7 @@ static void give_to_store(struct engine *e, struct call *c, const char *key, con
     w.known = w.tx && !own ? known_of(e, c) : KNOWN_NOTHING;
     if (end)
         w.entry_count = call_entry(&p, c);
-    else
-        c->alone = w.known != KNOWN_NOTHING;
+    c->alone = !end && w.known != KNOWN_NOTHING;
     call_vars_sent(c);
     c->changed = false;
     c->token = engine_token(e);

@@ -7,6 +7,7 @@
  * The end is one atomic step in the store, and the first one wins: so there is one entry in the archive, however often
  * and on however many nodes a BYE is seen. The time is that of the request. */
 #include "call_impl.h"
+#include "calls_list.h"
 #include "cluster_impl.h"
 #include "link_impl.h"
 
@@ -297,7 +298,7 @@ static const char *dialog_of(const struct ending *x)
 }
 
 /* The entry for the archive, if the store has all that this node knows of the call, and perhaps nothing more. */
-static void add_entry(const struct engine *e, struct call_write *w, struct call_pairs *out, const struct call *c,
+static void add_entry(const struct engine *e, struct call_write *w, struct call_pairs *out, struct call *c,
                       const struct call *end)
 {
     struct call whole = *c;
@@ -312,10 +313,11 @@ static void add_entry(const struct engine *e, struct call_write *w, struct call_
     w->known = KNOWN_OURS;
     w->entry = out->list;
     w->entry_count = call_entry(out, &whole);
+    c->alone = false;
 }
 
 /* c: the call if it is this node's own, else NULL. */
-static void write_end(struct engine *e, struct ending *x, const struct call *c, int64_t now)
+static void write_end(struct engine *e, struct ending *x, struct call *c, int64_t now)
 {
     struct call end = {.ended = x->at, .how = "completed", .by = x->by, .joined = x->joined};
     struct call_write w = {.node = e->self.id, .ttl_ms = e->conf.ended_ttl_ms};
@@ -396,11 +398,11 @@ static bool is_too_weak(const struct ending *x, int64_t answered)
 }
 
 /* The answered call of this node's that it ends, or NULL. */
-static const struct call *own_call(struct engine *e, struct ending *x)
+static struct call *own_call(struct engine *e, struct ending *x)
 {
     for (int i = 0; i < 2; i++, x->turned = !x->turned) {
         struct span name = call_of(x);
-        const struct call *c = calls_find(e, name);
+        struct call *c = calls_known(e, name);
 
         free((char *)name.p);
         if (c && c->role != CALL_GUEST && c->answered && c->to_tag && call_has_dialog(c, span_of(dialog_of(x))) &&
@@ -535,7 +537,7 @@ bool ending_written(struct engine *e, uint64_t token, enum call_result result, i
 
 static void attempt(struct engine *e, struct ending *x, int64_t now)
 {
-    const struct call *c;
+    struct call *c;
 
     if (!x->tried_ms || x->failed)
         x->tried_ms = now;

@@ -241,6 +241,13 @@ unsigned key_archives(void)
     return buckets ? buckets : 1;
 }
 
+unsigned key_bucket(const char *call_key)
+{
+    const char *name = buckets ? behind(call_key, CALL) : NULL, *digits = name ? call_key + cluster_len + 2 : NULL;
+
+    return digits ? (unsigned)((strchr(hex, digits[0]) - hex) * 16 + (strchr(hex, digits[1]) - hex)) : 0;
+}
+
 const char *key_nodes(char out[KEY_SHORT_MAX])
 {
     return key_short(out, buckets ? "{nodes}" : KEY_NODES);

@@ -68,6 +68,8 @@ const char *key_archive(char out[KEY_SHORT_MAX], const char *call_key);
 const char *key_archive_of(char out[KEY_SHORT_MAX], unsigned bucket);
 /* How many archives there are: one for each bucket, or one. */
 unsigned key_archives(void);
+/* That of a call's key, from 0 on. */
+unsigned key_bucket(const char *call_key);
 
 /* What a key of this cluster stands for. */
 bool key_is_tx(const char *key);

@@ -294,10 +294,11 @@ class Bed:
         return live[::2]
 
     def call(self, key):
-        """The fields of its record: a text, or a hash, in which such texts may still be (docs/redis-keys.md)."""
-        words = json.loads(self.redis.do('EVAL', READ_RECORD, 1, key) or '[]')
+        """The fields of its record: a hash, or a text, behind which its end may stand (docs/redis-keys.md)."""
         if self.redis.do('TYPE', key) == 'hash':
-            words += json.loads(self.redis.do('HGET', key, 'end') or '[]') + self.redis.do('HGETALL', key)
+            words = self.redis.do('HGETALL', key)
+        else:
+            words = json.loads((self.redis.do('GET', key) or '[]').replace('"]["', '","'))
         return dict(zip(words[::2], words[1::2]))
 
     def stale(self, calls):
