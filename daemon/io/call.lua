@@ -33,7 +33,8 @@ if (mode == 'begin' or mode == 'first') and ARGV[7] and ARGV[7]:sub(1, 2) == '["
   local words = cjson.decode(ARGV[7])
   if ARGV[8] and redis.pcall('GET', key) == ARGV[7] then redis.call('SET', key, ARGV[8], 'KEEPTTL') end
   ARGV[8] = nil
-  for i = 1, #words do ARGV[6 + i] = words[i] end
+  -- Its node and tx, the last ones there, go first: the last pairs here may replace nothing (ARGV[5]).
+  for i = 1, #words do ARGV[7 + (i + 3) % #words] = words[i] end
 end
 
 -- A hash of which all is its writer's.

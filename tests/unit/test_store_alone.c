@@ -138,6 +138,32 @@ Test(store_alone, first_write_finds_a_leg)
     one_free(o);
 }
 
+/* It has set the variable since, so the text that is not written does not replace that one. */
+Test(store_alone, further_write_finds_a_newer_variable)
+{
+    struct one *o = one_new();
+    const struct pair pairs[] = {{BYTES("trying"), BYTES("100")},
+                                 {BYTES("node"), BYTES("1")},
+                                 {BYTES("tx"), BYTES("t")},
+                                 {BYTES("var.x"), BYTES("1")}};
+    struct call_write w = {.key = KEY,
+                           .mode = CALL_BEGIN,
+                           .node = 1,
+                           .tx = "t",
+                           .pairs = pairs,
+                           .count = COUNT(pairs),
+                           .ttl_ms = 60000,
+                           .weak = 1,
+                           .known = KNOWN_OURS};
+
+    begin(o, KNOWN_NEW, 1, "{\"node\":\"1\",\"tx\":\"t\",\"var.x\":\"1\"}");
+    client_write(o->c, KEY, CALL_ADD, 2, "{\"var.x\":\"2\"}");
+    o->c->store->ops->call_write(o->c->store, &w, ++o->c->token);
+    client_wait(o->c);
+    expect_record(o, "hash", "{\"node\":\"1\",\"tx\":\"t\",\"trying\":\"100\",\"var.x\":\"2\"}");
+    one_free(o);
+}
+
 Test(store_alone, further_write_finds_nothing)
 {
     struct one *o = one_new();
