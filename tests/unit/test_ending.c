@@ -17,6 +17,44 @@ Test(ending, bye_ends_the_call_with_its_reply)
     fake_expect_ended(f, "caller", 50);
 }
 
+static size_t trace_lines(struct fake *f, const struct leg *c)
+{
+    fake_ask(f, 7, scratch("{\"cmd\":\"trace\",\"call_id\":\"%s\"}", c->call_id));
+    fake_pass(f, 2000);
+    cr_assert_not_null(fake_answered(f));
+    return json_array_size(json_object_get(fake_answered(f), "trace"));
+}
+
+Test(ending, at_another_node_than_the_calls_is_traced)
+{
+    struct leg c;
+    struct fake *f = fake_with_call(&c, call_of_2);
+
+    fake_bye(f, &c, "a1", "b1", 0, AT(50));
+    fake_bye(f, &c, "a1", "b1", 200, AT(51));
+    fake_turn(f);
+    cr_expect(trace_lines(f, &c) == 1);
+    fake_expect_ended(f, "caller", 50);
+}
+
+/* The ends of ordinary calls would soon have pushed out all decisions. */
+Test(ending, at_the_calls_node_is_not)
+{
+    struct leg c = call_make(1);
+    struct fake *f = fake_peers();
+
+    f->polite = true;
+    fake_invite(f, &c, NULL, AT(10));
+    fake_replied(f, &c, "0", 200, "b1", AT(15));
+    fake_turn(f);
+    fake_bye(f, &c, "a1", "b1", 0, AT(20));
+    fake_bye(f, &c, "a1", "b1", 200, AT(21));
+    fake_turn(f);
+    cr_expect(fake_counters(f)->calls_ended == 1);
+    cr_expect(trace_lines(f, &c) == 0);
+    fake_free(f);
+}
+
 Test(ending, bye_of_the_callee)
 {
     struct leg c;

@@ -515,7 +515,8 @@ bool ending_written(struct engine *e, uint64_t token, enum call_result result, i
         return false;
     if (result == CALL_WRITTEN || result == CALL_OTHER) {
         e->count.calls_ended++;
-        engine_trace(e, span_of(x->call_id), "BYE: the call has ended, by %s", x->by);
+        if (x->tell != e->self.id) /* else its record says so, and decisions would soon be pushed out of the trace */
+            engine_trace(e, span_of(x->call_id), "BYE: the call has ended, by %s", x->by);
         ended(e, x);
     } else if (result == CALL_GOES_ON) {
         dialog_ended(e, x);
