@@ -15,7 +15,7 @@
 
 /* Version of what nodes write for each other: records, messages, handovers. Raised when an older node could not handle
  * what a newer one writes; docs/upgrade.md says what to do then. 0: a node from before there were versions. */
-#define NODE_VERSION 2
+#define NODE_VERSION 3
 
 struct node {
     int id; /* Kamailio's server_id */
