@@ -8,7 +8,7 @@ import pytest
 from lab.cluster import CFG, Cluster
 from lab.evapiclient import EvapiClient, frame
 from lab.proc import wait_until
-from lab.rawsip import Peer, Request
+from lab.rawsip import Peer, Request, answer_to
 
 FRAMES_MAX = 4  # so that credit is used up before the timer looks
 _numbers = itertools.count(1)
@@ -17,9 +17,9 @@ _numbers = itertools.count(1)
 class Idle:
     """A node whose kamsyncd is a client of ours, and somebody who calls."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, **defines):
         self.lab = lab
-        Cluster(lab, nodes='a', daemons=False, routing=f'{CFG}/rest.cfg', defines={'KAMSYNC_FRAMES_MAX': FRAMES_MAX})
+        Cluster(lab, nodes='a', daemons=False, routing=f'{CFG}/rest.cfg', defines={'KAMSYNC_FRAMES_MAX': FRAMES_MAX, **defines})
         self.client = EvapiClient(lab, 'a')
         self.peer = Peer(lab, 'caller', 15110)
         self.gateway = Peer(lab, 'gateway', 5060)    # answers nothing
@@ -40,6 +40,20 @@ class Idle:
         name = f'rest{next(_numbers)}'
         self.send(Request(f'{name}@lab', branch=f'z9hG4bK{name}').invite(self.peer))
         return name
+
+    def cancelled(self):
+        """A call that rings and is cancelled. All phones have said their last word when this returns."""
+        name = f'rest{next(_numbers)}'
+        request = Request(f'{name}@lab', branch=f'z9hG4bK{name}')
+        self.send(request.invite(self.peer))
+        invite = self.gateway.expect('INVITE', having=name)
+        self.gateway.send(answer_to(invite.encode(), '180 Ringing'), (self.lab.address('a'), 5060))
+        self.peer.expect('SIP/2.0 180', having=name)
+        self.send(request.cancel(self.peer))
+        cancel = self.gateway.expect('CANCEL', having=name)
+        self.gateway.send(answer_to(cancel.encode(), '200 OK'), (self.lab.address('a'), 5060))
+        self.gateway.send(answer_to(invite.encode(), '487 Request Terminated'), (self.lab.address('a'), 5060))
+        self.send(request.ack(self.peer, self.peer.expect('SIP/2.0 487', having=name)))
 
     def bye(self):
         name = f'rest{next(_numbers)}'
@@ -120,3 +134,21 @@ def test_what_had_no_credit_is_sent_with_the_acknowledgement(idle):
         if rested:
             return
     raise AssertionError('the timer sent them')
+
+
+def test_with_many_calls_a_cancel_is_told_with_its_487(lab):
+    """So it waits until the CANCEL has been sent on, but not for the timer, whose turn may come in between: so a few are tried."""
+    busy = Idle(lab, KAMSYNC_ENOUGH=1000000, KAMSYNC_TIMER='"name=kamsync;interval=1000000u;mode=1;"')
+    busy.invite()
+    wait_until(lambda: busy.told(busy.client), 10, 'the timer has taken up the connection', every=0.001)
+
+    def is_told():
+        frames = len(busy.client.others)
+        busy.cancelled()
+        busy.client.read(0.1)
+        return any('"t":"cancel"' in message['behind'] and '"code":487' in message['behind']
+                   for message in busy.client.others[frames:] if message['t'] == 'events')
+    try:
+        assert any(is_told() for _ in range(3))
+    finally:
+        busy.close()

@@ -168,6 +168,48 @@ def test_forged_handover_is_a_plain_message(cluster, caller, forgery):
     victim.close()
 
 
+def rings(cluster, caller, request):
+    """A call that its owner, a, has."""
+    cluster.lab.steer(to('a'))
+    caller.send(request.invite(caller))
+    caller.expect('SIP/2.0 180')
+
+
+@pytest.mark.parametrize('body', ['', 'v=0', '\0v=0'], ids=['none', 'text', 'NUL'])
+def test_owner_believes_what_was_sent_to_all(cluster, caller, body):
+    """Only without a body the proof is taken over the message as it came. The answer goes to the address in the header."""
+    node, believed = cluster['a'], Peer(cluster.lab, 'caller', next(_ports))
+    request = Request(f'all{len(body)}@lab', branch=f'z9hG4bKall{len(body)};rport')
+    rings(cluster, caller, request)
+    message = request.cancel(caller).replace('Content-Length: 0\r\n\r\n', f'Content-Length: {len(body)}\r\n\r\n{body}')
+    header = handover_header(node, 'perhaps', f'udp:{believed.ip}:{believed.port}', message, SECRET, incarnation(node))
+    caller.send(with_header(message, header), to=(node.ip, 5060))
+    believed.expect('SIP/2.0 200')
+    caller.send(request.ack(caller, caller.expect('SIP/2.0 487')))
+    # another copy is dropped
+    caller.send(with_header(message, header), to=(node.ip, 5060))
+    believed.expect_nothing('SIP/2.0', 0.3)
+    believed.close()
+
+
+@pytest.mark.parametrize('forgery', ['wrong secret', 'changed message', 'not in front', 'two headers'])
+def test_forged_handover_to_all_is_a_plain_cancel(cluster, caller, forgery):
+    """Its transaction is here: so it cancels that, as without the header, and is answered where it came from."""
+    node, victim, name = cluster['a'], Peer(cluster.lab, 'caller', next(_ports)), forgery.replace(' ', '')
+    request = Request(f'all-{name}@lab', branch=f'z9hG4bKall{name};rport')
+    rings(cluster, caller, request)
+    message = request.cancel(caller)
+    header = handover_header(node, 'perhaps', f'udp:{victim.ip}:{victim.port}', message + ('x' if forgery == 'changed message' else ''),
+                             'not-the-secret-of-the-cluster' if forgery == 'wrong secret' else SECRET, incarnation(node))
+    text = with_header(message, header * (2 if forgery == 'two headers' else 1))
+    if forgery == 'not in front':
+        text = with_header(text, 'Subject: x\r\n')
+    caller.send(text, to=(node.ip, 5060))
+    caller.send(request.ack(caller, caller.expect_all(['SIP/2.0 200', 'SIP/2.0 487'])['SIP/2.0 487']))
+    victim.expect_nothing('SIP', 0.1)
+    victim.close()
+
+
 def strays(cluster):
     return {name: node.counters()['strays'] for name, node in cluster.node.items()}
 

@@ -37,7 +37,7 @@
 #define STRAYS_BYTES (32 << 20) /* and of their messages and names */
 #define LAST_RETRY_MS 20        /* longest interval of lookups, which doubles each time */
 #define BARRIER_RETRY_MS 100    /* the node that has it will say so; asked again in case that gets lost */
-#define ACT_MS 20      /* the owner's Kamailio reports a CANCEL within 13 ms, and its record is written at once */
+#define ACT_MS 20      /* the owner's Kamailio reports a CANCEL with its 487, and its record is written at once */
 #define INVITE_MS 50   /* an ordinary call waits for the store at most this long */
 #define REPLY_MS 30    /* the record of a transaction is older than the reply to it */
 #define FINAL_MS 3000  /* a final reply is repeated, and one forwarded without its owner leaves branches behind */
