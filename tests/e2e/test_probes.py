@@ -25,14 +25,19 @@ class Prober:
         self.client = EvapiClient(lab, 'a')
         self.other = Peer(lab, 'gateway', 15130)
 
-    def probe(self):
-        """Its branch; the acknowledgement is in self.client.ack."""
+    def probe(self, in_parts=False):
+        """Its branch; the acknowledgement is in self.client.ack. in_parts: as a long message comes."""
         n, branch = self.client.next_n(), f'z9hG4bK-kamsync.2.{next(_numbers)}.kamsync-0123456789abcdef-127.0.0.1-40000'
         text = (f'OPTIONS sip:{self.other.ip}:{self.other.port} SIP/2.0\r\nVia: SIP/2.0/UDP {self.node.ip}:5060;branch={branch}\r\n'
                 f'From: <sip:kamsync@x>;tag=1\r\nTo: <sip:x>\r\nCall-ID: {branch}\r\nCSeq: 1 OPTIONS\r\n'
                 'Max-Forwards: 1\r\nContent-Length: 0\r\n\r\n')
-        self.client.write(frame({'t': 'send', 'n': n, 'to': f'{self.other.ip}:{self.other.port}', 'sock': f'udp:{self.node.ip}:5060',
-                                 'msg': base64.b64encode(text.encode()).decode()}))
+        msg, more = base64.b64encode(text.encode()).decode(), {}
+        if in_parts:
+            self.client.write(frame({'t': 'part', 'n': n, 'k': 0, 'msg': msg[:100]}))
+            assert self.client.wait_acked(n)
+            n, msg, more = self.client.next_n(), msg[100:], {'parts': 1}
+        self.client.write(frame({'t': 'send', 'n': n, 'to': f'{self.other.ip}:{self.other.port}',
+                                 'sock': f'udp:{self.node.ip}:5060', 'msg': msg, **more}))
         assert self.client.wait_acked(n)
         self.other.expect('OPTIONS', having=branch)
         return branch
@@ -81,6 +86,13 @@ def test_who_answers_each_is_told_with_the_next(prober, others):
     assert prober.told() == 1, json.dumps(prober.client.others)
     prober.answer(prober.probe())
     wait_until(lambda: prober.told() == 2, 5, 'at once again', every=0.001)
+
+
+def test_in_parts_it_says_the_same(prober):
+    prober.answer(prober.probe(in_parts=True))
+    wait_until(lambda: prober.told() == 1, 5, 'the first answer', every=0.001)
+    prober.probe(in_parts=True)
+    assert (prober.client.ack['id'], prober.client.ack['alive']) == (2, 1)
 
 
 def test_with_many_nodes_each_answer_is_told_at_once(prober):
