@@ -59,7 +59,7 @@ def test_unknown_is_given_back(two_nodes):
     message = Call().cancel()
     since = b.kamailio.stray(message)
     given, unknown = b.kamailio.wait_sends(2)
-    assert took(given, since) > 0.015, 'the record may be late'
+    assert took(given, since) > 0.014, 'the record may be late: 15 ms, of a clock that counts whole ones'
     check_handover(given, b.kamailio, b.kamailio, 'unavailable', message)
     assert took(unknown, since) > 0.2, 'Kamailios have time to act (lookup_ms)'
     check_handover(unknown, b.kamailio, b.kamailio, 'unknown', message)

@@ -344,6 +344,7 @@ static bool is_answered(void *arg)
 
 void client_wait(struct client *c)
 {
+    cr_assert(c->token < TOKENS);
     cr_assert(wait_until(c->loop, is_answered, c), "no answer to question %d", (int)c->token);
     cr_expect(c->answers[c->token] == 1, "answered %u times", c->answers[c->token]);
 }

@@ -111,6 +111,11 @@ def _ask(command):
     return lambda bed, node: node.ask(command)
 
 
+def _suddenly(act):
+    """Not in the moment of an INVITE: one that dies inside a host, which has said 100, nobody else has heard of."""
+    return lambda bed, node: wait_until(lambda: bed.between_invites(lambda: act(bed, node)), 5, 'a moment without an INVITE')
+
+
 def _unplug(bed, node):
     bed.lab.unplug(node.name)
 
@@ -121,8 +126,9 @@ def _plug(bed, node):
 
 FAILURES = {
     'drain': Failure('`kamsyncctl drain`', _ask('drain'), _ask('undrain'), 'drained'),
-    'kamailio killed': Failure('Kamailio killed', _kill_kamailio, _start_kamailio, 'kamailio away'),
-    'kamailio hangs': Failure('Kamailio hangs (SIGSTOP)', _signal_kamailio(signal.SIGSTOP), _signal_kamailio(signal.SIGCONT)),
+    'kamailio killed': Failure('Kamailio killed', _suddenly(_kill_kamailio), _start_kamailio, 'kamailio away'),
+    'kamailio hangs': Failure('Kamailio hangs (SIGSTOP)', _suddenly(_signal_kamailio(signal.SIGSTOP)),
+                              _signal_kamailio(signal.SIGCONT)),
     'overload': Failure('Kamailio gets twice what its processes can do', lambda bed, node: bed.flood(node),
                         lambda bed, node: bed.end_flood(), 'no answer to an OPTIONS'),
     'kamsyncd restarted': Failure('kamsyncd restarted', _restart_kamsyncd, _nothing, moves=False),
@@ -130,8 +136,8 @@ FAILURES = {
                                long=True),
     'kamsyncd hangs': Failure('kamsyncd hangs (SIGSTOP)', _signal_kamsyncd(signal.SIGSTOP), _signal_kamsyncd(signal.SIGCONT),
                               'no answer from http'),
-    'host': Failure('the host dies, with BFD', _unplug, _plug),
-    'host without BFD': Failure('the host dies, without BFD: hold time of 9 s', _unplug, _plug, bfd=False, long=True),
+    'host': Failure('the host dies, with BFD', _suddenly(_unplug), _plug),
+    'host without BFD': Failure('the host dies, without BFD: hold time of 9 s', _suddenly(_unplug), _plug, bfd=False, long=True),
 }
 
 
@@ -279,8 +285,7 @@ class Bed:
         node = self.cluster[self._owner(before)]
         mark, outcome = self.traffic.mark(), Outcome(failure)
         self.traffic.start()
-        # not in the moment of an INVITE: one that dies inside a host, which has said 100, nobody else has heard of
-        wait_until(lambda: each(self.traffic.since(mark), self.traffic.ready), 5, 'a new call')
+        wait_until(lambda: self.traffic.since(mark), 5, 'a new call')
         began = time.monotonic()
         failure.begin(self, node)
         outcome.moved_s = self._wait_moved(node, began, failure)
@@ -296,6 +301,14 @@ class Bed:
         self.callers.check()
         self.callees.check()
         return outcome
+
+    def between_invites(self, act):
+        """False, and nothing is done, if there is a call whose INVITE may just be on its way; none begins meanwhile."""
+        with self.callers.lock:
+            calm = each(self.traffic.calls, self.traffic.ready)
+            if calm:
+                act()
+            return calm
 
     def _wait_moved(self, node, began, failure):
         """None: it does not."""
