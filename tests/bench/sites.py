@@ -31,8 +31,9 @@ PARTS = (*KAMAILIO, 'kamsyncd', 'redis')
 ROUTING = {'ndb_redis': 'ndb_redis.cfg', 'dialog': 'dialog_dmq.cfg', 'htable': 'htable_dmq.cfg',
            'floor': 'floor.cfg', 'floor-invite': 'floor.cfg', 'floor-records': 'floor_records.cfg'}
 # in the place of kamsync.cfg
-SCRIPTS = {'stray-floor': 'stray_floor.cfg', 'stray-floor-proof': 'stray_floor.cfg'}
+SCRIPTS = {'stray-floor': 'stray_floor.cfg', 'stray-floor-proof': 'stray_floor.cfg', 'stray-floor-believed': 'stray_floor.cfg'}
 DEFINES = {'floor-invite': {'FLOOR_INVITE': None}, 'stray-floor-proof': {'STRAY_PROOF': None},
+           'stray-floor-believed': {'STRAY_BELIEVED': None},
            'kamsync-asked': {'KAMSYNC_ALL_MAX': 0}, 'kamsync-near': {'KAMSYNC_ALL_MAX': 0}}
 
 

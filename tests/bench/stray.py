@@ -19,7 +19,10 @@ ROWS = [('plain', NOTHING, 'plain Kamailio, right node'), ('plain', NOTHING, 'th
         ('kamsync-three', NOTHING, 'kamsync with three nodes, right node'),
         ('kamsync-three', BOTH, 'the same, CANCEL and ACK at a wrong node'),
         ('stray-floor', NOTHING, 'floor, right node'), ('stray-floor', CANCEL, 'floor, wrong node: sent on, and nothing else'),
-        ('stray-floor-proof', NOTHING, 'floor with proof, right node'), ('stray-floor-proof', CANCEL, 'floor with proof, wrong node')]
+        ('stray-floor-proof', NOTHING, 'floor with proof, right node'),
+        ('stray-floor-proof', CANCEL, 'floor with proof, wrong node'),
+        ('stray-floor-believed', NOTHING, 'floor with proof, source and time, right node'),
+        ('stray-floor-believed', CANCEL, 'the same, wrong node: no copy is taken twice')]
 
 
 def one_round(sites, variant, astray, calls, rate, idle):
@@ -63,7 +66,8 @@ def main():
     noise = added(times, 1, 0, 'p50')
     report.text(f'The wrong node adds {added(times, 3, 2, "p50")} ms at p50 and {added(times, 3, 2, "p99")} ms at p99; plain '
                 f'against itself differs by {noise} ms at p50. The floor adds {added(times, 7, 6, "p50")} ms at p50, '
-                f'{added(times, 9, 8, "p50")} ms with a proof. With three nodes, CANCEL and ACK both astray take '
+                f'{added(times, 9, 8, "p50")} ms with a proof, and {added(times, 11, 10, "p50")} ms with what the owner needs to '
+                f'answer the caller and to take no copy twice. With three nodes, CANCEL and ACK both astray take '
                 f'{times[5]["cpu"].against(times[4]["cpu"]).text(2)} times the CPU of a call with none.')
     report.show()
 
