@@ -20,6 +20,7 @@ from stream import Stream, frames, ringing
 RECORDS = 20000
 ONE = 1000000       # the first number of the calls that ring while little else is done
 SETTLE_S = 3        # until all have read that none is idle
+RIPE_S = 4          # after node_ttl_ms, when nodes that were never heard of count as dead, each looks through the store once
 QUIET_S = 3         # the second round of a search begins 2 s after the first has ended
 
 
@@ -87,6 +88,7 @@ def searched(redis, count):
 def searching(count, records):
     """A row: another node dies, and had nothing; so many calls ring at the first one."""
     with cluster(count) as (redis, streams):
+        time.sleep(RIPE_S)
         searched(redis, count)  # those of kamsyncds that have just started
         streams[0].pump(frames(ringing(range(records))))
         time.sleep(1)
