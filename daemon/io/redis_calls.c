@@ -102,7 +102,7 @@ static void put_owner(struct buffer *b, const struct call_write *w)
     buffer_put(b, "]", 1);
 }
 
-static bool is_owner(struct span name)
+bool redis_is_owner(struct span name)
 {
     return span_eq(name, (struct span)SPAN("node")) || span_eq(name, (struct span)SPAN("tx"));
 }
@@ -111,7 +111,7 @@ static void put_text(struct buffer *b, const struct call_write *w)
 {
     buffer_put(b, "[", 1);
     for (size_t i = 0; i < w->count; i++) {
-        if (is_owner(w->pairs[i].name))
+        if (redis_is_owner(w->pairs[i].name))
             continue;
         escape_bytes(b, w->pairs[i].name);
         buffer_put(b, ",", 1);

@@ -28,12 +28,9 @@ static const struct {
     {.name = SPAN("duration_ms"), .late = true},
     {.name = SPAN("pdd_ms"), .late = true},
 };
-#define KNOWN_VALUES 3
 
 struct entry {
     struct span values[COUNT(usual)], ended;
-    size_t found;               /* so many values, */
-    size_t known;               /* and so many of these are the script's */
     struct buffer late, others; /* JSON; words */
     size_t other_words;
 };
@@ -45,12 +42,6 @@ static size_t place_of(struct span name)
     while (i < COUNT(usual) && !span_eq(usual[i].name, name))
         i++;
     return i;
-}
-
-/* The script has that in a word of its own. */
-static bool is_in_head(struct span name)
-{
-    return span_eq(name, (struct span)SPAN("node")) || span_eq(name, (struct span)SPAN("tx"));
 }
 
 static void add_late(struct buffer *b, const struct pair *p)
@@ -67,31 +58,41 @@ static void add(struct entry *x, const struct pair *p)
 
     if (place < COUNT(usual)) {
         x->values[place] = p->value;
-        x->found++;
-        x->known += usual[place].value.n && span_eq(usual[place].value, p->value);
         if (usual[place].late)
             add_late(&x->late, p);
     } else if (span_eq(p->name, (struct span)SPAN("ended"))) {
         x->ended = p->value;
         add_late(&x->late, p);
-    } else if (!is_in_head(p->name)) {
+    } else if (!redis_is_owner(p->name)) {
         command_word(&x->others, p->name);
         command_word(&x->others, p->value);
         x->other_words += 2;
     }
 }
 
+/* It has all that is usual, with the values that the script knows. */
+static bool is_ordinary(const struct entry *x)
+{
+    for (size_t i = 0; i < COUNT(usual); i++)
+        if (!x->values[i].p || (usual[i].value.n && !span_eq(usual[i].value, x->values[i])))
+            return false;
+    return true;
+}
+
 /* Values alone, if it is an ordinary one, else with their names. Returns how many words. */
 static size_t put_values(struct buffer *words, const struct entry *x, bool ordinary)
 {
+    size_t count = 0;
+
     for (size_t i = 0; i < COUNT(usual); i++) {
         if (!x->values[i].p || (ordinary && usual[i].value.n))
             continue;
         if (!ordinary)
             command_word(words, usual[i].name);
         command_word(words, x->values[i]);
+        count += ordinary ? 1 : 2;
     }
-    return ordinary ? x->found - x->known : 2 * x->found;
+    return count;
 }
 
 size_t redis_put_end(struct buffer *words, const struct call_write *w, const char *archive, int64_t keep, bool trims)
@@ -111,7 +112,7 @@ size_t redis_put_end(struct buffer *words, const struct call_write *w, const cha
     command_number(words, w->ttl_ms);
     command_word(words, x.ended);
     command_word(words, (struct span){x.late.p, x.late.n});
-    ordinary = !trims && x.found == COUNT(usual) && x.known == KNOWN_VALUES;
+    ordinary = !trims && is_ordinary(&x);
     if (ordinary)
         command_word(words, (struct span)SPAN(""));
     else

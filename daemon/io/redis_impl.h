@@ -117,6 +117,9 @@ void redis_call_keys(struct store *store, struct span call_id, uint64_t cursor, 
 void redis_archive(struct store *store, const char *after, int count, uint64_t token);
 void redis_tell(struct store *store, int node, const char *text);
 
+/* Whether the field says whose the call is: commands have these, node and tx, in places of their own. */
+bool redis_is_owner(struct span name);
+
 /* redis_end.c: puts the words that end.lua is given, its keys included; keep: limit of the archive's entries, 0: none;
  * trims: by this entry, too. Returns how many. */
 size_t redis_put_end(struct buffer *words, const struct call_write *w, const char *archive, int64_t keep, bool trims);
